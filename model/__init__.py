@@ -1,0 +1,1 @@
+"""Small Transformers, and one lens through which their attention is seen."""

@@ -1,0 +1,94 @@
+"""What a forward pass leaves behind: numbers that travel with their labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from model.tape import Kind, Quantity
+
+
+class Token(NamedTuple):
+    """One piece of a text."""
+
+    id: int
+    raw: str  # as the vocabulary spells it: "##ing", "Ġthe"
+    text: str  # as a person reads it: "ing", " the"
+    start: int = 0  # character span in the text; an empty one for a special token that was added
+    end: int = 0
+    special: bool = False
+    unknown: bool = False  # the vocabulary lacks it; `text` is what it stands for
+    word: int | None = None  # index of its word, None for specials
+    segment: int = 0  # 0, or 1 in BERT's second sentence
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which part of a run's attention to keep; None is every kind, layer or head."""
+
+    quantity: Quantity = "attn"
+    kind: Kind | None = None
+    layers: tuple[int, ...] | None = None
+    heads: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class AttentionRecord:
+    """All attention of one kind in one forward pass, with the tokens of its two axes.
+
+    record.attn[layer, head, q, k] is how much the query token q_tokens[q] attends to the key token
+    k_tokens[k]; `layers` and `heads` say which ones these are. Where `mask` is False looking is not
+    allowed. `quantity` names what `attn` holds when it is not attention but, say, the scores.
+    """
+
+    kind: Kind
+    attn: Tensor  # (L, H, Tq, Tk)
+    mask: Tensor  # bool, (1 or L, 1 or H, Tq, Tk)
+    q_tokens: tuple[Token, ...]  # length Tq
+    k_tokens: tuple[Token, ...]  # length Tk
+    layers: tuple[int, ...]  # length L, or those that a reduction went over
+    heads: tuple[int, ...]  # length H, or those that a reduction went over
+    quantity: Quantity = "attn"
+    reduce: str = "none"
+
+    def __post_init__(self) -> None:
+        shape, labels = tuple(self.attn.shape), (len(self.q_tokens), len(self.k_tokens))
+        if shape[-2:] != labels:
+            raise ValueError(f"{self.kind} attention {shape} has {labels} query and key tokens")
+        if self.reduce == "none" and shape[:2] != (len(self.layers), len(self.heads)):
+            raise ValueError(f"{self.kind} attention {shape} has {self.layers=} and {self.heads=}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything about one input: its text and tokens, its attention, what the model predicts."""
+
+    text: str
+    text_pair: str | None
+    target: str | None  # the encoder-decoder's output side, given or decoded
+    target_decoded: bool
+    sequences: dict[str, tuple[Token, ...]]  # "source", and for the encoder-decoder "target"
+    records: dict[Kind, AttentionRecord]  # the kinds that were asked for
+    predictions: dict[str, Any]
+
+    @property
+    def n_byte(self) -> int:
+        """Memory its tensors take."""
+        tensors = [t for record in self.records.values() for t in (record.attn, record.mask)]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+# Which sequence each axis of a kind is: (query, key).
+AXES: dict[Kind, tuple[str, str]] = {
+    "encoder": ("source", "source"),
+    "decoder": ("target", "target"),
+    "cross": ("target", "source"),
+}
+
+
+def axes(kind: Kind, sequences: dict[str, tuple[Token, ...]]) -> tuple[str, str]:
+    """The names of a kind's query and key sequences; a model with one text has only "source"."""
+    q, k = AXES[kind]
+    return (q if q in sequences else "source"), (k if k in sequences else "source")

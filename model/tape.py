@@ -1,0 +1,156 @@
+"""What one forward pass was asked to keep and to edit, and what it kept.
+
+A tape belongs to one call: modules keep nothing between calls, so one model serves many threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, cast, get_args
+
+import torch
+from torch import Tensor
+
+Kind = Literal["encoder", "decoder", "cross"]
+Quantity = Literal["q", "k", "v", "mask", "scores", "attn", "z"]
+Op = Literal["ablate", "block", "set", "scale"]
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+OPS: tuple[Op, ...] = get_args(Op)
+ATTN: tuple[Quantity, ...] = ("attn",)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One change inside the forward pass; everything that follows feels it.
+
+    ablate  the head's output z is zero, or its mean over positions (`value`)
+    block   `query` may not look at `key` (None: any): -inf before the softmax
+    set     `query`'s attention becomes `row`, normalised
+    scale   the scores are multiplied by `by`, before the mask
+
+    `kind`, `layer` and `head` say where; None means everywhere.
+    """
+
+    op: Op
+    kind: Kind | None = None
+    layer: int | None = None
+    head: int | None = None
+    query: int | None = None
+    key: int | None = None
+    row: tuple[float, ...] = ()
+    by: float = 1.0
+    value: Literal["zero", "mean"] = "zero"
+
+    def applies(self, kind: Kind, layer: int) -> bool:
+        return self.kind in (None, kind) and self.layer in (None, layer)
+
+
+@dataclass(frozen=True)
+class Attended:
+    """What one attention layer wrote down: q, k, v, mask, scores, attn, z, as far as asked."""
+
+    kind: Kind
+    layer: int
+    kept: dict[Quantity, Tensor]
+
+    def __getattr__(self, name: str) -> Tensor:
+        if name not in get_args(Quantity):
+            raise AttributeError(name)
+        if name not in self.kept:
+            raise ValueError(f"this tape was not asked to keep {name}; it kept {list(self.kept)}")
+        return self.kept[name]
+
+
+@dataclass
+class Tape:
+    """Keeps quantities of the chosen kinds, layers and heads (None: all), and applies edits."""
+
+    keep: Collection[Quantity] = ATTN
+    kinds: Collection[Kind] | None = None
+    layers: Collection[int] | None = None
+    heads: Sequence[int] | None = None
+    edits: Sequence[Edit] = ()
+    attended: list[Attended] = field(default_factory=list, init=False)
+
+    def __iter__(self) -> Iterator[Attended]:
+        return iter(self.attended)
+
+    def track(self, kind: Kind, layer: int) -> Track | None:
+        """This tape, for one attention layer; None if nothing was asked of that layer."""
+        wanted = (self.kinds is None or kind in self.kinds) and (
+            self.layers is None or layer in self.layers
+        )
+        edits = [edit for edit in self.edits if edit.applies(kind, layer)]
+        if not wanted and not edits:
+            return None
+        return Track(self, kind, layer, wanted=wanted, edits=edits)
+
+
+def track(tape: Tape | None, kind: Kind, layer: int) -> Track | None:
+    """The track of a tape that may not be there."""
+    return tape.track(kind, layer) if tape is not None else None
+
+
+@dataclass(frozen=True)
+class Track:
+    """One attention layer's part of a tape. Only `attend` writes to it."""
+
+    tape: Tape
+    kind: Kind
+    layer: int
+    wanted: bool
+    edits: Sequence[Edit]
+
+    def keep(self, **quantities: Tensor) -> None:
+        """Write down what the tape asked for, each (B, H, ...), detached."""
+        if not self.wanted:
+            return
+        heads = slice(None) if self.tape.heads is None else list(self.tape.heads)
+        kept = {
+            cast(Quantity, name): tensor[:, heads].detach()
+            for name, tensor in quantities.items()
+            if name in self.tape.keep
+        }
+        self.tape.attended.append(Attended(self.kind, self.layer, kept))
+
+    def edit_mask(self, mask: Tensor) -> Tensor:
+        """block: (B, H, Tq, Tk) bool, False where looking is no longer allowed."""
+        for edit in self._of("block"):
+            mask = mask.clone()
+            mask[:, _at(edit.head), _at(edit.query), _at(edit.key)] = False
+        return mask
+
+    def edit_scores(self, scores: Tensor) -> Tensor:
+        """scale: (B, H, Tq, Tk), before the mask."""
+        for edit in self._of("scale"):
+            scores = scores.clone()
+            scores[:, _at(edit.head)] *= edit.by
+        return scores
+
+    def edit_attn(self, attn: Tensor) -> Tensor:
+        """set: (B, H, Tq, Tk), after the softmax. Masked places stay 0, the row sums to 1."""
+        for edit in self._of("set"):
+            if len(edit.row) != attn.size(-1):
+                raise ValueError(f"row has {len(edit.row)} numbers; there are {attn.size(-1)} keys")
+            row = torch.tensor(edit.row, dtype=attn.dtype, device=attn.device)
+            attn = attn.clone()
+            attn[:, _at(edit.head), _at(edit.query)] = row / row.sum()
+        return attn
+
+    def edit_z(self, z: Tensor) -> Tensor:
+        """ablate: (B, H, Tq, d), a head's output before W_O."""
+        for edit in self._of("ablate"):
+            z = z.clone()
+            head = _at(edit.head)
+            z[:, head] = 0 if edit.value == "zero" else z[:, head].mean(-2, keepdim=True)
+        return z
+
+    def _of(self, op: Op) -> list[Edit]:
+        return [edit for edit in self.edits if edit.op == op]
+
+
+def _at(index: int | None) -> slice:
+    """An index that keeps its axis; None is the whole axis."""
+    return slice(None) if index is None else slice(index, index + 1)

@@ -1,0 +1,207 @@
+"""Text -> tokens -> text: raw spelling, readable text and character span of each token."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+
+import tokenizers as hf
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from model.record import Token
+
+VOCAB_SIZE = 8192
+
+
+class Tokenizer:
+    """A trained tokenizer; every method is a pure function of its arguments."""
+
+    def __init__(self, backend: hf.Tokenizer) -> None:
+        self.backend = backend
+        added = backend.get_added_tokens_decoder()
+        self.special_ids = {i for i, token in added.items() if token.special}
+        self.byte_level = isinstance(backend.decoder, decoders.ByteLevel)
+        self.unknown_id = backend.token_to_id("[UNK]")
+
+    @classmethod
+    def load(cls, path: Path) -> Tokenizer:
+        return cls(hf.Tokenizer.from_file(str(path)))
+
+    @property
+    def vocab_size(self) -> int:
+        return self.backend.get_vocab_size()
+
+    def id(self, raw: str) -> int:
+        """The id of a token by its vocabulary spelling."""
+        found = self.backend.token_to_id(raw)
+        if found is None:
+            raise KeyError(f"{raw!r} is not in the vocabulary")
+        return found
+
+    def raw(self, i: int) -> str:
+        """The vocabulary spelling of an id."""
+        found = self.backend.id_to_token(i)
+        if found is None:
+            raise KeyError(f"{i} is not in the vocabulary of {self.vocab_size}")
+        return found
+
+    def ids(self, text: str) -> list[int]:
+        """Text without its framing specials, for training."""
+        return self.backend.encode(text, add_special_tokens=False).ids
+
+    def encode(self, text: str, pair: str | None = None) -> tuple[Token, ...]:
+        """The text, and BERT's second sentence, framed as the model expects them."""
+        encoding = self.backend.encode(text, pair)
+        texts = (text, pair or "")
+        rows = zip(
+            encoding.ids,
+            encoding.tokens,
+            encoding.offsets,
+            encoding.word_ids,
+            encoding.type_ids,
+            encoding.sequence_ids,
+            strict=True,
+        )
+        return tuple(
+            self._token(i, raw, span, texts[sequence or 0], word, segment)
+            for i, raw, span, word, segment, sequence in rows
+        )
+
+    def _token(
+        self, i: int, raw: str, span: tuple[int, int], text: str, word: int | None, segment: int
+    ) -> Token:
+        special = i in self.special_ids and i != self.unknown_id
+        start, end = span
+        return Token(
+            id=i,
+            raw=raw,
+            text=raw if special else text[start:end],
+            start=start,
+            end=end,
+            special=special,
+            unknown=i == self.unknown_id,
+            word=None if special else word,
+            segment=segment,
+        )
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Byte-level ids, specials left out -> text."""
+        pieces = [self._bytes(i) for i in ids if i not in self.special_ids]
+        return b"".join(pieces).decode("utf-8", errors="replace").removeprefix(self._prefix)
+
+    def label(self, ids: Sequence[int]) -> tuple[Token, ...]:
+        """Byte-level ids that a model made -> tokens, with spans in `decode(ids)`.
+
+        A token that holds part of a character's bytes spans that whole character.
+        """
+        text = self.decode(ids)
+        sizes = [0 if i in self.special_ids else len(self._bytes(i)) for i in ids]
+        shift = len(self._prefix)
+        chars = _char_of_byte(self._prefix + text)
+        words = _word_starts(self.backend, text)
+        tokens = []
+        for i, end, size in zip(ids, accumulate(sizes), sizes, strict=True):
+            begin = end - size
+            start = max(0, chars[min(begin, len(chars) - 1)] - shift)
+            stop = max(start, chars[min(end - 1, len(chars) - 1)] + 1 - shift) if size else start
+            word = sum(1 for at in words if at < stop) - 1 if size else None
+            raw = self.raw(i)
+            tokens.append(self._token(i, raw, (start, stop), text, word, 0))
+        return tuple(tokens)
+
+    def readable(self, i: int) -> str:
+        """One id as a person reads it: " the", "ing"; special tokens as they are spelled."""
+        raw = self.raw(i)
+        if i in self.special_ids:
+            return raw
+        if self.byte_level:
+            return self._bytes(i).decode("utf-8", errors="replace")
+        return raw.removeprefix("##")
+
+    @property
+    def _prefix(self) -> str:
+        pre = self.backend.pre_tokenizer
+        return " " if self.byte_level and getattr(pre, "add_prefix_space", False) else ""
+
+    def _bytes(self, i: int) -> bytes:
+        return bytes(_BYTE_OF_CHAR[char] for char in self.raw(i))
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """GPT-2's printable stand-in for each byte, inverted."""
+    kept = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    rest = [byte for byte in range(256) if byte not in kept]
+    return {chr(b): b for b in kept} | {chr(256 + n): b for n, b in enumerate(rest)}
+
+
+_BYTE_OF_CHAR = _byte_alphabet()
+
+
+def _char_of_byte(text: str) -> list[int]:
+    """For each byte of the text in UTF-8, the index of its character."""
+    indices = [i for i, char in enumerate(text) for _ in char.encode("utf-8", "replace")]
+    return indices or [0]
+
+
+def _word_starts(backend: hf.Tokenizer, text: str) -> list[int]:
+    pre = backend.pre_tokenizer
+    return [span[0] for _, span in pre.pre_tokenize_str(text)] if pre is not None else [0]
+
+
+def train_wordpiece(texts: Iterable[str], vocab_size: int = VOCAB_SIZE) -> hf.Tokenizer:
+    """BERT's: lower-cased, accents stripped, words cut into ##pieces."""
+    backend = hf.Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=True)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size, special_tokens=specials, limit_alphabet=400, show_progress=False
+    )
+    backend.train_from_iterator(texts, trainer)
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(name, specials.index(name)) for name in ("[CLS]", "[SEP]")],
+    )
+    return backend
+
+
+def train_gpt_bpe(texts: Iterable[str], vocab_size: int = VOCAB_SIZE) -> hf.Tokenizer:
+    """GPT-2's: byte-level BPE, so any text goes in and comes back byte for byte."""
+    return _train_bpe(texts, vocab_size, ["<|endoftext|>"], "<|endoftext|> $A", prefix=False)
+
+
+def train_translator_bpe(texts: Iterable[str], vocab_size: int = VOCAB_SIZE) -> hf.Tokenizer:
+    """One byte-level BPE for both languages; a sentence begins like any other word."""
+    backend = _train_bpe(texts, vocab_size, ["<pad>", "<s>", "</s>"], "$A </s>", prefix=True)
+    return backend
+
+
+def _train_bpe(
+    texts: Iterable[str], vocab_size: int, specials: list[str], template: str, *, prefix: bool
+) -> hf.Tokenizer:
+    backend = hf.Tokenizer(models.BPE())
+    if prefix:
+        backend.normalizer = normalizers.NFC()
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=specials,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    framing = [(name, i) for i, name in enumerate(specials) if name in template]
+    backend.post_processor = processors.TemplateProcessing(
+        single=template, pair=None, special_tokens=framing
+    )
+    return backend
+
+
+def normalised(lines: Iterable[str]) -> Iterator[str]:
+    """NFC, as the corpora are."""
+    return (unicodedata.normalize("NFC", line) for line in lines)

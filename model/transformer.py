@@ -1,0 +1,380 @@
+"""The three Transformers, top to bottom: the paper's encoder-decoder, BERT and GPT.
+
+    EncoderDecoder  Vaswani et al. 2017: post-norm, sinusoidal positions, ReLU, tied embeddings
+    Bert            Devlin et al. 2019: post-norm, learned positions, segments, GELU, MLM and NSP
+    GPT             Radford et al. 2019: pre-norm, learned positions, GELU (tanh), tied head
+
+Shapes in the margin: B batch, T tokens (Tq of queries, Tk of keys), H heads, D d_model, d d_head,
+V vocab_size. Masks are bool, True where looking is allowed. Every forward pass takes a `Tape`,
+which each attention layer may write to; nothing is kept on a module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.attention import attend
+from model.positions import sinusoidal
+from model.tape import Kind, Tape, Track, track
+
+Activation = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes. The encoder-decoder has n_layer layers in each of its two stacks."""
+
+    vocab_size: int
+    n_ctx: int
+    n_layer: int
+    n_head: int
+    d_model: int
+    d_ff: int
+    dropout: float = 0.0
+    n_segment: int = 2  # BERT only
+
+    def __post_init__(self) -> None:
+        if self.d_model % self.n_head:
+            raise ValueError(f"d_model {self.d_model} does not split into {self.n_head} heads")
+
+    @property
+    def d_head(self) -> int:
+        return self.d_model // self.n_head
+
+
+class Past:
+    """The keys and values one attention layer has seen: the KV cache of one generation."""
+
+    def __init__(self) -> None:
+        self.k: Tensor | None = None
+        self.v: Tensor | None = None
+
+    def __len__(self) -> int:
+        return 0 if self.k is None else self.k.size(-2)
+
+    def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """New keys and values (B, H, T, d) behind the old ones."""
+        self.k = k if self.k is None else torch.cat([self.k, k], dim=-2)
+        self.v = v if self.v is None else torch.cat([self.v, v], dim=-2)
+        return self.k, self.v
+
+
+class MultiHeadAttention(nn.Module):
+    """Section 3.2.2: H heads of width d = D/H look at `memory`, then W_O mixes them."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        D = config.d_model
+        self.n_head, self.dropout = config.n_head, config.dropout
+        self.W_Q, self.W_K = nn.Linear(D, D), nn.Linear(D, D)
+        self.W_V, self.W_O = nn.Linear(D, D), nn.Linear(D, D)
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        *,
+        mask: Tensor | None = None,
+        track: Track | None = None,
+        past: Past | None = None,
+    ) -> Tensor:
+        q = self.split(self.W_Q(x))  # (B, H, Tq, d)
+        k = self.split(self.W_K(memory))  # (B, H, Tk, d)
+        v = self.split(self.W_V(memory))  # (B, H, Tk, d)
+        if past is not None:
+            k, v = past.extend(k, v)
+        dropout = self.dropout if self.training else 0.0
+        z = attend(q, k, v, mask=mask, dropout=dropout, track=track)  # (B, H, Tq, d)
+        return self.W_O(z.transpose(1, 2).flatten(2))  # (B, Tq, D)
+
+    def split(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, H, T, d)"""
+        return x.view(*x.shape[:2], self.n_head, -1).transpose(1, 2)
+
+
+class FeedForward(nn.Module):
+    """Section 3.3: the same two-layer network at every position, D -> F -> D."""
+
+    def __init__(self, config: Config, activation: Activation) -> None:
+        super().__init__()
+        self.W_in = nn.Linear(config.d_model, config.d_ff)
+        self.W_out = nn.Linear(config.d_ff, config.d_model)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.W_out(self.activation(self.W_in(x)))
+
+
+def causal_mask(Tq: int, Tk: int, device: torch.device) -> Tensor:
+    """(Tq, Tk): the last Tq of Tk tokens, none of which may look ahead."""
+    return torch.ones(Tq, Tk, dtype=torch.bool, device=device).tril(Tk - Tq)
+
+
+def padding_mask(padding: Tensor | None) -> Tensor | None:
+    """(B, Tk) bool, True at real tokens -> (B, 1, 1, Tk), for every head and query."""
+    return None if padding is None else padding[:, None, None, :]
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """The tanh approximation of GELU that GPT-2 was trained with."""
+    return F.gelu(x, approximate="tanh")
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention, then feed-forward, each added to the residual stream, then normed."""
+
+    def __init__(self, config: Config, activation: Activation, eps: float) -> None:
+        super().__init__()
+        self.attention = MultiHeadAttention(config)
+        self.attention_norm = nn.LayerNorm(config.d_model, eps)
+        self.feed_forward = FeedForward(config, activation)
+        self.feed_forward_norm = nn.LayerNorm(config.d_model, eps)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, mask: Tensor | None, track: Track | None) -> Tensor:
+        update = self.attention(x, x, mask=mask, track=track)
+        x = self.attention_norm(x + self.dropout(update))  # (B, T, D)
+        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
+
+
+class DecoderLayer(nn.Module):
+    """Masked self-attention, attention to the encoder's memory, feed-forward; post-norm."""
+
+    def __init__(self, config: Config, activation: Activation) -> None:
+        super().__init__()
+        self.attention = MultiHeadAttention(config)
+        self.attention_norm = nn.LayerNorm(config.d_model)
+        self.cross_attention = MultiHeadAttention(config)
+        self.cross_attention_norm = nn.LayerNorm(config.d_model)
+        self.feed_forward = FeedForward(config, activation)
+        self.feed_forward_norm = nn.LayerNorm(config.d_model)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        masks: tuple[Tensor | None, Tensor | None],
+        tracks: tuple[Track | None, Track | None],
+    ) -> Tensor:
+        update = self.attention(x, x, mask=masks[0], track=tracks[0])
+        x = self.attention_norm(x + self.dropout(update))  # (B, Tq, D)
+        update = self.cross_attention(x, memory, mask=masks[1], track=tracks[1])
+        x = self.cross_attention_norm(x + self.dropout(update))
+        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
+
+
+class GPTLayer(nn.Module):
+    """Norm first: the residual stream itself is never normed on its way through."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.d_model)
+        self.attention = MultiHeadAttention(config)
+        self.feed_forward_norm = nn.LayerNorm(config.d_model)
+        self.feed_forward = FeedForward(config, gelu_tanh)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, mask: Tensor, track: Track | None, past: Past | None) -> Tensor:
+        normed = self.attention_norm(x)
+        update = self.attention(normed, normed, mask=mask, track=track, past=past)
+        x = x + self.dropout(update)  # (B, T, D)
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+
+
+class EncoderDecoder(nn.Module):
+    """The Transformer of "Attention Is All You Need", for translation."""
+
+    kinds: tuple[Kind, ...] = ("encoder", "decoder", "cross")
+    positions = "sinusoidal"
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.d_model)  # shared by all three uses
+        self.encoder = nn.ModuleList(
+            EncoderLayer(config, F.relu, 1e-5) for _ in range(config.n_layer)
+        )
+        self.decoder = nn.ModuleList(DecoderLayer(config, F.relu) for _ in range(config.n_layer))
+        self.dropout = nn.Dropout(config.dropout)
+        positions = sinusoidal(config.n_ctx, config.d_model)
+        self.register_buffer("position", positions, persistent=False)  # (n_ctx, D)
+        self.apply(xavier)
+        nn.init.normal_(self.embedding.weight, std=config.d_model**-0.5)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Section 3.4: embeddings times sqrt(D), plus positions, (B, T) -> (B, T, D)."""
+        scale = self.config.d_model**0.5
+        position = self.get_buffer("position")[: ids.size(1)]
+        return self.dropout(self.embedding(ids) * scale + position)
+
+    def encode(
+        self, ids: Tensor, tape: Tape | None = None, padding: Tensor | None = None
+    ) -> Tensor:
+        """Source ids (B, Tk) -> memory (B, Tk, D). `padding` is True at real tokens."""
+        x = self.embed(ids)
+        mask = padding_mask(padding)
+        for i, layer in enumerate(self.encoder):
+            x = layer(x, mask, track(tape, "encoder", i))
+        return x
+
+    def decode(
+        self,
+        ids: Tensor,
+        memory: Tensor,
+        tape: Tape | None = None,
+        padding: Tensor | None = None,
+    ) -> Tensor:
+        """Target ids (B, Tq), which begin with <s>, and memory -> logits of the next (B, Tq, V)."""
+        x = self.embed(ids)
+        T = ids.size(1)
+        masks = causal_mask(T, T, ids.device), padding_mask(padding)
+        for i, layer in enumerate(self.decoder):
+            x = layer(x, memory, masks, (track(tape, "decoder", i), track(tape, "cross", i)))
+        return x @ self.embedding.weight.T  # (B, Tq, V)
+
+    def forward(
+        self,
+        source: Tensor,
+        target: Tensor,
+        tape: Tape | None = None,
+        padding: Tensor | None = None,
+    ) -> Tensor:
+        """Teacher forcing: source (B, Tk), target (B, Tq) -> logits (B, Tq, V)."""
+        return self.decode(target, self.encode(source, tape, padding), tape, padding)
+
+
+class BertOutput(NamedTuple):
+    logits: Tensor  # (B, T, V), the masked word
+    next_logits: Tensor  # (B, 2), [is next, is not]
+
+
+class Bert(nn.Module):
+    """A stack of encoder layers that sees both sides of a blank."""
+
+    kinds: tuple[Kind, ...] = ("encoder",)
+    positions = "learned"
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        D, eps = config.d_model, 1e-12
+        self.embedding = nn.Embedding(config.vocab_size, D)
+        self.position = nn.Embedding(config.n_ctx, D)
+        self.segment = nn.Embedding(config.n_segment, D)
+        self.embedding_norm = nn.LayerNorm(D, eps)
+        self.encoder = nn.ModuleList(
+            EncoderLayer(config, F.gelu, eps) for _ in range(config.n_layer)
+        )
+        self.pooler = nn.Linear(D, D)
+        self.next_head = nn.Linear(D, 2)
+        self.mlm_transform = nn.Linear(D, D)
+        self.mlm_norm = nn.LayerNorm(D, eps)
+        self.mlm_bias = nn.Parameter(torch.zeros(config.vocab_size))
+        self.dropout = nn.Dropout(config.dropout)
+        self.apply(normal)
+
+    def encode(
+        self,
+        ids: Tensor,
+        segments: Tensor,
+        tape: Tape | None = None,
+        padding: Tensor | None = None,
+    ) -> Tensor:
+        """ids and segments (B, T) -> x (B, T, D). `padding` is True at real tokens."""
+        position = torch.arange(ids.size(1), device=ids.device)
+        x = self.embedding(ids) + self.position(position) + self.segment(segments)
+        x = self.dropout(self.embedding_norm(x))
+        mask = padding_mask(padding)
+        for i, layer in enumerate(self.encoder):
+            x = layer(x, mask, track(tape, "encoder", i))
+        return x
+
+    def masked_words(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., V): training passes only the places that were masked."""
+        x = self.mlm_norm(F.gelu(self.mlm_transform(x)))
+        return x @ self.embedding.weight.T + self.mlm_bias
+
+    def next_sentence(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, 2), from what [CLS] has gathered."""
+        return self.next_head(self.dropout(self.pooler(x[:, 0]).tanh()))
+
+    def forward(
+        self,
+        ids: Tensor,
+        segments: Tensor,
+        tape: Tape | None = None,
+        padding: Tensor | None = None,
+    ) -> BertOutput:
+        x = self.encode(ids, segments, tape, padding)
+        return BertOutput(self.masked_words(x), self.next_sentence(x))
+
+
+class GPT(nn.Module):
+    """A stack of masked layers that predicts the next token."""
+
+    kinds: tuple[Kind, ...] = ("decoder",)
+    positions = "learned"
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.d_model)
+        self.position = nn.Embedding(config.n_ctx, config.d_model)
+        self.decoder = nn.ModuleList(GPTLayer(config) for _ in range(config.n_layer))
+        self.norm = nn.LayerNorm(config.d_model)
+        self.dropout = nn.Dropout(config.dropout)
+        self.apply(normal)
+        for name, weight in self.named_parameters():  # GPT-2, section 2.3: 2 additions a layer
+            if name.endswith(("W_O.weight", "W_out.weight")):
+                nn.init.normal_(weight, std=0.02 * (2 * config.n_layer) ** -0.5)
+
+    def hidden(
+        self, ids: Tensor, tape: Tape | None = None, past: Sequence[Past] | None = None
+    ) -> Tensor:
+        """ids (B, T) -> x (B, T, D) after the last norm. With `past`, ids are the new ones only."""
+        seen = len(past[0]) if past else 0
+        T = ids.size(1)
+        x = self.embedding(ids) + self.position(torch.arange(seen, seen + T, device=ids.device))
+        x = self.dropout(x)
+        mask = causal_mask(T, seen + T, ids.device)
+        for i, layer in enumerate(self.decoder):
+            x = layer(x, mask, track(tape, "decoder", i), past[i] if past else None)
+        return self.norm(x)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., V), with the embedding as the tied head."""
+        return x @ self.embedding.weight.T
+
+    def new_past(self) -> list[Past]:
+        """An empty KV cache."""
+        return [Past() for _ in self.decoder]
+
+    def forward(
+        self, ids: Tensor, tape: Tape | None = None, past: Sequence[Past] | None = None
+    ) -> Tensor:
+        return self.logits(self.hidden(ids, tape, past))
+
+
+Transformer = EncoderDecoder | Bert | GPT
+
+
+def normal(module: nn.Module) -> None:
+    """BERT and GPT: every matrix from N(0, 0.02), every bias 0."""
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear):
+        nn.init.zeros_(module.bias)
+
+
+def xavier(module: nn.Module) -> None:
+    """The encoder-decoder: Glorot & Bengio 2010."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)
