@@ -1,0 +1,173 @@
+"""Weights <-> safetensors, and <-> Hugging Face's names for the same architectures.
+
+Any missing, extra or misshapen tensor is an error. This is the only file with foreign names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from model.transformer import GPT, Bert, EncoderDecoder, Transformer
+
+# Ours -> Hugging Face's, of modules or of single tensors; # is the number of a layer.
+# Where several of ours have one name there, theirs is ours one below the other.
+NAMES: dict[type[Transformer], dict[str, str]] = {
+    EncoderDecoder: {
+        "embedding": "model.shared",
+        "position": "model.encoder.embed_positions.weight",
+        "encoder.#.attention.W_Q": "model.encoder.layers.#.self_attn.q_proj",
+        "encoder.#.attention.W_K": "model.encoder.layers.#.self_attn.k_proj",
+        "encoder.#.attention.W_V": "model.encoder.layers.#.self_attn.v_proj",
+        "encoder.#.attention.W_O": "model.encoder.layers.#.self_attn.out_proj",
+        "encoder.#.attention_norm": "model.encoder.layers.#.self_attn_layer_norm",
+        "encoder.#.feed_forward.W_in": "model.encoder.layers.#.fc1",
+        "encoder.#.feed_forward.W_out": "model.encoder.layers.#.fc2",
+        "encoder.#.feed_forward_norm": "model.encoder.layers.#.final_layer_norm",
+        "decoder.#.attention.W_Q": "model.decoder.layers.#.self_attn.q_proj",
+        "decoder.#.attention.W_K": "model.decoder.layers.#.self_attn.k_proj",
+        "decoder.#.attention.W_V": "model.decoder.layers.#.self_attn.v_proj",
+        "decoder.#.attention.W_O": "model.decoder.layers.#.self_attn.out_proj",
+        "decoder.#.attention_norm": "model.decoder.layers.#.self_attn_layer_norm",
+        "decoder.#.cross_attention.W_Q": "model.decoder.layers.#.encoder_attn.q_proj",
+        "decoder.#.cross_attention.W_K": "model.decoder.layers.#.encoder_attn.k_proj",
+        "decoder.#.cross_attention.W_V": "model.decoder.layers.#.encoder_attn.v_proj",
+        "decoder.#.cross_attention.W_O": "model.decoder.layers.#.encoder_attn.out_proj",
+        "decoder.#.cross_attention_norm": "model.decoder.layers.#.encoder_attn_layer_norm",
+        "decoder.#.feed_forward.W_in": "model.decoder.layers.#.fc1",
+        "decoder.#.feed_forward.W_out": "model.decoder.layers.#.fc2",
+        "decoder.#.feed_forward_norm": "model.decoder.layers.#.final_layer_norm",
+    },
+    Bert: {
+        "embedding": "bert.embeddings.word_embeddings",
+        "position": "bert.embeddings.position_embeddings",
+        "segment": "bert.embeddings.token_type_embeddings",
+        "embedding_norm": "bert.embeddings.LayerNorm",
+        "encoder.#.attention.W_Q": "bert.encoder.layer.#.attention.self.query",
+        "encoder.#.attention.W_K": "bert.encoder.layer.#.attention.self.key",
+        "encoder.#.attention.W_V": "bert.encoder.layer.#.attention.self.value",
+        "encoder.#.attention.W_O": "bert.encoder.layer.#.attention.output.dense",
+        "encoder.#.attention_norm": "bert.encoder.layer.#.attention.output.LayerNorm",
+        "encoder.#.feed_forward.W_in": "bert.encoder.layer.#.intermediate.dense",
+        "encoder.#.feed_forward.W_out": "bert.encoder.layer.#.output.dense",
+        "encoder.#.feed_forward_norm": "bert.encoder.layer.#.output.LayerNorm",
+        "pooler": "bert.pooler.dense",
+        "next_head": "cls.seq_relationship",
+        "mlm_transform": "cls.predictions.transform.dense",
+        "mlm_norm": "cls.predictions.transform.LayerNorm",
+        "mlm_bias": "cls.predictions.bias",
+    },
+    GPT: {
+        "embedding": "transformer.wte",
+        "position": "transformer.wpe",
+        "decoder.#.attention_norm": "transformer.h.#.ln_1",
+        "decoder.#.attention.W_Q": "transformer.h.#.attn.c_attn",
+        "decoder.#.attention.W_K": "transformer.h.#.attn.c_attn",
+        "decoder.#.attention.W_V": "transformer.h.#.attn.c_attn",
+        "decoder.#.attention.W_O": "transformer.h.#.attn.c_proj",
+        "decoder.#.feed_forward_norm": "transformer.h.#.ln_2",
+        "decoder.#.feed_forward.W_in": "transformer.h.#.mlp.c_fc",
+        "decoder.#.feed_forward.W_out": "transformer.h.#.mlp.c_proj",
+        "norm": "transformer.ln_f",
+    },
+}
+# A second name there -> the first; a state dict may leave the second out.
+TIED: dict[type[Transformer], dict[str, str]] = {
+    EncoderDecoder: {
+        "lm_head.weight": "model.shared.weight",
+        "model.encoder.embed_tokens.weight": "model.shared.weight",
+        "model.decoder.embed_tokens.weight": "model.shared.weight",
+        "model.decoder.embed_positions.weight": "model.encoder.embed_positions.weight",
+    },
+    Bert: {
+        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    },
+    GPT: {"lm_head.weight": "transformer.wte.weight"},
+}
+FIXED = {"model.encoder.embed_positions.weight", "final_logits_bias"}  # constants, never learned
+TRANSPOSED = re.compile(r"\.c_(attn|proj|fc)\.weight")  # GPT-2 keeps these as (in, out)
+
+
+class BadWeights(Exception):
+    """A weights file that is missing, damaged, or of another model."""
+
+
+def save(model: nn.Module, path: Path) -> str:
+    """Write the weights as float16 and return their sha256."""
+    tensors = {name: t.detach().half().contiguous() for name, t in model.state_dict().items()}
+    save_file(tensors, str(path))
+    return sha256(path)
+
+
+def load(model: nn.Module, path: Path) -> None:
+    """Read weights into a model, in float32."""
+    try:
+        tensors = load_file(str(path))
+    except FileNotFoundError:
+        raise BadWeights(f"{path.name} is not in {path.parent}") from None
+    except SafetensorError as error:
+        raise BadWeights(f"{path} is damaged: {error}") from None
+    _check(str(path), model.state_dict(), tensors)
+    model.load_state_dict({name: tensor.to(torch.float32) for name, tensor in tensors.items()})
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def to_hugging_face(model: Transformer) -> dict[str, Tensor]:
+    """The model's weights under the names and in the layout of Hugging Face's, on the CPU."""
+    ours = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    state: dict[str, Tensor] = {}
+    for name, parts in _parts(model).items():
+        tensor = torch.cat([ours[part].detach().cpu() for part in parts])
+        state[name] = tensor.T.contiguous() if TRANSPOSED.search(name) else tensor
+    if isinstance(model, EncoderDecoder):  # the paper's output layer has no bias
+        state["final_logits_bias"] = torch.zeros(1, model.config.vocab_size)
+    return state | {second: state[first] for second, first in TIED[type(model)].items()}
+
+
+def from_hugging_face(model: Transformer, state: Mapping[str, Tensor]) -> None:
+    """Take over a Hugging Face model's weights, in float32. What is fixed in ours must be equal."""
+    wanted = to_hugging_face(model)
+    found = {name: tensor.detach().float().cpu() for name, tensor in state.items()}
+    tied = {second: found[first] for second, first in TIED[type(model)].items() if first in found}
+    found = tied | found
+    _check("the state dict", wanted, found)
+    same = tied | {name: wanted[name] for name in FIXED & wanted.keys()}
+    if wrong := sorted(name for name in same if not torch.equal(same[name], found[name])):
+        raise BadWeights(f"the state dict does not fit: {', '.join(wrong)} must be as ours")
+    ours: dict[str, Tensor] = {}
+    for name, parts in _parts(model).items():
+        tensor = found[name].T if TRANSPOSED.search(name) else found[name]
+        ours |= zip(parts, tensor.chunk(len(parts)), strict=True)
+    model.load_state_dict({name: ours[name] for name in model.state_dict()})
+
+
+def _parts(model: Transformer) -> dict[str, list[str]]:
+    """Each of Hugging Face's tensors -> those of ours that it holds, in order."""
+    parts = defaultdict(list)
+    for name in [name for name, _ in (*model.named_parameters(), *model.named_buffers())]:
+        number = "".join(re.findall(r"\d+", name))
+        names = NAMES[type(model)]
+        ours, _, leaf = name.replace(f".{number}.", ".#.").rpartition(".")
+        theirs = f"{names[ours]}.{leaf}" if ours in names else names[leaf]
+        parts[theirs.replace("#", number)].append(name)
+    return dict(parts)
+
+
+def _check(source: str, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Same names, same shapes; or an error that names those that differ."""
+    there = {name: tuple(tensor.shape) for name, tensor in found.items()}
+    ours = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
+    if wrong := sorted(dict(ours.items() ^ there.items())):
+        raise BadWeights(f"{source} does not fit: {', '.join(wrong[:5])} ({len(wrong)} tensors)")

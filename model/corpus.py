@@ -1,0 +1,133 @@
+"""Text to train on: documents and sentence pairs from a folder, split into train and held out.
+
+A folder of text holds `*.txt` (one paragraph a line, a blank line between documents) and, for the
+translator, `*.tsv` (source TAB target), each as it is or `.xz`, in subfolders as deep as you like.
+Files and folders named eval, dev or test are never trained on.
+"""
+
+from __future__ import annotations
+
+import lzma
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+HELD_OUT_EVERY = 100  # one document in a hundred is never trained on
+SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(]?[A-Z0-9])")
+
+
+class Source(NamedTuple):
+    """Where a text comes from, for the model's card."""
+
+    file: str
+    title: str
+    licence: str
+    attribution: str
+
+
+SOURCES = {
+    source.file: source
+    for source in (
+        Source("vital_wiki", "Wikipedia, vital articles", "CC BY-SA", "Wikipedia contributors"),
+        Source("enwiki2018", "Wikipedia, shorter articles", "CC BY-SA", "Wikipedia contributors"),
+        Source("classics", "Public-domain books, 1650-1928", "public domain", "their authors"),
+        Source(
+            "tatoeba_en",
+            "Everyday sentences",
+            "CC BY 2.0 FR",
+            "tatoeba.org and manythings.org/anki",
+        ),
+        Source("wordnet_glosses", "WordNet glosses", "WordNet licence", "Princeton University"),
+        Source("fairytaleqa", "Fairy tales (FairytaleQA)", "Apache-2.0", "FairytaleQA authors"),
+        Source("asp", "African Storybook", "CC BY", "African Storybook contributors"),
+        Source("onestop", "OneStopEnglish news", "CC BY-SA 4.0", "OneStopEnglish authors"),
+        Source("masc", "Manually Annotated Sub-Corpus", "free for any use", "ANC, MASC authors"),
+        Source("state_union", "State of the Union addresses", "public domain", "US presidents"),
+        Source(
+            "train",
+            "Spanish-English sentence pairs",
+            "CC BY 2.0 FR",
+            "tatoeba.org and manythings.org/anki",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Documents:
+    """The documents of one file, each a list of paragraphs."""
+
+    name: str
+    train: list[list[str]]
+    held_out: list[list[str]]
+
+
+class NoData(Exception):
+    """There is nothing to train on."""
+
+
+def documents(folder: Path, *, skip: tuple[str, ...] = ()) -> Iterator[Documents]:
+    """Every text file below a folder, in order of name."""
+    found = [path for path in _files(folder, ".txt") if _name(path) not in skip]
+    if not found:
+        raise NoData(
+            f"no .txt or .txt.xz below {folder}: put text there, one paragraph a line and a blank "
+            "line between documents, or name another folder with --data"
+        )
+    for path in found:
+        docs = [doc.splitlines() for doc in _read(path).split("\n\n") if doc.strip()]
+        train = [doc for i, doc in enumerate(docs) if i % HELD_OUT_EVERY]
+        yield Documents(_name(path), train, docs[::HELD_OUT_EVERY])
+
+
+def pairs(folder: Path) -> dict[str, list[tuple[str, str]]]:
+    """Every file of sentence pairs below a folder, by name: {"train": [(source, target), …]}."""
+    found = {}
+    for path in _files(folder, ".tsv"):
+        rows = [tuple(line.split("\t")) for line in _read(path).splitlines() if line.strip()]
+        if all(len(row) == 2 for row in rows):
+            found[_name(path)] = [(row[0], row[1]) for row in rows]
+    if not found:
+        raise NoData(
+            f"no .tsv or .tsv.xz of two columns below {folder}: put sentence pairs there, "
+            "source TAB target, or name another folder with --data"
+        )
+    return found
+
+
+def held_out_pairs(folder: Path, split: str) -> list[tuple[str, list[str]]]:
+    """dev or test: source TAB one or more references. Empty when the folder has none."""
+    for path in sorted(folder.rglob(f"{split}.tsv*")):
+        if "eval" not in path.parts:
+            rows = [line.split("\t") for line in _read(path).splitlines() if line.strip()]
+            return [(row[0], row[1:]) for row in rows]
+    return []
+
+
+def sentences(paragraph: str) -> list[str]:
+    """A paragraph cut after . ! ? before a capital; rough, and enough to learn from."""
+    return [sentence for sentence in SENTENCE_END.split(paragraph.strip()) if sentence]
+
+
+def provenance(names: list[str]) -> list[dict[str, str]]:
+    """What a card says about its data."""
+    own = "your own text"
+    return [SOURCES.get(name, Source(name, name, own, own))._asdict() for name in names]
+
+
+def _files(folder: Path, ending: str) -> list[Path]:
+    found = [*folder.rglob(f"*{ending}"), *folder.rglob(f"*{ending}.xz")]
+    held_out = {"eval", "dev", "test"}
+    return sorted(p for p in found if not held_out & {*p.relative_to(folder).parts, _name(p)})
+
+
+def _name(path: Path) -> str:
+    return path.name.split(".")[0]
+
+
+def _read(path: Path) -> str:
+    if path.suffix == ".xz":
+        return lzma.decompress(path.read_bytes()).decode("utf-8")
+    return path.read_text("utf-8")

@@ -1,0 +1,59 @@
+"""One number per head: attention (L, H, Tq, Tk) -> (L, H). Formulas after Clark et al. 2019."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Metric = Callable[[Tensor], Tensor]
+
+
+def entropy(attn: Tensor) -> Tensor:
+    """Mean over queries of -sum a log a, in nats: 0 looks at one token, log Tk at all alike."""
+    return torch.special.entr(attn).sum(-1).mean(-1)
+
+
+def distance(attn: Tensor) -> Tensor:
+    """Mean over queries of the attended distance |q - k|, in tokens."""
+    Tq, Tk = attn.shape[-2:]
+    q = torch.arange(Tq, device=attn.device)[:, None]
+    k = torch.arange(Tk, device=attn.device)
+    return (attn * (q - k).abs()).sum(-1).mean(-1)
+
+
+def previous_token(attn: Tensor) -> Tensor:
+    """Mean attention from a token to the one before it; the first token has none."""
+    return _diagonal(attn, -1)
+
+
+def self_token(attn: Tensor) -> Tensor:
+    """Mean attention from a token to itself."""
+    return _diagonal(attn, 0)
+
+
+def next_token(attn: Tensor) -> Tensor:
+    """Mean attention from a token to the one after it; the last token has none."""
+    return _diagonal(attn, 1)
+
+
+def first_token(attn: Tensor) -> Tensor:
+    """Mean attention to the first token, often a sink."""
+    return attn[..., 0].mean(-1)
+
+
+def _diagonal(attn: Tensor, offset: int) -> Tensor:
+    """Mean of A[q, q + offset]; 0 where the text is too short to have one."""
+    values = attn.diagonal(offset, dim1=-2, dim2=-1)
+    return values.mean(-1) if values.size(-1) else attn.new_zeros(attn.shape[:-2])
+
+
+METRICS: dict[str, Metric] = {
+    "entropy": entropy,
+    "distance": distance,
+    "previous_token": previous_token,
+    "self": self_token,
+    "next_token": next_token,
+    "first_token": first_token,
+}

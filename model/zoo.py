@@ -1,0 +1,122 @@
+"""Which models there are: a `Card` each, and `load(name)`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model import checkpoint
+from model.tape import Kind
+from model.tokenizers import Tokenizer
+from model.transformer import GPT, Bert, Config, EncoderDecoder, Transformer
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+ARCHITECTURES: dict[str, type[Transformer]] = {
+    cls.__name__: cls for cls in (EncoderDecoder, Bert, GPT)
+}
+FAMILIES = {"EncoderDecoder": "encoder-decoder", "Bert": "encoder", "GPT": "decoder"}
+TASKS = {
+    "EncoderDecoder": ("translate",),
+    "Bert": ("fill-mask", "next-sentence"),
+    "GPT": ("generate", "next-token"),
+}
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of a trained model; kept beside its weights as card.json."""
+
+    name: str
+    architecture: str
+    config: dict[str, Any]
+    sha256: str
+    data: list[dict[str, str]] = field(default_factory=list)
+    training: dict[str, Any] = field(default_factory=dict)
+    curve: list[dict[str, float]] = field(default_factory=list)
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path) -> Card:
+        try:
+            return cls(**json.loads((folder / "card.json").read_text("utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise checkpoint.BadWeights(f"{folder} has no readable card.json: {error}") from None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to run: its card, tokenizer and weights, on a device."""
+
+    card: Card
+    tokenizer: Tokenizer
+    model: Transformer
+    device: torch.device
+
+    @property
+    def name(self) -> str:
+        return self.card.name
+
+    @property
+    def config(self) -> Config:
+        return self.model.config
+
+    @property
+    def family(self) -> str:
+        return FAMILIES[self.card.architecture]
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        return self.model.kinds
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return TASKS[self.card.architecture]
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
+
+    @property
+    def parameter_shapes(self) -> dict[str, list[int]]:
+        return {name: list(p.shape) for name, p in self.model.named_parameters()}
+
+
+def names(folder: Path = WEIGHTS) -> list[str]:
+    """The bundled models, the encoder first."""
+    order = {"bert": 0, "gpt": 1, "translator": 2}
+    found = [path.parent.name for path in folder.glob("*/card.json")]
+    return sorted(found, key=lambda name: (order.get(name, len(order)), name))
+
+
+def load(name: str, device: torch.device, folder: Path = WEIGHTS) -> Loaded:
+    """A bundled model, its weights checked against the card's sha256."""
+    here = folder / name
+    card = Card.read(here)
+    path = here / "model.safetensors"
+    if path.exists() and checkpoint.sha256(path) != card.sha256:
+        raise checkpoint.BadWeights(f"{path} is damaged: its sha256 is not the one in card.json")
+    model = ARCHITECTURES[card.architecture](Config(**card.config))
+    checkpoint.load(model, path)
+    tokenizer = Tokenizer.load(here / "tokenizer.json")
+    return Loaded(card, tokenizer, model.to(device).eval(), device)
+
+
+def pick_device(wanted: str | None = None) -> torch.device:
+    """CUDA, then MPS, then CPU; or the one that is wanted, if it is there."""
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if not wanted:
+        return torch.device(next(name for name, is_there in there.items() if is_there))
+    kind = wanted.split(":")[0]
+    if not there.get(kind):
+        have = ", ".join(name for name, is_there in there.items() if is_there)
+        raise ValueError(f"device {wanted!r} is not there; this machine has {have}")
+    return torch.device(wanted)
