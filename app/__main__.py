@@ -1,0 +1,39 @@
+"""python -m app, attention-atlas: serve on HOST and PORT."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+
+
+def main() -> int:
+    """Read the settings, load the models, serve until interrupted."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: its threads spin otherwise
+    import uvicorn
+    from pydantic_settings import CliApp
+
+    from app.main import create_app
+    from app.settings import Settings
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            for server in self.servers:
+                host, port = server.sockets[0].getsockname()[:2]
+                shown = f"[{host}]" if ":" in host else host
+                logging.getLogger("app").info("Attention Atlas is ready: http://%s:%s", shown, port)
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    settings = CliApp.run(Settings, cli_args=sys.argv[1:])
+    app = create_app(settings)
+    server = Server(
+        uvicorn.Config(app, settings.host, settings.port, log_level="info", server_header=False)
+    )
+    server.run()
+    return 0 if server.started else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

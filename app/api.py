@@ -1,0 +1,113 @@
+"""The REST API under /api/v1: each resource one function. The contract is API.md's."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+
+from app import errors, wire
+from app.answers import PREFIX, attention_fields, labels, run_answer
+from app.resource import PROBLEMS, resource
+from app.schemas import (
+    AttentionAnswer,
+    AttentionRequest,
+    ModelCard,
+    Models,
+    OverviewAnswer,
+    OverviewRequest,
+    RunAnswer,
+    RunRequest,
+    Tokenized,
+    TokenizeRequest,
+)
+from app.service import Service
+from app.wire import Answer
+from model import reductions
+from model.record import Part
+
+router = APIRouter(prefix=PREFIX)
+
+
+@router.get("/models")
+def models(request: Request) -> Models:
+    """The models there are."""
+    service: Service = request.app.state.service
+    return Models(models=service.summaries())
+
+
+@router.get("/models/{model}", responses={404: PROBLEMS[404]})
+def model_card(request: Request, model: str) -> ModelCard:
+    """One model, and its card: data, licences, training curve, evaluation, parameter shapes."""
+    service: Service = request.app.state.service
+    return service.card(model)
+
+
+@resource(router, "/tokenize", TokenizeRequest, Tokenized)
+def tokenize(service: Service, asked: TokenizeRequest) -> Answer:
+    """The text as the model sees it: id, spelling, character span and word of each token."""
+    fields = {
+        "model": asked.model,
+        "text": asked.text,
+        "text_pair": asked.text_pair,
+        "tokens": labels(service.tokens(asked)),
+        "n_ctx": service.card(asked.model).n_ctx,
+    }
+    return Answer(fields, {})
+
+
+@resource(router, "/run", RunRequest, RunAnswer)
+def run(service: Service, asked: RunRequest) -> Answer:
+    """One forward pass: tokens, the shapes of its attention, what the model predicts."""
+    return Answer(run_answer(service, asked).model_dump(), {})
+
+
+@resource(router, "/attention", AttentionRequest, AttentionAnswer)
+def attention(service: Service, asked: AttentionRequest) -> Answer:
+    """Attention of one kind, attn[layer][head][query][key]; a masked place is 0, a score null."""
+    if asked.quantity == "scores":
+        refuse_scores(asked)
+    part = Part(asked.quantity, asked.kind, asked.layer, asked.head)
+    run, record = service.record(asked, part)
+    if asked.reduce != "none":
+        try:
+            record = reductions.reduced(record, asked.reduce)
+        except ValueError as error:
+            raise errors.Invalid(str(error), "reduce") from None
+    if asked.merge == "words":
+        record = reductions.words(record)
+    if asked.special != "keep":
+        record = reductions.without_special(record, renormalise=asked.special == "renormalise")
+    chosen = {"quantity", "reduce", "merge", "special", "dtype"}
+    fields = {
+        **attention_fields(service, asked, run, record),
+        **asked.model_dump(include=chosen),
+    }
+    attn = wire.QUANTIZE[asked.dtype](record.attn.numpy())
+    return Answer(fields, {"attn": attn, "mask": record.mask.numpy()})
+
+
+@resource(router, "/attention/overview", OverviewRequest, OverviewAnswer)
+def overview(service: Service, asked: OverviewRequest) -> Answer:
+    """Every layer and head as a small uint8 picture: the first thing to draw."""
+    service.run(asked)  # of everything: the heads that are looked at next are then in the cache
+    run, record = service.record(asked, Part(kind=asked.kind))
+    attn, mask, block = reductions.thumbnails(record, asked.size)
+    fields = {
+        **attention_fields(service, asked, run, record),
+        "shape": list(attn.shape),
+        "block": list(block),
+        "dtype": "uint8",
+    }
+    return Answer(fields, {"attn": wire.QUANTIZE["uint8"](attn.numpy()), "mask": mask.numpy()})
+
+
+def refuse_scores(asked: AttentionRequest) -> None:
+    """Scores are not shares of a whole: they are not summed, averaged or made into pictures."""
+    clashes = {
+        "reduce": asked.reduce != "none",
+        "merge": asked.merge != "none",
+        "special": asked.special == "renormalise",
+        "dtype": asked.dtype == "uint8",
+    }
+    for field, clash in clashes.items():
+        if clash:
+            raise errors.Invalid(f"{field}={getattr(asked, field)} is for attn, not scores", field)

@@ -1,0 +1,116 @@
+"""Everything that can go wrong for a user, and the one shape it is reported in (RFC 9457).
+
+AppError
+  Invalid        422  a field that cannot be taken, and why
+  UnknownModel   404  no model of that name
+  BodyTooLarge   413  the request body is over the limit
+  Busy           503  every worker is busy and the queue is full
+  NotReady       503  a bundled model could not be loaded
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from app.schemas import FieldError, Problem
+
+log = logging.getLogger("app")
+MEDIA_TYPE = "application/problem+json"
+
+
+class AppError(Exception):
+    status = 500
+    headers: Mapping[str, str] = {}
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+
+class Invalid(AppError):
+    status = 422
+
+
+class UnknownModel(AppError):
+    status = 404
+
+
+class BodyTooLarge(AppError):
+    status = 413
+
+
+class Busy(AppError):
+    status = 503
+    headers = {"Retry-After": "1"}
+
+
+class NotReady(AppError):
+    status = 503
+
+
+def problem(error: AppError) -> Problem:
+    """An error as the body of its answer."""
+    errors = [FieldError(field=error.field, message=error.message)] if error.field else []
+    return _problem(error.status, error.message, errors)
+
+
+def validation_problem(errors: list[tuple[str, str]]) -> Problem:
+    """Several fields that cannot be taken: [(field, message), …]."""
+    found = [FieldError(field=field, message=message) for field, message in errors]
+    detail = "; ".join(f"{error.field}: {error.message}" for error in found)
+    return _problem(422, detail, found)
+
+
+def validation_errors(error: RequestValidationError) -> list[tuple[str, str]]:
+    """FastAPI's errors as (field, message), without what was typed."""
+    return [
+        (
+            ".".join(str(part) for part in row["loc"] if part not in ("query", "body")) or "body",
+            str(row["msg"]).removeprefix("Value error, "),
+        )
+        for row in error.errors()
+    ]
+
+
+def install(app: FastAPI) -> None:
+    """Every error of the app, ours or not, as a problem."""
+
+    async def ours(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, AppError)
+        return respond(problem(error), error.headers)
+
+    async def validation(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        return respond(validation_problem(validation_errors(error)))
+
+    async def http(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        return respond(_problem(error.status_code, str(error.detail), []), error.headers)
+
+    async def bug(request: Request, error: Exception) -> JSONResponse:
+        return respond(_problem(500, "a mistake of ours; the server's log has the details", []))
+
+    app.add_exception_handler(AppError, ours)
+    app.add_exception_handler(RequestValidationError, validation)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, bug)
+
+
+def respond(found: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """A problem as an answer of its status."""
+    return JSONResponse(
+        found.model_dump(), found.status, headers=dict(headers or {}), media_type=MEDIA_TYPE
+    )
+
+
+def _problem(status: int, detail: str, errors: list[FieldError]) -> Problem:
+    title = HTTPStatus(status).phrase
+    return Problem(type="about:blank", title=title, status=status, detail=detail, errors=errors)

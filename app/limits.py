@@ -1,0 +1,40 @@
+"""The largest request body, refused before it is read to its end."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app import errors
+
+
+class BodyLimit:
+    """ASGI middleware: a body over the limit is answered 413, as soon as that is known."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self.app = app
+        self.limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > self.limit:
+            answer = errors.respond(errors.problem(self._too_large(int(declared))))
+            await answer(scope, receive, send)
+            return
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self.limit:
+                raise self._too_large(seen)
+            return message
+
+        await self.app(scope, counted, send)
+
+    def _too_large(self, size: int) -> errors.BodyTooLarge:
+        message = f"the body has {size} bytes or more; at most {self.limit} are taken"
+        return errors.BodyTooLarge(message)

@@ -1,0 +1,195 @@
+"""The pages, each one function served as HTML and, at its twin, as JSON."""
+
+# No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.templating import Jinja2Templates
+from pydantic import ValidationError
+
+from app import errors, wire
+from app.answers import run_answer
+from app.schemas import (
+    Example,
+    ExplorePage,
+    FieldError,
+    Limits,
+    ModelSummary,
+    Problem,
+    RunAnswer,
+    RunRequest,
+    Top,
+)
+from app.service import Service
+from model.record import Part
+
+Build = Callable[..., Awaitable[ExplorePage]]
+router = APIRouter()
+
+EXAMPLES = (
+    Example(
+        label="river bank", model="bert", text="He sat on the river bank and watched the water."
+    ),
+    Example(
+        label="financial bank",
+        model="bert",
+        text="She opened an account at the bank to save money.",
+    ),
+    Example(
+        label="two sentences",
+        model="bert",
+        text="The children went to the river.",
+        text_pair="They played in the water all day.",
+    ),
+    Example(label="Bob cashed a check", model="gpt", text="Bob cashed a check at the bank"),
+    Example(label="El banco está cerrado", model="translator", text="El banco está cerrado."),
+)
+VIEWS = ("lines", "matrix", "table")
+
+
+def twin(path: str) -> str:
+    """The address of a page's JSON twin: /explore -> /explore.json"""
+    return f"{path}index.json" if path.endswith("/") else f"{path}.json"
+
+
+def twin_url(request: Request) -> str:
+    """This page's twin, query string and all; still percent-encoded, so safe in a header."""
+    path = twin(request.scope["raw_path"].decode("ascii"))
+    query = request.scope["query_string"].decode("latin-1")
+    return f"{path}?{query}" if query else path
+
+
+def page(path: str, template: str) -> Callable[[Build], Build]:
+    """Serve what `build` returns as HTML at `path`, and as JSON at its twin, problems included."""
+
+    def register(build: Build) -> Build:
+        def status(content: ExplorePage) -> int:
+            return content.problem.status if content.problem else 200
+
+        async def html(request: Request, content: ExplorePage = Depends(build)) -> HTMLResponse:
+            templates: Jinja2Templates = request.app.state.templates
+            json_url = twin_url(request)
+            return templates.TemplateResponse(
+                request,
+                template,
+                {"page": content, "json_url": json_url},
+                status_code=status(content),
+                headers={"Link": f'<{json_url}>; rel="alternate"; type="application/json"'},
+            )
+
+        async def json(content: ExplorePage = Depends(build)) -> Response:
+            body = wire.json_bytes(content.model_dump(mode="json"))
+            return Response(body, status(content), media_type="application/json")
+
+        found: dict[int | str, dict[str, Any]] = {200: {"model": ExplorePage}}
+        router.add_api_route(twin(path), json, responses=found, description=build.__doc__ or "")
+        router.add_api_route(
+            path, html, response_class=HTMLResponse, description=build.__doc__ or ""
+        )
+        return build
+
+    return register
+
+
+@router.get("/", include_in_schema=False)
+def home() -> RedirectResponse:
+    """The explorer is the first page."""
+    return RedirectResponse("/explore")
+
+
+@page("/explore", "explore.html")
+async def explore(
+    request: Request,
+    model: str = "",
+    text: str | None = None,
+    text_pair: str | None = None,
+    target: str | None = None,
+    kind: str = "",
+    layer: str = "",
+    head: str = "",
+    query: str = "",
+    view: str = "",
+) -> ExplorePage:
+    """A text, its tokens, and one head's numbers; what is not in the address has a default."""
+    service: Service = request.app.state.service
+    sent = {"text": text, "text_pair": text_pair or None, "target": target or None}
+    first = EXAMPLES[0]
+    asked = {"model": model or first.model, **sent}
+    if text is None and not any(sent.values()):
+        asked["text"] = next((e.text for e in EXAMPLES if e.model == asked["model"]), first.text)
+    shown = {"kind": kind, "layer": layer, "head": head, "query": query, "view": view}
+    try:
+        return await service.compute(lambda: _explored(service, asked, shown))
+    except ValidationError as error:
+        found = [
+            (str(row["loc"][0]), str(row["msg"]).removeprefix("Value error, "))
+            for row in error.errors()
+        ]
+        return _refused(service, asked, errors.validation_problem(found))
+    except errors.AppError as error:
+        return _refused(service, asked, errors.problem(error))
+
+
+def _explored(service: Service, asked: dict[str, Any], shown: dict[str, str]) -> ExplorePage:
+    request = RunRequest.model_validate(asked)
+    run = run_answer(service, request)
+    chosen, ignored = _choice(run, shown)
+    part = Part(kind=chosen["kind"], layers=(chosen["layer"],), heads=(chosen["head"],))
+    _, record = service.record(request, part)
+    best = record.attn[0, 0].max(-1)
+    top = [
+        Top(query=q, key=k, attn=attn)
+        for q, (k, attn) in enumerate(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+    ]
+    return _page(service, asked, run=run, top=top, ignored=ignored, **chosen)
+
+
+def _refused(service: Service, asked: dict[str, Any], problem: Problem) -> ExplorePage:
+    """The page with what was typed, and why there is no picture."""
+    asked = {**asked, "text": _printable(asked["text"] or "")}
+    first = {"kind": "", "layer": 0, "head": 0, "query": None, "view": VIEWS[0]}
+    return _page(service, asked, run=None, top=[], ignored=[], problem=problem, **first)
+
+
+def _page(service: Service, asked: dict[str, Any], **rest: Any) -> ExplorePage:
+    models: list[ModelSummary] = service.summaries()
+    limits = Limits(max_characters=service.settings.max_characters)
+    there = {model.name for model in models}
+    examples = [example for example in EXAMPLES if example.model in there]
+    return ExplorePage.model_validate(
+        {"models": models, "examples": examples, "limits": limits, "problem": None, **asked, **rest}
+    )
+
+
+def _choice(run: RunAnswer, shown: dict[str, str]) -> tuple[dict[str, Any], list[FieldError]]:
+    """What to show of a run; what the address says that is not there is ignored, and said so."""
+    kinds = {found.kind: found for found in run.kinds}
+    ignored: list[FieldError] = []
+
+    def one_of(field: str, allowed: list[str], default: str | None) -> str | None:
+        value = shown[field]
+        if value in allowed:
+            return value
+        if value:
+            there = ", ".join(allowed) if len(allowed) < 4 else f"{allowed[0]} to {allowed[-1]}"
+            message = f"{field} {_printable(value)[:40]} is not there: {there}"
+            ignored.append(FieldError(field=field, message=message))
+        return default
+
+    kind = one_of("kind", list(kinds), run.kinds[0].kind)
+    L, H, Tq, _ = kinds[str(kind)].shape
+    layer = one_of("layer", [str(i) for i in range(L)], "0")
+    head = one_of("head", [str(i) for i in range(H)], "0")
+    query = one_of("query", [str(i) for i in range(Tq)], None)
+    view = one_of("view", list(VIEWS), VIEWS[0])
+    numbers = {"layer": int(layer or 0), "head": int(head or 0)}
+    chosen = {"kind": kind, "view": view, "query": None if query is None else int(query)}
+    return {**chosen, **numbers}, ignored
+
+
+def _printable(text: str) -> str:
+    """Text that can be sent back: what UTF-8 cannot hold is replaced."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,123 @@
+"""How the API serves a resource: GET and POST, formats, ETags, and work on a worker thread."""
+
+# No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
+
+import hashlib
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field, ValidationError, create_model
+
+from app import __version__, errors, wire
+from app.schemas import Closed, Problem, TokenizeRequest
+from app.service import Service
+from app.wire import Answer
+
+Asking = TypeVar("Asking", bound=TokenizeRequest)
+Make = Callable[[Service, Asking], Answer]
+
+LISTS = ("layer", "head", "edits")  # lists in a JSON body, text in a query string
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": description}
+    for status, description in (
+        (404, "no model of that name"),
+        (413, "the body is over the limit"),
+        (422, "a field cannot be taken; says why, and the limit"),
+        (503, "every worker is busy; Retry-After says when to ask again"),
+    )
+}
+
+
+def resource(
+    router: APIRouter, path: str, asking: type[Asking], answer: type[BaseModel]
+) -> Callable[[Make[Asking]], Make[Asking]]:
+    """Serve what `make` returns: GET with a query string, POST with the same fields as JSON."""
+
+    def register(make: Make[Asking]) -> Make[Asking]:
+        async def get(request: Request, query: Any) -> Response:
+            try:
+                body = asking.model_validate(query.model_dump(exclude_unset=True))
+            except ValidationError as error:
+                raise RequestValidationError(error.errors()) from None
+            return await respond(request, body, make)
+
+        async def post(request: Request, body: Any) -> Response:
+            return await respond(request, body, make)
+
+        get.__annotations__["query"] = Annotated[query_form(asking), Query()]
+        post.__annotations__["body"] = asking
+        for method, endpoint in (("GET", get), ("POST", post)):
+            router.add_api_route(
+                path,
+                endpoint,
+                methods=[method],
+                operation_id=f"{method.lower()}_{make.__name__}",
+                summary=make.__name__.replace("_", " ").capitalize(),
+                description=make.__doc__ or "",
+                responses={200: {"model": answer}, **PROBLEMS},
+            )
+        return make
+
+    return register
+
+
+def query_form(asking: type[Closed]) -> type[BaseModel]:
+    """A request's fields as a query string can carry them."""
+    fields: dict[str, Any] = {
+        name: (str | None, Field(None, description=field.description))
+        if name in LISTS
+        else (field.annotation, field)
+        for name, field in asking.model_fields.items()
+    }
+    return create_model(f"{asking.__name__}Query", __config__=asking.model_config, **fields)
+
+
+async def respond(request: Request, body: Asking, make: Make[Asking]) -> Response:
+    """304 if the client has this answer already; else the work, on a worker, and its bytes."""
+    service: Service = request.app.state.service
+    format = "json"
+    if hasattr(body, "format"):
+        format = wire.chosen_format(body.format, request.headers.get("accept", ""))
+    etag = tag(request.url.path, body, service.sha256(body.model), format)
+    headers = {"ETag": etag, "Cache-Control": "no-cache", "Vary": "Accept"}
+    if has(request, etag):
+        return Response(status_code=304, headers=headers)
+
+    def work() -> bytes:
+        found = make(service, body)
+        check_size(found, format, service.settings.max_json_numbers)
+        return wire.encode(found, format)
+
+    content = await service.compute(work)
+    return Response(content, media_type=wire.MEDIA_TYPES[format], headers=headers)
+
+
+def tag(path: str, body: BaseModel, sha256: str, format: str) -> str:
+    """A weak ETag: an answer is a pure function of its request, the weights and our version."""
+    asked = body.model_dump_json(exclude={"format"}, by_alias=True)
+    parts = (path, asked, sha256, __version__, format)
+    return f'W/"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"'
+
+
+def has(request: Request, etag: str) -> bool:
+    """Whether If-None-Match names this answer, compared weakly."""
+    sent = [part.strip() for part in request.headers.get("if-none-match", "").split(",")]
+    return "*" in sent or etag.removeprefix("W/") in [part.removeprefix("W/") for part in sent]
+
+
+def check_size(answer: Answer, format: str, limit: int) -> None:
+    """JSON and CSV are for people: many numbers go as safetensors."""
+    attn = answer.tensors.get("attn")
+    if attn is None or format not in ("json", "csv"):
+        return
+    if attn.size > limit:
+        raise errors.Invalid(
+            f"{attn.size} numbers are too many for {format}, which takes {limit}. "
+            "Ask for one layer and head, or for format=safetensors",
+            "format",
+        )
+    if format == "csv" and attn.shape[:2] != (1, 1):
+        L, H = attn.shape[:2]
+        raise errors.Invalid(f"csv holds one head; this has {L} layers, {H} heads", "format")

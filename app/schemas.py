@@ -1,0 +1,300 @@
+"""What our JSON looks like, in and out. API.md's names."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+KindName = Literal["encoder", "decoder", "cross"]
+Format = Literal["json", "safetensors", "npz", "csv"]
+BANK = "He sat on the river bank and watched the water."
+
+
+def clean(text: str) -> str:
+    """A text that can be tokenised and sent back: no NUL, no half of a surrogate pair."""
+    for name, found in (
+        ("a NUL byte", text.find("\0")),
+        ("half of a surrogate pair", _surrogate(text)),
+    ):
+        if found >= 0:
+            raise ValueError(f"the text holds {name} at character {found}; remove it")
+    return text
+
+
+def _surrogate(text: str) -> int:
+    return next((i for i, char in enumerate(text) if unicodedata.category(char) == "Cs"), -1)
+
+
+def listed(value: object) -> object:
+    """A number, a list, or numbers by comma: 3, [3, 5], "3,5" -> (3, 5)."""
+    if isinstance(value, str):
+        try:
+            return tuple(int(part) for part in value.split(","))
+        except ValueError:
+            raise ValueError(f"{value[:40]!r} is not a number or numbers by comma") from None
+    return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def from_json(value: object) -> object:
+    """In a query string, edits are JSON."""
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            raise ValueError("edits in a query string are a JSON list") from None
+    return value
+
+
+Text = Annotated[str, AfterValidator(clean)]
+Indices = Annotated[tuple[int, ...], Field(min_length=1), BeforeValidator(listed)]
+
+
+class Closed(BaseModel):
+    """A model that refuses fields it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EditSpec(Closed):
+    """One change inside the forward pass; `kind`, `layer`, `head` left out mean all."""
+
+    op: Literal["ablate", "block", "set", "scale"]
+    kind: KindName | None = None
+    layer: int | None = None
+    head: int | None = None
+    query: int | None = Field(None, ge=0, description="block, set: the token that looks")
+    key: int | None = Field(None, ge=0, description="block: the token looked at")
+    row: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(
+        (), description="set: the query's new attention, normalised"
+    )
+    by: float = Field(1.0, allow_inf_nan=False, description="scale: what scores are multiplied by")
+    with_: Literal["zero", "mean"] = Field("zero", alias="with", description="ablate: by what")
+
+
+Edits = Annotated[tuple[EditSpec, ...], Field(max_length=64), BeforeValidator(from_json)]
+
+
+class TokenizeRequest(Closed):
+    model: str = Field(description="a name from /models", examples=["bert"])
+    text: Text = Field(description="the text", examples=[BANK])
+    text_pair: Text | None = Field(None, description="BERT's second sentence")
+
+
+class RunRequest(TokenizeRequest):
+    """One run spec everywhere."""
+
+    target: Text | None = Field(
+        None, description="the encoder-decoder's output side; left out, it is decoded greedily"
+    )
+    edits: Edits = Field((), description="changes inside the forward pass; JSON in a query string")
+
+
+class AttentionRequest(RunRequest):
+    kind: KindName | None = Field(None, description="the family's first if left out")
+    layer: Indices | None = Field(None, description="numbers by comma; all if left out")
+    head: Indices | None = Field(None, description="numbers by comma; all if left out")
+    quantity: Literal["attn", "scores"] = Field("attn", description="scores: before the softmax")
+    reduce: Literal["none", "mean_heads", "max_heads", "rollout"] = Field(
+        "none", description="over heads; rollout also over layers"
+    )
+    merge: Literal["none", "words"] = Field(
+        "none", description="words: summed over the pieces of a key, averaged over a query's"
+    )
+    special: Literal["keep", "hide", "renormalise"] = Field(
+        "keep", description="special tokens; renormalise: hidden, then rows sum to 1 again"
+    )
+    dtype: Literal["float32", "float16", "uint8"] = Field(
+        "float32", description="uint8 is round(255 attn), for pictures only"
+    )
+    format: Format | None = Field(None, description="left out, the Accept header decides")
+
+
+class OverviewRequest(RunRequest):
+    kind: KindName | None = Field(None, description="the family's first if left out")
+    size: int = Field(64, ge=1, le=512, description="pictures are at most this many cells a side")
+    format: Literal["json", "safetensors", "npz"] | None = Field(
+        None, description="left out, the Accept header decides"
+    )
+
+
+class FieldError(BaseModel):
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldError]
+
+
+class TokenOut(BaseModel):
+    id: int
+    raw: str = Field(description="as the vocabulary spells it")
+    text: str = Field(description="as a person reads it; for an unknown one what it stands for")
+    start: int
+    end: int
+    special: bool
+    unknown: bool
+    word: int | None
+    segment: int
+
+
+class ModelSummary(BaseModel):
+    name: str
+    family: str
+    kinds: list[str]
+    n_layer: int
+    n_head: int
+    d_model: int
+    d_head: int
+    d_ff: int
+    vocab_size: int
+    n_ctx: int
+    positions: str
+    n_parameters: int
+    tasks: list[str]
+    source: str
+    device: str
+    sha256: str
+    metrics: dict[str, Any]
+
+
+class ModelCard(ModelSummary):
+    data: list[dict[str, str]]
+    training: dict[str, Any]
+    curve: list[dict[str, float]]
+    parameter_shapes: dict[str, list[int]]
+
+
+class Models(BaseModel):
+    models: list[ModelSummary]
+
+
+class Provenance(BaseModel):
+    model: str
+    sha256: str
+    version: str
+    torch: str
+    device: str
+    dtype: str
+
+
+class Tokenized(BaseModel):
+    model: str
+    text: str
+    text_pair: str | None
+    tokens: list[TokenOut]
+    n_ctx: int
+
+
+class KindShape(BaseModel):
+    kind: str
+    q: str = Field(description="the sequence of the query axis: source or target")
+    k: str = Field(description="the sequence of the key axis")
+    n_layer: int
+    n_head: int
+    shape: list[int]
+
+
+class RunAnswer(BaseModel):
+    model: str
+    text: str
+    text_pair: str | None
+    target: str | None
+    target_decoded: bool
+    sequences: dict[str, list[TokenOut]]
+    kinds: list[KindShape]
+    predictions: dict[str, Any]
+    provenance: Provenance
+    links: dict[str, str]
+
+
+class AttentionAnswer(BaseModel):
+    """`attn` and `mask` are nested lists here, tensors in safetensors and npz."""
+
+    model: str
+    text: str
+    text_pair: str | None
+    target: str | None
+    kind: str
+    layers: list[int]
+    heads: list[int]
+    axes: list[str]
+    shape: list[int]
+    quantity: str
+    reduce: str
+    merge: str
+    special: str
+    dtype: str
+    q_tokens: list[TokenOut]
+    k_tokens: list[TokenOut]
+    provenance: Provenance
+    attn: list[list[list[list[float | None]]]]
+    mask: list[list[list[list[bool]]]] = Field(
+        description="(1 or L, 1 or H, Tq, Tk): true where looking is allowed; broadcasts to shape"
+    )
+
+
+class OverviewAnswer(BaseModel):
+    model: str
+    text: str
+    text_pair: str | None
+    target: str | None
+    kind: str
+    layers: list[int]
+    heads: list[int]
+    axes: list[str]
+    shape: list[int]
+    block: list[int] = Field(description="tokens in a cell: along the query, along the key")
+    dtype: str
+    q_tokens: list[TokenOut]
+    k_tokens: list[TokenOut]
+    provenance: Provenance
+    attn: list[list[list[list[int]]]] = Field(description="round(255 attn), by block maximum")
+    mask: list[list[list[list[bool]]]]
+
+
+class Example(BaseModel):
+    label: str
+    model: str
+    text: str
+    text_pair: str | None = None
+
+
+class Limits(BaseModel):
+    max_characters: int
+
+
+class Top(BaseModel):
+    query: int
+    key: int
+    attn: float
+
+
+class ExplorePage(BaseModel):
+    """What the page shows, and what it says when it cannot."""
+
+    models: list[ModelSummary]
+    examples: list[Example]
+    limits: Limits
+    model: str
+    text: str
+    text_pair: str | None
+    target: str | None
+    kind: str
+    layer: int
+    head: int
+    query: int | None
+    view: str
+    run: RunAnswer | None
+    top: list[Top]
+    ignored: list[FieldError]
+    problem: Problem | None

@@ -1,0 +1,196 @@
+"""Loaded models, the cache of runs, the workers and the limits. The only caller of model.run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import torch
+from cachetools import LRUCache
+
+from app import __version__, errors
+from app.schemas import ModelCard, ModelSummary, Provenance, RunRequest, TokenizeRequest
+from app.settings import Settings
+from model import reductions, zoo
+from model import run as door
+from model.checkpoint import BadWeights
+from model.record import AttentionRecord, Part, Run, Token
+from model.run import BadInput, Spec
+from model.tape import Edit
+from model.zoo import Loaded
+
+log = logging.getLogger("app")
+Result = TypeVar("Result")
+EVERYTHING = Part()
+
+
+class Service:
+    """What the pages and the API ask for. `compute` runs work on a worker; the rest is work."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        torch.set_num_threads(settings.threads)
+        self.device = zoo.pick_device(settings.device or None)
+        self.models: dict[str, Loaded] = {}
+        self.missing: dict[str, str] = {}  # name -> why it could not be loaded
+        self._load([name.strip() for name in settings.models.split(",") if name.strip()])
+        self._cache: LRUCache[Hashable, Run] = LRUCache(
+            settings.cache_mb * 1_000_000, getsizeof=lambda run: run.n_byte
+        )
+        self._lock = threading.Lock()  # of the cache
+        self._slots = threading.BoundedSemaphore(settings.workers + settings.queue)
+        self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="torch")
+
+    def _load(self, wanted: list[str]) -> None:
+        for name in wanted or zoo.names():
+            try:
+                self.models[name] = zoo.load(name, self.device)
+            except BadWeights as error:
+                log.error("model %s is missing: %s", name, error)
+                self.missing[name] = str(error)
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    async def compute(self, work: Callable[[], Result]) -> Result:
+        """Do the work on a worker thread. Busy, at once, when the queue is full."""
+        if not self._slots.acquire(blocking=False):
+            raise errors.Busy("every worker is busy and the queue is full; try again in a second")
+        try:
+            future = self._pool.submit(work)
+        except RuntimeError:  # shutting down
+            self._slots.release()
+            raise errors.Busy("the server is stopping") from None
+        future.add_done_callback(lambda _: self._slots.release())
+        return await asyncio.wrap_future(future)
+
+    def sha256(self, name: str) -> str:
+        """The weights' hash: what an answer depends on beside its request."""
+        return self._loaded(name).card.sha256
+
+    def summaries(self) -> list[ModelSummary]:
+        return [ModelSummary.model_validate(_summary(found)) for found in self.models.values()]
+
+    def card(self, name: str) -> ModelCard:
+        loaded = self._loaded(name)
+        card = loaded.card
+        return ModelCard(
+            **_summary(loaded),
+            data=card.data,
+            training=card.training,
+            curve=card.curve,
+            parameter_shapes=loaded.parameter_shapes,
+        )
+
+    def provenance(self, name: str) -> Provenance:
+        """Where a number comes from."""
+        return Provenance(
+            model=name,
+            sha256=self.sha256(name),
+            version=__version__,
+            torch=torch.__version__,
+            device=str(self.device),
+            dtype="float32",
+        )
+
+    def tokens(self, asked: TokenizeRequest) -> tuple[Token, ...]:
+        loaded = self._loaded(asked.model)
+        self._check_length(text=asked.text, text_pair=asked.text_pair)
+        with _refusing():
+            return door.tokenize(loaded, asked.text, asked.text_pair)
+
+    def run(self, asked: RunRequest) -> Run:
+        """A run of everything, from the cache or new."""
+        return self._run(self._loaded(asked.model), _spec(asked), EVERYTHING)
+
+    def record(self, asked: RunRequest, part: Part = EVERYTHING) -> tuple[Run, AttentionRecord]:
+        """One kind of a run, the family's first if none is asked for; some layers, some heads.
+
+        A run of everything, if it is in the cache, answers every smaller question.
+        """
+        loaded, spec = self._loaded(asked.model), _spec(asked)
+        kind = part.kind or loaded.kinds[0]
+        part = replace(part, kind=kind)
+        with _refusing():
+            door.check(loaded, spec, part)
+        whole = self._cached((loaded.card.sha256, spec, EVERYTHING))
+        if whole is not None and part.quantity == EVERYTHING.quantity:
+            return whole, reductions.selected(whole.records[kind], part.layers, part.heads)
+        run = self._run(loaded, spec, part)
+        return run, run.records[kind]
+
+    def _loaded(self, name: str) -> Loaded:
+        if name in self.missing:
+            raise errors.NotReady(f"model {name} could not be loaded; /readyz says why", "model")
+        if name not in self.models:
+            have = ", ".join(self.models)
+            raise errors.UnknownModel(f"no model named {name[:60]!r}; there are {have}", "model")
+        return self.models[name]
+
+    def _run(self, loaded: Loaded, spec: Spec, part: Part) -> Run:
+        self._check_length(text=spec.text, text_pair=spec.text_pair, target=spec.target)
+        key = (loaded.card.sha256, spec, part)
+        run = self._cached(key)
+        if run is None:
+            with _refusing():
+                run = door.run(loaded, spec, part)
+            with self._lock:
+                if run.n_byte <= self._cache.maxsize:
+                    self._cache[key] = run
+        return run
+
+    def _cached(self, key: Hashable) -> Run | None:
+        with self._lock:
+            return self._cache.get(key)
+
+    def _check_length(self, **texts: str | None) -> None:
+        limit = self.settings.max_characters
+        for field, text in texts.items():
+            if text is not None and len(text) > limit:
+                message = f"the text has {len(text)} characters; at most {limit} are taken"
+                raise errors.Invalid(message, field)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """What the model cannot take, as an error of the user's."""
+    try:
+        yield
+    except BadInput as error:
+        raise errors.Invalid(error.message, error.field) from None
+
+
+def _spec(asked: RunRequest) -> Spec:
+    edits = tuple(
+        Edit(**found.model_dump(exclude={"with_"}), value=found.with_) for found in asked.edits
+    )
+    return Spec(asked.text, asked.text_pair, asked.target, edits)
+
+
+def _summary(loaded: Loaded) -> dict[str, Any]:
+    config = loaded.config
+    return {
+        "name": loaded.name,
+        "family": loaded.family,
+        "kinds": list(loaded.kinds),
+        "n_layer": config.n_layer,
+        "n_head": config.n_head,
+        "d_model": config.d_model,
+        "d_head": config.d_head,
+        "d_ff": config.d_ff,
+        "vocab_size": config.vocab_size,
+        "n_ctx": config.n_ctx,
+        "positions": loaded.model.positions,
+        "n_parameters": loaded.n_parameters,
+        "tasks": list(loaded.tasks),
+        "source": "bundled",
+        "device": str(loaded.device),
+        "sha256": loaded.card.sha256,
+        "metrics": loaded.card.metrics,
+    }

@@ -1,0 +1,131 @@
+"""Attention made smaller: over heads, over layers, over word pieces, without special tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from model.record import AttentionRecord, Token
+
+
+def mean_heads(attn: Tensor) -> Tensor:
+    """The mean over heads: (L, H, Tq, Tk) -> (L, 1, Tq, Tk)."""
+    return attn.mean(1, keepdim=True)
+
+
+def max_heads(attn: Tensor) -> Tensor:
+    """The largest over heads: (L, H, Tq, Tk) -> (L, 1, Tq, Tk). Rows need not sum to 1."""
+    return attn.amax(1, keepdim=True)
+
+
+def rollout(attn: Tensor) -> Tensor:
+    """Attention rollout (Abnar & Zuidema 2020): (L, H, T, T) -> (1, 1, T, T).
+
+    Half attention, half residual, from layer 0 on. Under a causal mask the product stays a
+    triangle whose rows sum to 1; no further correction is made.
+    """
+    eye = torch.eye(attn.size(-1), dtype=attn.dtype, device=attn.device)
+    out = eye
+    for layer in attn.mean(1):
+        out = (layer + eye) / 2 @ out
+    return out[None, None]
+
+
+REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "mean_heads": mean_heads,
+    "max_heads": max_heads,
+    "rollout": rollout,
+}
+
+
+def reduced(record: AttentionRecord, name: str) -> AttentionRecord:
+    """One of REDUCTIONS over the record's layers and heads."""
+    if name == "rollout" and record.kind == "cross":
+        raise ValueError("rollout follows self-attention; cross attention has two sequences")
+    if name == "rollout" and record.layers[0] != 0:
+        raise ValueError(f"rollout begins at layer 0; it was given layers {list(record.layers)}")
+    attn = REDUCTIONS[name](record.attn)
+    mask = record.mask.any(1, keepdim=True)
+    if name == "rollout":
+        mask = mask.any(0, keepdim=True)
+    return replace(record, attn=attn, mask=mask, reduce=name)
+
+
+def selected(
+    record: AttentionRecord, layers: tuple[int, ...] | None, heads: tuple[int, ...] | None
+) -> AttentionRecord:
+    """Some layers and heads of a record, in the order asked for; None is all."""
+    layers, heads = layers or record.layers, heads or record.heads
+    L, H = [record.layers.index(i) for i in layers], [record.heads.index(i) for i in heads]
+    mask = record.mask
+    mask = mask[L] if mask.size(0) > 1 else mask
+    mask = mask[:, H] if mask.size(1) > 1 else mask
+    return replace(record, attn=record.attn[L][:, H], mask=mask, layers=layers, heads=heads)
+
+
+def words(record: AttentionRecord) -> AttentionRecord:
+    """Pieces become words: the sum over the pieces looked at, the mean over those that look.
+
+    Clark et al. 2019, section 4.1. A special token stays by itself.
+    """
+    q, q_tokens = _pieces(record.q_tokens, record.attn)  # (words, Tq)
+    k, k_tokens = _pieces(record.k_tokens, record.attn)  # (words, Tk)
+    attn = q / q.sum(-1, keepdim=True) @ record.attn @ k.T
+    mask = (q @ record.mask.to(q.dtype) @ k.T) > 0
+    return replace(record, attn=attn, mask=mask, q_tokens=q_tokens, k_tokens=k_tokens)
+
+
+def without_special(record: AttentionRecord, *, renormalise: bool) -> AttentionRecord:
+    """The rows and columns of special tokens left out; rows then sum to 1 again if so asked."""
+    q, q_tokens = _ordinary(record.q_tokens)
+    k, k_tokens = _ordinary(record.k_tokens)
+    attn = record.attn[..., q, :][..., k]
+    if renormalise:
+        total = attn.sum(-1, keepdim=True)
+        attn = attn / total.where(total > 0, 1.0)
+    mask = record.mask[..., q, :][..., k]
+    return replace(record, attn=attn, mask=mask, q_tokens=q_tokens, k_tokens=k_tokens)
+
+
+def thumbnails(record: AttentionRecord, size: int) -> tuple[Tensor, Tensor, tuple[int, int]]:
+    """Attention and mask by block maximum, at most `size` a side, and the block's (q, k) tokens."""
+    block = tuple(-(-n // size) for n in record.attn.shape[-2:])
+    pool = torch.nn.functional.max_pool2d
+    attn = pool(record.attn, block, ceil_mode=True)
+    mask = pool(record.mask.float(), block, ceil_mode=True) > 0
+    return attn, mask, (block[0], block[1])
+
+
+def _pieces(tokens: tuple[Token, ...], like: Tensor) -> tuple[Tensor, tuple[Token, ...]]:
+    """Which tokens make up each word, (words, T), and the words as tokens."""
+    numbered = list(enumerate(tokens))
+    groups = [
+        list(group)
+        for _, group in groupby(
+            numbered, lambda at: (at[1].segment, at[1].word, at[0] if at[1].word is None else None)
+        )
+    ]
+    member = like.new_zeros(len(groups), len(tokens))
+    for row, group in enumerate(groups):
+        member[row, [i for i, _ in group]] = 1.0
+    return member, tuple(_word([token for _, token in group]) for group in groups)
+
+
+def _word(pieces: list[Token]) -> Token:
+    """Several pieces as one token; bytes of one character give their text once."""
+    text, end = pieces[0].text, pieces[0].end
+    for piece in pieces[1:]:
+        text += piece.text if piece.start >= end else ""
+        end = max(end, piece.end)
+    unknown = any(piece.unknown for piece in pieces)
+    raw = " ".join(piece.raw for piece in pieces)
+    return pieces[0]._replace(raw=raw, text=text, end=end, unknown=unknown)
+
+
+def _ordinary(tokens: tuple[Token, ...]) -> tuple[list[int], tuple[Token, ...]]:
+    index = [i for i, token in enumerate(tokens) if not token.special]
+    return index, tuple(tokens[i] for i in index)

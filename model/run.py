@@ -1,0 +1,222 @@
+"""run(loaded, spec, part) -> Run: tokenizer, model with a tape, records. The one door for app/."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.generate import translate
+from model.record import AttentionRecord, Part, Run, Token, axes
+from model.tape import Attended, Edit, Kind, Tape
+from model.transformer import GPT, Bert, EncoderDecoder
+from model.zoo import Loaded
+
+TOP = 10  # candidates shown of a distribution
+EVERYTHING = Part()
+
+
+class BadInput(Exception):
+    """Something in a run spec that this model cannot take; `field` says which part."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+        self.message = message
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What to run: a text, and where they apply BERT's second sentence, a target, edits."""
+
+    text: str
+    text_pair: str | None = None
+    target: str | None = None  # None: decoded greedily
+    edits: tuple[Edit, ...] = ()
+
+
+@torch.inference_mode()
+def run(loaded: Loaded, spec: Spec, part: Part = EVERYTHING) -> Run:
+    """One forward pass, recorded. Raises BadInput, naming the limit."""
+    check(loaded, spec, part)
+    tape = Tape(
+        keep=(part.quantity, "mask"),
+        kinds=None if part.kind is None else (part.kind,),
+        layers=part.layers,
+        heads=part.heads,
+        edits=spec.edits,
+    )
+    try:
+        sequences, predictions = FORWARD[type(loaded.model)](loaded, spec, tape)
+    except ValueError as error:  # an edit that does not fit the text
+        raise BadInput("edits", str(error)) from None
+    kinds = [kind for kind in loaded.kinds if part.kind in (None, kind)]
+    target = predictions.get("translation")
+    return Run(
+        text=spec.text,
+        text_pair=spec.text_pair,
+        target=target,
+        target_decoded=target is not None and spec.target is None,
+        sequences=sequences,
+        records={kind: _record(loaded, tape, kind, sequences, part) for kind in kinds},
+        predictions=predictions,
+    )
+
+
+def tokenize(loaded: Loaded, text: str, text_pair: str | None = None) -> tuple[Token, ...]:
+    """The text as the model sees it, framed by its special tokens. Raises BadInput if too long."""
+    if not text:
+        raise BadInput("text", "the text is empty; type at least one word")
+    if text_pair is not None and "next-sentence" not in loaded.tasks:
+        raise BadInput("text_pair", f"{loaded.name} takes one text; text_pair is for BERT")
+    tokens = loaded.tokenizer.encode(text, text_pair)
+    if all(token.special and token.start == token.end for token in tokens):
+        raise BadInput("text", "the text has no tokens: only spaces or invisible characters")
+    _fits(loaded, "text", len(tokens))
+    return tokens
+
+
+def check(loaded: Loaded, spec: Spec, part: Part) -> None:
+    """Everything that can be refused before any computing."""
+    if spec.target is not None and "translate" not in loaded.tasks:
+        raise BadInput("target", f"{loaded.name} has no target; that is for the encoder-decoder")
+    places: list[tuple[str, Kind | None, Sequence[int], Sequence[int]]] = [
+        ("edits", e.kind, _listed(e.layer), _listed(e.head)) for e in spec.edits
+    ]
+    places.append(("", part.kind, part.layers or (), part.heads or ()))
+    for field, kind, layers, heads in places:
+        if kind is not None and kind not in loaded.kinds:
+            have = ", ".join(loaded.kinds)
+            raise BadInput(field or "kind", f"{loaded.name} has {have} attention, not {kind}")
+        _in_range(loaded, field or "layer", "layer", layers, loaded.config.n_layer)
+        _in_range(loaded, field or "head", "head", heads, loaded.config.n_head)
+
+
+def _listed(index: int | None) -> tuple[int, ...]:
+    return () if index is None else (index,)
+
+
+def _in_range(loaded: Loaded, field: str, name: str, indices: Sequence[int], n: int) -> None:
+    for index in indices:
+        if not 0 <= index < n:
+            there = f"{loaded.name} has {name}s 0 to {n - 1}"
+            raise BadInput(field, f"{name} {index} is not there: {there}")
+
+
+def _fits(loaded: Loaded, field: str, n: int) -> None:
+    n_ctx = loaded.config.n_ctx
+    if n > n_ctx:
+        raise BadInput(
+            field,
+            f"{n} tokens is too long: {loaded.name} takes {n_ctx}. Remove {n - n_ctx} or more.",
+        )
+
+
+Sequences = dict[str, tuple[Token, ...]]
+Forward = tuple[Sequences, dict[str, Any]]
+
+
+def _bert(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
+    model = loaded.model
+    assert isinstance(model, Bert)
+    tokens = tokenize(loaded, spec.text, spec.text_pair)
+    x = model.encode(_ids(loaded, tokens), _batch(loaded, [t.segment for t in tokens]), tape)
+    mask_id = loaded.tokenizer.id("[MASK]")
+    places = [i for i, token in enumerate(tokens) if token.id == mask_id]
+    masks = [
+        {"position": i, "candidates": candidates(loaded, model.masked_words(x[0, i]))}
+        for i in places
+    ]
+    is_next = model.next_sentence(x).softmax(-1)[0, 0].item() if spec.text_pair else None
+    return {"source": tokens}, {"masks": masks, "is_next": is_next}
+
+
+def _gpt(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
+    model = loaded.model
+    assert isinstance(model, GPT)
+    tokens = tokenize(loaded, spec.text, spec.text_pair)
+    x = model.hidden(_ids(loaded, tokens), tape)
+    return {"source": tokens}, {"next_token": candidates(loaded, model.logits(x[0, -1]))}
+
+
+def _encoder_decoder(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
+    model, tokenizer = loaded.model, loaded.tokenizer
+    assert isinstance(model, EncoderDecoder)
+    source = tokenize(loaded, spec.text, spec.text_pair)
+    source_ids = _ids(loaded, source)
+    begin, end = tokenizer.id("<s>"), tokenizer.id("</s>")
+    if spec.target is None:
+        editing = Tape(layers=(), edits=spec.edits)
+        [ids] = translate(model, source_ids, begin=begin, end=end, tape=editing)
+        tokens, text = tokenizer.label(ids), tokenizer.decode(ids)
+    else:
+        tokens, text = tokenizer.encode(spec.target)[:-1], spec.target  # without </s>
+    target = (Token(begin, "<s>", "<s>", special=True), *tokens)
+    _fits(loaded, "target", len(target))
+    logits = model(source_ids, _ids(loaded, target), tape)
+    following = _batch(loaded, [*(token.id for token in tokens), end])[0]  # (Tq,)
+    log_p = logits[0].log_softmax(-1).gather(-1, following[:, None]).sum().item()
+    return {"source": source, "target": target}, {"translation": text, "log_probability": log_p}
+
+
+FORWARD: dict[type, Callable[[Loaded, Spec, Tape], Forward]] = {
+    Bert: _bert,
+    GPT: _gpt,
+    EncoderDecoder: _encoder_decoder,
+}
+
+
+def candidates(loaded: Loaded, logits: Tensor) -> list[dict[str, Any]]:
+    """The most probable tokens: logits (V,) -> the first TOP, best first."""
+    probability = logits.softmax(-1)
+    best = probability.topk(TOP).indices.tolist()
+    return [
+        {
+            "id": i,
+            "token": loaded.tokenizer.raw(i),
+            "text": loaded.tokenizer.readable(i),
+            "logit": logits[i].item(),
+            "probability": probability[i].item(),
+        }
+        for i in best
+    ]
+
+
+def _ids(loaded: Loaded, tokens: Sequence[Token]) -> Tensor:
+    return _batch(loaded, [token.id for token in tokens])
+
+
+def _batch(loaded: Loaded, row: list[int]) -> Tensor:
+    """One row as a batch: (1, T)."""
+    return torch.tensor([row], device=loaded.device)
+
+
+def _record(
+    loaded: Loaded, tape: Tape, kind: Kind, sequences: Sequences, part: Part
+) -> AttentionRecord:
+    """The tape's layers of one kind, stacked and labelled, on the CPU."""
+    steps = [step for step in tape if step.kind == kind]
+    q, k = axes(kind, sequences)
+    return AttentionRecord(
+        kind=kind,
+        attn=torch.stack([step.kept[part.quantity][0] for step in steps]).cpu(),
+        mask=_mask(steps),
+        q_tokens=sequences[q],
+        k_tokens=sequences[k],
+        layers=tuple(step.layer for step in steps),
+        heads=part.heads or tuple(range(loaded.config.n_head)),
+        quantity=part.quantity,
+    )
+
+
+def _mask(steps: Sequence[Attended]) -> Tensor:
+    """The layers' masks, (1 or L, 1 or H, Tq, Tk): an axis along which they are equal is 1 long."""
+    masks = [step.mask[0] for step in steps]  # (H, Tq, Tk)
+    if all(mask.stride(0) == 0 for mask in masks):
+        masks = [mask[:1] for mask in masks]
+    if all(torch.equal(mask, masks[0]) for mask in masks[1:]):
+        masks = masks[:1]
+    return torch.stack(masks).cpu()
