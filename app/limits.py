@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors
@@ -20,7 +21,8 @@ class BodyLimit:
             return
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self.limit:
-            answer = errors.respond(errors.problem(self._too_large(int(declared))))
+            error = errors.BodyTooLarge(self._message(int(declared)))
+            answer = errors.respond(errors.problem(error))
             await answer(scope, receive, send)
             return
         seen = 0
@@ -30,11 +32,10 @@ class BodyLimit:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > self.limit:
-                raise self._too_large(seen)
+                raise HTTPException(413, self._message(seen))  # FastAPI hides any other as 400
             return message
 
         await self.app(scope, counted, send)
 
-    def _too_large(self, size: int) -> errors.BodyTooLarge:
-        message = f"the body has {size} bytes or more; at most {self.limit} are taken"
-        return errors.BodyTooLarge(message)
+    def _message(self, size: int) -> str:
+        return f"the body has {size} bytes or more; at most {self.limit} are taken"

@@ -198,7 +198,8 @@ def _record(
     loaded: Loaded, tape: Tape, kind: Kind, sequences: Sequences, part: Part
 ) -> AttentionRecord:
     """The tape's layers of one kind, stacked and labelled, on the CPU."""
-    steps = [step for step in tape if step.kind == kind]
+    by_layer = {step.layer: step for step in tape if step.kind == kind}
+    steps = [by_layer[layer] for layer in part.layers or sorted(by_layer)]
     q, k = axes(kind, sequences)
     return AttentionRecord(
         kind=kind,

@@ -35,7 +35,8 @@ WEIGHTS = {"classics": 0.35, "asp": 2.0, "onestop": 2.0, "fairytaleqa": 2.0, "eu
 
 class Task(Protocol):
     name: str
-    learning_rate: float
+    learning_rate: float  # of AdamW
+    matrix_rate: float  # of Muon
     tokenizer: Tokenizer
     sources: list[str]
 
@@ -87,6 +88,7 @@ class TranslatorTask:
 
     name = "translator"
     learning_rate = 1e-3
+    matrix_rate = 1e-3
 
     def __init__(self, data: Path, tokenizer: Tokenizer | None, seed: int) -> None:
         found = {k: v for k, v in corpus.pairs(data).items() if WEIGHTS.get(k, 1.0) > 0}
@@ -148,7 +150,8 @@ class BertTask:
     """Masked words (15 %: 80 % [MASK], 10 % random, 10 % kept) and next sentence (50/50)."""
 
     name = "bert"
-    learning_rate = 1e-3
+    learning_rate = 2e-3
+    matrix_rate = 5e-3
 
     def __init__(self, data: Path, tokenizer: Tokenizer | None, seed: int) -> None:
         rng = np.random.default_rng(seed)
@@ -252,6 +255,7 @@ class GPTTask:
 
     name = "gpt"
     learning_rate = 2e-3
+    matrix_rate = 2e-3
     copying = 0.04  # share of the batches
 
     def __init__(self, data: Path, tokenizer: Tokenizer | None, seed: int) -> None:

@@ -65,7 +65,7 @@ class Budget:
         return progress.seconds * (1 - done) / done if done else math.inf
 
 
-def optimizers(model: nn.Module, learning_rate: float) -> list[torch.optim.Optimizer]:
+def optimizers(model: nn.Module, task: Task) -> list[torch.optim.Optimizer]:
     """Muon (Jordan et al. 2024) for the matrices inside the layers, AdamW for the rest."""
     inside = {
         name: p
@@ -76,12 +76,15 @@ def optimizers(model: nn.Module, learning_rate: float) -> list[torch.optim.Optim
     matrices = list(inside.values()) if muon else []
     rest = [p for name, p in model.named_parameters() if not muon or name not in inside]
     found: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(rest, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+        torch.optim.AdamW(rest, lr=task.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     ]
     if muon:
         found.append(
-            muon(matrices, lr=learning_rate, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+            muon(matrices, lr=task.matrix_rate, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
         )
+    for optimizer in found:
+        for group in optimizer.param_groups:
+            group["top_lr"] = group["lr"]
     return found
 
 
@@ -126,7 +129,7 @@ class Run:
         torch.manual_seed(seed)
         self.task, self.folder, self.device, self.seed = task, folder, device, seed
         self.model = task.build().to(device).train()
-        self.optimizers = optimizers(self.model, task.learning_rate)
+        self.optimizers = optimizers(self.model, task)
         self.progress = Progress()
 
     def step(self, n_tokens: int, done: float) -> Tensor:
@@ -136,10 +139,10 @@ class Run:
             loss = self.task.loss(self.model, batch)
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        rate = self.task.learning_rate * schedule(done, self.progress.step)
+        factor = schedule(done, self.progress.step)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = group["top_lr"] * factor
             optimizer.step()
             optimizer.zero_grad()
         self.progress.step += 1
@@ -224,6 +227,7 @@ def write(run: Run, out: Path) -> None:
             "torch_threads": torch.get_num_threads(),
             "optimizer": " + ".join(type(o).__name__ for o in run.optimizers),
             "learning_rate": run.task.learning_rate,
+            "matrix_rate": run.task.matrix_rate,
             "seed": run.seed,
         },
         curve=progress.curve,

@@ -1,0 +1,41 @@
+# make run, make test, make check, make train, make bench. Each also works by hand in .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt
+PINS := pyproject.toml .ci/constraints.txt
+MINUTES ?= 120
+DATA ?= data
+
+.PHONY: run test check train bench
+
+run: .venv/run
+	@$(BIN)/python -m app
+
+test: .venv/dev
+	@.ci/browser $(BIN)/python
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+check: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+train: .venv/train
+	for name in translator bert gpt; do \
+	  $(BIN)/python -m model.train $$name --data $(DATA) --minutes $(MINUTES) || exit; \
+	done
+
+bench: .venv/run
+	$(BIN)/python tests/bench.py
+
+.venv/run: $(PINS)
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python 3.11 or newer is needed; $(PYTHON) is {v[0]}.{v[1]}. Name another: make PYTHON=python3.12 run")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv …"
+	@$(INSTALL) --editable .
+	@touch $@
+
+.venv/train .venv/dev: .venv/%: .venv/run
+	@$(INSTALL) --editable '.[$*]'
+	@touch $@

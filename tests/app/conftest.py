@@ -1,0 +1,38 @@
+"""A client of the whole app, with the bundled models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from app.main import create_app
+from app.settings import Settings
+
+BANK = "He sat on the river bank."
+
+
+@pytest.fixture(scope="session")
+def app() -> FastAPI:
+    return create_app(Settings(threads=1))
+
+
+@pytest.fixture(scope="session")
+def client(app: FastAPI) -> Iterator[TestClient]:
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def get(client: TestClient) -> Any:
+    """get("/run", model="bert", text="…"): the answer's JSON, which must be a 200."""
+
+    def ask(path: str, **params: Any) -> Any:
+        answer = client.get(f"/api/v1{path}", params=params)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    return ask

@@ -1,0 +1,88 @@
+"""Every page and its JSON twin."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+PAGE = re.compile(r'<script type="application/json" id="page">(.*?)</script>', re.DOTALL)
+ADDRESSES = [
+    "",
+    "?text=She+opened+an+account+at+the+bank.&layer=3&head=2&query=4&view=matrix",
+    "?model=translator&text=El+banco+est%C3%A1+cerrado.&kind=cross&layer=0&head=0",
+    "?model=gpt&text=%3C%2Fscript%3E%3Cimg+src%3Dx+onerror%3Dalert(1)%3E",
+    "?model=bert&text=It+rained.&text_pair=They+went+home.",
+    "?model=bert&text=",
+    "?model=nope&text=hi",
+]
+
+
+def embedded(html: str) -> object:
+    found = PAGE.search(html)
+    assert found
+    return json.loads(found[1])
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_the_page_holds_what_its_twin_says(client, address):
+    page = client.get(f"/explore{address}")
+    twin = client.get(f"/explore.json{address}")
+    assert embedded(page.text) == twin.json()
+    assert page.status_code == twin.status_code
+
+
+def test_every_page_has_a_twin_and_says_so(app, client):
+    paths = app.openapi()["paths"]
+    pages = [p for p in paths if "text/html" in str(paths[p].get("get", {}).get("responses"))]
+    assert pages == ["/explore"]
+    for path in pages:
+        assert f"{path}.json" in paths
+        assert client.get(path).headers["link"] == (
+            f'<{path}.json>; rel="alternate"; type="application/json"'
+        )
+
+
+def test_the_twin_keeps_the_query_string(client):
+    answer = client.get("/explore?text=%C3%A9&layer=1")
+    link = re.search(r"<(.*?)>", answer.headers["link"])
+    assert link
+    assert link[1] == "/explore.json?text=%C3%A9&layer=1"
+    assert client.get(link[1]).json()["text"] == "é"
+
+
+def test_tokens_and_numbers_are_there_before_any_script(client):
+    page = client.get("/explore?text=He+sat+on+the+river+bank.&layer=2&head=5&query=6")
+    text = re.sub(r"<script.*?</script>", "", page.text, flags=re.DOTALL)
+    twin = client.get("/explore.json?text=He+sat+on+the+river+bank.&layer=2&head=5&query=6").json()
+    for token in twin["run"]["sequences"]["source"]:
+        assert token["text"].strip() in text
+    for top in twin["top"]:
+        assert f"{top['attn']:.3f}" in text
+
+
+def test_what_is_typed_stays_text(client):
+    evil = "</script><img src=x onerror=alert(1)>\"'"
+    page = client.get("/explore", params={"text": evil, "model": "gpt"})
+    assert "<img src=x" not in page.text
+    assert embedded(page.text)["text"] == evil
+
+
+def test_a_refused_text_is_kept_and_the_reason_said(client):
+    page = client.get("/explore", params={"text": "bank " * 600})
+    assert page.status_code == 422
+    assert "602 tokens is too long: bert takes 512" in page.text
+    assert embedded(page.text)["text"] == "bank " * 600
+
+
+def test_nonsense_in_the_address_falls_back_and_is_named(client):
+    twin = client.get("/explore.json?text=hi&layer=99&head=-1&kind=x&query=a&view=b").json()
+    assert [row["field"] for row in twin["ignored"]] == ["kind", "layer", "head", "query", "view"]
+    assert (twin["layer"], twin["head"], twin["query"], twin["view"]) == (0, 0, None, "lines")
+    assert "layer 99 is not there: 0 to 5" in twin["ignored"][1]["message"]
+
+
+def test_home_leads_to_the_explorer(client):
+    answer = client.get("/", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (307, "/explore")
