@@ -26,8 +26,12 @@ def main() -> int:
                 logging.getLogger("app").info("Attention Atlas is ready: http://%s:%s", shown, port)
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    settings = CliApp.run(Settings, cli_args=sys.argv[1:])
-    app = create_app(settings)
+    try:
+        settings = CliApp.run(Settings, cli_args=sys.argv[1:])
+        app = create_app(settings)
+    except ValueError as error:  # pydantic's ValidationError is one
+        sys.stderr.write(f"attention-atlas: {error}\n")
+        return 2
     server = Server(
         uvicorn.Config(app, settings.host, settings.port, log_level="info", server_header=False)
     )

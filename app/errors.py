@@ -11,7 +11,7 @@ AppError
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -73,11 +73,17 @@ def validation_errors(error: RequestValidationError) -> list[tuple[str, str]]:
     """FastAPI's errors as (field, message), without what was typed."""
     return [
         (
-            ".".join(str(part) for part in row["loc"] if part not in ("query", "body")) or "body",
+            ".".join(map(str, _field(row["loc"]))) or "body",
             str(row["msg"]).removeprefix("Value error, "),
         )
         for row in error.errors()
     ]
+
+
+def _field(loc: Sequence[int | str]) -> Sequence[int | str]:
+    """Where in the request; a body that is not JSON has a character's number there, no field."""
+    inside = loc[1:] if loc[:1] and loc[0] in ("query", "body") else loc
+    return inside if inside and isinstance(inside[0], str) else ()
 
 
 def install(app: FastAPI) -> None:

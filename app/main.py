@@ -56,14 +56,14 @@ class Assets(StaticFiles):
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The whole app; models are loaded when it starts."""
+    """The whole app, its models loaded. ValueError if a setting asks for what is not there."""
     chosen = settings or Settings()
+    service = Service(chosen)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.service = Service(chosen)
         yield
-        app.state.service.close()
+        service.close()
 
     app: FastAPI = FastAPIOffline(  # its Swagger UI comes from the package, not from a CDN
         title="Attention Atlas",
@@ -73,6 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         favicon_url="data:,",
     )
+    app.state.service = service
     assets = Assets()
     app.state.templates = Jinja2Templates(folder("templates"))
     app.state.templates.env.globals |= {
@@ -83,7 +84,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(api.router)
     app.include_router(pages.router)
     app.add_api_route("/healthz", health, tags=["server"])
-    app.add_api_route("/readyz", ready, tags=["server"])
+    missing: pages.Responses = {503: {"description": "a model is missing; says which, and why"}}
+    app.add_api_route("/readyz", ready, tags=["server"], responses=missing)
     app.add_middleware(BodyLimit, limit=chosen.max_body)
     app.add_middleware(CompressMiddleware, minimum_size=500)
     errors.install(app)

@@ -27,6 +27,7 @@ from app.service import Service
 from model.record import Part
 
 Build = Callable[..., Awaitable[ExplorePage]]
+Responses = dict[int | str, dict[str, Any]]
 router = APIRouter()
 
 EXAMPLES = (
@@ -47,6 +48,7 @@ EXAMPLES = (
     Example(label="Bob cashed a check", model="gpt", text="Bob cashed a check at the bank"),
     Example(label="El banco está cerrado", model="translator", text="El banco está cerrado."),
 )
+SIDES = ("query", "key")  # of the locked token
 VIEWS = ("lines", "matrix", "table")
 
 
@@ -84,10 +86,16 @@ def page(path: str, template: str) -> Callable[[Build], Build]:
             body = wire.json_bytes(content.model_dump(mode="json"))
             return Response(body, status(content), media_type="application/json")
 
-        found: dict[int | str, dict[str, Any]] = {200: {"model": ExplorePage}}
-        router.add_api_route(twin(path), json, responses=found, description=build.__doc__ or "")
+        text = build.__doc__ or ""
+        refused = {404: "no such model", 422: "a text it cannot take", 503: "too busy"}
+        as_json: Responses = {
+            status: {"model": ExplorePage, "description": why}
+            for status, why in {200: "The page's content", **refused}.items()
+        }
+        as_html: Responses = {status: {"description": why} for status, why in refused.items()}
+        router.add_api_route(twin(path), json, responses=as_json, description=text)
         router.add_api_route(
-            path, html, response_class=HTMLResponse, description=build.__doc__ or ""
+            path, html, response_class=HTMLResponse, responses=as_html, description=text
         )
         return build
 
@@ -111,6 +119,7 @@ async def explore(
     layer: str = "",
     head: str = "",
     query: str = "",
+    side: str = "",
     view: str = "",
 ) -> ExplorePage:
     """A text, its tokens, and one head's numbers; what is not in the address has a default."""
@@ -120,7 +129,8 @@ async def explore(
     asked = {"model": model or first.model, **sent}
     if text is None and not any(sent.values()):
         asked["text"] = next((e.text for e in EXAMPLES if e.model == asked["model"]), first.text)
-    shown = {"kind": kind, "layer": layer, "head": head, "query": query, "view": view}
+    shown = {"kind": kind, "layer": layer, "head": head, "query": query}
+    shown |= {"side": side, "view": view}
     try:
         return await service.compute(lambda: _explored(service, asked, shown))
     except ValidationError as error:
@@ -150,7 +160,8 @@ def _explored(service: Service, asked: dict[str, Any], shown: dict[str, str]) ->
 def _refused(service: Service, asked: dict[str, Any], problem: Problem) -> ExplorePage:
     """The page with what was typed, and why there is no picture."""
     asked = {**asked, "text": _printable(asked["text"] or "")}
-    first = {"kind": "", "layer": 0, "head": 0, "query": None, "view": VIEWS[0]}
+    first = {"kind": "", "layer": 0, "head": 0, "query": None}
+    first |= {"side": SIDES[0], "view": VIEWS[0]}
     return _page(service, asked, run=None, top=[], ignored=[], problem=problem, **first)
 
 
@@ -180,13 +191,19 @@ def _choice(run: RunAnswer, shown: dict[str, str]) -> tuple[dict[str, Any], list
         return default
 
     kind = one_of("kind", list(kinds), run.kinds[0].kind)
-    L, H, Tq, _ = kinds[str(kind)].shape
+    L, H, Tq, Tk = kinds[str(kind)].shape
     layer = one_of("layer", [str(i) for i in range(L)], "0")
     head = one_of("head", [str(i) for i in range(H)], "0")
-    query = one_of("query", [str(i) for i in range(Tq)], None)
+    side = one_of("side", list(SIDES), SIDES[0])
+    query = one_of("query", [str(i) for i in range(Tk if side == "key" else Tq)], None)
     view = one_of("view", list(VIEWS), VIEWS[0])
     numbers = {"layer": int(layer or 0), "head": int(head or 0)}
-    chosen = {"kind": kind, "view": view, "query": None if query is None else int(query)}
+    chosen = {
+        "kind": kind,
+        "side": side,
+        "view": view,
+        "query": None if query is None else int(query),
+    }
     return {**chosen, **numbers}, ignored
 
 

@@ -19,9 +19,11 @@ Asking = TypeVar("Asking", bound=TokenizeRequest)
 Make = Callable[[Service, Asking], Answer]
 
 LISTS = ("layer", "head", "edits")  # lists in a JSON body, text in a query string
+PROBLEM = {"$ref": f"#/components/schemas/{Problem.__name__}"}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": description}
+    status: {"description": description, "content": {errors.MEDIA_TYPE: {"schema": PROBLEM}}}
     for status, description in (
+        (400, "the body is not text in UTF-8"),
         (404, "no model of that name"),
         (413, "the body is over the limit"),
         (422, "a field cannot be taken; says why, and the limit"),
@@ -56,11 +58,18 @@ def resource(
                 operation_id=f"{method.lower()}_{make.__name__}",
                 summary=make.__name__.replace("_", " ").capitalize(),
                 description=make.__doc__ or "",
-                responses={200: {"model": answer}, **PROBLEMS},
+                responses={200: {"model": answer, "content": other_formats(asking)}, **PROBLEMS},
             )
         return make
 
     return register
+
+
+def other_formats(asking: type[Closed]) -> dict[str, Any]:
+    """The media types of an answer beside JSON, for the OpenAPI schema."""
+    if "format" not in asking.model_fields:
+        return {}
+    return {media: {} for name, media in wire.MEDIA_TYPES.items() if name != "json"}
 
 
 def query_form(asking: type[Closed]) -> type[BaseModel]:

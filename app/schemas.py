@@ -292,7 +292,8 @@ class ExplorePage(BaseModel):
     kind: str
     layer: int
     head: int
-    query: int | None
+    query: int | None = Field(description="index of the locked token, on the side it is of")
+    side: str
     view: str
     run: RunAnswer | None
     top: list[Top]

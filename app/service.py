@@ -48,7 +48,11 @@ class Service:
         self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="torch")
 
     def _load(self, wanted: list[str]) -> None:
-        for name in wanted or zoo.names():
+        there = zoo.names()
+        for name in wanted:
+            if name not in there:
+                raise ValueError(f"no model named {name!r}; there are {', '.join(there)}")
+        for name in wanted or there:
             try:
                 self.models[name] = zoo.load(name, self.device)
             except BadWeights as error:
