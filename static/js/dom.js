@@ -1,0 +1,35 @@
+/** h("button", {class: "head", onclick: pick}, "H3"): children are text or nodes, never markup. */
+export function h(tag, props = {}, ...children) {
+  const el = document.createElement(tag);
+  for (const [name, value] of Object.entries(props)) {
+    if (name.startsWith("on")) el.addEventListener(name.slice(2), value);
+    else if (typeof value === "boolean") el.toggleAttribute(name, value);
+    else el.setAttribute(name, value);
+  }
+  el.append(...children);
+  return el;
+}
+
+/** A canvas as sharp as the screen; answers its pixels for one CSS pixel. */
+export function fitCanvas(canvas, width, height) {
+  const ratio = globalThis.devicePixelRatio || 1;
+  const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
+  if (canvas.width !== w) canvas.width = w;
+  if (canvas.height !== h) canvas.height = h;
+  canvas.style.width = `${width}px`;
+  canvas.style.height = `${height}px`;
+  return ratio;
+}
+
+/** Call back when the element changes its size; answers a function that stops it. */
+export function onResize(el, callback) {
+  let last = "";
+  const observer = new ResizeObserver(() => {
+    const size = `${el.clientWidth}×${el.clientHeight}`;
+    if (size === last) return;
+    last = size;
+    callback();
+  });
+  observer.observe(el);
+  return () => observer.disconnect();
+}

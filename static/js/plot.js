@@ -1,0 +1,104 @@
+// The one module that knows Plotly, which is fetched only when a view first draws.
+
+import {absent, css, stops} from "./color.js";
+
+/** Plotly reads labels as markup, and drops "<s>": show them as they are. */
+function escape(label) {
+  return label.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+}
+
+const WIDEST = 580; // a matrix larger than this is no easier to read
+const HOVER = "query <b>%{y}</b><br>key <b>%{x}</b><br>attention <b>%{z:.3f}</b><extra></extra>";
+const LETTER = 7.6; // CSS pixels of an average one, for margins
+
+const shorten = (label, most) => (label.length > most ? `${label.slice(0, most - 1)}…` : label);
+
+/**
+ * Ticks by position: tokens repeat, and as coordinates equal tokens would merge into one row.
+ * The labels are aliases of the positions, so the hover label has them where the axis is thinned.
+ */
+function tokenAxis(title, labels, pixels) {
+  return {
+    title: {text: title, standoff: 8, font: {size: 13}},
+    tickmode: "linear",
+    dtick: Math.max(1, Math.ceil((labels.length * 18) / pixels)),
+    labelalias: Object.fromEntries(labels.map((label, i) => [i, escape(label)])),
+    ticks: "outside",
+    ticklen: 4,
+    tickcolor: "transparent",
+    showgrid: false,
+    zeroline: false
+  };
+}
+
+/** Room for the labels, and a plot in the shape of the text, where that is sane. */
+function frameFor(qLabels, kLabels, width) {
+  const room = (labels) => 36 + LETTER * Math.max(1, ...labels.map(({length}) => length));
+  const margin = {l: room(qLabels), r: 4, t: 4, b: room(kLabels), pad: 0};
+  const plotWidth = Math.min(width, WIDEST) - margin.l - margin.r;
+  const ratio = Math.min(1.1, Math.max(0.4, qLabels.length / kLabels.length));
+  const plotHeight = Math.max(plotWidth * 0.85 * ratio, 120);
+  return {margin, plotWidth, plotHeight, width: Math.min(width, WIDEST),
+    height: plotHeight + margin.t + margin.b};
+}
+
+/** A frame around row or column i. */
+function outline({side, index}, Tq, Tk, color) {
+  const [across, down] = [[-0.5, Tk - 0.5], [index - 0.5, index + 0.5]];
+  const [x, y] = side === "query" ? [across, down] : [down, [-0.5, Tq - 0.5]];
+  return {type: "rect", x0: x[0], x1: x[1], y0: y[0], y1: y[1], line: {color, width: 1.5}};
+}
+
+/**
+ * A null in z is masked: nothing is drawn there.
+ * @param {HTMLElement} el
+ * @param {{z: (number|null)[][], qLabels: string[], kLabels: string[], theme: string,
+ *   locked: {side: string, index: number}|null}} options
+ */
+export async function heatmap(el, {z, qLabels, kLabels, theme, locked}) {
+  await import("plotly"); // a UMD file: it sets globalThis.Plotly
+  if (!el.isConnected) return;
+  const style = getComputedStyle(el);
+  const color = (name) => style.getPropertyValue(`--${name}`);
+  const [ink, accent, panel] = [color("ink"), color("accent"), color("panel")];
+  const most = el.clientWidth < 480 ? 9 : 16;
+  const [queries, keys] = [qLabels, kLabels].map((all) => all.map((text) => shorten(text, most)));
+  const {margin, plotWidth, plotHeight, width, height} = frameFor(queries, keys, el.clientWidth);
+  const trace = {
+    type: "heatmap",
+    z,
+    zmin: 0,
+    zmax: 1,
+    colorscale: stops(theme),
+    showscale: false,
+    hoverongaps: false,
+    hovertemplate: HOVER
+  };
+  const layout = {
+    width,
+    height,
+    margin,
+    paper_bgcolor: "transparent",
+    plot_bgcolor: css(absent(theme)),
+    font: {family: style.fontFamily, size: 13, color: ink},
+    hoverlabel: {bgcolor: panel, bordercolor: accent, font: {family: style.fontFamily, color: ink}},
+    xaxis: {...tokenAxis("key", keys, plotWidth), tickangle: -90, range: [-0.5, keys.length - 0.5]},
+    yaxis: {...tokenAxis("query", queries, plotHeight), range: [queries.length - 0.5, -0.5]},
+    shapes: locked ? [outline(locked, qLabels.length, kLabels.length, accent)] : []
+  };
+  await globalThis.Plotly.react(el, [trace], layout, {displayModeBar: false});
+}
+
+/** Show the label of one cell, as if the pointer were there. */
+export function point(el, q, k) {
+  globalThis.Plotly?.Fx.hover(el, [{curveNumber: 0, pointNumber: [q, k]}]);
+}
+
+/** Call back with (query, key) when a cell is clicked; after the first drawing. */
+export function onPick(el, callback) {
+  el.on("plotly_click", ({points: [{x, y}]}) => callback(y, x));
+}
+
+export function purge(el) {
+  globalThis.Plotly?.purge(el);
+}

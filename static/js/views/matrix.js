@@ -1,0 +1,80 @@
+// One head as a heat map: queries down, keys across, exact values under the pointer.
+
+import {h, onResize} from "../dom.js";
+import {heatmap, onPick, point, purge} from "../plot.js";
+import {headOf} from "../tensor.js";
+import {label} from "../token.js";
+
+export const id = "matrix";
+export const title = "Matrix";
+
+const STEPS = {ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0]};
+
+/** @type {import("../view.js").Mount} */
+export function mount(root, emit) {
+  const plot = h("div", {class: "matrix-plot"});
+  const said = h("p", {class: "matrix-said", role: "status"});
+  const el = root.appendChild(h("div", {class: "matrix", tabindex: "0", role: "group",
+    "aria-label": "Matrix of queries and keys. Arrow keys read its cells; Enter locks a query.",
+    onkeydown: step}, plot, said));
+  const stopResize = onResize(el, () => frame && draw());
+  let frame = null;
+  let cell = null; // [q, k] under the keyboard
+  let listens = false;
+
+  async function update(next) {
+    if (next.record !== frame?.record) [cell, said.textContent] = [null, ""];
+    frame = next;
+    await draw();
+  }
+
+  async function draw() {
+    const {record, query, side, theme} = frame;
+    const {attn, mask} = headOf(record);
+    await heatmap(plot, {
+      z: rows(attn, mask),
+      qLabels: record.qTokens.map(label),
+      kLabels: record.kTokens.map(label),
+      theme,
+      locked: query === null ? null : {side, index: query}
+    });
+    if (!listens && el.isConnected) onPick(plot, lock);
+    listens = true;
+  }
+
+  function lock(q) {
+    const isLocked = frame.side === "query" && frame.query === q;
+    emit({query: isLocked ? null : q, side: "query"});
+  }
+
+  function step(event) {
+    const {qTokens, kTokens, attn} = frame.record;
+    if (event.key === "Enter" && cell) lock(cell[0]);
+    if (!(event.key in STEPS)) return;
+    event.preventDefault();
+    const [down, across] = cell ? STEPS[event.key] : [0, 0];
+    const [q, k] = cell ?? [0, 0];
+    cell = [clamp(q + down, qTokens.length), clamp(k + across, kTokens.length)];
+    const value = attn.data[cell[0] * kTokens.length + cell[1]];
+    point(plot, ...cell);
+    const [looks, looked] = [label(qTokens[cell[0]]), label(kTokens[cell[1]])];
+    said.textContent = `${looks} looks at ${looked}: ${value.toFixed(3)}`;
+  }
+
+  return {
+    update,
+    destroy() {
+      stopResize();
+      purge(plot);
+      el.remove();
+    }
+  };
+}
+
+const clamp = (i, n) => Math.min(n - 1, Math.max(0, i));
+
+/** Nested rows, as plots want them; null where looking is not allowed. */
+function rows({data, shape: [Tq, Tk]}, mask) {
+  return Array.from({length: Tq}, (_, q) =>
+    Array.from({length: Tk}, (_, k) => (mask.data[q * Tk + k] ? data[q * Tk + k] : null)));
+}

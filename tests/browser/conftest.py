@@ -1,0 +1,139 @@
+"""A live server, a real Chromium, and a page that fails its test on any error it reports."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.error import URLError
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+import pytest
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Page,
+    Playwright,
+    Request,
+    Response,
+    sync_playwright,
+)
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SECONDS_TO_START = 120
+
+Explore = Callable[..., Page]
+
+
+def find_chromium(playwright: Playwright) -> str:
+    """CHROMIUM, then one on the PATH, then Playwright's own."""
+    named = [os.environ.get("CHROMIUM", ""), *(shutil.which(name) or "" for name in NAMES)]
+    for path in (*named, playwright.chromium.executable_path):
+        if path and Path(path).exists():
+            return path
+    pytest.fail("no Chromium: `apt-get install chromium`, or set CHROMIUM=/path", pytrace=False)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + SECONDS_TO_START
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urlopen(f"{url}/readyz", timeout=5):
+                return
+        except (URLError, OSError):
+            time.sleep(0.1)
+    pytest.fail(f"no server at {url}: exit code {process.poll()}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """The address of our app, in a process of its own."""
+    port = free_port()
+    env = os.environ | {"HOST": "127.0.0.1", "PORT": str(port)}
+    process = subprocess.Popen([sys.executable, "-m", "app"], cwd=ROOT, env=env)
+    try:
+        wait_until_ready(f"http://127.0.0.1:{port}", process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(playwright), args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def setting() -> dict[str, object]:
+    """What the browser is like; a test says otherwise by parametrizing it."""
+    return {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}
+
+
+@pytest.fixture
+def context(browser: Browser, server: str, setting: dict[str, object]) -> Iterator[BrowserContext]:
+    context = browser.new_context(base_url=server, **setting)  # type: ignore[arg-type]
+    context.set_default_timeout(15_000)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext, server: str) -> Iterator[Page]:
+    """A page that must not report an error, nor ask another host for anything."""
+    complaints: list[str] = []
+
+    def on_request(request: Request) -> None:
+        if not request.url.startswith((server, "data:", "blob:")):
+            complaints.append(f"asked another host: {request.url}")
+
+    def on_response(response: Response) -> None:
+        if response.status >= 400 and "/static/" in response.url:
+            complaints.append(f"{response.status} for {response.url}")
+
+    page = context.new_page()
+    page.on("pageerror", lambda error: complaints.append(f"page error: {error.stack}"))
+    page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
+    page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
+    page.on("request", on_request)
+    page.on("response", on_response)
+    yield page
+    # Chromium logs every answer of 400 and above; whether the API should refuse is the test's part
+    assert [text for text in complaints if "Failed to load resource" not in text] == []
+
+
+@pytest.fixture
+def explore(page: Page) -> Explore:
+    """Open the explorer at a query, and wait for its picture."""
+
+    def open_at(**query: object) -> Page:
+        page.goto(f"/explore?{urlencode(query)}")
+        page.locator("#picture[aria-busy=false]").wait_for()
+        return page
+
+    return open_at

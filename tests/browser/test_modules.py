@@ -1,0 +1,148 @@
+"""The modules without DOM, imported in the browser that runs them."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Error, Page
+from safetensors.numpy import save
+
+WORDS = [None, "", "0", "a & b=c", "</script>", "שלום 猫 😀", "two\nlines", "%20+", " "]
+
+
+@pytest.fixture
+def js(page: Page) -> Any:
+    """js(module, expression, argument): the expression sees the module as `m`."""
+    page.goto("/healthz")
+
+    def run(module: str, expression: str, argument: object = None) -> Any:
+        code = f"async (arg) => {{ const m = await import('/static/js/{module}'); {expression} }}"
+        return page.evaluate(code, argument)
+
+    return run
+
+
+def container() -> bytes:
+    attn = np.linspace(0, 1, 6, dtype=np.float32).reshape(1, 1, 2, 3)
+    mask = np.array([[[[True, False, True], [True, True, True]]]])
+    small = np.array([[7, 255]], dtype=np.uint8)  # one odd size, so that offsets are not aligned
+    metadata = {"kind": '"cross"', "q_tokens": '[{"raw": "</s>"}]'}
+    return save({"small": small[:, :1], "mask": mask, "attn": attn}, metadata)
+
+
+def test_wire_reads_what_safetensors_wrote(js: Any) -> None:
+    found = js(
+        "wire.js",
+        """const {tensors, metadata} = m.decode(Uint8Array.from(arg).buffer);
+        const plain = ({data, shape}) => ({data: Array.from(data), shape});
+        const read = Object.entries(tensors).map(([name, t]) => [name, plain(t)]);
+        return {...Object.fromEntries(read), metadata};""",
+        list(container()),
+    )
+    assert found["attn"]["shape"] == [1, 1, 2, 3]
+    assert found["attn"]["data"] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
+    assert found["mask"] == {"data": [1, 0, 1, 1, 1, 1], "shape": [1, 1, 2, 3]}
+    assert found["small"] == {"data": [7], "shape": [1, 1]}
+    assert found["metadata"] == {"kind": "cross", "q_tokens": [{"raw": "</s>"}]}
+
+
+def test_wire_names_a_dtype_it_does_not_know(js: Any) -> None:
+    body = save({"attn": np.zeros((1, 1), dtype=np.float64)})
+    with pytest.raises(Error, match="unknown dtype: F64"):
+        js("wire.js", "m.decode(Uint8Array.from(arg).buffer);", list(body))
+
+
+def test_at_is_a_view_of_the_leading_index(js: Any) -> None:
+    code = """const t = m.tensor(Float32Array.from({length: 12}, (_, i) => i), [2, 2, 3]);
+    const {data, shape} = m.at(t, 1, 0);
+    return [Array.from(data), shape, data.buffer === t.data.buffer];"""
+    assert js("tensor.js", code) == [[6, 7, 8], [3], True]
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [("2", r"index 2 is outside axis 0 of \[2,3\]"), ("0, -1", r"index -1 is outside axis 1")],
+)
+def test_at_refuses_what_is_outside(js: Any, index: str, message: str) -> None:
+    with pytest.raises(Error, match=message):
+        js("tensor.js", f"m.at(m.tensor(new Float32Array(6), [2, 3]), {index});")
+
+
+def test_a_tensor_is_as_large_as_its_shape(js: Any) -> None:
+    with pytest.raises(Error, match=r"5 numbers do not fill shape \[2,3\]"):
+        js("tensor.js", "m.tensor(new Float32Array(5), [2, 3]);")
+
+
+def test_the_colours_end_where_the_look_says(js: Any) -> None:
+    found = js(
+        "color.js", "return ['light', 'dark'].map((t) => [0, 1].map((a) => m.colorOf(a, t)))"
+    )
+    light, dark = found
+    assert min(light[0]) > 245, "zero is paper"
+    assert light[1] == pytest.approx([26, 31, 113], abs=3), "one is deep indigo"
+    assert max(dark[0]) < 40, "zero is near-black"
+    assert dark[1] == pytest.approx([150, 237, 255], abs=3), "one is pale cyan"
+
+
+def test_colours_darken_with_attention(js: Any) -> None:
+    code = "return Array.from({length: 101}, (_, i) => m.colorOf(i / 100, 'light')[1]);"
+    greens = js("color.js", code)
+    assert greens == sorted(greens, reverse=True)
+
+
+def random_state(seed: int) -> dict[str, object]:
+    pick = random.Random(seed).choice
+    small = [None, 0, 1, 7, 511]
+    return {
+        "model": pick(["bert", "gpt", "a b&c"]),
+        **{key: pick(WORDS) for key in ("text", "textPair", "target")},
+        "kind": pick([None, "encoder", "decoder", "cross"]),
+        **{key: pick(small) for key in ("layer", "head", "query")},
+        "side": pick(["query", "key"]),
+        "view": pick(["lines", "matrix", "table"]),
+        "threshold": pick([0, 0.05, 0.1, 1, 1e-7, 0.123456789]),
+        "special": pick(["keep", "hide", "renormalise"]),
+        "merge": pick(["none", "words"]),
+        "theme": pick(["auto", "light", "dark"]),
+    }
+
+
+def test_every_state_comes_back_from_its_address(js: Any) -> None:
+    states = [random_state(seed) for seed in range(500)]
+    found = js("url.js", "return arg.map((state) => m.parse('?' + m.format(state)));", states)
+    assert found == [{"state": state, "ignored": []} for state in states]
+
+
+def test_nonsense_in_the_address_is_named(js: Any) -> None:
+    nonsense = "?layer=-1&head=x&query=1.5&view=zzz&threshold=2&special=&theme=pink&text=ok"
+    found = js("url.js", "return m.parse(arg);", nonsense)
+    assert found["state"]["text"] == "ok"
+    assert found["state"]["layer"] is None
+    assert found["ignored"] == nonsense.removeprefix("?").removesuffix("&text=ok").split("&")
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        (" the", "the"),
+        ("\n", "↵"),
+        ("\t ", "⇥␣"),
+        ("", "<s>"),
+        ("\u200b", "U+200B"),
+        ("\u0301", "◌\u0301"),
+        ("a\nb", "a↵b"),
+        ("<b>", "<b>"),
+    ],
+)
+def test_every_token_has_something_to_see(js: Any, text: str, seen: str) -> None:
+    assert js("token.js", "return m.visible(arg);", {"raw": "<s>", "text": text}) == seen
+
+
+def test_the_numbers_of_a_head_are_those_of_the_definitions(js: Any) -> None:
+    attn = [[1, 0, 0], [0.5, 0.5, 0], [0, 1, 0]]
+    code = """const t = {data: Float32Array.from(arg.flat()), shape: [3, 3]};
+    return [m.entropy(t), m.distance(t), m.previousToken(t), m.firstToken(t)];"""
+    assert js("metrics.js", code, attn) == pytest.approx([np.log(2) / 3, 0.5, 0.75, 0.5])

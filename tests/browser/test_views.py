@@ -1,0 +1,48 @@
+"""The view contract, for every file in static/js/views."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+VIEWS = sorted(p.name for p in (Path(__file__).parents[2] / "static/js/views").glob("*.js"))
+
+CONTRACT = """async (name) => {
+  const view = await import(`/static/js/views/${name}`);
+  const token = (text) => ({id: 1, raw: text, text, special: false, unknown: text === "b"});
+  const [qTokens, kTokens] = [["<s>", "a", "a", "b"], ["<s>", "a", "a", "b", "c"]]
+    .map((texts) => texts.map(token));
+  const [L, H, Tq, Tk] = [2, 3, 4, 5];
+  const mask = {data: new Uint8Array(Tq * Tk).fill(1), shape: [1, 1, Tq, Tk]};
+  const overview = {kind: "cross", layers: [0, 1], heads: [0, 1, 2], mask, qTokens, kTokens,
+    attn: {data: new Uint8Array(L * H * Tq * Tk).fill(51), shape: [L, H, Tq, Tk]}};
+  const record = {kind: "cross", layers: [1], heads: [2], mask, qTokens, kTokens,
+    attn: {data: new Float32Array(Tq * Tk).fill(0.2), shape: [1, 1, Tq, Tk]}};
+  const frame = Object.freeze({overview, record, layer: 1, head: 2, query: 0, side: "query",
+    threshold: 0.05, theme: "light"});
+  const root = document.body.appendChild(document.createElement("div"));
+  const {update, destroy} = view.mount(root, () => {});
+  await update(frame);
+  const once = root.innerHTML;
+  await update(frame);
+  const twice = root.innerHTML;
+  const text = root.textContent;
+  await destroy();
+  const left = root.innerHTML;
+  root.remove();
+  return {exports: Object.keys(view).sort(), id: view.id, same: once === twice, text, left};
+}"""
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_view_keeps_the_contract(page: Page, name: str) -> None:
+    page.goto("/explore")
+    found = page.evaluate(CONTRACT, name)
+    assert found["exports"] == ["id", "mount", "title"]
+    assert f"{found['id']}.js" == name
+    assert found["same"], "update() twice draws the same thing twice"
+    label = "L1 H2" if name == "grid.js" else "<s>"  # the grid has no room for tokens
+    assert label in found["text"], "labels are shown as they are"
+    assert found["left"] == "", "destroy() leaves nothing"
