@@ -41,7 +41,7 @@ def attend(
     scores = track.edit_scores(q @ k.transpose(-2, -1) * scale)
     scores = scores.masked_fill(~allowed, -torch.inf)
     attn = scores.softmax(dim=-1).masked_fill(~allowed.any(-1, keepdim=True), 0.0)
-    attn = track.edit_attn(attn)  # rows sum to 1, before dropout
+    attn = track.edit_attn(attn, allowed)  # rows sum to 1, before dropout
     if not fused:
         z = track.edit_z(F.dropout(attn, dropout) @ v)  # (B, H, Tq, d)
     kept = {"q": q, "k": k, "v": v, "mask": allowed, "scores": scores, "attn": attn, "z": z}

@@ -129,14 +129,16 @@ class Track:
             scores[:, _at(edit.head)] *= edit.by
         return scores
 
-    def edit_attn(self, attn: Tensor) -> Tensor:
+    def edit_attn(self, attn: Tensor, mask: Tensor) -> Tensor:
         """set: (B, H, Tq, Tk), after the softmax. Masked places stay 0, the row sums to 1."""
         for edit in self._of("set"):
             if len(edit.row) != attn.size(-1):
                 raise ValueError(f"row has {len(edit.row)} numbers; there are {attn.size(-1)} keys")
             row = torch.tensor(edit.row, dtype=attn.dtype, device=attn.device)
+            place = slice(None), _at(edit.head), _at(edit.query)
+            rows = row * mask[place]
             attn = attn.clone()
-            attn[:, _at(edit.head), _at(edit.query)] = row / row.sum()
+            attn[place] = (rows / rows.sum(-1, keepdim=True)).nan_to_num()  # nowhere to look: 0
         return attn
 
     def edit_z(self, z: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model import corpus
+from model.positions import sinusoidal
 from model.tokenizers import (
     Tokenizer,
     train_gpt_bpe,
@@ -150,8 +151,9 @@ class BertTask:
     """Masked words (15 %: 80 % [MASK], 10 % random, 10 % kept) and next sentence (50/50)."""
 
     name = "bert"
-    learning_rate = 2e-3
-    matrix_rate = 5e-3
+    learning_rate = 1e-3
+    matrix_rate = 1e-3
+    lengths = ((32, 0.4), (64, 0.7), (128, 0.92), (512, 1.0))  # until this share of the run
 
     def __init__(self, data: Path, tokenizer: Tokenizer | None, seed: int) -> None:
         rng = np.random.default_rng(seed)
@@ -178,10 +180,19 @@ class BertTask:
         return Ragged.of(self.tokenizer, [s for doc in cut for s in doc]), ends
 
     def build(self) -> Bert:
-        return Bert(Config(self.tokenizer.vocab_size, 512, 6, 8, 256, 1024))
+        """Its learned positions begin as sines: looking at a neighbour is then a linear map away.
+
+        Begun at random, every position learns that by itself, and for millions of tokens every
+        head looks at all tokens alike.
+        """
+        model = Bert(Config(self.tokenizer.vocab_size, 512, 6, 8, 256, 1024))
+        with torch.no_grad():
+            model.position.weight.copy_(0.03 * sinusoidal(512, 256))
+        return model
 
     def batch(self, rng: Generator, n_token: int, progress: float) -> Batch:
-        length = 128 if progress < 0.9 else 512
+        """Short texts first: among few tokens it is sooner found which of them matter."""
+        length = next(length for length, end in self.lengths if progress <= end)
         return self._batch(self.train, rng, n_token // length, length)
 
     def _batch(
@@ -232,6 +243,8 @@ class BertTask:
         flat = ids.flatten().numpy().copy()
         ordinary = ~np.isin(flat, [self.cls, self.sep, self.pad])
         chosen = np.flatnonzero(ordinary & (rng.random(flat.size) < 0.15))
+        if not chosen.size:  # a tiny batch: no place to predict would have no loss
+            chosen = np.flatnonzero(ordinary)[:1]
         chance = rng.random(chosen.size)
         flat[chosen[chance < 0.8]] = self.mask
         other = chosen[(chance >= 0.8) & (chance < 0.9)]

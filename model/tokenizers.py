@@ -74,6 +74,8 @@ class Tokenizer:
     ) -> Token:
         special = i in self.special_ids and i != self.unknown_id
         start, end = span
+        if self._prefix and raw == "Ġ" and text[start:end] != " ":
+            end = start  # the space put before the first word, where it is a token of its own
         return Token(
             id=i,
             raw=raw,
@@ -97,16 +99,17 @@ class Tokenizer:
         A token that holds part of a character's bytes spans that whole character.
         """
         text = self.decode(ids)
-        sizes = [0 if i in self.special_ids else len(self._bytes(i)) for i in ids]
-        shift = len(self._prefix)
-        chars = _char_of_byte(self._prefix + text)
+        pieces = [b"" if i in self.special_ids else self._bytes(i) for i in ids]
+        sizes = [len(piece) for piece in pieces]
+        chars = _char_of_byte(b"".join(pieces))
+        shift = chars[-1] + 1 - len(text)  # the prefix that `decode` takes off
         words = _word_starts(self.backend, text)
         tokens = []
         for i, end, size in zip(ids, accumulate(sizes), sizes, strict=True):
             begin = end - size
             start = max(0, chars[min(begin, len(chars) - 1)] - shift)
             stop = max(start, chars[min(end - 1, len(chars) - 1)] + 1 - shift) if size else start
-            word = sum(1 for at in words if at < stop) - 1 if size else None
+            word = max(0, sum(1 for at in words if at < stop) - 1) if size else None
             raw = self.raw(i)
             tokens.append(self._token(i, raw, (start, stop), text, word, 0))
         return tuple(tokens)
@@ -139,10 +142,10 @@ def _byte_alphabet() -> dict[str, int]:
 _BYTE_OF_CHAR = _byte_alphabet()
 
 
-def _char_of_byte(text: str) -> list[int]:
-    """For each byte of the text in UTF-8, the index of its character."""
-    indices = [i for i, char in enumerate(text) for _ in char.encode("utf-8", "replace")]
-    return indices or [0]
+def _char_of_byte(data: bytes) -> list[int]:
+    """For each byte, the index of its character; bytes that make none become U+FFFD."""
+    ends = range(1, len(data) + 1)
+    return [len(data[:end].decode("utf-8", errors="replace")) - 1 for end in ends] or [0]
 
 
 def _word_starts(backend: hf.Tokenizer, text: str) -> list[int]:

@@ -135,6 +135,7 @@ class Run:
     def step(self, n_tokens: int, done: float) -> Tensor:
         rng = np.random.default_rng((self.seed, self.progress.step))
         batch = to(self.task.batch(rng, n_tokens, done), self.device)
+        torch.manual_seed(int(rng.integers(2**32)))  # dropout too depends on (seed, step) alone
         with autocast(self.device):
             loss = self.task.loss(self.model, batch)
         torch.autograd.backward(loss)

@@ -1,0 +1,43 @@
+"""Tiny seeded models. Every size differs from every other, so that swapped axes fail."""
+
+from __future__ import annotations
+
+import os
+from typing import TypeVar
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test downloads anything
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+import torch
+
+from model.transformer import GPT, Bert, Config, EncoderDecoder, Transformer
+
+torch.set_num_threads(1)
+
+Model = TypeVar("Model", bound=Transformer)
+SIZES = Config(vocab_size=50, n_ctx=16, n_layer=2, n_head=4, d_model=8, d_ff=20, dropout=0.5)
+
+
+def seeded(architecture: type[Model]) -> Model:
+    """Weights far enough from their start that attention is sharp and words differ."""
+    torch.manual_seed(0)
+    model = architecture(SIZES)
+    for parameter in model.parameters():
+        parameter.data += 0.6 * torch.randn_like(parameter)
+    return model.eval()
+
+
+@pytest.fixture
+def gpt() -> GPT:
+    return seeded(GPT)
+
+
+@pytest.fixture
+def bert() -> Bert:
+    return seeded(Bert)
+
+
+@pytest.fixture
+def encoder_decoder() -> EncoderDecoder:
+    return seeded(EncoderDecoder)

@@ -1,0 +1,109 @@
+"""attend(): one equation, two paths, nothing changed by looking."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from model.attention import attend
+from model.tape import Attended, Tape
+
+EVERYTHING = ("q", "k", "v", "mask", "scores", "attn", "z")
+PADDING = torch.tensor([[True, True, True, False, False]])
+
+
+@pytest.fixture
+def qkv() -> tuple[Tensor, Tensor, Tensor]:
+    torch.manual_seed(0)
+    return torch.randn(1, 4, 3, 2), torch.randn(1, 4, 5, 2), torch.randn(1, 4, 5, 2)
+
+
+@pytest.fixture
+def fused_calls(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """One item for each call of the fused kernel."""
+    calls: list[None] = []
+    fused = F.scaled_dot_product_attention
+
+    def spy(*args: Tensor, **options: Tensor) -> Tensor:
+        calls.append(None)
+        return fused(*args, **options)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", spy)
+    return calls
+
+
+def recorded(qkv: tuple[Tensor, Tensor, Tensor], **options: Tensor | float) -> Attended:
+    tape = Tape(keep=EVERYTHING)
+    attend(*qkv, track=tape.track("cross", 0), **options)
+    return tape.attended[0]
+
+
+def test_attend_by_hand() -> None:
+    q = torch.tensor([[[[1.0, 0.0, 0.0, 0.0]]]])
+    k = torch.tensor([[[[2 * math.log(3), 0.0, 0.0, 0.0], [0.0, 9.0, 0.0, 0.0]]]])
+    v = torch.tensor([[[[4.0, 0.0, 0.0, 0.0], [0.0, 8.0, 0.0, 0.0]]]])
+    step = recorded((q, k, v))
+    torch.testing.assert_close(step.scores, torch.tensor([[[[math.log(3), 0.0]]]]))
+    torch.testing.assert_close(step.attn, torch.tensor([[[[0.75, 0.25]]]]))
+    torch.testing.assert_close(step.z, torch.tensor([[[[3.0, 2.0, 0.0, 0.0]]]]))
+
+
+def test_what_is_kept_is_what_was_there(qkv: tuple[Tensor, Tensor, Tensor]) -> None:
+    step = recorded(qkv, mask=PADDING)
+    assert [torch.equal(a, b) for a, b in zip(qkv, (step.q, step.k, step.v), strict=True)]
+    assert torch.equal(step.mask, PADDING.expand(1, 4, 3, 5))
+    assert torch.equal(step.scores.isneginf(), ~step.mask)
+    torch.testing.assert_close(step.attn, step.scores.softmax(-1))
+    torch.testing.assert_close(step.z, step.attn @ step.v)
+
+
+@pytest.mark.parametrize("mask", [None, PADDING], ids=["no mask", "padding"])
+def test_looking_changes_nothing(qkv: tuple[Tensor, Tensor, Tensor], mask: Tensor | None) -> None:
+    looked_at = attend(*qkv, mask=mask, track=Tape(keep=EVERYTHING).track("cross", 0))
+    assert torch.equal(looked_at, attend(*qkv, mask=mask))
+
+
+def test_looking_changes_no_dropout(qkv: tuple[Tensor, Tensor, Tensor]) -> None:
+    torch.manual_seed(1)
+    plain = attend(*qkv, dropout=0.5)
+    torch.manual_seed(1)
+    assert torch.equal(attend(*qkv, dropout=0.5, track=Tape().track("cross", 0)), plain)
+
+
+def test_rows_sum_to_one_before_dropout(qkv: tuple[Tensor, Tensor, Tensor]) -> None:
+    step = recorded(qkv, mask=PADDING, dropout=0.5)
+    torch.testing.assert_close(step.attn.sum(-1), torch.ones(1, 4, 3))
+
+
+def test_a_padded_key_gets_exactly_nothing(qkv: tuple[Tensor, Tensor, Tensor]) -> None:
+    step = recorded(qkv, mask=PADDING)
+    assert (step.attn[..., 3:] == 0).all()
+    assert not step.attn.isnan().any()
+
+
+def test_a_query_with_nowhere_to_look_attends_to_nothing(
+    qkv: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    mask = torch.tensor([[True], [False], [True]])
+    step = recorded(qkv, mask=mask)
+    assert (step.attn[:, :, 1] == 0).all()
+    assert (step.z[:, :, 1] == 0).all()
+    assert (attend(*qkv, mask=mask)[:, :, 1] == 0).all()
+    torch.testing.assert_close(step.attn.sum(-1), torch.tensor([1.0, 0.0, 1.0]).expand(1, 4, 3))
+
+
+def test_without_a_track_only_the_fused_path_runs(
+    qkv: tuple[Tensor, Tensor, Tensor], fused_calls: list[None]
+) -> None:
+    attend(*qkv)
+    assert fused_calls == [None]
+
+
+def test_what_is_kept_is_off_the_graph(qkv: tuple[Tensor, Tensor, Tensor]) -> None:
+    q, k, v = qkv
+    step = recorded((q.requires_grad_(), k, v))
+    assert not any(step.kept[name].requires_grad for name in EVERYTHING)

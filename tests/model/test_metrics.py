@@ -1,0 +1,67 @@
+"""One number per head, worked out by hand, and against SciPy."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from scipy import stats
+
+from model.metrics import METRICS, entropy
+
+# One layer, two heads, (3, 3). The second looks at the first token only.
+ATTN = torch.tensor(
+    [
+        [
+            [[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.25, 0.5, 0.25]],
+            [[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]],
+        ]
+    ]
+)
+EXPECTED = {
+    "entropy": [(0 + math.log(2) + 1.5 * math.log(2)) / 3, 0],
+    "distance": [(0 + 0.5 + (0.25 * 2 + 0.5)) / 3, (0 + 1 + 2) / 3],
+    "previous_token": [(0.5 + 0.5) / 2, (1 + 0) / 2],
+    "self": [(1 + 0.5 + 0.25) / 3, 1 / 3],
+    "next_token": [0.0, 0.0],
+    "first_token": [(1 + 0.5 + 0.25) / 3, 1],
+}
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_by_hand(name: str) -> None:
+    torch.testing.assert_close(METRICS[name](ATTN), torch.tensor([EXPECTED[name]]))
+
+
+def test_next_token_by_hand() -> None:
+    attn = torch.tensor([[[[0.2, 0.8, 0.0], [0.3, 0.3, 0.4], [0.0, 0.0, 1.0]]]])
+    torch.testing.assert_close(METRICS["next_token"](attn), torch.tensor([[0.6]]))
+
+
+def test_entropy_is_scipys() -> None:
+    torch.manual_seed(0)
+    attn = torch.randn(2, 4, 3, 5).softmax(-1)
+    expected = torch.from_numpy(stats.entropy(attn.numpy(), axis=-1).mean(-1))
+    torch.testing.assert_close(entropy(attn), expected)
+
+
+def test_entropy_of_looking_everywhere_alike_is_log_n() -> None:
+    torch.testing.assert_close(
+        entropy(torch.full((1, 1, 3, 5), 0.2)), torch.tensor([[math.log(5)]])
+    )
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_one_number_a_head(name: str) -> None:
+    assert METRICS[name](torch.rand(2, 4, 3, 5)).shape == (2, 4)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_one_token_has_a_finite_number(name: str) -> None:
+    assert METRICS[name](torch.ones(2, 4, 1, 1)).isfinite().all()
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_says_what_it_is(name: str) -> None:
+    assert METRICS[name].__doc__

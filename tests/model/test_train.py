@@ -1,0 +1,197 @@
+"""Training from a folder of text to a model the zoo can load, on tiny models."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from model import train, zoo
+from model.tasks import TASKS, BertTask, GPTTask, TranslatorTask
+from model.train import Budget, Progress, Run
+from model.transformer import GPT, Bert, Config, EncoderDecoder
+
+CPU = torch.device("cpu")
+GPT_STEP = 2 * 257  # tokens of a GPT batch of 512
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models of a few thousand parameters; dropout on, so that resuming must get it right."""
+    sizes = {"n_layer": 1, "n_head": 2, "d_model": 8, "d_ff": 12, "dropout": 0.1}
+    for task, architecture, n_ctx in (
+        (TranslatorTask, EncoderDecoder, 128),
+        (BertTask, Bert, 512),
+        (GPTTask, GPT, 512),
+    ):
+
+        def build(
+            self: TranslatorTask | BertTask | GPTTask,
+            architecture: type[nn.Module] = architecture,
+            n_ctx: int = n_ctx,
+        ) -> nn.Module:
+            return architecture(Config(self.tokenizer.vocab_size, n_ctx, **sizes))
+
+        monkeypatch.setattr(task, "build", build)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    docs = [f"The dog {i} sat. It saw a cat {i}. Then it ran home." for i in range(150)]
+    (folder / "own.txt").write_text("\n\n".join(docs))
+    (folder / "own.tsv").write_text("\n".join(f"el perro {i}\tthe dog {i}" for i in range(150)))
+    return folder
+
+
+@pytest.fixture
+def command(data: Path, tmp_path: Path) -> list[str]:
+    folders = ["--data", str(data), "--state", str(tmp_path / "state"), "--out"]
+    return [*folders, str(tmp_path / "out" / "own"), "--device", "cpu", "--batch-tokens", "512"]
+
+
+def weights(tmp_path: Path) -> dict[str, Tensor]:
+    return torch.load(tmp_path / "state" / "state.pt")["model"]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_trained_model_can_be_loaded(name: str, command: list[str], tmp_path: Path) -> None:
+    assert train.main([name, *command, "--tokens", "1500"]) == 0
+    loaded = zoo.load("own", CPU, tmp_path / "out")
+    assert loaded.name == name
+    assert loaded.tokenizer.vocab_size == loaded.config.vocab_size
+    expected = {key: tensor.half().float() for key, tensor in weights(tmp_path).items()}
+    torch.testing.assert_close(loaded.model.state_dict(), expected, atol=0, rtol=0)
+
+
+MEASURED = {
+    "translator": {"bleu", "bleu_pairs", "decoding"},
+    "bert": {
+        "masked_word_accuracy",
+        "masked_words",
+        "next_sentence_accuracy",
+        "sentence_pairs",
+        "best_previous_token_head",
+        "best_next_token_head",
+    },
+    "gpt": {
+        "bits_per_byte_own",
+        "bytes_own",
+        "best_previous_token_head",
+        "best_first_token_head",
+    },
+}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_card_says_what_was_done(name: str, command: list[str], tmp_path: Path) -> None:
+    train.main([name, *command, "--tokens", "1500", "--seed", "3"])
+    card = json.loads((tmp_path / "out" / "own" / "card.json").read_text())
+    assert card["data"][0]["licence"] == "your own text"
+    assert card["training"]["tokens"] >= 1500
+    assert (card["training"]["seed"], card["training"]["device"]) == (3, "cpu")
+    assert set(card["metrics"]) == MEASURED[name]
+    assert set(card["curve"][0]) == {"step", "tokens", "loss", "held_out_loss"}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_loss_falls(name: str, command: list[str], tmp_path: Path) -> None:
+    train.main([name, *command, "--tokens", "8000"])
+    curve = json.loads((tmp_path / "out" / "own" / "card.json").read_text())["curve"]
+    assert curve[-1]["held_out_loss"] < curve[0]["held_out_loss"] - 0.005
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
+    name: str, data: Path, tmp_path: Path
+) -> None:
+    task = TASKS[name](data, None, 0)
+    budget = Budget(minutes=None, tokens=5000)
+    whole, first, second = (Run(task, tmp_path, CPU, 0) for _ in range(3))
+    losses = [loss for loss, _ in islice(train.steps(whole, budget, 512), 4)]
+    again = [loss for loss, _ in islice(train.steps(first, budget, 512), 2)]
+    first.save()
+    second.resume()
+    again += [loss for loss, _ in islice(train.steps(second, budget, 512), 2)]
+    assert again == losses
+    torch.testing.assert_close(second.model.state_dict(), whole.model.state_dict(), atol=0, rtol=0)
+
+
+def test_resume_goes_on_where_the_state_stopped(command: list[str], tmp_path: Path) -> None:
+    train.main(["gpt", *command, "--tokens", str(GPT_STEP * 39 // 10)])
+    whole = weights(tmp_path)
+    train.main(["gpt", *command, "--tokens", str(GPT_STEP * 19 // 10)])
+    train.main(["gpt", *command, "--tokens", str(GPT_STEP * 39 // 10), "--resume"])
+    torch.testing.assert_close(weights(tmp_path), whole, atol=0, rtol=0)
+    card = json.loads((tmp_path / "out" / "own" / "card.json").read_text())
+    assert (card["training"]["steps"], card["training"]["tokens"]) == (4, 4 * GPT_STEP)
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"), [("gpt", "--data"), ("bert", "--data"), ("translator", "source TAB target")]
+)
+def test_no_data_is_said_plainly(
+    name: str, advice: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert train.main([name, "--data", str(tmp_path)]) == 2
+    [record] = caplog.records
+    assert str(tmp_path) in record.message
+    assert advice in record.message
+
+
+def test_nothing_to_resume_is_said_plainly(
+    command: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert train.main(["gpt", *command, "--resume"]) == 2
+    assert "leave out --resume to begin" in caplog.text
+
+
+def test_an_unknown_model_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        train.main(["llama"])
+    assert "invalid choice: 'llama'" in capsys.readouterr().err
+
+
+def test_help_reads_well(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        train.main(["--help"])
+    assert "python -m model.train bert --minutes 30" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("minutes", "tokens", "done"),
+    [(10, None, 0.5), (None, 400, 0.25), (10, 400, 0.5), (4, None, 1.0), (None, None, 0.0)],
+)
+def test_a_budget_is_spent_by_what_ends_first(
+    minutes: float | None, tokens: int | None, done: float
+) -> None:
+    assert Budget(minutes, tokens).done(Progress(tokens=100, seconds=300.0)) == done
+
+
+def test_the_time_left() -> None:
+    assert Budget(None, 400).seconds_left(Progress(tokens=100, seconds=30.0)) == 90.0
+
+
+@pytest.mark.parametrize(
+    ("done", "step", "factor"),
+    [(0.0, 0, 0.01), (0.0, 49, 0.5), (0.3, 500, 1.0), (0.75, 500, 0.5), (1.0, 500, 0.0)],
+)
+def test_the_learning_rate_rises_stays_and_falls(done: float, step: int, factor: float) -> None:
+    assert train.schedule(done, step) == factor
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_parameter_is_trained_once(name: str, data: Path) -> None:
+    task = TASKS[name](data, None, 0)
+    model = task.build()
+    trained = [
+        parameter
+        for optimizer in train.optimizers(model, task)
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    ]
+    assert sorted(map(id, trained)) == sorted(map(id, model.parameters()))

@@ -1,0 +1,114 @@
+"""Who imports whom, and which file alone may use what. The rules are data."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+JS = ROOT / "static" / "js"
+
+
+class Ban(NamedTuple):
+    """`what` is not to be found in `where`, but for the files in `alone`."""
+
+    where: str  # a glob from the top of the repository
+    what: str
+    alone: tuple[str, ...] = ()
+
+
+IMPORTS = [
+    Ban("model/**/*.py", "app"),
+    Ban("model/**/*.py", "fastapi"),
+    Ban("model/**/*.py", "starlette"),
+    Ban("model/**/*.py", "pydantic"),
+    Ban("model/**/*.py", "jinja2"),
+    Ban("model/**/*.py", "transformers", alone=("hub.py",)),
+    Ban("model/tape.py", "model"),
+    Ban("app/**/*.py", "transformers"),
+    Ban("app/**/*.py", "model.run", alone=("service.py",)),
+    Ban("app/**/*.py", "model.zoo", alone=("service.py",)),
+    Ban("app/settings.py", "app"),
+    Ban("app/settings.py", "model"),
+    Ban("app/errors.py", "model"),
+    Ban("app/schemas.py", "model"),
+]
+SCRIPT = [
+    Ban("static/js/**/*.js", r"\bfetch\(", alone=("api.js",)),
+    Ban("static/js/**/*.js", r"\bPlotly\b", alone=("plot.js",)),
+    Ban("static/js/**/*.js", r"\bcreateElement", alone=("dom.js",)),
+    Ban("static/js/**/*.js", r"\b(history|location)\b", alone=("url.js",)),
+    Ban("static/js/**/*.js", r"\b(inner|outer)HTML\b|\binsertAdjacentHTML\b|\bdocument\.write\b"),
+    Ban("static/js/**/*.js", r"^\s*(class|var) |\bwindow\.|\bconsole\.log\b"),
+    Ban("templates/**/*.html", r"\|\s*safe\b|\bon[a-z]+="),
+]
+VIEWS_IMPORT = {"dom", "plot", "color", "reduce", "tensor", "token"}
+
+
+def files(ban: Ban) -> list[Path]:
+    return [path for path in sorted(ROOT.glob(ban.where)) if path.name not in ban.alone]
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a Python file imports, and the packages it is in."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            package = path.parent.name if node.level else ""
+            module = ".".join(filter(None, [package, node.module]))
+            found |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+    return {".".join(name.split(".")[:n]) for name in found for n in range(1, name.count(".") + 2)}
+
+
+def code(path: Path) -> str:
+    """A script without its comments; a // after a colon is part of an address."""
+    return re.sub(r"/\*.*?\*/|(?<!:)//[^\n]*", "", path.read_text("utf-8"), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("ban", IMPORTS, ids=lambda ban: f"{ban.where} {ban.what}")
+def test_imports_point_one_way(ban: Ban) -> None:
+    assert [path.name for path in files(ban) if ban.what in imports(path)] == []
+
+
+@pytest.mark.parametrize("ban", SCRIPT, ids=lambda ban: f"{ban.where} {ban.what}")
+def test_one_file_alone_uses_it(ban: Ban) -> None:
+    used = [path.name for path in files(ban) if re.search(ban.what, code(path), re.MULTILINE)]
+    assert used == []
+
+
+@pytest.mark.parametrize("ban", [*IMPORTS, *SCRIPT], ids=lambda ban: f"{ban.where} {ban.what}")
+def test_a_rule_has_files_to_look_at(ban: Ban) -> None:
+    assert files(ban)
+
+
+@pytest.mark.parametrize("path", sorted((JS / "views").glob("*.js")), ids=lambda path: path.name)
+def test_a_view_imports_only_what_draws(path: Path) -> None:
+    found = set(re.findall(r"""(?:from|import)\s*\(?\s*["']([^"']+)["']""", code(path)))
+    assert found <= {f"../{name}.js" for name in VIEWS_IMPORT}
+
+
+@pytest.mark.parametrize("package", ["app", "model"])
+def test_every_module_says_what_it_is(package: str) -> None:
+    paths = sorted((ROOT / package).rglob("*.py"))
+    assert [p.name for p in paths if not ast.get_docstring(ast.parse(p.read_text("utf-8")))] == []
+
+
+def test_imports_are_seen(tmp_path: Path) -> None:
+    path = tmp_path / "app" / "a.py"
+    path.parent.mkdir()
+    path.write_text(
+        "import a.b as c\nfrom model import run as door\ndef f():\n  from .x import y\n"
+    )
+    assert imports(path) == {"a", "a.b", "model", "model.run", "app", "app.x", "app.x.y"}
+
+
+def test_comments_are_not_code(tmp_path: Path) -> None:
+    path = tmp_path / "a.js"
+    path.write_text('/** fetch(a)\n */\nconst a = "http://x"; // fetch(b)\nfetch(c);\n')
+    assert code(path).split() == ["const", "a", "=", '"http://x";', "fetch(c);"]
