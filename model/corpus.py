@@ -65,7 +65,14 @@ class Documents:
 
 
 class NoData(Exception):
-    """There is nothing to train on."""
+    """There is nothing, or too little, to train on."""
+
+
+def enough(n_train: int, n_held_out: int, what: str) -> None:
+    """NoData, unless something is left to train on and something to measure by."""
+    if not n_train or not n_held_out:
+        least = f"at least {HELD_OUT_EVERY} are wanted; one in {HELD_OUT_EVERY} is held out"
+        raise NoData(f"{n_train} {what} to train on and {n_held_out} to measure by: {least}")
 
 
 def documents(folder: Path, *, skip: tuple[str, ...] = ()) -> Iterator[Documents]:
@@ -100,7 +107,7 @@ def pairs(folder: Path) -> dict[str, list[tuple[str, str]]]:
 def held_out_pairs(folder: Path, split: str) -> list[tuple[str, list[str]]]:
     """dev or test: source TAB one or more references. Empty when the folder has none."""
     for path in sorted(folder.rglob(f"{split}.tsv*")):
-        if "eval" not in path.parts:
+        if "eval" not in path.relative_to(folder).parts:
             rows = [line.split("\t") for line in _read(path).splitlines() if line.strip()]
             return [(row[0], row[1:]) for row in rows]
     return []

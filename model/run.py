@@ -19,6 +19,10 @@ TOP = 10  # candidates shown of a distribution
 EVERYTHING = Part()
 
 
+Sequences = dict[str, tuple[Token, ...]]
+Forward = tuple[Sequences, dict[str, Any]]
+
+
 class BadInput(Exception):
     """Something in a run spec that this model cannot take; `field` says which part."""
 
@@ -53,6 +57,8 @@ def run(loaded: Loaded, spec: Spec, part: Part = EVERYTHING) -> Run:
         sequences, predictions = FORWARD[type(loaded.model)](loaded, spec, tape)
     except ValueError as error:  # an edit that does not fit the text
         raise BadInput("edits", str(error)) from None
+    for edit in spec.edits:
+        _check_tokens(loaded, edit, sequences)
     kinds = [kind for kind in loaded.kinds if part.kind in (None, kind)]
     target = predictions.get("translation")
     return Run(
@@ -83,6 +89,11 @@ def check(loaded: Loaded, spec: Spec, part: Part) -> None:
     """Everything that can be refused before any computing."""
     if spec.target is not None and "translate" not in loaded.tasks:
         raise BadInput("target", f"{loaded.name} has no target; that is for the encoder-decoder")
+    for edit in spec.edits:
+        decoding = "translate" in loaded.tasks and spec.target is None
+        if edit.op == "set" and edit.kind in (None, "decoder") and decoding:
+            message = "set on decoder attention needs a target: while decoding, the row grows"
+            raise BadInput("edits", message)
     places: list[tuple[str, Kind | None, Sequence[int], Sequence[int]]] = [
         ("edits", e.kind, _listed(e.layer), _listed(e.head)) for e in spec.edits
     ]
@@ -93,6 +104,16 @@ def check(loaded: Loaded, spec: Spec, part: Part) -> None:
             raise BadInput(field or "kind", f"{loaded.name} has {have} attention, not {kind}")
         _in_range(loaded, field or "layer", "layer", layers, loaded.config.n_layer)
         _in_range(loaded, field or "head", "head", heads, loaded.config.n_head)
+
+
+def _check_tokens(loaded: Loaded, edit: Edit, sequences: Sequences) -> None:
+    """An edit's query and key are tokens of some kind that it applies to."""
+    kinds = [kind for kind in loaded.kinds if edit.kind in (None, kind)]
+    for axis, index in enumerate((edit.query, edit.key)):
+        n = max(len(sequences[axes(kind, sequences)[axis]]) for kind in kinds)
+        if index is not None and index >= n:
+            name = ("query", "key")[axis]
+            raise BadInput("edits", f"{name} {index} is not there: the text has {n} {name} tokens")
 
 
 def _listed(index: int | None) -> tuple[int, ...]:
@@ -113,10 +134,6 @@ def _fits(loaded: Loaded, field: str, n: int) -> None:
             field,
             f"{n} tokens is too long: {loaded.name} takes {n_ctx}. Remove {n - n_ctx} or more.",
         )
-
-
-Sequences = dict[str, tuple[Token, ...]]
-Forward = tuple[Sequences, dict[str, Any]]
 
 
 def _bert(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:

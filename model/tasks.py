@@ -105,6 +105,7 @@ class TranslatorTask:
         order = np.random.default_rng(seed).permutation(len(rows))
         self.train = self._encode([rows[i] for i in order])
         self.dev = self._encode(dev)
+        corpus.enough(len(self.train), len(self.dev), "sentence pairs")
 
     def _encode(self, rows: list[tuple[str, str]]) -> list[tuple[Ids, Ids]]:
         """Pairs of ids sorted by length, so that a window of them is a batch of one length."""
@@ -168,6 +169,7 @@ class BertTask:
         self.tokenizer = tokenizer or Tokenizer(train_wordpiece(texts))
         self.train = self._encode(train)
         self.dev = self._encode(dev)
+        corpus.enough(len(self.train[0]), len(self.dev[0]), "sentences in documents of several")
         self.cls, self.sep, self.mask, self.pad = (
             self.tokenizer.id(raw) for raw in ("[CLS]", "[SEP]", "[MASK]", "[PAD]")
         )
@@ -193,7 +195,7 @@ class BertTask:
     def batch(self, rng: Generator, n_token: int, progress: float) -> Batch:
         """Short texts first: among few tokens it is sooner found which of them matter."""
         length = next(length for length, end in self.lengths if progress <= end)
-        return self._batch(self.train, rng, n_token // length, length)
+        return self._batch(self.train, rng, max(1, n_token // length), length)
 
     def _batch(
         self, data: tuple[Ragged, np.ndarray], rng: Generator, size: int, length: int
@@ -270,6 +272,7 @@ class GPTTask:
     learning_rate = 2e-3
     matrix_rate = 2e-3
     copying = 0.04  # share of the batches
+    n_ctx = 512
 
     def __init__(self, data: Path, tokenizer: Tokenizer | None, seed: int) -> None:
         rng = np.random.default_rng(seed)
@@ -286,6 +289,8 @@ class GPTTask:
         self.end = self.tokenizer.id("<|endoftext|>")
         self.train = self.stream(texts)
         self.dev = self.stream(list(chain.from_iterable(self.dev_texts.values())))
+        n_train = (len(self.train) - 1) // self.n_ctx
+        corpus.enough(max(0, n_train), int(len(self.dev) > 1), f"stretches of {self.n_ctx} tokens")
 
     def stream(self, texts: list[str]) -> Ids:
         """All texts as one array of ids, <|endoftext|> before each."""
@@ -293,11 +298,11 @@ class GPTTask:
         return np.insert(rows.ids, rows.offset[:-1], self.end)
 
     def build(self) -> GPT:
-        return GPT(Config(self.tokenizer.vocab_size, 512, 6, 8, 256, 1024))
+        return GPT(Config(self.tokenizer.vocab_size, self.n_ctx, 6, 8, 256, 1024))
 
     def batch(self, rng: Generator, n_token: int, progress: float) -> Batch:
         length = 256 if progress < 0.85 else 512
-        size = n_token // length
+        size = max(1, n_token // length)
         if rng.random() < self.copying:
             segment = rng.integers(1, self.tokenizer.vocab_size, (size, int(rng.integers(8, 96))))
             rows = np.tile(segment, length // segment.shape[1] + 2)[:, : length + 1]

@@ -64,10 +64,11 @@ class Tokenizer:
             encoding.sequence_ids,
             strict=True,
         )
-        return tuple(
+        found = [
             self._token(i, raw, span, texts[sequence or 0], word, segment)
             for i, raw, span, word, segment, sequence in rows
-        )
+        ]
+        return tuple(_with_marks(found, encoding.sequence_ids, texts))
 
     def _token(
         self, i: int, raw: str, span: tuple[int, int], text: str, word: int | None, segment: int
@@ -130,6 +131,21 @@ class Tokenizer:
 
     def _bytes(self, i: int) -> bytes:
         return bytes(_BYTE_OF_CHAR[char] for char in self.raw(i))
+
+
+def _with_marks(
+    tokens: list[Token], sequences: list[int | None], texts: tuple[str, str]
+) -> Iterator[Token]:
+    """Combining marks that a normalizer took away, given back to the token they stand on."""
+    starts = {(s, token.start) for s, token in zip(sequences, tokens, strict=True)}
+    for s, token in zip(sequences, tokens, strict=True):
+        text, end = texts[s or 0], token.end
+        while token.start < end < len(text) and unicodedata.combining(text[end]):
+            if (s, end) in starts:
+                break
+            end += 1
+        spanned = s is not None and not token.special and end > token.end
+        yield token._replace(text=text[token.start : end], end=end) if spanned else token
 
 
 def _byte_alphabet() -> dict[str, int]:
@@ -203,8 +219,3 @@ def _train_bpe(
         single=template, pair=None, special_tokens=framing
     )
     return backend
-
-
-def normalised(lines: Iterable[str]) -> Iterator[str]:
-    """NFC, as the corpora are."""
-    return (unicodedata.normalize("NFC", line) for line in lines)

@@ -100,9 +100,12 @@ def load(name: str, device: torch.device, folder: Path = WEIGHTS) -> Loaded:
     path = here / "model.safetensors"
     if path.exists() and checkpoint.sha256(path) != card.sha256:
         raise checkpoint.BadWeights(f"{path} is damaged: its sha256 is not the one in card.json")
-    model = ARCHITECTURES[card.architecture](Config(**card.config))
+    try:
+        model = ARCHITECTURES[card.architecture](Config(**card.config))
+        tokenizer = Tokenizer.load(here / "tokenizer.json")
+    except Exception as error:  # tokenizers raises Exception itself
+        raise checkpoint.BadWeights(f"{here} cannot be read: {error!r}") from None
     checkpoint.load(model, path)
-    tokenizer = Tokenizer.load(here / "tokenizer.json")
     return Loaded(card, tokenizer, model.to(device).eval(), device)
 
 

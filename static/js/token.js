@@ -7,8 +7,8 @@ const standIn = (char) => STAND_INS.get(char) ?? "␣";
 const codePoint = (char) => `U+${char.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
 
 /** The token's text, with a visible stand-in where there would be nothing to see. */
-export function visible({raw, text}) {
-  if (text === "") return raw;
+export function visible({text}) {
+  if (text === "") return standIn(" ");
   if (/^\s+$/u.test(text)) return [...text].map(standIn).join("");
   if (/^[\p{C}\s]+$/u.test(text)) return [...text].map(codePoint).join(" ");
   const line = text.trim().replace(/[\n\r\t]/g, standIn);

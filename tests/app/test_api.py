@@ -267,6 +267,18 @@ BAD = [
         "edits",
         "row has 2 numbers; there are 4 keys",
     ),
+    (
+        "/run?model=bert&text=hi&edits=[{%22op%22:%22block%22,%22key%22:9}]",
+        422,
+        "edits",
+        "key 9 is not there: the text has 4 key tokens",
+    ),
+    (
+        "/run?model=translator&text=hola&edits=[{%22op%22:%22set%22,%22row%22:[1]}]",
+        422,
+        "edits",
+        "needs a target",
+    ),
     ("/attention?model=bert&text=hi&layer=99", 422, "layer", "layers 0 to 5"),
     ("/attention?model=bert&text=hi&head=-1", 422, "head", "head -1 is not there"),
     ("/attention?model=bert&text=hi&head=two", 422, "head", "'two' is not a number"),

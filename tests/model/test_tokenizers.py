@@ -7,7 +7,6 @@ import pytest
 from model.record import Token
 from model.tokenizers import (
     Tokenizer,
-    normalised,
     train_gpt_bpe,
     train_translator_bpe,
     train_wordpiece,
@@ -245,5 +244,11 @@ def test_a_vocabulary_is_as_large_as_asked(train, size: int) -> None:
     assert Tokenizer(train(LINES, size)).vocab_size == size
 
 
-def test_composed_and_decomposed_are_one() -> None:
-    assert list(normalised(["e\u0301"])) == ["é"]
+@pytest.mark.parametrize("train", [train_wordpiece, train_translator_bpe])
+def test_a_mark_that_the_vocabulary_drops_stays_with_its_letter(train) -> None:
+    tokenizer = Tokenizer(train(LINES, 300))
+    text = "e\u0301 n\u0303 a"
+    tokens = [token for token in tokenizer.encode(text) if not token.special]
+    covered = {i for token in tokens for i in range(token.start, token.end)}
+    assert {0, 1, 3, 4, 6} <= covered
+    assert all(text[token.start : token.end] == token.text for token in tokens)

@@ -195,3 +195,20 @@ def test_every_parameter_is_trained_once(name: str, data: Path) -> None:
         for parameter in group["params"]
     ]
     assert sorted(map(id, trained)) == sorted(map(id, model.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "text"),
+    [
+        ("translator", "pairs.tsv", "Hola.\tHello.\n"),
+        ("bert", "text.txt", "One sentence. Another one.\n"),
+        ("gpt", "text.txt", "One sentence. Another one.\n"),
+    ],
+)
+def test_too_little_data_is_said_plainly(
+    name: str, file: str, text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / file).write_text(text)
+    assert train.main([name, "--data", str(tmp_path), "--state", str(tmp_path / "s")]) == 2
+    assert "to train on and" in caplog.text
+    assert "one in 100 is held out" in caplog.text

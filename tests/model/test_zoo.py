@@ -111,3 +111,20 @@ def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch, wanted: str
 def test_every_architecture_has_a_family_and_tasks(architecture: str) -> None:
     assert zoo.FAMILIES[architecture] in {"encoder-decoder", "encoder", "decoder"}
     assert zoo.TASKS[architecture]
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("card.json", "{"),
+        ("card.json", '{"name": "gpt", "architecture": "Mamba", "config": {}, "sha256": ""}'),
+        ("card.json", '{"name": "gpt", "architecture": "GPT", "config": {"x": 1}, "sha256": ""}'),
+        ("tokenizer.json", "{}"),
+    ],
+)
+def test_a_damaged_file_is_bad_weights(folder: Path, file: str, content: str) -> None:
+    if file == "card.json":
+        (folder / "gpt" / "model.safetensors").unlink()  # its sha256 would be refused first
+    (folder / "gpt" / file).write_text(content)
+    with pytest.raises(checkpoint.BadWeights, match="gpt"):
+        zoo.load("gpt", CPU, folder)

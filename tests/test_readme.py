@@ -1,0 +1,105 @@
+"""The README: everything there is, is named in it, and its commands answer what it says."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import urllib.request
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.main import create_app
+from app.pages import VIEWS
+from app.settings import Settings
+from model.metrics import METRICS
+from model.reductions import REDUCTIONS
+from model.tape import OPS
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+BASE = "http://127.0.0.1:8000"
+BLOCK = re.compile(r"```(sh|python)\n(curl[^\n]*|import.*?)\n```\n```text\n(.*?)```", re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def client():
+    with TestClient(create_app(Settings(threads=1))) as client:
+        yield client
+
+
+def rows(heading: str) -> dict[str, str]:
+    """The table below a heading: first cell -> whole row."""
+    section = README.read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
+    return {line.split("|")[1].strip(" `"): line for line in section.splitlines() if "|" in line}
+
+
+def test_every_route_is_named(client):
+    text = README.read_text()
+    for path in client.app.openapi()["paths"]:
+        assert f"`{path}`" in text
+
+
+def test_every_setting_is_named_with_its_default():
+    table = rows("Settings")
+    for name, field in Settings.model_fields.items():
+        row = table[name.upper()]
+        assert field.description in row
+        assert str(field.default) in row or name == "threads"
+
+
+@pytest.mark.parametrize("name", [*REDUCTIONS, *METRICS, *OPS, *VIEWS])
+def test_every_reduction_metric_edit_and_view_is_named(name):
+    assert f"`{name}`" in README.read_text()
+
+
+@pytest.mark.parametrize("path", re.findall(r"`((?:model|app)/[a-z_]+\.py)`", README.read_text()))
+def test_every_file_on_the_map_is_there(path):
+    assert (ROOT / path).is_file()
+
+
+def test_every_picture_is_there():
+    for path in re.findall(r"!\[.*?\]\((.*?)\)", README.read_text()):
+        assert (ROOT / path).stat().st_size > 10_000
+
+
+def answered(client: TestClient, language: str, command: str, monkeypatch, capsys) -> str:
+    """What a command of the README prints, asked of the app itself."""
+    if language == "sh":
+        return client.get(command.split("'")[1].removeprefix(BASE)).text.replace("\r\n", "\n")
+
+    def urlopen(url: str) -> io.BytesIO:
+        return io.BytesIO(client.get(url.removeprefix(BASE)).content)
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    exec(command, {})
+    return capsys.readouterr().out
+
+
+def test_every_command_answers_what_the_readme_says(client, monkeypatch, capsys):
+    text = README.read_text()
+    blocks = BLOCK.findall(text)
+    assert len(blocks) == text.count("```text")
+    for language, command, said in blocks:
+        found = answered(client, language, command, monkeypatch, capsys).rstrip("\n") + "\n"
+        if os.environ.get("UPDATE_README"):
+            text = text.replace(
+                f"{command}\n```\n```text\n{said}", f"{command}\n```\n```text\n{found}"
+            )
+            README.write_text(text)
+        else:
+            assert numbers(found) == (pytest.approx(numbers(said), abs=1e-4))
+            assert words(found) == words(said)
+
+
+NUMBER = re.compile(r"\d+\.\d+(?:e-?\d+)?")
+
+
+def numbers(text: str) -> list[float]:
+    return [float(found) for found in NUMBER.findall(text)]
+
+
+def words(text: str) -> str:
+    return NUMBER.sub("#", text)

@@ -1,0 +1,83 @@
+"""The wheel: installed elsewhere, `attention-atlas` serves the page from any directory."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import urllib.request
+import venv
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy of what a checkout holds, so that nothing is left in this one."""
+    copy, out = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("wheel")
+    for name in ("app", "model", "static", "templates"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out)]
+    done = subprocess.run([*build, str(copy)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return next(out.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def command(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """attention-atlas in a fresh environment that shares only our dependencies."""
+    home = tmp_path_factory.mktemp("fresh")
+    venv.create(home, with_pip=False)
+    packages = next(home.glob("lib/python*/site-packages"))
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    install = [sys.executable, "-m", "pip", "--python", str(home / "bin/python"), "install"]
+    subprocess.run([*install, "--no-deps", "--quiet", str(wheel)], check=True)
+    return home / "bin/attention-atlas"
+
+
+@pytest.fixture
+def address(command: Path, tmp_path: Path) -> Iterator[str]:
+    """Where the command says it is ready, started in an empty directory."""
+    env = {**os.environ, "PORT": "0", "PYTHONUNBUFFERED": "1", "THREADS": "1"}
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    server = subprocess.Popen([command], cwd=tmp_path, env=env, **output)
+    assert server.stdout
+    try:
+        said = ""
+        for line in server.stdout:
+            said += line
+            if found := re.search(r"is ready: (http://\S+)", line):
+                yield found[1]
+                break
+        else:
+            pytest.fail(f"the command ended:\n{said}")
+    finally:
+        server.terminate()
+        server.communicate(timeout=20)
+
+
+def test_templates_static_files_and_weights_travel_in_the_wheel(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    for kind in ("static", "templates"):
+        files = {path.relative_to(ROOT).as_posix() for path in (ROOT / kind).rglob("*.*")}
+        assert {f"app/{file}" for file in files} <= set(names)
+    weights = [name for name in names if name.endswith("/model.safetensors")]
+    assert len(weights) == 3
+
+
+def test_the_installed_command_serves_the_page(address: str) -> None:
+    page = urllib.request.urlopen(f"{address}/explore?text=A+river+bank.").read().decode()
+    assert "river" in page
+    script = re.search(r'src="(/static/[^"]+/main\.js)"', page)
+    assert script
+    assert urllib.request.urlopen(address + script[1]).status == 200
