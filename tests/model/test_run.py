@@ -1,0 +1,119 @@
+"""The one door: text in, labelled attention and predictions out, on tiny untrained models."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from model.record import Part
+from model.run import BadInput, Spec, run
+from model.tape import Edit
+from model.tokenizers import Tokenizer, train_gpt_bpe, train_translator_bpe, train_wordpiece
+from model.transformer import GPT, Bert, Config, EncoderDecoder
+from model.zoo import Card, Loaded
+
+LINES = ["He sat on the river bank.", "El banco está cerrado.", "The bank is closed."]
+
+
+def loaded(architecture: type, tokenizer: Tokenizer) -> Loaded:
+    torch.manual_seed(1)
+    model = architecture(Config(tokenizer.vocab_size, 24, 2, 4, 8, 12)).eval()
+    name = architecture.__name__
+    return Loaded(Card(name.lower(), name, {}, ""), tokenizer, model, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def bert() -> Loaded:
+    return loaded(Bert, Tokenizer(train_wordpiece(LINES, 90)))
+
+
+@pytest.fixture(scope="module")
+def gpt() -> Loaded:
+    return loaded(GPT, Tokenizer(train_gpt_bpe(LINES, 300)))
+
+
+@pytest.fixture(scope="module")
+def translator() -> Loaded:
+    return loaded(EncoderDecoder, Tokenizer(train_translator_bpe(LINES, 320)))
+
+
+def test_every_kind_has_its_tokens(translator: Loaded) -> None:
+    found = run(translator, Spec("El banco.", target="The bank is"))
+    S, T = len(found.sequences["source"]), len(found.sequences["target"])
+    shapes = {kind: tuple(record.attn.shape) for kind, record in found.records.items()}
+    assert shapes == {
+        "encoder": (2, 4, S, S),
+        "decoder": (2, 4, T, T),
+        "cross": (2, 4, T, S),
+    }
+    assert found.sequences["target"][0].raw == "<s>"
+    assert found.sequences["source"][-1].raw == "</s>"
+
+
+def test_a_decoded_target_run_again_gives_the_same(translator: Loaded) -> None:
+    decoded = run(translator, Spec("El banco."))
+    assert decoded.target_decoded
+    ids = [token.id for token in decoded.sequences["target"]]
+    assert len(ids) <= translator.config.n_ctx
+    assert decoded.predictions["translation"] == decoded.target
+
+
+def test_only_the_part_asked_for_is_kept(gpt: Loaded) -> None:
+    whole = run(gpt, Spec("the bank")).records["decoder"]
+    part = run(gpt, Spec("the bank"), Part(layers=(1, 0), heads=(3,))).records["decoder"]
+    assert (part.layers, part.heads) == ((1, 0), (3,))
+    torch.testing.assert_close(part.attn, whole.attn[[1, 0]][:, [3]])
+
+
+def test_a_mask_is_kept_once_where_layers_and_heads_share_it(gpt: Loaded) -> None:
+    plain = run(gpt, Spec("the bank")).records["decoder"]
+    T = len(plain.q_tokens)
+    assert plain.mask.shape == (1, 1, T, T)
+    assert torch.equal(plain.mask[0, 0], torch.ones(T, T).tril().bool())
+    edit = Edit("block", layer=1, head=2, key=0)
+    edited = run(gpt, Spec("the bank", edits=(edit,))).records["decoder"]
+    assert edited.mask.shape == (2, 4, T, T)
+    assert not edited.mask[1, 2, :, 0].any()
+
+
+def test_blanks_are_filled_by_probability(bert: Loaded) -> None:
+    found = run(bert, Spec("the [MASK] bank", text_pair="he sat"))
+    [mask] = found.predictions["masks"]
+    assert found.sequences["source"][mask["position"]].raw == "[MASK]"
+    probabilities = [row["probability"] for row in mask["candidates"]]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert 0 < found.predictions["is_next"] < 1
+
+
+def test_edits_are_felt_while_decoding(translator: Loaded) -> None:
+    spec = Spec("El banco está cerrado.")
+    ablated = Spec(spec.text, edits=(Edit("ablate", kind="cross"),))
+    other = Spec("The river bank.", edits=ablated.edits)
+    assert run(translator, ablated).target == run(translator, other).target
+
+
+@pytest.mark.parametrize(
+    ("spec", "part", "field", "says"),
+    [
+        (Spec(""), Part(), "text", "empty"),
+        (Spec("\u200b\u200b"), Part(), "text", "no tokens"),
+        (Spec("bank " * 30), Part(), "text", "bert takes 24"),
+        (Spec("bank", target="x"), Part(), "target", "no target"),
+        (Spec("bank"), Part(kind="cross"), "kind", "encoder attention, not cross"),
+        (Spec("bank"), Part(layers=(2,)), "layer", "layer 2 is not there: bert has layers 0 to 1"),
+        (Spec("bank"), Part(heads=(-1,)), "head", "heads 0 to 3"),
+        (Spec("bank", edits=(Edit("block", query=99),)), Part(), "edits", "query 99"),
+        (Spec("bank", edits=(Edit("set", row=(1.0,)),)), Part(), "edits", "row has 1 numbers"),
+    ],
+)
+def test_what_cannot_be_taken_is_named(bert, spec, part, field, says) -> None:
+    with pytest.raises(BadInput) as refused:
+        run(bert, spec, part)
+    assert refused.value.field == field
+    assert says in refused.value.message
+
+
+def test_a_target_too_long_is_refused(translator: Loaded) -> None:
+    with pytest.raises(BadInput, match="too long: encoderdecoder takes 24") as refused:
+        run(translator, Spec("El banco.", target="bank " * 30))
+    assert refused.value.field == "target"
