@@ -105,6 +105,7 @@ def save(model: nn.Module, path: Path) -> str:
     """Write the weights as float16 and return their sha256."""
     tensors = {name: t.detach().half().contiguous() for name, t in model.state_dict().items()}
     save_file(tensors, str(path))
+    path.chmod(0o644)  # safetensors lets only its owner read
     return sha256(path)
 
 
