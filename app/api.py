@@ -24,7 +24,7 @@ from app.wire import Answer
 from model import reductions
 from model.record import Part
 
-router = APIRouter(prefix=PREFIX)
+router = APIRouter(prefix=PREFIX, tags=["API"])
 
 
 @router.get("/models")

@@ -28,7 +28,7 @@ from model.record import Part
 
 Build = Callable[..., Awaitable[ExplorePage]]
 Responses = dict[int | str, dict[str, Any]]
-router = APIRouter()
+router = APIRouter(tags=["pages"])
 
 EXAMPLES = (
     Example(
@@ -93,10 +93,9 @@ def page(path: str, template: str) -> Callable[[Build], Build]:
             for status, why in {200: "The page's content", **refused}.items()
         }
         as_html: Responses = {status: {"description": why} for status, why in refused.items()}
-        router.add_api_route(twin(path), json, responses=as_json, description=text)
-        router.add_api_route(
-            path, html, response_class=HTMLResponse, responses=as_html, description=text
-        )
+        options: dict[str, Any] = {"description": text, "summary": build.__name__.capitalize()}
+        router.add_api_route(twin(path), json, responses=as_json, **options)
+        router.add_api_route(path, html, response_class=HTMLResponse, responses=as_html, **options)
         return build
 
     return register

@@ -116,12 +116,12 @@ class Tokenizer:
         return tuple(tokens)
 
     def readable(self, i: int) -> str:
-        """One id as a person reads it: " the", "ing"; special tokens as they are spelled."""
+        """One id as a person reads it: " the", "ing"; half a character as its bytes, "\\xe9"."""
         raw = self.raw(i)
         if i in self.special_ids:
             return raw
         if self.byte_level:
-            return self._bytes(i).decode("utf-8", errors="replace")
+            return self._bytes(i).decode("utf-8", errors="backslashreplace")
         return raw.removeprefix("##")
 
     @property
