@@ -13,7 +13,7 @@ run: .venv/run
 	@$(BIN)/python -m app
 
 test: .venv/dev
-	@.ci/browser $(BIN)/python
+	@$(BIN)/python tests/browser/chromium.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 check: .venv/dev

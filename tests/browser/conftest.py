@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,14 +18,14 @@ from playwright.sync_api import (
     Browser,
     BrowserContext,
     Page,
-    Playwright,
     Request,
     Response,
     sync_playwright,
 )
 
+from tests.browser.chromium import HELP, find
+
 ROOT = Path(__file__).parents[2]
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = [
     "--no-sandbox",
     "--disable-gpu",
@@ -39,15 +38,6 @@ QUIET = [
 SECONDS_TO_START = 120
 
 Explore = Callable[..., Page]
-
-
-def find_chromium(playwright: Playwright) -> str:
-    """CHROMIUM, then one on the PATH, then Playwright's own."""
-    named = [os.environ.get("CHROMIUM", ""), *(shutil.which(name) or "" for name in NAMES)]
-    for path in (*named, playwright.chromium.executable_path):
-        if path and Path(path).exists():
-            return path
-    pytest.fail("no Chromium: `apt-get install chromium`, or set CHROMIUM=/path", pytrace=False)
 
 
 def free_port() -> int:
@@ -84,7 +74,8 @@ def server() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(playwright), args=QUIET)
+        path = find(playwright.chromium.executable_path) or pytest.fail(HELP, pytrace=False)
+        browser = playwright.chromium.launch(executable_path=path, args=QUIET)
         yield browser
         browser.close()
 

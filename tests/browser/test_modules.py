@@ -130,7 +130,7 @@ def test_nonsense_in_the_address_is_named(js: Any) -> None:
         (" the", "the"),
         ("\n", "↵"),
         ("\t ", "⇥␣"),
-        ("", "<s>"),
+        ("", "␣"),
         ("\u200b", "U+200B"),
         ("\u0301", "◌\u0301"),
         ("a\nb", "a↵b"),
@@ -138,7 +138,7 @@ def test_nonsense_in_the_address_is_named(js: Any) -> None:
     ],
 )
 def test_every_token_has_something_to_see(js: Any, text: str, seen: str) -> None:
-    assert js("token.js", "return m.visible(arg);", {"raw": "<s>", "text": text}) == seen
+    assert js("token.js", "return m.visible(arg);", {"text": text}) == seen
 
 
 def test_the_numbers_of_a_head_are_those_of_the_definitions(js: Any) -> None:
