@@ -23,7 +23,7 @@ check: .venv/dev
 
 train: .venv/train
 	for name in translator bert gpt; do \
-	  $(BIN)/python -m model.train $$name --data $(DATA) --minutes $(MINUTES) || exit; \
+	  $(BIN)/python -m model.train $$name --data "$(DATA)" --minutes $(MINUTES) || exit; \
 	done
 
 bench: .venv/run
@@ -31,7 +31,8 @@ bench: .venv/run
 
 .venv/run: $(PINS)
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python 3.11 or newer is needed; $(PYTHON) is {v[0]}.{v[1]}. Name another: make PYTHON=python3.12 run")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || \
+	  { echo "$(PYTHON) cannot make an environment; on Debian: apt install python3-venv"; exit 1; }
 	@echo "installing into .venv …"
 	@$(INSTALL) --editable .
 	@touch $@

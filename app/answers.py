@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
-from app.schemas import KindShape, RunAnswer, RunRequest, TokenOut
+from app import errors
+from app.schemas import AttentionRequest, KindShape, RunAnswer, RunRequest, TokenOut
 from app.service import Service
-from model.record import AttentionRecord, Run, Token, axes
+from model import reductions
+from model.record import AttentionRecord, Part, Run, Token, axes
 
 PREFIX = "/api/v1"
 
@@ -30,6 +32,30 @@ def run_answer(service: Service, asked: RunRequest) -> RunAnswer:
         provenance=service.provenance(asked.model),
         links=links(asked),
     )
+
+
+def attention_record(service: Service, asked: AttentionRequest) -> tuple[Run, AttentionRecord]:
+    """The attention asked for: chosen, reduced, in words or pieces, with its specials or without.
+
+    Words come before a reduction over heads, for the largest of sums is not a sum of the largest;
+    rollout multiplies layers token by token, so it comes before words.
+    """
+    if asked.quantity == "scores":
+        _refuse_scores(asked)
+    part = Part(asked.quantity, asked.kind, asked.layer, asked.head)
+    run, record = service.record(asked, part)
+    if asked.merge == "words" and asked.reduce != "rollout":
+        record = reductions.words(record)
+    if asked.reduce != "none":
+        try:
+            record = reductions.reduced(record, asked.reduce)
+        except ValueError as error:
+            raise errors.Invalid(str(error), "reduce") from None
+    if asked.merge == "words" and asked.reduce == "rollout":
+        record = reductions.words(record)
+    if asked.special != "keep":
+        record = reductions.without_special(record, renormalise=asked.special == "renormalise")
+    return run, record
 
 
 def attention_fields(
@@ -76,3 +102,16 @@ def _kind_shape(run: Run, record: AttentionRecord) -> KindShape:
     q, k = axes(record.kind, run.sequences)
     shape = list(record.attn.shape)
     return KindShape(kind=record.kind, q=q, k=k, n_layer=shape[0], n_head=shape[1], shape=shape)
+
+
+def _refuse_scores(asked: AttentionRequest) -> None:
+    """Scores are not shares of a whole: they are not summed, averaged or made into pictures."""
+    clashes = {
+        "reduce": asked.reduce != "none",
+        "merge": asked.merge != "none",
+        "special": asked.special == "renormalise",
+        "dtype": asked.dtype == "uint8",
+    }
+    for field, clash in clashes.items():
+        if clash:
+            raise errors.Invalid(f"{field}={getattr(asked, field)} is for attn, not scores", field)

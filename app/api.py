@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
-from app import errors, wire
-from app.answers import PREFIX, attention_fields, labels, run_answer
+from app import wire
+from app.answers import PREFIX, attention_fields, attention_record, labels, run_answer
 from app.resource import PROBLEMS, resource
 from app.schemas import (
     AttentionAnswer,
@@ -63,19 +63,7 @@ def run(service: Service, asked: RunRequest) -> Answer:
 @resource(router, "/attention", AttentionRequest, AttentionAnswer)
 def attention(service: Service, asked: AttentionRequest) -> Answer:
     """Attention of one kind, attn[layer][head][query][key]; a masked place is 0, a score null."""
-    if asked.quantity == "scores":
-        refuse_scores(asked)
-    part = Part(asked.quantity, asked.kind, asked.layer, asked.head)
-    run, record = service.record(asked, part)
-    if asked.reduce != "none":
-        try:
-            record = reductions.reduced(record, asked.reduce)
-        except ValueError as error:
-            raise errors.Invalid(str(error), "reduce") from None
-    if asked.merge == "words":
-        record = reductions.words(record)
-    if asked.special != "keep":
-        record = reductions.without_special(record, renormalise=asked.special == "renormalise")
+    run, record = attention_record(service, asked)
     chosen = {"quantity", "reduce", "merge", "special", "dtype"}
     fields = {
         **attention_fields(service, asked, run, record),
@@ -98,16 +86,3 @@ def overview(service: Service, asked: OverviewRequest) -> Answer:
         "dtype": "uint8",
     }
     return Answer(fields, {"attn": wire.QUANTIZE["uint8"](attn.numpy()), "mask": mask.numpy()})
-
-
-def refuse_scores(asked: AttentionRequest) -> None:
-    """Scores are not shares of a whole: they are not summed, averaged or made into pictures."""
-    clashes = {
-        "reduce": asked.reduce != "none",
-        "merge": asked.merge != "none",
-        "special": asked.special == "renormalise",
-        "dtype": asked.dtype == "uint8",
-    }
-    for field, clash in clashes.items():
-        if clash:
-            raise errors.Invalid(f"{field}={getattr(asked, field)} is for attn, not scores", field)

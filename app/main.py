@@ -17,7 +17,7 @@ from starlette.types import Scope
 from starlette_compress import CompressMiddleware
 
 from app import __version__, api, errors, pages
-from app.limits import BodyLimit
+from app.middleware import BodyLimit, HeadAsGet
 from app.service import Service
 from app.settings import Settings
 
@@ -88,6 +88,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_api_route("/readyz", ready, tags=["server"], responses=missing)
     app.add_middleware(BodyLimit, limit=chosen.max_body)
     app.add_middleware(CompressMiddleware, minimum_size=500)
+    app.add_middleware(HeadAsGet)
     errors.install(app)
     return app
 

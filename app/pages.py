@@ -2,8 +2,9 @@
 
 # No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, get_args
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -11,20 +12,20 @@ from fastapi.templating import Jinja2Templates
 from pydantic import ValidationError
 
 from app import errors, wire
-from app.answers import run_answer
+from app.answers import attention_record, labels, run_answer
 from app.schemas import (
+    AttentionRequest,
     Example,
     ExplorePage,
     FieldError,
     Limits,
     ModelSummary,
     Problem,
-    RunAnswer,
     RunRequest,
     Top,
 )
 from app.service import Service
-from model.record import Part
+from model.record import AttentionRecord
 
 Build = Callable[..., Awaitable[ExplorePage]]
 Responses = dict[int | str, dict[str, Any]]
@@ -48,6 +49,8 @@ EXAMPLES = (
     Example(label="Bob cashed a check", model="gpt", text="Bob cashed a check at the bank"),
     Example(label="El banco está cerrado", model="translator", text="El banco está cerrado."),
 )
+SPECIAL: tuple[str, ...] = get_args(AttentionRequest.model_fields["special"].annotation)
+MERGE: tuple[str, ...] = get_args(AttentionRequest.model_fields["merge"].annotation)
 SIDES = ("query", "key")  # of the locked token
 VIEWS = ("lines", "matrix", "table")
 
@@ -60,7 +63,7 @@ def twin(path: str) -> str:
 def twin_url(request: Request) -> str:
     """This page's twin, query string and all; still percent-encoded, so safe in a header."""
     path = twin(request.scope["raw_path"].decode("ascii"))
-    query = request.scope["query_string"].decode("latin-1")
+    query = quote(request.scope["query_string"], safe="%&=+:/?@!$'()*,-._~")
     return f"{path}?{query}" if query else path
 
 
@@ -120,16 +123,18 @@ async def explore(
     query: str = "",
     side: str = "",
     view: str = "",
+    special: str = "",
+    merge: str = "",
 ) -> ExplorePage:
     """A text, its tokens, and one head's numbers; what is not in the address has a default."""
     service: Service = request.app.state.service
     sent = {"text": text, "text_pair": text_pair or None, "target": target or None}
     first = EXAMPLES[0]
     asked = {"model": model or first.model, **sent}
-    if text is None and not any(sent.values()):
+    if text is None:
         asked["text"] = next((e.text for e in EXAMPLES if e.model == asked["model"]), first.text)
     shown = {"kind": kind, "layer": layer, "head": head, "query": query}
-    shown |= {"side": side, "view": view}
+    shown |= {"side": side, "view": view, "special": special, "merge": merge}
     try:
         return await service.compute(lambda: _explored(service, asked, shown))
     except ValidationError as error:
@@ -145,23 +150,49 @@ async def explore(
 def _explored(service: Service, asked: dict[str, Any], shown: dict[str, str]) -> ExplorePage:
     request = RunRequest.model_validate(asked)
     run = run_answer(service, request)
-    chosen, ignored = _choice(run, shown)
-    part = Part(kind=chosen["kind"], layers=(chosen["layer"],), heads=(chosen["head"],))
-    _, record = service.record(request, part)
-    best = record.attn[0, 0].max(-1)
-    top = [
-        Top(query=q, key=k, attn=attn)
-        for q, (k, attn) in enumerate(zip(best.indices.tolist(), best.values.tolist(), strict=True))
-    ]
-    return _page(service, asked, run=run, top=top, ignored=ignored, **chosen)
+    choice = Choice(shown)
+    kind = choice.of("kind", [found.kind for found in run.kinds])
+    L, H = next(found.shape[:2] for found in run.kinds if found.kind == kind)
+    chosen: dict[str, Any] = {
+        "kind": kind,
+        "layer": int(choice.of("layer", numbers(L))),
+        "head": int(choice.of("head", numbers(H))),
+        "special": choice.of("special", SPECIAL),
+        "merge": choice.of("merge", MERGE),
+    }
+    _, record = attention_record(service, AttentionRequest.model_validate({**asked, **chosen}))
+    chosen["side"] = choice.of("side", SIDES)
+    tokens = record.q_tokens if chosen["side"] == "query" else record.k_tokens
+    query = choice.of("query", ["", *numbers(len(tokens))])
+    rest: dict[str, Any] = {
+        "query": int(query) if query else None,
+        "view": choice.of("view", VIEWS),
+        "run": run,
+        "q_tokens": labels(record.q_tokens),
+        "k_tokens": labels(record.k_tokens),
+        "top": top(record),
+        "ignored": choice.ignored,
+    }
+    return _page(service, asked, **chosen, **rest)
+
+
+def top(record: AttentionRecord) -> list[Top]:
+    """For each query of a single head the key it looks at most."""
+    attn = record.attn[0, 0]
+    if not attn.numel():
+        return []
+    best = attn.max(-1)
+    found = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return [Top(query=q, key=k, attn=a) for q, (k, a) in enumerate(found)]
 
 
 def _refused(service: Service, asked: dict[str, Any], problem: Problem) -> ExplorePage:
     """The page with what was typed, and why there is no picture."""
     asked = {**asked, "text": _printable(asked["text"] or "")}
     first = {"kind": "", "layer": 0, "head": 0, "query": None}
-    first |= {"side": SIDES[0], "view": VIEWS[0]}
-    return _page(service, asked, run=None, top=[], ignored=[], problem=problem, **first)
+    first |= {"special": SPECIAL[0], "merge": MERGE[0], "side": SIDES[0], "view": VIEWS[0]}
+    nothing: dict[str, Any] = {"q_tokens": [], "k_tokens": [], "top": [], "ignored": []}
+    return _page(service, asked, run=None, problem=problem, **first, **nothing)
 
 
 def _page(service: Service, asked: dict[str, Any], **rest: Any) -> ExplorePage:
@@ -174,36 +205,28 @@ def _page(service: Service, asked: dict[str, Any], **rest: Any) -> ExplorePage:
     )
 
 
-def _choice(run: RunAnswer, shown: dict[str, str]) -> tuple[dict[str, Any], list[FieldError]]:
-    """What to show of a run; what the address says that is not there is ignored, and said so."""
-    kinds = {found.kind: found for found in run.kinds}
-    ignored: list[FieldError] = []
+class Choice:
+    """What the address says of the picture; what is not there is ignored, and said so."""
 
-    def one_of(field: str, allowed: list[str], default: str | None) -> str | None:
-        value = shown[field]
+    def __init__(self, shown: dict[str, str]) -> None:
+        self.shown = shown
+        self.ignored: list[FieldError] = []
+
+    def of(self, field: str, allowed: Sequence[str]) -> str:
+        """The address's value if it is one of those allowed, else the first of them."""
+        value = self.shown[field]
         if value in allowed:
             return value
         if value:
-            there = ", ".join(allowed) if len(allowed) < 4 else f"{allowed[0]} to {allowed[-1]}"
-            message = f"{field} {_printable(value)[:40]} is not there: {there}"
-            ignored.append(FieldError(field=field, message=message))
-        return default
+            there = [name for name in allowed if name]
+            names = ", ".join(there) if len(there) < 4 else f"{there[0]} to {there[-1]}"
+            message = f"{field} {_printable(value)[:40]} is not there: {names}"
+            self.ignored.append(FieldError(field=field, message=message))
+        return allowed[0]
 
-    kind = one_of("kind", list(kinds), run.kinds[0].kind)
-    L, H, Tq, Tk = kinds[str(kind)].shape
-    layer = one_of("layer", [str(i) for i in range(L)], "0")
-    head = one_of("head", [str(i) for i in range(H)], "0")
-    side = one_of("side", list(SIDES), SIDES[0])
-    query = one_of("query", [str(i) for i in range(Tk if side == "key" else Tq)], None)
-    view = one_of("view", list(VIEWS), VIEWS[0])
-    numbers = {"layer": int(layer or 0), "head": int(head or 0)}
-    chosen = {
-        "kind": kind,
-        "side": side,
-        "view": view,
-        "query": None if query is None else int(query),
-    }
-    return {**chosen, **numbers}, ignored
+
+def numbers(n: int) -> list[str]:
+    return [str(i) for i in range(n)]
 
 
 def _printable(text: str) -> str:

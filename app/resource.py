@@ -10,8 +10,8 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError, create_model
 
-from app import __version__, errors, wire
-from app.schemas import Closed, Problem, TokenizeRequest
+from app import errors, wire
+from app.schemas import Closed, Problem, Provenance, TokenizeRequest
 from app.service import Service
 from app.wire import Answer
 
@@ -65,11 +65,9 @@ def resource(
     return register
 
 
-def other_formats(asking: type[Closed]) -> dict[str, Any]:
+def other_formats(asking: type[TokenizeRequest]) -> dict[str, Any]:
     """The media types of an answer beside JSON, for the OpenAPI schema."""
-    if "format" not in asking.model_fields:
-        return {}
-    return {media: {} for name, media in wire.MEDIA_TYPES.items() if name != "json"}
+    return {wire.MEDIA_TYPES[name]: {} for name in asking.formats if name != "json"}
 
 
 def query_form(asking: type[Closed]) -> type[BaseModel]:
@@ -86,34 +84,35 @@ def query_form(asking: type[Closed]) -> type[BaseModel]:
 async def respond(request: Request, body: Asking, make: Make[Asking]) -> Response:
     """304 if the client has this answer already; else the work, on a worker, and its bytes."""
     service: Service = request.app.state.service
-    format = "json"
-    if hasattr(body, "format"):
-        format = wire.chosen_format(body.format, request.headers.get("accept", ""))
-    etag = tag(request.url.path, body, service.sha256(body.model), format)
-    headers = {"ETag": etag, "Cache-Control": "no-cache", "Vary": "Accept"}
+    wanted, accept = getattr(body, "format", None), request.headers.get("accept", "")
+    format = wire.chosen_format(wanted, accept, body.formats)
+    etag = tag(request.url.path, body, service.provenance(body.model), format)
+    vary = "Accept, Accept-Encoding"
+    headers = {"ETag": etag, "Cache-Control": "no-cache", "Vary": vary}
     if has(request, etag):
         return Response(status_code=304, headers=headers)
 
-    def work() -> bytes:
+    def work() -> tuple[bytes, dict[str, str]]:
         found = make(service, body)
         check_size(found, format, service.settings.max_json_numbers)
-        return wire.encode(found, format)
+        coding = request.headers.get("accept-encoding", "")
+        return wire.compressed(wire.encode(found, format), coding)
 
-    content = await service.compute(work)
-    return Response(content, media_type=wire.MEDIA_TYPES[format], headers=headers)
+    content, coding = await service.compute(work)
+    return Response(content, media_type=wire.MEDIA_TYPES[format], headers=headers | coding)
 
 
-def tag(path: str, body: BaseModel, sha256: str, format: str) -> str:
-    """A weak ETag: an answer is a pure function of its request, the weights and our version."""
+def tag(path: str, body: BaseModel, provenance: Provenance, format: str) -> str:
+    """A weak ETag: an answer is a pure function of its request, the weights and the versions."""
     asked = body.model_dump_json(exclude={"format"}, by_alias=True)
-    parts = (path, asked, sha256, __version__, format)
+    parts = (path, asked, provenance.model_dump_json(), format)
     return f'W/"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"'
 
 
 def has(request: Request, etag: str) -> bool:
-    """Whether If-None-Match names this answer, compared weakly."""
+    """Whether If-None-Match names this answer, compared weakly: only a 200 gave it that name."""
     sent = [part.strip() for part in request.headers.get("if-none-match", "").split(",")]
-    return "*" in sent or etag.removeprefix("W/") in [part.removeprefix("W/") for part in sent]
+    return etag.removeprefix("W/") in [part.removeprefix("W/") for part in sent]
 
 
 def check_size(answer: Answer, format: str, limit: int) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
 
 KindName = Literal["encoder", "decoder", "cross"]
 Format = Literal["json", "safetensors", "npz", "csv"]
@@ -31,11 +32,17 @@ def _surrogate(text: str) -> int:
 def listed(value: object) -> object:
     """A number, a list, or numbers by comma: 3, [3, 5], "3,5" -> (3, 5)."""
     if isinstance(value, str):
-        try:
-            return tuple(int(part) for part in value.split(","))
-        except ValueError:
-            raise ValueError(f"{value[:40]!r} is not a number or numbers by comma") from None
+        if not re.fullmatch(r"-?[0-9]{1,9}( *, *-?[0-9]{1,9})*", value):
+            raise ValueError(f"{value[:40]!r} is not a number or numbers by comma")
+        return tuple(int(part) for part in value.split(","))
     return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def once(indices: tuple[int, ...]) -> tuple[int, ...]:
+    """Each index once, so that the model's sizes bound an answer's."""
+    if len(set(indices)) < len(indices):
+        raise ValueError("a number is named more than once")
+    return indices
 
 
 def from_json(value: object) -> object:
@@ -49,7 +56,12 @@ def from_json(value: object) -> object:
 
 
 Text = Annotated[str, AfterValidator(clean)]
-Indices = Annotated[tuple[int, ...], Field(min_length=1), BeforeValidator(listed)]
+Indices = Annotated[
+    tuple[StrictInt, ...],
+    Field(min_length=1, max_length=1000),
+    BeforeValidator(listed),
+    AfterValidator(once),
+]
 
 
 class Closed(BaseModel):
@@ -78,6 +90,8 @@ Edits = Annotated[tuple[EditSpec, ...], Field(max_length=64), BeforeValidator(fr
 
 
 class TokenizeRequest(Closed):
+    formats: ClassVar[tuple[str, ...]] = ("json",)
+
     model: str = Field(description="a name from /models", examples=["bert"])
     text: Text = Field(description="the text", examples=[BANK])
     text_pair: Text | None = Field(None, description="BERT's second sentence")
@@ -93,6 +107,8 @@ class RunRequest(TokenizeRequest):
 
 
 class AttentionRequest(RunRequest):
+    formats: ClassVar[tuple[str, ...]] = ("json", "safetensors", "npz", "csv")
+
     kind: KindName | None = Field(None, description="the family's first if left out")
     layer: Indices | None = Field(None, description="numbers by comma; all if left out")
     head: Indices | None = Field(None, description="numbers by comma; all if left out")
@@ -113,6 +129,8 @@ class AttentionRequest(RunRequest):
 
 
 class OverviewRequest(RunRequest):
+    formats: ClassVar[tuple[str, ...]] = ("json", "safetensors", "npz")
+
     kind: KindName | None = Field(None, description="the family's first if left out")
     size: int = Field(64, ge=1, le=512, description="pictures are at most this many cells a side")
     format: Literal["json", "safetensors", "npz"] | None = Field(
@@ -295,7 +313,11 @@ class ExplorePage(BaseModel):
     query: int | None = Field(description="index of the locked token, on the side it is of")
     side: str
     view: str
+    special: str
+    merge: str
     run: RunAnswer | None
+    q_tokens: list[TokenOut] = Field(description="of the head shown: pieces or words")
+    k_tokens: list[TokenOut]
     top: list[Top]
     ignored: list[FieldError]
     problem: Problem | None

@@ -145,7 +145,7 @@ class Service:
             with _refusing():
                 run = door.run(loaded, spec, part)
             with self._lock:
-                if run.n_byte <= self._cache.maxsize:
+                if run.n_byte <= self._cache.maxsize and not any(edit.row for edit in spec.edits):
                     self._cache[key] = run
         return run
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import brotli
 import numpy as np
 import orjson
 import safetensors.numpy
+import zstandard
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -19,10 +23,16 @@ MEDIA_TYPES = {
     "npz": "application/x-npz",
     "csv": "text/csv; charset=utf-8",
 }
+SMALL = 500  # bytes not worth compressing
+CODINGS: dict[str, Callable[[bytes], bytes]] = {
+    "zstd": lambda content: zstandard.ZstdCompressor(3).compress(content),
+    "br": lambda content: brotli.compress(content, quality=4),
+    "gzip": lambda content: gzip.compress(content, 4),
+}
 QUANTIZE = {
     "float32": lambda a: a.astype(np.float32),
     "float16": lambda a: a.astype(np.float16),
-    "uint8": lambda a: np.rint(a * 255).astype(np.uint8),
+    "uint8": lambda a: np.rint(a.clip(0, 1) * 255).astype(np.uint8),
 }
 
 
@@ -33,13 +43,36 @@ class Answer(NamedTuple):
     tensors: Mapping[str, Array]
 
 
-def chosen_format(wanted: str | None, accept: str) -> str:
-    """`format=` if it is given, else the first of our types in the Accept header, else JSON."""
+def accepted(header: str) -> list[str]:
+    """What an Accept or Accept-Encoding header names, the most wanted first, without q=0."""
+    found = []
+    for part in header.lower().split(","):
+        name, *parameters = (piece.strip() for piece in part.split(";"))
+        quality = next((p[2:] for p in parameters if p.startswith("q=")), "1")
+        share = float(quality) if re.fullmatch(r"[01](\.[0-9]{0,3})?", quality) else 0.0
+        found.append((-share, name))
+    return [name for share, name in sorted(found, key=lambda row: row[0]) if share]
+
+
+def chosen_format(wanted: str | None, accept: str, formats: tuple[str, ...]) -> str:
+    """`format=` if it is given, else the first of `formats` that is accepted, else JSON."""
     if wanted is not None:
         return wanted
-    types = [part.split(";")[0].strip().lower() for part in accept.split(",")]
-    ours = {media.split(";")[0]: name for name, media in MEDIA_TYPES.items()}
-    return next((ours[found] for found in types if found in ours), "json")
+    ours = {MEDIA_TYPES[name].split(";")[0]: name for name in formats}
+    return next((ours[media] for media in accepted(accept) if media in ours), "json")
+
+
+def compressed(content: bytes, accept_encoding: str) -> tuple[bytes, dict[str, str]]:
+    """The content as the client takes it, and the headers that say so.
+
+    Done here, on the worker that made the content, so that megabytes do not hold up the others.
+    """
+    if len(content) < SMALL:
+        return content, {}
+    for coding in accepted(accept_encoding):
+        if coding in CODINGS:
+            return CODINGS[coding](content), {"Content-Encoding": coding}
+    return content, {}
 
 
 def encode(answer: Answer, format: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from model.tape import Kind, Quantity
@@ -61,6 +62,14 @@ class AttentionRecord:
             raise ValueError(f"{self.kind} attention {shape} has {self.layers=} and {self.heads=}")
 
 
+def collapsed(mask: Tensor) -> Tensor:
+    """(L, H, Tq, Tk) -> an axis of layers or heads along which all are equal becomes 1 long."""
+    for axis in (0, 1):
+        first = mask.narrow(axis, 0, 1)
+        mask = first if torch.equal(first.expand_as(mask), mask) else mask
+    return mask
+
+
 @dataclass(frozen=True)
 class Run:
     """Everything about one input: its text and tokens, its attention, what the model predicts."""
@@ -75,9 +84,12 @@ class Run:
 
     @property
     def n_byte(self) -> int:
-        """Memory its tensors take."""
+        """Memory it takes: its tensors, its texts several times over, and some for the rest."""
         tensors = [t for record in self.records.values() for t in (record.attn, record.mask)]
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        n_token = sum(map(len, self.sequences.values()))
+        n_char = sum(len(text or "") for text in (self.text, self.text_pair, self.target))
+        rest = 10_000 + 500 * n_token + 8 * n_char
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors) + rest
 
 
 # Which sequence each axis of a kind is: (query, key).

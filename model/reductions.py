@@ -9,7 +9,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from model.record import AttentionRecord, Token
+from model.record import AttentionRecord, Token, collapsed
 
 
 def mean_heads(attn: Tensor) -> Tensor:
@@ -46,8 +46,9 @@ def reduced(record: AttentionRecord, name: str) -> AttentionRecord:
     """One of REDUCTIONS over the record's layers and heads."""
     if name == "rollout" and record.kind == "cross":
         raise ValueError("rollout follows self-attention; cross attention has two sequences")
-    if name == "rollout" and record.layers[0] != 0:
-        raise ValueError(f"rollout begins at layer 0; it was given layers {list(record.layers)}")
+    if name == "rollout" and record.layers != tuple(range(len(record.layers))):
+        given = ", ".join(map(str, record.layers))
+        raise ValueError(f"rollout begins at layer 0 and leaves none out; it was given {given}")
     attn = REDUCTIONS[name](record.attn)
     mask = record.mask.any(1, keepdim=True)
     if name == "rollout":
@@ -64,6 +65,7 @@ def selected(
     mask = record.mask
     mask = mask[L] if mask.size(0) > 1 else mask
     mask = mask[:, H] if mask.size(1) > 1 else mask
+    mask = collapsed(mask)
     return replace(record, attn=record.attn[L][:, H], mask=mask, layers=layers, heads=heads)
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from model.generate import translate
-from model.record import AttentionRecord, Part, Run, Token, axes
-from model.tape import Attended, Edit, Kind, Tape
+from model.record import AttentionRecord, Part, Run, Token, axes, collapsed
+from model.tape import Edit, Kind, Tape
 from model.transformer import GPT, Bert, EncoderDecoder
 from model.zoo import Loaded
 
@@ -221,20 +221,10 @@ def _record(
     return AttentionRecord(
         kind=kind,
         attn=torch.stack([step.kept[part.quantity][0] for step in steps]).cpu(),
-        mask=_mask(steps),
+        mask=collapsed(torch.stack([step.mask[0] for step in steps])).cpu(),
         q_tokens=sequences[q],
         k_tokens=sequences[k],
         layers=tuple(step.layer for step in steps),
         heads=part.heads or tuple(range(loaded.config.n_head)),
         quantity=part.quantity,
     )
-
-
-def _mask(steps: Sequence[Attended]) -> Tensor:
-    """The layers' masks, (1 or L, 1 or H, Tq, Tk): an axis along which they are equal is 1 long."""
-    masks = [step.mask[0] for step in steps]  # (H, Tq, Tk)
-    if all(mask.stride(0) == 0 for mask in masks):
-        masks = [mask[:1] for mask in masks]
-    if all(torch.equal(mask, masks[0]) for mask in masks[1:]):
-        masks = masks[:1]
-    return torch.stack(masks).cpu()

@@ -127,6 +127,8 @@ class Track:
         for edit in self._of("scale"):
             scores = scores.clone()
             scores[:, _at(edit.head)] *= edit.by
+        if self.edits and not scores.isfinite().all():
+            raise ValueError("scaled scores are too large for float32; scale by less")
         return scores
 
     def edit_attn(self, attn: Tensor, mask: Tensor) -> Tensor:
@@ -134,11 +136,15 @@ class Track:
         for edit in self._of("set"):
             if len(edit.row) != attn.size(-1):
                 raise ValueError(f"row has {len(edit.row)} numbers; there are {attn.size(-1)} keys")
-            row = torch.tensor(edit.row, dtype=attn.dtype, device=attn.device)
+            largest = max(edit.row) or 1.0
+            row = torch.tensor([share / largest for share in edit.row], device=attn.device)
             place = slice(None), _at(edit.head), _at(edit.query)
-            rows = row * mask[place]
+            rows = row.to(attn.dtype) * mask[place]
+            total = rows.sum(-1, keepdim=True)
+            if (mask[place].any(-1, keepdim=True) & (total == 0)).any():
+                raise ValueError("row has no weight on a key that its query may look at")
             attn = attn.clone()
-            attn[place] = (rows / rows.sum(-1, keepdim=True)).nan_to_num()  # nowhere to look: 0
+            attn[place] = rows / total.where(total > 0, 1.0)  # nowhere to look: 0
         return attn
 
     def edit_z(self, z: Tensor) -> Tensor:

@@ -122,4 +122,7 @@ def pick_device(wanted: str | None = None) -> torch.device:
     if not there.get(kind):
         have = ", ".join(name for name, is_there in there.items() if is_there)
         raise ValueError(f"device {wanted!r} is not there; this machine has {have}")
-    return torch.device(wanted)
+    try:
+        return torch.empty(0, device=wanted).device
+    except RuntimeError as error:
+        raise ValueError(f"device {wanted!r} cannot be used: {error}") from None

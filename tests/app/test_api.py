@@ -281,6 +281,15 @@ BAD = [
     ),
     ("/attention?model=bert&text=hi&layer=99", 422, "layer", "layers 0 to 5"),
     ("/attention?model=bert&text=hi&head=-1", 422, "head", "head -1 is not there"),
+    ("/attention?model=bert&text=hi&layer=1,1", 422, "layer", "named more than once"),
+    ("/attention?model=bert&text=hi&layer=9" + "9" * 30, 422, "layer", "is not a number"),
+    ("/attention?model=bert&text=hi&reduce=rollout&layer=0,2", 422, "reduce", "leaves none out"),
+    (
+        "/run?model=bert&text=hi&edits=[{%22op%22:%22scale%22,%22by%22:1e300}]",
+        422,
+        "edits",
+        "too large for float32",
+    ),
     ("/attention?model=bert&text=hi&head=two", 422, "head", "'two' is not a number"),
     ("/attention?model=bert&text=hi&kind=cross", 422, "kind", "bert has encoder attention"),
     ("/attention?model=bert&text=hi&kind=sideways", 422, "kind", "'encoder', 'decoder' or 'cross'"),
@@ -376,3 +385,54 @@ def test_openapi_describes_every_resource_with_an_example_that_works(client):
         example = {row["name"]: row["schema"]["examples"][0] for row in required}
         assert client.get(f"/api/v1/{path}", params=example).status_code == 200
         assert all(row["description"] for row in operation["parameters"])
+
+
+def test_the_largest_over_heads_of_words_is_never_more_than_one(get):
+    asked = {"model": "bert", "text": "Antidisestablishmentarianism.", "layer": 0}
+    words = np.array(get("/attention", **asked, merge="words")["attn"])
+    largest = np.array(get("/attention", **asked, merge="words", reduce="max_heads")["attn"])
+    np.testing.assert_array_equal(largest, words.max(1, keepdims=True))
+    assert largest.max() <= 1 + 1e-5
+
+
+@pytest.mark.parametrize("edits", [None, '[{"op": "block", "layer": 0, "head": 1, "key": 0}]'])
+def test_an_answer_does_not_depend_on_what_was_asked_before(client, edits):
+    asked = {"model": "gpt", "text": f"Asked twice {edits}", "layer": "0,1", "head": "1,0"}
+    asked |= {"edits": edits} if edits else {}
+    alone = client.get("/api/v1/attention", params=asked)
+    client.get("/api/v1/run", params={k: asked[k] for k in asked if k not in ("layer", "head")})
+    cached = client.get("/api/v1/attention", params=asked)
+    first, second = alone.json(), cached.json()
+    assert first["mask"] == second["mask"]
+    np.testing.assert_allclose(first["attn"], second["attn"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("accept", "media"),
+    [
+        ("text/csv;q=0.1, application/json", "application/json"),
+        ("application/json;q=0, text/csv", "text/csv; charset=utf-8"),
+        ("text/html, application/vnd.safetensors;q=0.9, */*", "application/vnd.safetensors"),
+        ("*/*", "application/json"),
+    ],
+)
+def test_the_accept_header_is_heeded(client, accept, media):
+    url = "/api/v1/attention?model=bert&text=hi&layer=0&head=0"
+    assert client.get(url, headers={"Accept": accept}).headers["content-type"] == media
+
+
+def test_an_overview_is_never_csv(client):
+    url = "/api/v1/attention/overview?model=bert&text=hi"
+    answer = client.get(url, headers={"Accept": "text/csv, */*"})
+    assert answer.headers["content-type"] == "application/json"
+
+
+def test_a_request_that_is_refused_is_never_304(client):
+    url = "/api/v1/attention?model=bert&text=&layer=99"
+    assert client.get(url, headers={"If-None-Match": "*"}).status_code == 422
+
+
+def test_head_answers_as_get_without_the_body(client):
+    for path in ("/healthz", "/explore", "/api/v1/run?model=bert&text=hi"):
+        head, got = client.head(path), client.get(path)
+        assert (head.status_code, head.headers.get("etag")) == (200, got.headers.get("etag"))

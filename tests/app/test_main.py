@@ -42,9 +42,10 @@ def test_only_static_files_are_served(client, path):
     assert client.get(path).status_code == 404
 
 
+@pytest.mark.parametrize("format", ["json", "safetensors"])
 @pytest.mark.parametrize("coding", ["zstd", "br", "gzip"])
-def test_answers_are_compressed_as_the_client_accepts(client, coding):
-    url = "/api/v1/attention?model=bert&text=A+bank.&layer=0"
+def test_answers_are_compressed_as_the_client_accepts(client, coding, format):
+    url = f"/api/v1/attention?model=bert&text=A+bank.&layer=0&format={format}"
     answer = client.get(url, headers={"Accept-Encoding": coding})
     assert answer.headers["content-encoding"] == coding
     assert "Accept-Encoding" in answer.headers["vary"]

@@ -14,6 +14,9 @@ ADDRESSES = [
     "?model=translator&text=El+banco+est%C3%A1+cerrado.&kind=cross&layer=0&head=0",
     "?model=gpt&text=%3C%2Fscript%3E%3Cimg+src%3Dx+onerror%3Dalert(1)%3E",
     "?model=bert&text=It+rained.&text_pair=They+went+home.",
+    "?text=Unquestionably.&special=hide&merge=words&side=key&query=0",
+    "?text=%5BMASK%5D&special=hide",
+    "?text_pair=They+went+home.",
     "?model=bert&text=",
     "?model=nope&text=hi",
 ]
@@ -86,3 +89,9 @@ def test_nonsense_in_the_address_falls_back_and_is_named(client):
 def test_home_leads_to_the_explorer(client):
     answer = client.get("/", follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (307, "/explore")
+
+
+def test_words_and_specials_are_those_of_the_head_shown(client):
+    twin = client.get("/explore.json?text=Unquestionably.&special=renormalise&merge=words").json()
+    assert [token["text"] for token in twin["q_tokens"]] == ["Unquestionably", "."]
+    assert [row["query"] for row in twin["top"]] == [0, 1]

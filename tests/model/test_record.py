@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -52,7 +54,9 @@ def test_a_reduced_record_says_what_it_went_over() -> None:
 def test_a_run_knows_its_size() -> None:
     cross = record(2, 4, 3, 5)
     run = Run("a", None, "b", False, {}, {"cross": cross, "encoder": cross}, {})
-    assert run.n_byte == 2 * (2 * 4 * 3 * 5 * 4 + 3 * 5)
+    tensors = 2 * (2 * 4 * 3 * 5 * 4 + 3 * 5)
+    assert tensors < run.n_byte < tensors + 20_000
+    assert replace(run, text="a" * 1000).n_byte == run.n_byte + 999 * 8
 
 
 @pytest.mark.parametrize(

@@ -107,9 +107,21 @@ def test_set_does_not_look_where_looking_is_not_allowed() -> None:
     torch.testing.assert_close(step.attn, torch.tensor(rows).expand(1, 4, 3, 5))
 
 
-def test_set_to_a_masked_key_alone_attends_to_nothing() -> None:
-    step = edited(Edit("set", query=0, row=(0.0, 0.0, 0.0, 0.0, 1.0)))
-    assert (step.attn[:, :, 0] == 0).all()
+@pytest.mark.parametrize("row", [(0.0, 0.0, 0.0, 0.0, 1.0), (0.0,) * 5])
+def test_set_refuses_a_row_without_weight_where_looking_is_allowed(row: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="row has no weight"):
+        edited(Edit("set", query=0, row=row))
+
+
+@pytest.mark.parametrize("size", [1e-60, 1e300])
+def test_set_normalises_rows_of_any_size(size: float) -> None:
+    step = edited(Edit("set", query=2, row=(size, size, size, size, 0.0)))
+    torch.testing.assert_close(step.attn[:, :, 2].sum(-1), torch.ones(1, 4))
+
+
+def test_scale_refuses_what_float32_cannot_hold() -> None:
+    with pytest.raises(ValueError, match="too large for float32"):
+        edited(Edit("scale", by=1e300))
 
 
 def test_set_refuses_a_row_of_another_length() -> None:

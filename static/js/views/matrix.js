@@ -48,17 +48,19 @@ export function mount(root, emit) {
   }
 
   function step(event) {
-    const {qTokens, kTokens, attn} = frame.record;
+    const {qTokens, kTokens} = frame.record;
     if (event.key === "Enter" && cell) lock(cell[0]);
     if (!(event.key in STEPS)) return;
     event.preventDefault();
     const [down, across] = cell ? STEPS[event.key] : [0, 0];
     const [q, k] = cell ?? [0, 0];
     cell = [clamp(q + down, qTokens.length), clamp(k + across, kTokens.length)];
-    const value = attn.data[cell[0] * kTokens.length + cell[1]];
+    const {attn, mask} = headOf(frame.record);
+    const i = cell[0] * kTokens.length + cell[1];
+    const value = mask.data[i] ? attn.data[i].toFixed(3) : "masked";
     point(plot, ...cell);
     const [looks, looked] = [label(qTokens[cell[0]]), label(kTokens[cell[1]])];
-    said.textContent = `${looks} looks at ${looked}: ${value.toFixed(3)}`;
+    said.textContent = `${looks} looks at ${looked}: ${value}`;
   }
 
   return {

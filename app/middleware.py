@@ -1,4 +1,4 @@
-"""The largest request body, refused before it is read to its end."""
+"""What every request passes through: HEAD, and the largest body."""
 
 from __future__ import annotations
 
@@ -39,3 +39,15 @@ class BodyLimit:
 
     def _message(self, size: int) -> str:
         return f"the body has {size} bytes or more; at most {self.limit} are taken"
+
+
+class HeadAsGet:
+    """ASGI middleware: HEAD is answered as GET is; the server leaves the body out."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
+        await self.app(scope, receive, send)
