@@ -235,8 +235,8 @@ class RunAnswer(BaseModel):
     links: dict[str, str]
 
 
-class AttentionAnswer(BaseModel):
-    """`attn` and `mask` are nested lists here, tensors in safetensors and npz."""
+class TensorAnswer(BaseModel):
+    """The labels of a record's tensors, which are nested lists here and tensors in safetensors."""
 
     model: str
     text: str
@@ -247,37 +247,26 @@ class AttentionAnswer(BaseModel):
     heads: list[int]
     axes: list[str]
     shape: list[int]
-    quantity: str
-    reduce: str
-    merge: str
-    special: str
     dtype: str
     q_tokens: list[TokenOut]
     k_tokens: list[TokenOut]
     provenance: Provenance
-    attn: list[list[list[list[float | None]]]]
     mask: list[list[list[list[bool]]]] = Field(
         description="(1 or L, 1 or H, Tq, Tk): true where looking is allowed; broadcasts to shape"
     )
 
 
-class OverviewAnswer(BaseModel):
-    model: str
-    text: str
-    text_pair: str | None
-    target: str | None
-    kind: str
-    layers: list[int]
-    heads: list[int]
-    axes: list[str]
-    shape: list[int]
+class AttentionAnswer(TensorAnswer):
+    quantity: str
+    reduce: str
+    merge: str
+    special: str
+    attn: list[list[list[list[float | None]]]]
+
+
+class OverviewAnswer(TensorAnswer):
     block: list[int] = Field(description="tokens in a cell: along the query, along the key")
-    dtype: str
-    q_tokens: list[TokenOut]
-    k_tokens: list[TokenOut]
-    provenance: Provenance
     attn: list[list[list[list[int]]]] = Field(description="round(255 attn), by block maximum")
-    mask: list[list[list[list[bool]]]]
 
 
 class Example(BaseModel):
