@@ -27,7 +27,7 @@ train: .venv/train
 	done
 
 bench: .venv/run
-	$(BIN)/python tests/bench.py
+	$(BIN)/python -m tests.bench
 
 .venv/run: $(PINS)
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python 3.11 or newer is needed; $(PYTHON) is {v[0]}.{v[1]}. Name another: make PYTHON=python3.12 run")'

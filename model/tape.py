@@ -25,7 +25,7 @@ ATTN: tuple[Quantity, ...] = ("attn",)
 class Edit:
     """One change inside the forward pass; everything that follows feels it.
 
-    ablate  the head's output z is zero, or its mean over positions (`value`)
+    ablate  the head's output z is zero, or its mean over all positions, later ones too (`value`)
     block   `query` may not look at `key` (None: any): -inf before the softmax
     set     `query`'s attention becomes `row`, normalised
     scale   the scores are multiplied by `by`, before the mask
