@@ -38,6 +38,7 @@ class Task(Protocol):
     name: str
     learning_rate: float  # of AdamW
     matrix_rate: float  # of Muon
+    batch_tokens: int
     tokenizer: Tokenizer
     sources: list[str]
 
@@ -90,6 +91,7 @@ class TranslatorTask:
     name = "translator"
     learning_rate = 1e-3
     matrix_rate = 1e-3
+    batch_tokens = 4096
 
     def __init__(self, data: Path, tokenizer: Tokenizer | None, seed: int) -> None:
         found = {k: v for k, v in corpus.pairs(data).items() if WEIGHTS.get(k, 1.0) > 0}
@@ -154,6 +156,7 @@ class BertTask:
     name = "bert"
     learning_rate = 1e-3
     matrix_rate = 1e-3
+    batch_tokens = 2048
     lengths = ((32, 0.4), (64, 0.7), (128, 0.92), (512, 1.0))  # until this share of the run
 
     def __init__(self, data: Path, tokenizer: Tokenizer | None, seed: int) -> None:
@@ -271,6 +274,7 @@ class GPTTask:
     name = "gpt"
     learning_rate = 2e-3
     matrix_rate = 2e-3
+    batch_tokens = 4096
     copying = 0.04  # share of the batches
     n_ctx = 512
 

@@ -206,7 +206,7 @@ def train(run: Run, budget: Budget, batch_tokens: int) -> None:
             log.info(f"{run.task.name} held-out loss {held_out:.3f}")
 
 
-def write(run: Run, out: Path) -> None:
+def write(run: Run, out: Path, batch_tokens: int) -> None:
     """Weights, tokenizer and card: what the app ships."""
     out.mkdir(parents=True, exist_ok=True)
     sha256 = checkpoint.save(run.model, out / "model.safetensors")
@@ -229,6 +229,7 @@ def write(run: Run, out: Path) -> None:
             "optimizer": " + ".join(type(o).__name__ for o in run.optimizers),
             "learning_rate": run.task.learning_rate,
             "matrix_rate": run.task.matrix_rate,
+            "batch_tokens": batch_tokens,
             "seed": run.seed,
         },
         curve=progress.curve,
@@ -248,7 +249,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--state", type=Path, help="default: runs/NAME")
     parser.add_argument("--minutes", type=float, help="of training, resumed ones counted in")
     parser.add_argument("--tokens", type=int, help="default, without --minutes: 8 000 000")
-    parser.add_argument("--batch-tokens", type=int, default=4096)
+    parser.add_argument("--batch-tokens", type=int, help="of a step; default: the task's")
     parser.add_argument("--threads", type=int, help="of torch; 1 beside other work")
     parser.add_argument("--device", help="cuda, mps or cpu; default: the best there is")
     parser.add_argument("--seed", type=int, default=0)
@@ -278,8 +279,9 @@ def main(argv: list[str] | None = None) -> int:
     if args.resume:
         run.resume()
     limited = args.minutes is not None or args.tokens is not None
-    train(run, Budget(args.minutes, args.tokens if limited else 8_000_000), args.batch_tokens)
-    write(run, args.out or WEIGHTS / args.name)
+    batch_tokens = args.batch_tokens or task.batch_tokens
+    train(run, Budget(args.minutes, args.tokens if limited else 8_000_000), batch_tokens)
+    write(run, args.out or WEIGHTS / args.name, batch_tokens)
     return 0
 
 
