@@ -32,9 +32,15 @@ def main() -> int:
     except ValueError as error:  # pydantic's ValidationError is one
         sys.stderr.write(f"attention-atlas: {error}\n")
         return 2
-    server = Server(
-        uvicorn.Config(app, settings.host, settings.port, log_level="info", server_header=False)
+    config = uvicorn.Config(
+        app,
+        settings.host,
+        settings.port,
+        http="h11",  # httptools answers an address over 64 kB itself, not with a problem of ours
+        h11_max_incomplete_event_size=settings.max_body,
+        server_header=False,
     )
+    server = Server(config)
     server.run()
     return 0 if server.started else 1
 

@@ -51,6 +51,7 @@ EXAMPLES = (
 )
 SPECIAL: tuple[str, ...] = get_args(AttentionRequest.model_fields["special"].annotation)
 MERGE: tuple[str, ...] = get_args(AttentionRequest.model_fields["merge"].annotation)
+LONGEST_HEADER = 8000  # clients refuse longer ones; the page itself names its twin too
 SIDES = ("query", "key")  # of the locked token
 VIEWS = ("lines", "matrix", "table")
 
@@ -77,12 +78,13 @@ def page(path: str, template: str) -> Callable[[Build], Build]:
         async def html(request: Request, content: ExplorePage = Depends(build)) -> HTMLResponse:
             templates: Jinja2Templates = request.app.state.templates
             json_url = twin_url(request)
+            link = f'<{json_url}>; rel="alternate"; type="application/json"'
             return templates.TemplateResponse(
                 request,
                 template,
                 {"page": content, "json_url": json_url},
                 status_code=status(content),
-                headers={"Link": f'<{json_url}>; rel="alternate"; type="application/json"'},
+                headers={"Link": link} if len(link) < LONGEST_HEADER else {},
             )
 
         async def json(content: ExplorePage = Depends(build)) -> Response:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import parse_qs, urlencode, urlsplit
 from urllib.request import urlopen
 
@@ -465,6 +466,15 @@ def test_everything_to_touch_is_as_large_as_a_finger(explore: Explore) -> None:
         .map((el) => [el.textContent.trim(), el.getBoundingClientRect().height])"""
     )
     assert [name for name, height in heights if height < 44] == []
+
+
+@pytest.mark.parametrize("path", ["/explore", "/api/v1/run"])
+def test_an_address_of_100000_characters_is_told_the_limit(server: str, path: str) -> None:
+    with pytest.raises(HTTPError) as refused:
+        urlopen(f"{server}{path}?model=bert&text={'x' * 100_000}")
+    assert refused.value.code == 422
+    limit = "the text has 100000 characters; at most 20000 are taken"
+    assert limit in refused.value.read().decode()
 
 
 @pytest.mark.parametrize("setting", [LIGHT | {"java_script_enabled": False}], ids=["no script"])
