@@ -21,13 +21,12 @@ from model import reductions, zoo
 from model import run as door
 from model.checkpoint import BadWeights
 from model.record import AttentionRecord, Part, Run, Token
-from model.run import BadInput, Spec
+from model.run import EVERYTHING, BadInput, Spec
 from model.tape import Edit
 from model.zoo import Loaded
 
 log = logging.getLogger("app")
 Result = TypeVar("Result")
-EVERYTHING = Part()
 
 
 class Service:
@@ -74,10 +73,6 @@ class Service:
         future.add_done_callback(lambda _: self._slots.release())
         return await asyncio.wrap_future(future)
 
-    def sha256(self, name: str) -> str:
-        """The weights' hash: what an answer depends on beside its request."""
-        return self._loaded(name).card.sha256
-
     def summaries(self) -> list[ModelSummary]:
         return [ModelSummary.model_validate(_summary(found)) for found in self.models.values()]
 
@@ -96,7 +91,7 @@ class Service:
         """Where a number comes from."""
         return Provenance(
             model=name,
-            sha256=self.sha256(name),
+            sha256=self._loaded(name).card.sha256,
             version=__version__,
             torch=torch.__version__,
             device=str(self.device),
@@ -144,7 +139,7 @@ class Service:
         if run is None:
             with _refusing():
                 run = door.run(loaded, spec, part)
-            with self._lock:
+            with self._lock:  # rows of edits are not counted in n_byte, so such runs are not kept
                 if run.n_byte <= self._cache.maxsize and not any(edit.row for edit in spec.edits):
                     self._cache[key] = run
         return run

@@ -56,7 +56,6 @@ def evaluate_bert(task: BertTask, model: Bert, device: torch.device) -> Measured
     """Masked-word and next-sentence accuracy on held-out documents, and its best heads."""
     right = words = right_next = n_pair = 0
     rng = np.random.default_rng(1)
-    tape = Tape()
     for batch in task.held_out(rng, 24):
         ids, segments = batch["ids"].to(device), batch["segments"].to(device)
         x = model.encode(ids, segments, None, ids != task.pad)
@@ -65,13 +64,17 @@ def evaluate_bert(task: BertTask, model: Bert, device: torch.device) -> Measured
         words += batch["label"].numel()
         right_next += int((model.next_sentence(x).argmax(-1).cpu() == batch["next"]).sum())
         n_pair += batch["next"].numel()
-    model.encode(ids, segments, tape)
+    passes = []
+    for row, segment in zip(ids, segments, strict=True):  # one by one, so without padding
+        tape, real = Tape(), row != task.pad
+        model.encode(row[real][None], segment[real][None], tape)
+        passes.append(tape)
     return {
         "masked_word_accuracy": round(right / words, 4),
         "masked_words": words,
         "next_sentence_accuracy": round(right_next / n_pair, 4),
         "sentence_pairs": n_pair,
-        **best_heads(tape, ("previous_token", "next_token")),
+        **best_heads(passes, ("previous_token", "next_token")),
     }
 
 
@@ -89,15 +92,15 @@ def evaluate_gpt(task: GPTTask, model: GPT, device: torch.device) -> Measured:
         found[f"bits_per_byte_{name}"] = round(loss / math.log(2) / n_byte, 3)
         found[f"bytes_{name}"] = n_byte
     model(windows[0][None, :-1], tape)
-    return {**found, **best_heads(tape, ("previous_token", "first_token"))}
+    return {**found, **best_heads([tape], ("previous_token", "first_token"))}
 
 
-def best_heads(tape: Tape, names: tuple[str, ...]) -> Measured:
-    """For each metric the head that scores highest on one held-out batch: "L2 H5 0.81"."""
-    attn = torch.stack([step.attn for step in tape])  # (L, B, H, T, T)
+def best_heads(passes: list[Tape], names: tuple[str, ...]) -> Measured:
+    """For each metric the head that scores highest on held-out texts: "L2 H5 0.81"."""
+    texts = [torch.cat([step.attn for step in tape]) for tape in passes]  # each (L, H, T, T)
     found: Measured = {}
     for name in names:
-        score = metrics.METRICS[name](attn).mean(1)  # (L, H)
+        score = torch.stack([metrics.METRICS[name](attn) for attn in texts]).mean(0)  # (L, H)
         layer, head = divmod(int(score.argmax()), score.size(1))
         found[f"best_{name}_head"] = f"L{layer} H{head} {score.max():.2f}"
     return found

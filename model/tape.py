@@ -127,8 +127,8 @@ class Track:
         for edit in self._of("scale"):
             scores = scores.clone()
             scores[:, _at(edit.head)] *= edit.by
-        if self.edits and not scores.isfinite().all():
-            raise ValueError("scaled scores are too large for float32; scale by less")
+            if not scores.isfinite().all():
+                raise ValueError("scaled scores are too large for float32; scale by less")
         return scores
 
     def edit_attn(self, attn: Tensor, mask: Tensor) -> Tensor:
