@@ -5,11 +5,15 @@ Attention(Q, K, V) = softmax(Q K^T / sqrt(d_k)) V        Vaswani et al. 2017, eq
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from model.tape import Track
+
+Score = Callable[[Tensor, Tensor], Tensor]  # q (B, H, Tq, d), k (B, H, Tk, d) -> (B, H, Tq, Tk)
 
 
 def attend(
@@ -19,31 +23,64 @@ def attend(
     *,
     mask: Tensor | None = None,
     scale: float | None = None,
+    score: Score | None = None,
     dropout: float = 0.0,
+    training: bool = False,
     track: Track | None = None,
 ) -> Tensor:
     """q (B, H, Tq, d), k and v (B, H, Tk, d) -> z (B, H, Tq, d).
 
     `mask` is bool, True where looking is allowed, and broadcasts to (B, H, Tq, Tk).
+    `score` takes the place of the scaled dot product: the sum of Bahdanau et al. 2015.
     A query that may look nowhere attends to nothing: its row is 0, and so is its z.
     Without a track, or with one that only looks, z comes from the fused kernel: looking changes
     nothing. What a track keeps is taken before dropout, so its rows sum to 1.
     """
     scale = q.size(-1) ** -0.5 if scale is None else scale
-    fused = track is None or not track.edits
+    if training and track is None and q.device.type == "cpu":
+        return _while_training(q, k, v, mask, scale, score, dropout)
+    fused = score is None and (track is None or not track.edits)
     if fused:
         z = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scale)
-    if track is None:
-        return z
+        if track is None:
+            return z
 
     allowed = torch.ones((), dtype=torch.bool, device=q.device) if mask is None else mask
-    allowed = track.edit_mask(allowed.expand(*q.shape[:-1], k.size(-2)))  # (B, H, Tq, Tk)
-    scores = track.edit_scores(q @ k.transpose(-2, -1) * scale)
+    allowed = allowed.expand(*q.shape[:-1], k.size(-2))  # (B, H, Tq, Tk)
+    scores = q @ k.transpose(-2, -1) * scale if score is None else score(q, k)
+    if track is not None:
+        allowed, scores = track.edit_mask(allowed), track.edit_scores(scores)
     scores = scores.masked_fill(~allowed, -torch.inf)
     attn = scores.softmax(dim=-1).masked_fill(~allowed.any(-1, keepdim=True), 0.0)
-    attn = track.edit_attn(attn, allowed)  # rows sum to 1, before dropout
+    if track is not None:
+        attn = track.edit_attn(attn, allowed)  # rows sum to 1, before dropout
     if not fused:
-        z = track.edit_z(F.dropout(attn, dropout) @ v)  # (B, H, Tq, d)
-    kept = {"q": q, "k": k, "v": v, "mask": allowed, "scores": scores, "attn": attn, "z": z}
-    track.keep(**kept)  # only what the tape asked for
+        z = F.dropout(attn, dropout) @ v  # (B, H, Tq, d)
+    if track is not None:
+        z = track.edit_z(z)  # only when there are edits, so never what the fused kernel gave
+        kept = {"q": q, "k": k, "v": v, "mask": allowed, "scores": scores, "attn": attn, "z": z}
+        track.keep(**kept)  # only what the tape asked for
     return z
+
+
+def _while_training(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
+    scale: float,
+    score: Score | None,
+    dropout: float,
+) -> Tensor:
+    """The same z by plain products: on a processor the fused kernel's backward pass is slow.
+
+    Nothing is recorded. Measured forward and back in bfloat16, one thread, 4 096 tokens of 8 heads:
+    sequences of 32 tokens 12 against 68 ms, 128 tokens 24 against 92, 256 tokens 44 against 81.
+    """
+    scores = q * scale @ k.transpose(-2, -1) if score is None else score(q, k)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    with torch.autocast("cpu", enabled=False):  # bfloat16 stays bfloat16
+        attn = scores.softmax(dim=-1)
+    z = F.dropout(attn, dropout) @ v
+    return z if mask is None else z.masked_fill(~mask.any(-1, keepdim=True), 0.0)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from model.recurrent import Recurrent
 from model.tape import Tape
 from model.transformer import GPT, EncoderDecoder
 
+Translator = EncoderDecoder | Recurrent
+Hypothesis = tuple[float, list[int]]  # what it scores, and its ids without <s> and </s>
+
 
 def translate(
-    model: EncoderDecoder,
+    model: Translator,
     source: Tensor,
     *,
     begin: int,
@@ -35,6 +39,55 @@ def translate(
         if done.all():
             break
     return [[i for i in row[1:] if i != end] for row in ids.tolist()]
+
+
+def beam_search(
+    model: Translator,
+    source: Tensor,
+    *,
+    n_beam: int,
+    begin: int,
+    end: int,
+    padding: Tensor | None = None,
+    max_tokens: int | None = None,
+    length_penalty: float = 1.0,
+) -> list[Hypothesis]:
+    """The best of `n_beam` hypotheses kept at each step: source (B, Tk) -> for each the best one.
+
+    A hypothesis scores its log-probability, that of </s> included, divided by its number of
+    tokens to the power of `length_penalty` (Wu et al. 2016, section 7, without coverage).
+    """
+    B, K = source.size(0), n_beam
+    limit = min(max_tokens or model.config.n_ctx, model.config.n_ctx) - 1
+    memory = model.encode(source, None, padding).repeat_interleave(K, dim=0)
+    padding = None if padding is None else padding.repeat_interleave(K, dim=0)
+    ids = torch.full((B * K, 1), begin, device=source.device)
+    running = torch.full((B, K), -torch.inf, device=source.device)  # log-probability so far
+    running[:, 0] = 0.0
+    ended: list[list[Hypothesis]] = [[] for _ in range(B)]
+    for n in range(1, limit + 1):
+        x = model.hidden(ids, memory, None, padding)[:, -1]  # (B K, D)
+        log_p = model.logits(x).log_softmax(-1).view(B, K, -1)
+        total, flat = (running[:, :, None] + log_p).flatten(1).topk(2 * K)  # (B, 2 K)
+        parent, token = flat // log_p.size(-1), flat % log_p.size(-1)
+        for b, row in enumerate(ended):
+            of_b = zip(total[b, :K].tolist(), parent[b].tolist(), token[b].tolist(), strict=False)
+            found = [(p / n**length_penalty, b * K + at) for p, at, i in of_b if i == end]
+            row += [(score, ids[at, 1:].tolist()) for score, at in found]
+            ended[b] = sorted(row, key=lambda hypothesis: -hypothesis[0])[:K]
+        total = total.masked_fill(token == end, -torch.inf)  # at most K of 2 K: K others are left
+        running, best = total.topk(K)
+        rows = torch.arange(B, device=ids.device)[:, None] * K + parent.gather(1, best)
+        ids = torch.cat([ids[rows.flatten()], token.gather(1, best).view(-1, 1)], dim=1)
+        hopes = (running[:, 0] / n**length_penalty).tolist()
+        if all(len(row) == K and row[-1][0] >= hopes[b] for b, row in enumerate(ended)):
+            break
+    return [row[0] if row else _unended(running, ids, b) for b, row in enumerate(ended)]
+
+
+def _unended(running: Tensor, ids: Tensor, b: int) -> Hypothesis:
+    """The best running hypothesis of a sentence of which none came to its end."""
+    return running[b, 0].item(), ids[b * running.size(1), 1:].tolist()
 
 
 def generate(model: GPT, ids: Tensor, *, max_new_tokens: int) -> Tensor:

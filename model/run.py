@@ -11,6 +11,7 @@ from torch import Tensor
 
 from model.generate import translate
 from model.record import AttentionRecord, Part, Run, Token, axes, collapsed
+from model.recurrent import Recurrent
 from model.tape import Edit, Kind, Tape
 from model.transformer import GPT, Bert, EncoderDecoder
 from model.zoo import Loaded
@@ -159,9 +160,9 @@ def _gpt(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
     return {"source": tokens}, {"next_token": candidates(loaded, model.logits(x[0, -1]))}
 
 
-def _encoder_decoder(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
+def _translator(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
     model, tokenizer = loaded.model, loaded.tokenizer
-    assert isinstance(model, EncoderDecoder)
+    assert isinstance(model, EncoderDecoder | Recurrent)
     source = tokenize(loaded, spec.text, spec.text_pair)
     source_ids = _ids(loaded, source)
     begin, end = tokenizer.id("<s>"), tokenizer.id("</s>")
@@ -182,7 +183,8 @@ def _encoder_decoder(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
 FORWARD: dict[type, Callable[[Loaded, Spec, Tape], Forward]] = {
     Bert: _bert,
     GPT: _gpt,
-    EncoderDecoder: _encoder_decoder,
+    EncoderDecoder: _translator,
+    Recurrent: _translator,
 }
 
 

@@ -6,7 +6,7 @@ A tape belongs to one call: modules keep nothing between calls, so one model ser
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, cast, get_args
 
 import torch
@@ -102,6 +102,18 @@ class Track:
     layer: int
     wanted: bool
     edits: Sequence[Edit]
+    query: int | None = None  # set where queries come one by one
+
+    def at(self, query: int) -> Track:
+        """This track for one query of a sequence that is decoded step by step (Tq is 1)."""
+        if any(edit.op == "ablate" and edit.value == "mean" for edit in self.edits):
+            raise ValueError("the mean over positions is not known step by step; ablate to zero")
+        edits = [
+            replace(edit, query=None if edit.query is None else 0)
+            for edit in self.edits
+            if edit.query in (None, query)
+        ]
+        return replace(self, edits=edits, query=query)
 
     def keep(self, **quantities: Tensor) -> None:
         """Write down what the tape asked for, each (B, H, ...), detached."""
@@ -113,6 +125,10 @@ class Track:
             for name, tensor in quantities.items()
             if name in self.tape.keep
         }
+        if self.query:  # one more row of what the step before wrote down
+            before = self.tape.attended.pop().kept
+            for name in kept.keys() - {"k", "v"}:
+                kept[name] = torch.cat([before[name], kept[name]], dim=-2)
         self.tape.attended.append(Attended(self.kind, self.layer, kept))
 
     def edit_mask(self, mask: Tensor) -> Tensor:

@@ -90,7 +90,9 @@ class MultiHeadAttention(nn.Module):
         if past is not None:
             k, v = past.extend(k, v)
         dropout = self.dropout if self.training else 0.0
-        z = attend(q, k, v, mask=mask, dropout=dropout, track=track)  # (B, H, Tq, d)
+        z = attend(
+            q, k, v, mask=mask, dropout=dropout, training=self.training, track=track
+        )  # (B, H, Tq, d)
         return self.W_O(z.transpose(1, 2).flatten(2))  # (B, Tq, D)
 
     def split(self, x: Tensor) -> Tensor:
@@ -224,6 +226,25 @@ class EncoderDecoder(nn.Module):
             x = layer(x, mask, track(tape, "encoder", i))
         return x
 
+    def hidden(
+        self,
+        ids: Tensor,
+        memory: Tensor,
+        tape: Tape | None = None,
+        padding: Tensor | None = None,
+    ) -> Tensor:
+        """Target ids (B, Tq), which begin with <s>, and memory -> x (B, Tq, D)."""
+        x = self.embed(ids)
+        T = ids.size(1)
+        masks = causal_mask(T, T, ids.device), padding_mask(padding)
+        for i, layer in enumerate(self.decoder):
+            x = layer(x, memory, masks, (track(tape, "decoder", i), track(tape, "cross", i)))
+        return x
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., V), with the embedding as the tied head."""
+        return F.linear(x, self.embedding.weight)
+
     def decode(
         self,
         ids: Tensor,
@@ -231,13 +252,8 @@ class EncoderDecoder(nn.Module):
         tape: Tape | None = None,
         padding: Tensor | None = None,
     ) -> Tensor:
-        """Target ids (B, Tq), which begin with <s>, and memory -> logits of the next (B, Tq, V)."""
-        x = self.embed(ids)
-        T = ids.size(1)
-        masks = causal_mask(T, T, ids.device), padding_mask(padding)
-        for i, layer in enumerate(self.decoder):
-            x = layer(x, memory, masks, (track(tape, "decoder", i), track(tape, "cross", i)))
-        return x @ self.embedding.weight.T  # (B, Tq, V)
+        """Target ids (B, Tq) and memory (B, Tk, D) -> logits of the next token (B, Tq, V)."""
+        return self.logits(self.hidden(ids, memory, tape, padding))
 
     def forward(
         self,
@@ -280,6 +296,12 @@ class Bert(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.apply(normal)
 
+    def embed(self, ids: Tensor, segments: Tensor) -> Tensor:
+        """Word, position and segment, added and normed: (B, T) -> (B, T, D)."""
+        position = torch.arange(ids.size(1), device=ids.device)
+        x = self.embedding(ids) + self.position(position) + self.segment(segments)
+        return self.dropout(self.embedding_norm(x))
+
     def encode(
         self,
         ids: Tensor,
@@ -288,9 +310,7 @@ class Bert(nn.Module):
         padding: Tensor | None = None,
     ) -> Tensor:
         """ids and segments (B, T) -> x (B, T, D). `padding` is True at real tokens."""
-        position = torch.arange(ids.size(1), device=ids.device)
-        x = self.embedding(ids) + self.position(position) + self.segment(segments)
-        x = self.dropout(self.embedding_norm(x))
+        x = self.embed(ids, segments)
         mask = padding_mask(padding)
         for i, layer in enumerate(self.encoder):
             x = layer(x, mask, track(tape, "encoder", i))
@@ -299,7 +319,7 @@ class Bert(nn.Module):
     def masked_words(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., V): training passes only the places that were masked."""
         x = self.mlm_norm(F.gelu(self.mlm_transform(x)))
-        return x @ self.embedding.weight.T + self.mlm_bias
+        return F.linear(x, self.embedding.weight, self.mlm_bias)
 
     def next_sentence(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, 2), from what [CLS] has gathered."""
@@ -350,7 +370,7 @@ class GPT(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., V), with the embedding as the tied head."""
-        return x @ self.embedding.weight.T
+        return F.linear(x, self.embedding.weight)
 
     def new_past(self) -> list[Past]:
         """An empty KV cache."""

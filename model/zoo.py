@@ -10,18 +10,26 @@ from typing import Any
 import torch
 
 from model import checkpoint
+from model.recurrent import Recurrent
 from model.tape import Kind
 from model.tokenizers import Tokenizer
 from model.transformer import GPT, Bert, Config, EncoderDecoder, Transformer
 
 WEIGHTS = Path(__file__).parent / "weights"
 
-ARCHITECTURES: dict[str, type[Transformer]] = {
-    cls.__name__: cls for cls in (EncoderDecoder, Bert, GPT)
+Model = Transformer | Recurrent
+ARCHITECTURES: dict[str, type[Model]] = {
+    cls.__name__: cls for cls in (EncoderDecoder, Recurrent, Bert, GPT)
 }
-FAMILIES = {"EncoderDecoder": "encoder-decoder", "Bert": "encoder", "GPT": "decoder"}
+FAMILIES = {
+    "EncoderDecoder": "encoder-decoder",
+    "Recurrent": "recurrent",
+    "Bert": "encoder",
+    "GPT": "decoder",
+}
 TASKS = {
     "EncoderDecoder": ("translate",),
+    "Recurrent": ("translate",),
     "Bert": ("fill-mask", "next-sentence"),
     "GPT": ("generate", "next-token"),
 }
@@ -38,6 +46,7 @@ class Card:
     data: list[dict[str, str]] = field(default_factory=list)
     training: dict[str, Any] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)
+    heads: list[dict[str, Any]] = field(default_factory=list)  # what each did at a few steps
     metrics: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -54,7 +63,7 @@ class Loaded:
 
     card: Card
     tokenizer: Tokenizer
-    model: Transformer
+    model: Model
     device: torch.device
 
     @property
@@ -88,7 +97,7 @@ class Loaded:
 
 def names(folder: Path = WEIGHTS) -> list[str]:
     """The bundled models, the encoder first."""
-    order = {"bert": 0, "gpt": 1, "translator": 2}
+    order = {"bert": 0, "gpt": 1, "translator": 2, "recurrent": 3}
     found = [path.parent.name for path in folder.glob("*/card.json")]
     return sorted(found, key=lambda name: (order.get(name, len(order)), name))
 

@@ -107,3 +107,43 @@ def test_what_is_kept_is_off_the_graph(qkv: tuple[Tensor, Tensor, Tensor]) -> No
     q, k, v = qkv
     step = recorded((q.requires_grad_(), k, v))
     assert not any(step.kept[name].requires_grad for name in EVERYTHING)
+
+
+MASKS = {
+    "none": None,
+    "padding": PADDING[:, None, None],
+    "causal": torch.ones(3, 5, dtype=torch.bool).tril(2),
+    "nowhere": torch.tensor([[True] * 5, [False] * 5, [True] * 5]),
+}
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_learning_and_looking_give_the_same(
+    qkv: tuple[Tensor, Tensor, Tensor], mask: Tensor | None, fused_calls: list[None]
+) -> None:
+    looking = attend(*qkv, mask=mask)
+    learning = [tensor.clone().requires_grad_() for tensor in qkv]
+    found = attend(*learning, mask=mask, training=True)
+    assert len(fused_calls) == 1  # looking; its backward pass is too slow to learn by
+    torch.testing.assert_close(found, looking)
+    found.square().sum().backward()
+    assert all(tensor.grad is not None and tensor.grad.isfinite().all() for tensor in learning)
+
+
+def test_what_is_learned_is_the_fused_kernels_gradient(qkv: tuple[Tensor, Tensor, Tensor]) -> None:
+    ours, theirs = ([tensor.clone().requires_grad_() for tensor in qkv] for _ in range(2))
+    attend(*ours, mask=PADDING[:, None, None]).square().sum().backward()
+    F.scaled_dot_product_attention(
+        *theirs, attn_mask=PADDING[:, None, None]
+    ).square().sum().backward()
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine.grad, other.grad)
+
+
+def test_another_score_takes_the_place_of_the_product(qkv: tuple[Tensor, Tensor, Tensor]) -> None:
+    q, k, v = qkv
+    track = Tape(keep=EVERYTHING).track("cross", 0)
+    assert track is not None
+    z = attend(q, k, v, score=lambda q, k: torch.zeros(1, 4, 3, 5), track=track)
+    torch.testing.assert_close(z, v.mean(-2, keepdim=True).expand(-1, -1, 3, -1))
+    torch.testing.assert_close(track.tape.attended[0].attn, torch.full((1, 4, 3, 5), 0.2))

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.generate import generate, translate
+from model.generate import beam_search, generate, translate
+from model.recurrent import Recurrent
 from model.tape import Edit, Tape
-from model.transformer import GPT, EncoderDecoder
+from model.transformer import GPT, Config, EncoderDecoder
 
 SOURCE = torch.tensor([[3, 1, 4, 1, 5]])
 BEGIN, NEVER = 1, -1
@@ -20,7 +21,9 @@ def slow_generate(model: GPT, ids: list[int], n: int) -> list[int]:
     return ids
 
 
-def slow_translate(model: EncoderDecoder, source: Tensor, end: int, n: int) -> list[int]:
+def slow_translate(
+    model: EncoderDecoder | Recurrent, source: Tensor, end: int, n: int
+) -> list[int]:
     target = [BEGIN]
     while len(target) <= n and target[-1] != end:
         target.append(int(model(source, torch.tensor([target]))[0, -1].argmax()))
@@ -74,3 +77,59 @@ def test_an_edit_is_felt_at_every_step(encoder_decoder: EncoderDecoder) -> None:
     assert translate(encoder_decoder, SOURCE, **options) == translate(
         encoder_decoder, other, **options
     )
+
+
+def slow_beam(
+    model: EncoderDecoder | Recurrent, source: Tensor, n_beam: int, end: int, n: int
+) -> tuple[float, list[int]]:
+    """Every hypothesis read again from its start, and every continuation of it weighed."""
+    running, ended = [(0.0, [BEGIN])], []
+    for length in range(1, n + 1):
+        longer = []
+        for total, ids in running:
+            log_p = model(source, torch.tensor([ids]))[0, -1].log_softmax(-1).tolist()
+            longer += [(total + p, [*ids, i]) for i, p in enumerate(log_p)]
+        longer.sort(key=lambda row: -row[0])
+        ended += [(p / length, ids[1:-1]) for p, ids in longer[:n_beam] if ids[-1] == end]
+        ended = sorted(ended, key=lambda row: -row[0])[:n_beam]
+        running = [row for row in longer if row[1][-1] != end][:n_beam]
+        if len(ended) == n_beam and ended[-1][0] >= running[0][0] / length:
+            break
+    return ended[0] if ended else (running[0][0], running[0][1][1:])
+
+
+@pytest.fixture
+def recurrent() -> Recurrent:
+    torch.manual_seed(3)
+    model = Recurrent(Config(50, 16, 1, 1, 8, 12)).eval()
+    model.embedding.weight.data *= 4
+    return model
+
+
+@pytest.fixture(params=["encoder_decoder", "recurrent"])
+def translator(request: pytest.FixtureRequest) -> EncoderDecoder | Recurrent:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.mark.parametrize("n_beam", [1, 2, 5])
+@pytest.mark.parametrize("end", [2, 7, 30, 41, NEVER])
+def test_a_beam_is_as_the_slow_one(
+    translator: EncoderDecoder | Recurrent, n_beam: int, end: int
+) -> None:
+    score, ids = slow_beam(translator, SOURCE, n_beam, end, 7)
+    [found] = beam_search(translator, SOURCE, n_beam=n_beam, begin=BEGIN, end=end, max_tokens=8)
+    assert found[1] == ids
+    assert found[0] == pytest.approx(score, abs=1e-4)
+
+
+def test_a_beam_of_a_batch_is_a_beam_of_each(translator: EncoderDecoder | Recurrent) -> None:
+    batch = torch.tensor([[3, 1, 4, 1, 5], [9, 2, 6, 0, 0]])
+    options = {"n_beam": 3, "begin": BEGIN, "end": 7, "max_tokens": 8}
+    both = beam_search(translator, batch, padding=batch != 0, **options)
+    alone = [beam_search(translator, row[row != 0][None], **options)[0] for row in batch]
+    assert [ids for _, ids in both] == [ids for _, ids in alone]
+
+
+def test_the_recurrent_model_translates_greedily(recurrent: Recurrent) -> None:
+    [found] = translate(recurrent, SOURCE, begin=BEGIN, end=NEVER, max_tokens=7)
+    assert found == slow_translate(recurrent, SOURCE, NEVER, 6)

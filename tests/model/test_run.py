@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from model.record import Part
+from model.recurrent import Recurrent
 from model.run import BadInput, Spec, run
 from model.tape import Edit
 from model.tokenizers import Tokenizer, train_gpt_bpe, train_translator_bpe, train_wordpiece
@@ -17,7 +18,8 @@ LINES = ["He sat on the river bank.", "El banco está cerrado.", "The bank is cl
 
 def loaded(architecture: type, tokenizer: Tokenizer) -> Loaded:
     torch.manual_seed(1)
-    model = architecture(Config(tokenizer.vocab_size, 24, 2, 4, 8, 12)).eval()
+    sizes = (1, 1, 8, 12) if architecture is Recurrent else (2, 4, 8, 12)
+    model = architecture(Config(tokenizer.vocab_size, 24, *sizes)).eval()
     name = architecture.__name__
     return Loaded(Card(name.lower(), name, {}, ""), tokenizer, model, torch.device("cpu"))
 
@@ -35,6 +37,32 @@ def gpt() -> Loaded:
 @pytest.fixture(scope="module")
 def translator() -> Loaded:
     return loaded(EncoderDecoder, Tokenizer(train_translator_bpe(LINES, 320)))
+
+
+@pytest.fixture(scope="module")
+def recurrent() -> Loaded:
+    return loaded(Recurrent, Tokenizer(train_translator_bpe(LINES, 320)))
+
+
+def test_the_recurrent_model_has_one_head_across(recurrent: Loaded) -> None:
+    found = run(recurrent, Spec("El banco.", target="The bank is"))
+    [(kind, record)] = found.records.items()
+    assert kind == "cross"
+    assert record.attn.shape == (1, 1, len(record.q_tokens), len(record.k_tokens))
+    assert (record.q_tokens[0].raw, record.k_tokens[-1].raw) == ("<s>", "</s>")
+    assert found.predictions["log_probability"] < 0
+
+
+def test_the_recurrent_model_decodes_what_it_then_reads(recurrent: Loaded) -> None:
+    decoded = run(recurrent, Spec("El banco."))
+    assert decoded.target_decoded
+    assert len(decoded.sequences["target"]) <= recurrent.config.n_ctx
+
+
+def test_a_mean_that_is_not_known_yet_is_refused(recurrent: Loaded) -> None:
+    spec = Spec("El banco.", target="The", edits=(Edit("ablate", value="mean"),))
+    with pytest.raises(BadInput, match="ablate to zero"):
+        run(recurrent, spec)
 
 
 def test_every_kind_has_its_tokens(translator: Loaded) -> None:

@@ -109,7 +109,7 @@ def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch, wanted: str
 
 @pytest.mark.parametrize("architecture", zoo.ARCHITECTURES)
 def test_every_architecture_has_a_family_and_tasks(architecture: str) -> None:
-    assert zoo.FAMILIES[architecture] in {"encoder-decoder", "encoder", "decoder"}
+    assert zoo.FAMILIES[architecture] in {"encoder-decoder", "recurrent", "encoder", "decoder"}
     assert zoo.TASKS[architecture]
 
 
