@@ -1,4 +1,4 @@
-# make run, make test, make check, make train, make bench. Each also works by hand in .venv.
+# make run, make test, make check, make train, make evaluate, make bench. Each also works by hand in .venv.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -7,7 +7,7 @@ PINS := pyproject.toml .ci/constraints.txt
 MINUTES ?= 120
 DATA ?= data
 
-.PHONY: run test check train bench
+.PHONY: run test check train evaluate bench
 
 run: .venv/run
 	@$(BIN)/python -m app
@@ -22,8 +22,13 @@ check: .venv/dev
 	$(BIN)/mypy
 
 train: .venv/train
-	for name in translator bert gpt; do \
+	for name in translator recurrent bert gpt; do \
 	  $(BIN)/python -m model.train $$name --data "$(DATA)" --minutes $(MINUTES) || exit; \
+	done
+
+evaluate: .venv/train
+	for name in translator recurrent bert gpt; do \
+	  $(BIN)/python -m model.evaluate $$name --data "$(DATA)" || exit; \
 	done
 
 bench: .venv/run

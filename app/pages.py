@@ -2,9 +2,10 @@
 
 # No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, get_args
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -15,10 +16,15 @@ from app import errors, wire
 from app.answers import attention_record, labels, run_answer
 from app.schemas import (
     AttentionRequest,
+    Content,
     Example,
     ExplorePage,
     FieldError,
+    Forming,
     Limits,
+    ModelCard,
+    ModelPage,
+    ModelsPage,
     ModelSummary,
     Problem,
     RunRequest,
@@ -27,10 +33,11 @@ from app.schemas import (
 from app.service import Service
 from model.record import AttentionRecord
 
-Build = Callable[..., Awaitable[ExplorePage]]
+Build = Callable[..., Awaitable[Content]]
 Responses = dict[int | str, dict[str, Any]]
 router = APIRouter(tags=["pages"])
 
+TWICE = "The river bank is closed. The river bank is closed."  # where induction heads look back
 EXAMPLES = (
     Example(
         label="river bank", model="bert", text="He sat on the river bank and watched the water."
@@ -47,8 +54,11 @@ EXAMPLES = (
         text_pair="They played in the water all day.",
     ),
     Example(label="Bob cashed a check", model="gpt", text="Bob cashed a check at the bank"),
+    Example(label="said twice", model="gpt", text=TWICE),
     Example(label="El banco está cerrado", model="translator", text="El banco está cerrado."),
+    Example(label="the same, recurrent", model="recurrent", text="El banco está cerrado."),
 )
+HEADLINES = ("bleu", "masked_word_accuracy", "bits_per_byte_vital_wiki")
 SPECIAL: tuple[str, ...] = get_args(AttentionRequest.model_fields["special"].annotation)
 MERGE: tuple[str, ...] = get_args(AttentionRequest.model_fields["merge"].annotation)
 LONGEST_HEADER = 8000  # clients refuse longer ones; the page itself names its twin too
@@ -68,14 +78,14 @@ def twin_url(request: Request) -> str:
     return f"{path}?{query}" if query else path
 
 
-def page(path: str, template: str) -> Callable[[Build], Build]:
+def page(path: str, template: str, answer: type[Content]) -> Callable[[Build], Build]:
     """Serve what `build` returns as HTML at `path`, and as JSON at its twin, problems included."""
 
     def register(build: Build) -> Build:
-        def status(content: ExplorePage) -> int:
+        def status(content: Content) -> int:
             return content.problem.status if content.problem else 200
 
-        async def html(request: Request, content: ExplorePage = Depends(build)) -> HTMLResponse:
+        async def html(request: Request, content: Content = Depends(build)) -> HTMLResponse:
             templates: Jinja2Templates = request.app.state.templates
             json_url = twin_url(request)
             link = f'<{json_url}>; rel="alternate"; type="application/json"'
@@ -87,18 +97,19 @@ def page(path: str, template: str) -> Callable[[Build], Build]:
                 headers={"Link": link} if len(link) < LONGEST_HEADER else {},
             )
 
-        async def json(content: ExplorePage = Depends(build)) -> Response:
+        async def json(content: Content = Depends(build)) -> Response:
             body = wire.json_bytes(content.model_dump(mode="json"))
             return Response(body, status(content), media_type="application/json")
 
         text = build.__doc__ or ""
         refused = {404: "no such model", 422: "a text it cannot take", 503: "too busy"}
         as_json: Responses = {
-            status: {"model": ExplorePage, "description": why}
+            status: {"model": answer, "description": why}
             for status, why in {200: "The page's content", **refused}.items()
         }
         as_html: Responses = {status: {"description": why} for status, why in refused.items()}
-        options: dict[str, Any] = {"description": text, "summary": build.__name__.capitalize()}
+        summary = build.__name__.replace("_", " ").capitalize()
+        options: dict[str, Any] = {"description": text, "summary": summary}
         router.add_api_route(twin(path), json, responses=as_json, **options)
         router.add_api_route(path, html, response_class=HTMLResponse, responses=as_html, **options)
         return build
@@ -112,7 +123,72 @@ def home() -> RedirectResponse:
     return RedirectResponse("/explore")
 
 
-@page("/explore", "explore.html")
+@page("/models", "models.html", ModelsPage)
+async def all_models(request: Request) -> ModelsPage:
+    """The models there are, and how good they are."""
+    service: Service = request.app.state.service
+    models = service.summaries()
+    best = {m.name: next((name for name in HEADLINES if name in m.metrics), None) for m in models}
+    headlines = {name: measure for name, measure in best.items() if measure}
+    return ModelsPage(models=models, headlines=headlines, missing=service.missing)
+
+
+@page("/models/{name}", "model.html", ModelPage)
+async def one_model(request: Request, name: str, kind: str = "", metric: str = "") -> ModelPage:
+    """A model's card: what it can do, how it learned, its texts; how one metric's heads formed."""
+    service: Service = request.app.state.service
+    try:
+        card = service.card(name)
+    except errors.AppError as error:
+        return ModelPage(name=_printable(name), problem=errors.problem(error))
+    places = {measure: explored(card, measure) for measure in card.metrics}
+    known = {"name": name, "card": card, "places": {m: at for m, at in places.items() if at}}
+    if not card.heads:
+        return ModelPage.model_validate(known)
+    choice = Choice({"kind": kind, "metric": metric})
+    chosen = choice.of("kind", card.kinds)
+    metrics = list(card.heads[-1].get(chosen, {}))
+    shown = choice.of("metric", metrics)
+    rows = [forming(row, chosen, shown) for row in card.heads if shown in row.get(chosen, {})]
+    return ModelPage.model_validate(
+        {
+            **known,
+            "kind": chosen,
+            "metric": shown,
+            "metrics": metrics,
+            "forming": rows,
+            "ignored": choice.ignored,
+        }
+    )
+
+
+def explored(card: ModelCard, measure: str) -> str | None:
+    """Where the head that a measure names can be looked at, if it names one: "L2 H3"."""
+    found = re.fullmatch(r"L(\d+) H(\d+)", card.metrics[measure].detail)
+    if not found:
+        return None
+    kind = next((kind for kind in card.kinds if measure.startswith(kind)), "cross")
+    text = {"text": TWICE} if measure.endswith("induction") else {}
+    place = {"kind": kind, "layer": found[1], "head": found[2]}
+    return f"/explore?{urlencode({'model': card.name, **text, **place})}"
+
+
+def forming(row: dict[str, Any], kind: str, metric: str) -> Forming:
+    """One saved step of a model's training: every head's score, and the head that scores most."""
+    scores: list[list[float]] = row[kind][metric]
+    places = [(layer, head) for layer, heads in enumerate(scores) for head in range(len(heads))]
+    layer, head = max(places, key=lambda at: scores[at[0]][at[1]])
+    return Forming(
+        step=row["step"],
+        tokens=row["tokens"],
+        scores=scores,
+        layer=layer,
+        head=head,
+        score=scores[layer][head],
+    )
+
+
+@page("/explore", "explore.html", ExplorePage)
 async def explore(
     request: Request,
     model: str = "",

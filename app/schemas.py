@@ -165,6 +165,19 @@ class TokenOut(BaseModel):
     segment: int
 
 
+class Measured(BaseModel):
+    """One measure of quality, on text the model has never seen."""
+
+    value: float
+    low: float = Field(description="of the 95 % bootstrap interval")
+    high: float
+    n: int
+    of: str = Field(description="what the n items are")
+    detail: str = Field(description="which head, which layer, a signature")
+    compare: str = Field(description="what chance or something simple would give")
+    by: dict[str, float] = Field(description="the same, of each layer or set")
+
+
 class ModelSummary(BaseModel):
     name: str
     family: str
@@ -182,13 +195,17 @@ class ModelSummary(BaseModel):
     source: str
     device: str
     sha256: str
-    metrics: dict[str, Any]
+    metrics: dict[str, Measured]
 
 
 class ModelCard(ModelSummary):
-    data: list[dict[str, str]]
+    data: list[dict[str, str]] = Field(description="what it was trained on, with licences")
+    not_for: str = Field(description="what it must not be used for")
     training: dict[str, Any]
-    curve: list[dict[str, float]]
+    curve: list[dict[str, float]] = Field(description="loss by step and tokens")
+    heads: list[dict[str, Any]] = Field(
+        description="step, tokens, and by kind and metric each head's score then, (L, H)"
+    )
     parameter_shapes: dict[str, list[int]]
 
 
@@ -286,9 +303,41 @@ class Top(BaseModel):
     attn: float
 
 
-class ExplorePage(BaseModel):
-    """What the page shows, and what it says when it cannot."""
+class Content(BaseModel):
+    """What a page shows, and what it says when it cannot."""
 
+    ignored: list[FieldError] = []
+    problem: Problem | None = None
+
+
+class ModelsPage(Content):
+    models: list[ModelSummary]
+    headlines: dict[str, str] = Field(description="model -> the measure it is best known by")
+    missing: dict[str, str] = Field(description="models that could not be loaded, and why")
+
+
+class Forming(BaseModel):
+    """The heads of one kind by one metric at one step of training."""
+
+    step: int
+    tokens: int
+    scores: list[list[float]] = Field(description="(L, H)")
+    layer: int = Field(description="of the head that scores highest")
+    head: int
+    score: float
+
+
+class ModelPage(Content):
+    name: str
+    card: ModelCard | None = None
+    places: dict[str, str] = Field({}, description="measure -> its head, in the explorer")
+    kind: str = ""
+    metric: str = ""
+    metrics: list[str] = Field([], description="those the heads' scores are known by")
+    forming: list[Forming] = []
+
+
+class ExplorePage(Content):
     models: list[ModelSummary]
     examples: list[Example]
     limits: Limits
@@ -308,5 +357,3 @@ class ExplorePage(BaseModel):
     q_tokens: list[TokenOut] = Field(description="of the head shown: pieces or words")
     k_tokens: list[TokenOut]
     top: list[Top]
-    ignored: list[FieldError]
-    problem: Problem | None

@@ -83,7 +83,9 @@ class Service:
             **_summary(loaded),
             data=card.data,
             training=card.training,
+            not_for=zoo.NOT_FOR,
             curve=card.curve,
+            heads=card.heads,
             parameter_shapes=loaded.parameter_shapes,
         )
 

@@ -7,9 +7,10 @@ Files and folders named eval, dev or test are never trained on.
 
 from __future__ import annotations
 
+import json
 import lzma
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -46,6 +47,12 @@ SOURCES = {
         Source("masc", "Manually Annotated Sub-Corpus", "free for any use", "ANC, MASC authors"),
         Source("state_union", "State of the Union addresses", "public domain", "US presidents"),
         Source(
+            "bank_sentences",
+            "Sentences with bank, from the texts above and kindred ones",
+            "as their sources",
+            "Wikipedia contributors, tatoeba.org, Princeton University (WordNet) and those above",
+        ),
+        Source(
             "train",
             "Spanish-English sentence pairs",
             "CC BY 2.0 FR",
@@ -81,25 +88,29 @@ def documents(folder: Path, *, skip: tuple[str, ...] = ()) -> Iterator[Documents
     if not found:
         raise NoData(
             f"no .txt or .txt.xz below {folder}: put text there, one paragraph a line and a blank "
-            "line between documents, or name another folder with --data"
+            "line between documents, or name another folder with --data. Public text: Wikipedia's "
+            "articles (dumps.wikimedia.org), books (gutenberg.org)"
         )
     for path in found:
         docs = [doc.splitlines() for doc in _read(path).split("\n\n") if doc.strip()]
-        train = [doc for i, doc in enumerate(docs) if i % HELD_OUT_EVERY]
-        yield Documents(_name(path), train, docs[::HELD_OUT_EVERY])
+        if _name(path) in SOURCES:  # your own text is taken as it is
+            docs = [[line for line in doc if is_sentence(line)] for doc in docs]
+        train = [doc for i, doc in enumerate(docs) if i % HELD_OUT_EVERY and doc]
+        yield Documents(_name(path), train, [doc for doc in docs[::HELD_OUT_EVERY] if doc])
 
 
 def pairs(folder: Path) -> dict[str, list[tuple[str, str]]]:
     """Every file of sentence pairs below a folder, by name: {"train": [(source, target), …]}."""
-    found = {}
+    found: dict[str, list[tuple[str, str]]] = {}
     for path in _files(folder, ".tsv"):
         rows = [tuple(line.split("\t")) for line in _read(path).splitlines() if line.strip()]
         if all(len(row) == 2 for row in rows):
-            found[_name(path)] = [(row[0], row[1]) for row in rows]
+            found.setdefault(_name(path), []).extend((row[0], row[1]) for row in rows)
     if not found:
         raise NoData(
             f"no .tsv or .tsv.xz of two columns below {folder}: put sentence pairs there, "
-            "source TAB target, or name another folder with --data"
+            "source TAB target, or name another folder with --data. Public pairs: "
+            "manythings.org/anki"
         )
     return found
 
@@ -111,6 +122,60 @@ def held_out_pairs(folder: Path, split: str) -> list[tuple[str, list[str]]]:
             rows = [line.split("\t") for line in _read(path).splitlines() if line.strip()]
             return [(row[0], row[1:]) for row in rows]
     return []
+
+
+def bank_sentences(folder: Path, held_out: Iterable[str]) -> list[str]:
+    """More sentences with "bank" in them, those that are held out left out.
+
+    From bank_sentences.tsv (corpus TAB context class TAB sentence), if the folder has one.
+    """
+    unseen = set(held_out)
+    for path in _files(folder, ".tsv"):
+        if _name(path) == "bank_sentences":
+            rows = [line.split("\t") for line in _read(path).splitlines()[1:]]
+            return [row[2] for row in rows if row[2] not in unseen]
+    return []
+
+
+def alignments(folder: Path) -> Iterator[tuple[list[str], list[str], set[tuple[int, int]]]]:
+    """Sentence pairs with hand-made links: target words, source words, (target, source) links.
+
+    From alignment/dev.tsv: words by spaces, links as "0-0 2-1".
+    """
+    for path in sorted(folder.rglob("alignment/dev.tsv*")):
+        for line in _read(path).splitlines():
+            target, source, links = line.split("\t")
+            pairs = [link.split("-") for link in links.split()]
+            yield target.split(), source.split(), {(int(a), int(b)) for a, b in pairs}
+
+
+def senses(folder: Path, word: str) -> Iterator[tuple[str, tuple[int, int], int]]:
+    """Sentences with a word whose sense is known: text, the word's span, sense.
+
+    From wsd/WORD/train.data.txt (word index TAB sentence) and train.gold.txt (a sense a line).
+    """
+    for path in sorted(folder.rglob(f"wsd/{word}/train.data.txt")):
+        gold = _read(path.with_name("train.gold.txt")).split()
+        for line, sense in zip(_read(path).splitlines(), gold, strict=True):
+            index, text = line.split("\t")
+            words = text.split(" ")
+            start = len(" ".join([*words[: int(index)], ""]))
+            yield text, (start, start + len(words[int(index)])), int(sense)
+
+
+def minimal_pairs(folder: Path) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """BLiMP (Warstadt et al. 2020): each set's name, and its (grammatical, not) sentences."""
+    for path in sorted(folder.rglob("blimp/*.jsonl")):
+        rows = [json.loads(line) for line in _read(path).splitlines()]
+        yield _name(path), [(row["sentence_good"], row["sentence_bad"]) for row in rows]
+
+
+def is_sentence(text: str) -> bool:
+    """Several words, mostly letters, with a full stop or the like: no title, no list, no table."""
+    letters = sum(char.isalpha() for char in text)
+    solid = sum(not char.isspace() for char in text)
+    ended = text.rstrip("\"')]”’").endswith((".", "!", "?", "…"))
+    return ended and " " in text.strip() and letters >= 0.7 * solid
 
 
 def sentences(paragraph: str) -> list[str]:

@@ -65,29 +65,37 @@ def beam_search(
     running = torch.full((B, K), -torch.inf, device=source.device)  # log-probability so far
     running[:, 0] = 0.0
     ended: list[list[Hypothesis]] = [[] for _ in range(B)]
+    going = list(range(B))  # sentences whose best hypothesis may still come
     for n in range(1, limit + 1):
         x = model.hidden(ids, memory, None, padding)[:, -1]  # (B K, D)
-        log_p = model.logits(x).log_softmax(-1).view(B, K, -1)
+        log_p = model.logits(x).log_softmax(-1).view(len(going), K, -1)
         total, flat = (running[:, :, None] + log_p).flatten(1).topk(2 * K)  # (B, 2 K)
         parent, token = flat // log_p.size(-1), flat % log_p.size(-1)
-        for b, row in enumerate(ended):
+        for b, sentence in enumerate(going):
             of_b = zip(total[b, :K].tolist(), parent[b].tolist(), token[b].tolist(), strict=False)
             found = [(p / n**length_penalty, b * K + at) for p, at, i in of_b if i == end]
-            row += [(score, ids[at, 1:].tolist()) for score, at in found]
-            ended[b] = sorted(row, key=lambda hypothesis: -hypothesis[0])[:K]
+            ended[sentence] += [(score, ids[at, 1:].tolist()) for score, at in found]
+            ended[sentence].sort(key=lambda hypothesis: -hypothesis[0])
+            del ended[sentence][K:]
         total = total.masked_fill(token == end, -torch.inf)  # at most K of 2 K: K others are left
         running, best = total.topk(K)
-        rows = torch.arange(B, device=ids.device)[:, None] * K + parent.gather(1, best)
+        rows = torch.arange(len(going), device=ids.device)[:, None] * K + parent.gather(1, best)
         ids = torch.cat([ids[rows.flatten()], token.gather(1, best).view(-1, 1)], dim=1)
         hopes = (running[:, 0] / n**length_penalty).tolist()
-        if all(len(row) == K and row[-1][0] >= hopes[b] for b, row in enumerate(ended)):
+        last = n == limit
+        for b, sentence in enumerate(going):
+            if last and not ended[sentence]:
+                ended[sentence] = [(hopes[b], ids[b * K, 1:].tolist())]
+        kept = [b for b, s in enumerate(going) if len(ended[s]) < K or ended[s][-1][0] < hopes[b]]
+        if last or not kept:
             break
-    return [row[0] if row else _unended(running, ids, b) for b, row in enumerate(ended)]
-
-
-def _unended(running: Tensor, ids: Tensor, b: int) -> Hypothesis:
-    """The best running hypothesis of a sentence of which none came to its end."""
-    return running[b, 0].item(), ids[b * running.size(1), 1:].tolist()
+        if len(kept) < len(going):
+            going, running = [going[b] for b in kept], running[kept]
+            rows = torch.tensor(kept, device=ids.device)[:, None] * K
+            rows = (rows + torch.arange(K, device=ids.device)).flatten()
+            ids, memory = ids[rows], memory[rows]
+            padding = None if padding is None else padding[rows]
+    return [row[0] for row in ended]
 
 
 def generate(model: GPT, ids: Tensor, *, max_new_tokens: int) -> Tensor:

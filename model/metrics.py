@@ -43,6 +43,18 @@ def first_token(attn: Tensor) -> Tensor:
     return attn[..., 0].mean(-1)
 
 
+def induction(attn: Tensor, period: int) -> Tensor:
+    """Mean attention from a token to the one after its earlier copy (Olsson et al. 2022).
+
+    `attn` is of random tokens, a segment of `period` of them said twice; the mean is over the
+    tokens of the second time, each of which has one place to look: 1 is perfect.
+    """
+    Tq, Tk = attn.shape[-2:]
+    if Tq != Tk or Tq != 2 * period:
+        raise ValueError(f"{period} tokens said twice are {2 * period}, not {Tq} and {Tk}")
+    return _diagonal(attn[..., period:, :], 1)
+
+
 def _diagonal(attn: Tensor, offset: int) -> Tensor:
     """Mean of A[q, q + offset]; 0 where the text is too short to have one."""
     values = attn.diagonal(offset, dim1=-2, dim2=-1)

@@ -92,7 +92,8 @@ def check(loaded: Loaded, spec: Spec, part: Part) -> None:
         raise BadInput("target", f"{loaded.name} has no target; that is for the encoder-decoder")
     for edit in spec.edits:
         decoding = "translate" in loaded.tasks and spec.target is None
-        if edit.op == "set" and edit.kind in (None, "decoder") and decoding:
+        grows = "decoder" in loaded.kinds and edit.kind in (None, "decoder")
+        if edit.op == "set" and grows and decoding:
             message = "set on decoder attention needs a target: while decoding, the row grows"
             raise BadInput("edits", message)
     places: list[tuple[str, Kind | None, Sequence[int], Sequence[int]]] = [

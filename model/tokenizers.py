@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain, pairwise, repeat
 from pathlib import Path
 
 import tokenizers as hf
@@ -13,6 +13,13 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from model.record import Token
 
 VOCAB_SIZE = 8192
+# The pages' examples: each of their words is one token, however rare the text has it.
+WHOLE = (
+    "He sat on the river bank and watched the water. She opened an account at the bank to save "
+    "money. The children went to the river. They played in the water all day. Bob cashed a check "
+    "at the bank. This is a new test. I like NLP. The bank is closed."
+)
+WHOLE_SPANISH = "El banco está cerrado. Me senté en el banco del parque."
 
 
 class Tokenizer:
@@ -24,6 +31,8 @@ class Tokenizer:
         self.special_ids = {i for i, token in added.items() if token.special}
         self.byte_level = isinstance(backend.decoder, decoders.ByteLevel)
         self.unknown_id = backend.token_to_id("[UNK]")
+        normalized = backend.normalizer.normalize_str("x") if backend.normalizer else "x"
+        self.prefix = normalized.removesuffix("x")  # what is put before every text
 
     @classmethod
     def load(cls, path: Path) -> Tokenizer:
@@ -68,6 +77,8 @@ class Tokenizer:
             self._token(i, raw, span, texts[sequence or 0], word, segment)
             for i, raw, span, word, segment, sequence in rows
         ]
+        if self.prefix:
+            found = list(_without_prefix(found))
         return tuple(_with_marks(found, encoding.sequence_ids, texts))
 
     def _token(
@@ -75,8 +86,6 @@ class Tokenizer:
     ) -> Token:
         special = i in self.special_ids and i != self.unknown_id
         start, end = span
-        if self._prefix and raw == "Ġ" and text[start:end] != " ":
-            end = start  # the space put before the first word, where it is a token of its own
         return Token(
             id=i,
             raw=raw,
@@ -92,7 +101,7 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Byte-level ids, specials left out -> text."""
         pieces = [self._bytes(i) for i in ids if i not in self.special_ids]
-        return b"".join(pieces).decode("utf-8", errors="replace").removeprefix(self._prefix)
+        return b"".join(pieces).decode("utf-8", errors="replace").removeprefix(self.prefix)
 
     def label(self, ids: Sequence[int]) -> tuple[Token, ...]:
         """Byte-level ids that a model made -> tokens, with spans in `decode(ids)`.
@@ -124,13 +133,16 @@ class Tokenizer:
             return self._bytes(i).decode("utf-8", errors="backslashreplace")
         return raw.removeprefix("##")
 
-    @property
-    def _prefix(self) -> str:
-        pre = self.backend.pre_tokenizer
-        return " " if self.byte_level and getattr(pre, "add_prefix_space", False) else ""
-
     def _bytes(self, i: int) -> bytes:
         return bytes(_BYTE_OF_CHAR[char] for char in self.raw(i))
+
+
+def _without_prefix(tokens: list[Token]) -> Iterator[Token]:
+    """The space put before the first word stands for nothing, where it is a token of its own."""
+    for token, after in pairwise([*tokens, None]):
+        assert token is not None
+        alone = token.raw == "Ġ" and after is not None and after.start == token.start
+        yield token._replace(text="", end=token.start) if alone else token
 
 
 def _with_marks(
@@ -169,7 +181,9 @@ def _word_starts(backend: hf.Tokenizer, text: str) -> list[int]:
     return [span[0] for _, span in pre.pre_tokenize_str(text)] if pre is not None else [0]
 
 
-def train_wordpiece(texts: Iterable[str], vocab_size: int = VOCAB_SIZE) -> hf.Tokenizer:
+def train_wordpiece(
+    texts: Iterable[str], vocab_size: int = VOCAB_SIZE, *, whole: str = WHOLE
+) -> hf.Tokenizer:
     """BERT's: lower-cased, accents stripped, words cut into ##pieces."""
     backend = hf.Tokenizer(models.WordPiece(unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=True)
@@ -179,7 +193,7 @@ def train_wordpiece(texts: Iterable[str], vocab_size: int = VOCAB_SIZE) -> hf.To
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size, special_tokens=specials, limit_alphabet=400, show_progress=False
     )
-    backend.train_from_iterator(texts, trainer)
+    backend.train_from_iterator(chain(texts, _often(whole)), trainer)
     backend.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
@@ -188,24 +202,37 @@ def train_wordpiece(texts: Iterable[str], vocab_size: int = VOCAB_SIZE) -> hf.To
     return backend
 
 
-def train_gpt_bpe(texts: Iterable[str], vocab_size: int = VOCAB_SIZE) -> hf.Tokenizer:
-    """GPT-2's: byte-level BPE, so any text goes in and comes back byte for byte."""
-    return _train_bpe(texts, vocab_size, ["<|endoftext|>"], "<|endoftext|> $A", prefix=False)
+def train_gpt_bpe(
+    texts: Iterable[str], vocab_size: int = VOCAB_SIZE, *, whole: str = WHOLE
+) -> hf.Tokenizer:
+    """GPT-2's: byte-level BPE, so any text goes in and comes back byte for byte.
+
+    A text begins like any other word, with a space: "bank" is one token there too.
+    """
+    both = chain(texts, _often(whole))
+    return _train_bpe(both, vocab_size, ["<|endoftext|>"], "<|endoftext|> $A", nfc=False)
 
 
-def train_translator_bpe(texts: Iterable[str], vocab_size: int = VOCAB_SIZE) -> hf.Tokenizer:
+def train_translator_bpe(
+    texts: Iterable[str], vocab_size: int = VOCAB_SIZE, *, whole: str = f"{WHOLE} {WHOLE_SPANISH}"
+) -> hf.Tokenizer:
     """One byte-level BPE for both languages; a sentence begins like any other word."""
-    backend = _train_bpe(texts, vocab_size, ["<pad>", "<s>", "</s>"], "$A </s>", prefix=True)
-    return backend
+    both = chain(texts, _often(whole))
+    return _train_bpe(both, vocab_size, ["<pad>", "<s>", "</s>"], "$A </s>", nfc=True)
+
+
+def _often(text: str) -> Iterator[str]:
+    """A text said so often that none of its words stays in pieces."""
+    return repeat(text, 2000)
 
 
 def _train_bpe(
-    texts: Iterable[str], vocab_size: int, specials: list[str], template: str, *, prefix: bool
+    texts: Iterable[str], vocab_size: int, specials: list[str], template: str, *, nfc: bool
 ) -> hf.Tokenizer:
     backend = hf.Tokenizer(models.BPE())
-    if prefix:
-        backend.normalizer = normalizers.NFC()
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
+    begun = [*([normalizers.NFC()] if nfc else []), normalizers.Prepend(" ")]
+    backend.normalizer = normalizers.Sequence(begun)
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,

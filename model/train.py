@@ -1,9 +1,10 @@
-"""python -m model.train translator|bert|gpt: train a bundled model from text.
+"""python -m model.train translator|recurrent|bert|gpt: train a bundled model from text.
 
     python -m model.train bert --minutes 30
     python -m model.train bert --minutes 60 --resume
 
 State goes to runs/NAME, every minute; the weights, tokenizer and card to model/weights/NAME.
+Without a state, --resume goes on from those weights and their card; the optimizers begin anew.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +27,7 @@ from torch import Tensor, nn
 
 from model import checkpoint, corpus
 from model.evaluate import evaluate
+from model.quality import look
 from model.tasks import TASKS, Batch, Task
 from model.tokenizers import Tokenizer
 from model.zoo import WEIGHTS, Card, pick_device
@@ -32,6 +35,7 @@ from model.zoo import WEIGHTS, Card, pick_device
 log = logging.getLogger("train")
 SAVE_EVERY = 60.0  # seconds
 CURVE_POINTS = 40
+LOOKS = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0)  # of the run: the heads so far
 
 
 @dataclass
@@ -42,6 +46,8 @@ class Progress:
     tokens: int = 0
     seconds: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
+    heads: list[dict[str, Any]] = field(default_factory=list)
+    looked: float = -1.0  # the share of the run at which the heads were last looked at
 
 
 @dataclass(frozen=True)
@@ -150,6 +156,16 @@ class Run:
         self.progress.tokens += n_token(batch)
         return loss.detach()
 
+    def look(self, done: float) -> None:
+        """What each head does now, for the card; and the weights, to look at the rest later."""
+        self.progress.looked = done
+        if any(row["step"] == self.progress.step for row in self.progress.heads):
+            return
+        heads = look(self.task, self.model, self.device)
+        now = {"step": self.progress.step, "tokens": self.progress.tokens}
+        self.progress.heads.append({**now, **heads})
+        checkpoint.save(self.model, self.folder / f"step-{self.progress.step}.safetensors")
+
     def save(self) -> None:
         """Written beside the old state and then put in its place, so a crash loses nothing."""
         state = {
@@ -165,14 +181,35 @@ class Run:
         state = torch.load(self.folder / "state.pt", map_location=self.device)
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            rates = [group["top_lr"] for group in optimizer.param_groups]  # the task's, not the old
             optimizer.load_state_dict(saved)
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["top_lr"] = rate
         self.progress = Progress(**state["progress"])
+
+    def take_over(self, folder: Path) -> None:
+        """Go on from finished weights, as far as their card says they have come."""
+        card = Card.read(folder)
+        if not card.training:
+            raise checkpoint.BadWeights(
+                f"{folder}/card.json does not say how far training has come"
+            )
+        checkpoint.load(self.model, folder / "model.safetensors")
+        self.progress = Progress(
+            step=card.training["steps"],
+            tokens=card.training["tokens"],
+            seconds=60 * card.training["minutes"],
+            curve=card.curve,
+            heads=card.heads,
+        )
 
 
 def steps(run: Run, budget: Budget, batch_tokens: int) -> Iterator[tuple[Tensor, float]]:
     """Train until the budget is spent, saving every minute."""
     saved = time.monotonic()
     while (done := budget.done(run.progress)) < 1:
+        if any(run.progress.looked < share <= done for share in LOOKS):
+            run.look(done)
         began = time.monotonic()
         loss = run.step(batch_tokens, done)
         run.progress.seconds += time.monotonic() - began
@@ -180,6 +217,7 @@ def steps(run: Run, budget: Budget, batch_tokens: int) -> Iterator[tuple[Tensor,
         if time.monotonic() - saved > SAVE_EVERY:
             run.save()
             saved = time.monotonic()
+    run.look(1.0)
     run.save()
 
 
@@ -231,13 +269,12 @@ def write(run: Run, out: Path, batch_tokens: int) -> None:
             "matrix_rate": run.task.matrix_rate,
             "batch_tokens": batch_tokens,
             "seed": run.seed,
+            "recipe": run.task.recipe,
         },
         curve=progress.curve,
-        metrics=evaluate(run.task, run.model, run.device),
+        heads=progress.heads,
     )
     (out / "card.json").write_text(json.dumps(asdict(card), indent=1, ensure_ascii=False) + "\n")
-    for name, value in card.metrics.items():
-        log.info(f"{run.task.name} {name}: {value}")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -253,7 +290,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, help="of torch; 1 beside other work")
     parser.add_argument("--device", help="cuda, mps or cpu; default: the best there is")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--resume", action="store_true", help="go on from --state")
+    parser.add_argument("--resume", action="store_true", help="go on from --state or --out")
     return parser
 
 
@@ -263,25 +300,35 @@ def main(argv: list[str] | None = None) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     folder: Path = args.state or Path("runs") / args.name
-    spelling = folder / "tokenizer.json"
-    if args.resume and not (folder / "state.pt").exists():
-        log.error(f"there is nothing to resume in {folder}; leave out --resume to begin")
+    out: Path = args.out or WEIGHTS / args.name
+    before = folder if (folder / "state.pt").exists() else out
+    if args.resume and not (before / "tokenizer.json").exists():
+        log.error(f"there is nothing to resume in {folder} or {out}; leave out --resume to begin")
         return 2
     try:
-        tokenizer = Tokenizer.load(spelling) if args.resume else None
+        tokenizer = Tokenizer.load(before / "tokenizer.json") if args.resume else None
         task = TASKS[args.name](args.data, tokenizer, args.seed)
     except corpus.NoData as error:
         log.error(str(error))
         return 2
     folder.mkdir(parents=True, exist_ok=True)
-    task.tokenizer.backend.save(str(spelling))
+    task.tokenizer.backend.save(str(folder / "tokenizer.json"))
     run = Run(task, folder, pick_device(args.device), args.seed)
     if args.resume:
-        run.resume()
+        log.info(f"{args.name} goes on from {before}")
+    try:
+        if args.resume and before == folder:
+            run.resume()
+        elif args.resume:
+            run.take_over(out)
+    except checkpoint.BadWeights as error:
+        log.error(str(error))
+        return 2
     limited = args.minutes is not None or args.tokens is not None
     batch_tokens = args.batch_tokens or task.batch_tokens
     train(run, Budget(args.minutes, args.tokens if limited else 8_000_000), batch_tokens)
-    write(run, args.out or WEIGHTS / args.name, batch_tokens)
+    write(run, out, batch_tokens)
+    evaluate(out.name, args.data, run.device, folder=out.parent)
     return 0
 
 

@@ -35,6 +35,12 @@ TASKS = {
 }
 
 
+NOT_FOR = (
+    "Not for decisions, advice or facts: a small model, made to be looked at. It makes things "
+    "up, and repeats the biases and mistakes of its texts."
+)
+
+
 @dataclass(frozen=True)
 class Card:
     """What is known of a trained model; kept beside its weights as card.json."""
@@ -52,7 +58,10 @@ class Card:
     @classmethod
     def read(cls, folder: Path) -> Card:
         try:
-            return cls(**json.loads((folder / "card.json").read_text("utf-8")))
+            card = cls(**json.loads((folder / "card.json").read_text("utf-8")))
+            if not all(isinstance(measure, dict) for measure in card.metrics.values()):
+                raise ValueError("its metrics are of an older version; measure the model again")
+            return card
         except (OSError, ValueError, TypeError) as error:
             raise checkpoint.BadWeights(f"{folder} has no readable card.json: {error}") from None
 

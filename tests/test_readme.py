@@ -60,6 +60,41 @@ def test_every_file_on_the_map_is_there(path):
     assert (ROOT / path).is_file()
 
 
+COLUMNS = ("model", "measure", "value", "95 % interval", "over", "where, how", "to compare")
+MEASURED = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
+SHOWN = ("bleu", "alignment", "cross", "masked", "next", "bank", "blimp", "encoder", "decoder")
+CORPORA = ("vital_wiki", "enwiki2018", "classics", "tatoeba_en")
+
+
+def shown(measure: str) -> bool:
+    return measure.startswith(SHOWN) or measure.removeprefix("bits_per_byte_") in CORPORA
+
+
+def measured(client: TestClient) -> str:
+    """The cards' measures as rows of the README's table."""
+    rows = []
+    for model in client.get("/api/v1/models").json()["models"]:
+        for name, found in model["metrics"].items():
+            if shown(name):
+                interval = f"{found['low']} to {found['high']}"
+                over = f"{found['n']:,} {found['of']}"
+                how = found["detail"].split(";")[0]
+                cells = [name.replace("_", " "), found["value"], interval, over, how]
+                cells = [f"`{model['name']}`", *cells, found["compare"]]
+                rows.append(f"| {' | '.join(map(str, cells))} |\n")
+    return "".join(rows)
+
+
+def test_the_measures_are_the_cards(client):
+    before, after = README.read_text().split(MEASURED)
+    rows = re.match(r"(?:\|.*\n)*", after)
+    assert rows
+    if os.environ.get("UPDATE_README"):
+        README.write_text(f"{before}{MEASURED}{measured(client)}{after[rows.end() :]}")
+    else:
+        assert rows[0] == measured(client)
+
+
 def test_every_picture_is_there():
     for path in re.findall(r"!\[.*?\]\((.*?)\)", README.read_text()):
         assert (ROOT / path).stat().st_size > 10_000

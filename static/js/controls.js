@@ -52,14 +52,14 @@ export function mountForm(page, emit) {
   });
 
   return function update(wanted, decoded) {
-    const family = page.models.find(({name}) => name === wanted.model)?.family;
+    const tasks = page.models.find(({name}) => name === wanted.model)?.tasks ?? [];
     if (model.value !== wanted.model) model.value = wanted.model;
     for (const [key, field] of fields) {
       const value = wanted[key] ?? "";
       if (field.value !== value) field.value = value;
     }
-    for (const part of form.querySelectorAll("[data-family]")) {
-      part.hidden = part.dataset.family !== family;
+    for (const part of form.querySelectorAll("[data-task]")) {
+      part.hidden = !tasks.includes(part.dataset.task);
       part.querySelector("input").disabled = part.hidden;
     }
     form.elements.target.placeholder = decoded ? `${decoded} (decoded by the model)` : "";

@@ -21,9 +21,9 @@ export function fit(state, models, fallback = {layer: 0, head: 0}) {
 
 /** The inputs that the model takes: a second sentence for BERT, a target for a translator. */
 export function inputsOf(state, models) {
-  const family = models.find(({name}) => name === state.model)?.family;
-  const textPair = family === "encoder" ? state.textPair : null;
-  const target = family === "encoder-decoder" ? state.target : null;
+  const tasks = models.find(({name}) => name === state.model)?.tasks ?? [];
+  const textPair = tasks.includes("next-sentence") ? state.textPair : null;
+  const target = tasks.includes("translate") ? state.target : null;
   return {model: state.model, text: state.text, textPair, target};
 }
 

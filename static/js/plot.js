@@ -99,6 +99,53 @@ export function onPick(el, callback) {
   el.on("plotly_click", ({points: [{x, y}]}) => callback(y, x));
 }
 
+/**
+ * Lines over a number of tokens. The chosen one stands out; the rest are ink, told apart by hover.
+ * @param {HTMLElement} el
+ * @param {{lines: {name: string, x: number[], y: number[], chosen: boolean}[], x: string, y: string,
+ *   log?: boolean}} options
+ */
+export async function curves(el, {lines, x, y, log = false}) {
+  await import("plotly");
+  const style = getComputedStyle(el);
+  const color = (name) => style.getPropertyValue(`--${name}`);
+  const [ink, muted, rule] = [color("ink"), color("muted"), color("rule")];
+  const [accent, panel] = [color("accent"), color("panel")];
+  const last = (points) => points.at(-1);
+  const traces = [...lines].sort((a, b) => a.chosen - b.chosen).map((line) => ({
+    type: "scatter",
+    mode: "lines",
+    name: line.name,
+    x: line.x,
+    y: line.y,
+    line: {color: line.chosen ? accent : muted, width: line.chosen ? 2.5 : 1},
+    opacity: line.chosen || lines.length < 3 ? 1 : 0.5,
+    hovertemplate: `${escape(line.name)}<br>%{x:,} ${x}<br>%{y:.3f} ${escape(y)}<extra></extra>`
+  }));
+  const named = lines.filter(({chosen}) => chosen || lines.length < 3);
+  const axis = {
+    showgrid: true, gridcolor: rule, zeroline: false, linecolor: rule, tickcolor: "transparent"
+  };
+  const layout = {
+    autosize: true,
+    margin: {l: 52, r: 16, t: 8, b: 44},
+    paper_bgcolor: "transparent",
+    plot_bgcolor: "transparent",
+    showlegend: false,
+    hovermode: "closest",
+    font: {family: style.fontFamily, size: 12, color: muted},
+    hoverlabel: {bgcolor: panel, bordercolor: accent, font: {family: style.fontFamily, color: ink}},
+    xaxis: {...axis, title: {text: x, standoff: 8}, ...(log ? {type: "log", dtick: "D2"} : {})},
+    yaxis: {...axis, title: {text: escape(y), standoff: 8}, rangemode: "tozero"},
+    annotations: named.map((line) => ({
+      x: log ? Math.log10(last(line.x)) : last(line.x), y: last(line.y), text: escape(line.name),
+      showarrow: false, xanchor: "right", yanchor: line.chosen ? "bottom" : "top",
+      font: {color: line.chosen ? accent : muted}
+    }))
+  };
+  await globalThis.Plotly.react(el, traces, layout, {displayModeBar: false, responsive: true});
+}
+
 export function purge(el) {
   globalThis.Plotly?.purge(el);
 }

@@ -75,6 +75,18 @@ export function push(state) {
 /** The same step, gone on with: the next letters of a sentence being typed. */
 export const replace = (state) => history.replaceState(null, "", address(state));
 
+/** Another theme, and the rest of the address as it is: for pages whose rest the server reads. */
+export function setTheme(theme) {
+  history.replaceState(history.state, "", themed(location.href, theme));
+}
+
+/** An address that opens in a theme. */
+export function themed(address, theme) {
+  const url = new URL(address);
+  url.searchParams.set("theme", theme);
+  return url.href;
+}
+
 export function onBack(callback) {
   addEventListener("popstate", () => callback(current()));
 }

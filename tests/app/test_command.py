@@ -15,7 +15,7 @@ from app.__main__ import main
         (["--device", "tpu"], "device 'tpu' is not there; this machine has"),
         (["--device", "cpu:x"], "device 'cpu:x' cannot be used"),
         (["--port", "99999"], "less than or equal to 65535"),
-        (["--models", "berd"], "no model named 'berd'; there are bert, gpt, translator"),
+        (["--models", "berd"], "no model named 'berd'; there are bert, gpt, translator, recurrent"),
     ],
 )
 def test_a_setting_that_cannot_be_taken_is_one_clear_error(monkeypatch, capsys, arguments, says):

@@ -100,7 +100,7 @@ def test_a_damaged_model_is_named_and_the_others_serve(tmp_path, monkeypatch):
     with TestClient(create_app(Settings(threads=1))) as client:
         ready = client.get("/readyz")
         assert ready.status_code == 503
-        assert ready.json()["models"] == ["bert", "translator"]
+        assert ready.json()["models"] == ["bert", "recurrent", "translator"]
         assert "gpt/model.safetensors is damaged" in ready.json()["missing"]["gpt"]
         assert client.get("/api/v1/run?model=bert&text=hi").status_code == 200
         assert client.get("/api/v1/run?model=gpt&text=hi").status_code == 503

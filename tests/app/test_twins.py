@@ -39,9 +39,10 @@ def test_the_page_holds_what_its_twin_says(client, address):
 def test_every_page_has_a_twin_and_says_so(app, client):
     paths = app.openapi()["paths"]
     pages = [p for p in paths if "text/html" in str(paths[p].get("get", {}).get("responses"))]
-    assert pages == ["/explore"]
+    assert pages == ["/models", "/models/{name}", "/explore"]
     for path in pages:
         assert f"{path}.json" in paths
+    for path in ("/models", "/models/gpt", "/explore"):
         assert client.get(path).headers["link"] == (
             f'<{path}.json>; rel="alternate"; type="application/json"'
         )

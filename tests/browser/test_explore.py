@@ -347,7 +347,7 @@ def test_everything_works_by_keyboard_alone(explore: Explore) -> None:
 @pytest.mark.parametrize(
     "text", ["👩‍👩‍👧 😀", "שלום العالم", "他坐在河岸上。", "e\u0301a\u0308 क्षि"]
 )
-@pytest.mark.parametrize("model", ["bert", "gpt", "translator"])
+@pytest.mark.parametrize("model", ["bert", "gpt", "translator", "recurrent"])
 def test_every_script_is_shown_as_what_it_is(explore: Explore, model: str, text: str) -> None:
     page = explore(model=model, text=text)
     expect(text_field(page)).to_have_value(text)

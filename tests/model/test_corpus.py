@@ -119,3 +119,55 @@ def test_a_card_names_its_sources() -> None:
         "licence": "your own text",
         "attribution": "your own text",
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("The bank is closed.", True),
+        ('"Come in!" he said.', True),
+        ("It rained (at last).", True),
+        ("Go!", False),
+        ("History of the river bank", False),
+        ("1. 12 34 56, 78 90.", False),
+        ("", False),
+    ],
+)
+def test_a_sentence_is_no_title_and_no_list(text: str, whole: bool) -> None:
+    assert corpus.is_sentence(text) == whole
+
+
+def test_known_texts_are_cleaned_and_ones_own_is_not(tmp_path: Path) -> None:
+    text = "no\n\nA title\nThe bank is closed.\n\nOnly a title\n\n"
+    write(tmp_path / "vital_wiki.txt", text)
+    write(tmp_path / "own.txt", text)
+    own, known = corpus.documents(tmp_path)
+    assert own.train == [["A title", "The bank is closed."], ["Only a title"]]
+    assert known.train == [["The bank is closed."]]
+
+
+def test_sentences_with_bank_that_are_held_out_are_left_out(tmp_path: Path) -> None:
+    rows = ["corpus\tclass\tsentence", "asp\triver\tA bank.", "asp\tmoney\tThe bank."]
+    write(tmp_path / "bank_sentences.tsv.xz", "\n".join(rows))
+    assert corpus.bank_sentences(tmp_path, ["A bank."]) == ["The bank."]
+    assert corpus.bank_sentences(tmp_path / "nowhere", []) == []
+
+
+def test_alignments_are_target_source_and_links(tmp_path: Path) -> None:
+    write(tmp_path / "eval" / "alignment" / "dev.tsv", "He sat .\tSe sentó .\t0-0 1-1 2-2\n")
+    [found] = corpus.alignments(tmp_path)
+    assert found == (["He", "sat", "."], ["Se", "sentó", "."], {(0, 0), (1, 1), (2, 2)})
+
+
+def test_a_sense_comes_with_the_span_of_its_word(tmp_path: Path) -> None:
+    write(tmp_path / "wsd" / "bank" / "train.data.txt", "2\tthe river bank .\n0\tbank notes\n")
+    write(tmp_path / "wsd" / "bank" / "train.gold.txt", "1\n0\n")
+    found = list(corpus.senses(tmp_path, "bank"))
+    assert found == [("the river bank .", (10, 14), 1), ("bank notes", (0, 4), 0)]
+    assert list(corpus.senses(tmp_path, "seal")) == []
+
+
+def test_minimal_pairs_are_good_and_bad(tmp_path: Path) -> None:
+    row = '{"sentence_good": "It is.", "sentence_bad": "It are.", "UID": "x"}'
+    write(tmp_path / "blimp" / "agreement.jsonl", f"{row}\n{row}\n")
+    assert list(corpus.minimal_pairs(tmp_path)) == [("agreement", [("It is.", "It are.")] * 2)]

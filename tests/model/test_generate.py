@@ -95,7 +95,7 @@ def slow_beam(
         running = [row for row in longer if row[1][-1] != end][:n_beam]
         if len(ended) == n_beam and ended[-1][0] >= running[0][0] / length:
             break
-    return ended[0] if ended else (running[0][0], running[0][1][1:])
+    return ended[0] if ended else (running[0][0] / length, running[0][1][1:])
 
 
 @pytest.fixture

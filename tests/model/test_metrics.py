@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from model.metrics import METRICS, entropy
+from model.metrics import METRICS, entropy, induction
 
 # One layer, two heads, (3, 3). The second looks at the first token only.
 ATTN = torch.tensor(
@@ -65,3 +65,16 @@ def test_one_token_has_a_finite_number(name: str) -> None:
 @pytest.mark.parametrize("name", METRICS)
 def test_every_metric_says_what_it_is(name: str) -> None:
     assert METRICS[name].__doc__
+
+
+def test_a_perfect_induction_head_looks_after_the_earlier_copy() -> None:
+    attn = torch.zeros(1, 2, 6, 6)
+    attn[0, 0, [3, 4, 5], [1, 2, 3]] = 1.0
+    attn[0, 1, [3, 4], [1, 2]] = 0.5
+    found = induction(attn, 3)
+    torch.testing.assert_close(found, torch.tensor([[1.0, 1 / 3]]))
+
+
+def test_induction_needs_a_segment_said_twice() -> None:
+    with pytest.raises(ValueError, match="3 tokens said twice are 6, not 5 and 5"):
+        induction(torch.zeros(1, 1, 5, 5), 3)

@@ -11,7 +11,18 @@ import torch
 from torch import Tensor
 
 from model import corpus
-from model.tasks import BertTask, GPTTask, Ragged, Task, TranslatorTask, padded, weighted
+from model.recurrent import Recurrent
+from model.tasks import (
+    BertTask,
+    GPTTask,
+    Ragged,
+    RecurrentTask,
+    Task,
+    TranslatorTask,
+    cross_entropy,
+    padded,
+    weighted,
+)
 from model.transformer import Bert, Config, EncoderDecoder
 
 N_DOCUMENT = 120
@@ -46,7 +57,12 @@ def translator_task(data: Path) -> TranslatorTask:
     return TranslatorTask(data, None, 0)
 
 
-@pytest.fixture(params=["bert_task", "gpt_task", "translator_task"])
+@pytest.fixture(scope="module")
+def recurrent_task(data: Path) -> RecurrentTask:
+    return RecurrentTask(data, None, 0)
+
+
+@pytest.fixture(params=["bert_task", "gpt_task", "translator_task", "recurrent_task"])
 def task(request: pytest.FixtureRequest) -> Task:
     return request.getfixturevalue(request.param)
 
@@ -131,7 +147,7 @@ def test_berts_labels_are_what_was_there(bert_task: BertTask) -> None:
 def test_berts_pairs_are_framed(bert_task: BertTask, length: int, progress: float) -> None:
     batch = bert_task.batch(rng(), 16_384, progress)
     ids = originals(batch)
-    assert ids.size(0) == 16_384 // length
+    assert ids.size(0) == (8192 if progress < bert_task.small_until else 16_384) // length
     assert ids.size(1) <= length
     assert (ids[:, 0] == bert_task.cls).all()
     assert ((ids == bert_task.sep).sum(1) == 2).all()
@@ -220,7 +236,7 @@ def test_the_translators_pairs_belong_together(translator_task: TranslatorTask) 
 def test_the_translators_batches_are_about_as_large_as_asked(
     translator_task: TranslatorTask,
 ) -> None:
-    batch = translator_task.batch(rng(), 2048, 0.0)
+    batch = translator_task.batch(rng(), 2048, 1.0)
     assert 1500 < batch["source"].numel() + batch["target"].numel() < 2600
 
 
@@ -271,25 +287,51 @@ def test_gpt_reads_texts_one_after_another(gpt_task: GPTTask) -> None:
     assert stream.tolist() == [end, *ids("One two."), end, *ids("Three")]
 
 
-@pytest.mark.parametrize(("progress", "length"), [(0.0, 256), (0.9, 512)])
-def test_gpts_batches_hold_one_token_more_than_they_show(
-    gpt_task: GPTTask, progress: float, length: int
+@pytest.mark.parametrize(("length", "progress"), GPTTask.lengths)
+def test_gpts_batches_name_the_next_token(
+    gpt_task: GPTTask, length: int, progress: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(gpt_task, "copying", ((0.0, 1.0),))
     batch = gpt_task.batch(rng(), 2048, progress)
-    assert batch["ids"].shape == (2048 // length, length + 1)
+    size = (1024 if progress < gpt_task.small_until else 2048) // length
+    assert batch["ids"].shape == batch["label"].shape == (size, length)
+    assert torch.equal(batch["ids"][:, 1:], batch["label"][:, :-1])
 
 
-def test_gpts_batches_are_pieces_of_the_text(gpt_task: GPTTask) -> None:
+def test_gpts_batches_are_pieces_of_the_text(
+    gpt_task: GPTTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpt_task, "copying", ((0.0, 1.0),))
     whole = gpt_task.tokenizer.decode(gpt_task.train.tolist())
     rows = gpt_task.batch(rng(), 2048, 0.0)["ids"].tolist()
-    assert all(gpt_task.tokenizer.decode(row) in whole for row in rows)
+    assert all(gpt_task.tokenizer.decode(row).strip() in whole for row in rows)
 
 
-def test_some_of_gpts_batches_repeat(gpt_task: GPTTask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpt_task, "copying", 1.0)
-    ids = gpt_task.batch(rng(), 2048, 0.0)["ids"]
-    periods = [n for n in range(1, 128) if torch.equal(ids[:, n:], ids[:, :-n])]
-    assert 8 <= periods[0] < 96
+def test_a_repeated_segment_is_predicted_from_its_second_time_on(gpt_task: GPTTask) -> None:
+    row, n = gpt_task.repeated(rng(), 129)
+    assert len(row) == 129
+    assert 8 <= n < 64
+    assert np.array_equal(row[n:], row[:-n])
+    label = gpt_task._collate([(row, n)])["label"][0]
+    assert (label[: n - 1] == -100).all()
+    assert label[n - 1 :].tolist() == row[n:].tolist()
+
+
+def test_pairs_are_said_again_in_another_order(gpt_task: GPTTask) -> None:
+    row, n = gpt_task.mapped(rng(4), 129)
+    ids = row.tolist()
+    width = 2 + len(gpt_task.arrow) + len(gpt_task.line)
+    lines = [tuple(ids[at : at + width]) for at in range(0, len(ids) - width, width)]
+    first, rest = lines[: n // width], lines[n // width :]
+    assert len(rest) > len(first)
+    assert set(rest) == set(first)
+    assert tuple(rest[: len(first)]) != tuple(first)
+
+
+@pytest.mark.parametrize(("share", "progress"), GPTTask.copying)
+def test_a_few_of_gpts_rows_copy(gpt_task: GPTTask, share: float, progress: float) -> None:
+    label = gpt_task.batch(rng(), 256_000, progress)["label"]
+    assert (label[:, 0] == -100).float().mean() == pytest.approx(share, abs=0.02)
 
 
 def test_what_gpt_is_measured_on_it_has_not_read(gpt_task: GPTTask) -> None:
@@ -323,7 +365,59 @@ def test_a_light_file_is_thinned() -> None:
     assert len(weighted(docs, "classics", rng())) == pytest.approx(350, abs=50)
 
 
-@pytest.mark.parametrize("make", [BertTask, GPTTask, TranslatorTask])
+@pytest.mark.parametrize("make", [BertTask, GPTTask, TranslatorTask, RecurrentTask])
 def test_no_data_is_a_clear_error(make: type[Task], tmp_path: Path) -> None:
     with pytest.raises(corpus.NoData):
         make(tmp_path, None, 0)
+
+
+def test_both_translators_have_one_vocabulary(
+    translator_task: TranslatorTask, recurrent_task: RecurrentTask
+) -> None:
+    ours, theirs = (task.tokenizer.backend for task in (translator_task, recurrent_task))
+    assert ours.to_str() == theirs.to_str()
+
+
+def test_the_recurrent_model_learns_what_the_translator_does(recurrent_task: RecurrentTask) -> None:
+    torch.manual_seed(0)
+    model = Recurrent(Config(recurrent_task.tokenizer.vocab_size, 128, 1, 1, 8, 12)).eval()
+    loss = recurrent_task.loss(model, recurrent_task.batch(rng(), 512, 0.0))
+    assert loss.item() == pytest.approx(np.log(recurrent_task.tokenizer.vocab_size), abs=0.3)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_loss_in_chunks_is_the_loss(smoothing: float) -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(3, 400, 8), torch.randn(50, 8)
+    label = torch.randint(0, 50, (3, 400))
+    label[:, ::7] = -100
+    found = cross_entropy(lambda x: x @ weight.T, x, label, smoothing=smoothing)
+    whole = torch.nn.functional.cross_entropy(
+        (x @ weight.T).flatten(0, 1), label.flatten(), label_smoothing=smoothing
+    )
+    torch.testing.assert_close(found, whole)
+
+
+def test_nothing_to_predict_is_no_loss() -> None:
+    label = torch.full((2, 3), -100)
+    assert cross_entropy(torch.nn.Identity(), torch.randn(2, 3, 4), label) == 0
+
+
+def test_a_task_that_does_not_train_reads_what_is_held_out(task: Task, data: Path) -> None:
+    other = type(task)(data, task.tokenizer, 0, train=False)
+    torch.testing.assert_close(
+        list(other.held_out(rng(), 2)), list(task.held_out(rng(), 2)), atol=0, rtol=0
+    )
+
+
+def test_sentences_with_bank_say_nothing_of_the_next(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.txt").write_text((data / "own.txt").read_text())
+    said = "corpus\tclass\tsentence\nasp\triver\tbank bank bank."
+    (tmp_path / "bank_sentences.tsv").write_text(said)
+    task = BertTask(tmp_path, None, 0)
+    batch = task.batch(rng(), 64_000, 0.0)
+    banks = batch["next"] == -100
+    assert task.sources == ["own", "bank_sentences"]
+    assert banks.float().mean() == pytest.approx(task.banks, abs=0.015)
+    assert (originals(batch)[banks] == task.tokenizer.id("bank")).any(1).all()
+    assert all((batch["next"] >= 0).all() for batch in task.held_out(rng(), 4))

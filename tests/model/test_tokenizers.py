@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from model import zoo
 from model.record import Token
 from model.tokenizers import (
+    WHOLE,
+    WHOLE_SPANISH,
     Tokenizer,
     train_gpt_bpe,
     train_translator_bpe,
@@ -39,17 +44,17 @@ SPECIAL_TEXTS = ["[MASK] it", "a[SEP]b", "<s> a </s>", "a<|endoftext|>b", "[UNK]
 
 @pytest.fixture(scope="module")
 def wordpiece() -> Tokenizer:
-    return Tokenizer(train_wordpiece(LINES, 123))
+    return Tokenizer(train_wordpiece(LINES, 123, whole=""))
 
 
 @pytest.fixture(scope="module")
 def gpt_bpe() -> Tokenizer:
-    return Tokenizer(train_gpt_bpe(LINES, 300))
+    return Tokenizer(train_gpt_bpe(LINES, 300, whole=""))
 
 
 @pytest.fixture(scope="module")
 def translator_bpe() -> Tokenizer:
-    return Tokenizer(train_translator_bpe(LINES, 300))
+    return Tokenizer(train_translator_bpe(LINES, 300, whole=""))
 
 
 @pytest.fixture(params=["wordpiece", "gpt_bpe", "translator_bpe"])
@@ -108,7 +113,7 @@ def test_a_sentence_may_begin_in_the_middle_of_a_word(translator_bpe: Tokenizer)
 
 
 def test_a_made_half_character_keeps_the_rest_in_place(gpt_bpe: Tokenizer) -> None:
-    ids = [gpt_bpe.ids("🙂")[0], *gpt_bpe.ids(" bank was")]
+    ids = [gpt_bpe.id("ð"), *gpt_bpe.ids("bank was")]
     assert gpt_bpe.decode(ids) == "\ufffd bank was"
     assert texts(gpt_bpe.label(ids)) == ["\ufffd", " bank", " was"]
 
@@ -119,7 +124,8 @@ def test_nothing_made_has_no_labels(translator_bpe: Tokenizer) -> None:
 
 
 def test_the_bytes_of_an_emoji_all_stand_for_it(gpt_bpe: Tokenizer) -> None:
-    start, *pieces, space = gpt_bpe.encode("🙂 ")
+    start, before, *pieces, space = gpt_bpe.encode("🙂 ")
+    assert (before.raw, before.text, before.end) == ("Ġ", "", 0)
     assert [piece.raw for piece in pieces] == ["ð", "Ł", "Ļ", "Ĥ"]
     assert {(piece.text, piece.start, piece.end, piece.word) for piece in pieces} == {
         ("🙂", 0, 1, 0)
@@ -200,7 +206,8 @@ def test_a_typed_special_token_is_special_and_has_its_place(
 
 def test_framing(wordpiece: Tokenizer, gpt_bpe: Tokenizer, translator_bpe: Tokenizer) -> None:
     assert [t.raw for t in wordpiece.encode("bank") if t.special] == ["[CLS]", "[SEP]"]
-    assert [t.raw for t in gpt_bpe.encode(" bank")] == ["<|endoftext|>", "Ġbank"]
+    assert [t.raw for t in gpt_bpe.encode("bank")] == ["<|endoftext|>", "Ġbank"]
+    assert [t.raw for t in gpt_bpe.encode(" bank")] == ["<|endoftext|>", "Ġ", "Ġbank"]
     assert [t.raw for t in translator_bpe.encode("bank")] == ["Ġbank", "</s>"]
 
 
@@ -252,3 +259,20 @@ def test_a_mark_that_the_vocabulary_drops_stays_with_its_letter(train) -> None:
     covered = {i for token in tokens for i in range(token.start, token.end)}
     assert {0, 1, 3, 4, 6} <= covered
     assert all(text[token.start : token.end] == token.text for token in tokens)
+
+
+@pytest.mark.parametrize("train", [train_wordpiece, train_gpt_bpe, train_translator_bpe])
+def test_the_words_of_the_examples_are_whole(train) -> None:
+    tokenizer = Tokenizer(train(LINES, 600))
+    both = train is train_translator_bpe
+    words = re.findall(r"\w+", f"{WHOLE} {WHOLE_SPANISH}" if both else WHOLE)
+    assert {word for word in words if len(tokenizer.ids(word)) > 1} == set()
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_the_shipped_vocabularies_know_bank_and_river(name: str) -> None:
+    tokenizer = Tokenizer.load(zoo.WEIGHTS / name / "tokenizer.json")
+    words = ["bank", "river", "account", "money", "water", "watched", "Bob", "cashed", "check"]
+    if "</s>" in tokenizer.backend.get_vocab():
+        words += ["banco", "cerrado", "parque", "está"]
+    assert {word for word in words if len(tokenizer.ids(word)) > 1} == set()

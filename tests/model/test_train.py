@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from model import train, zoo
-from model.tasks import TASKS, BertTask, GPTTask, TranslatorTask
+from model.recurrent import Recurrent
+from model.tasks import TASKS, BertTask, GPTTask, RecurrentTask, TranslatorTask
 from model.train import Budget, Progress, Run
 from model.transformer import GPT, Bert, Config, EncoderDecoder
 
 CPU = torch.device("cpu")
-GPT_STEP = 2 * 257  # tokens of a GPT batch of 512
+GPT_STEP = 512  # tokens of a GPT batch of 512
 
 
 @pytest.fixture(autouse=True)
@@ -27,14 +28,17 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
         (TranslatorTask, EncoderDecoder, 128),
         (BertTask, Bert, 512),
         (GPTTask, GPT, 512),
+        (RecurrentTask, Recurrent, 128),
     ):
+        one = {"n_head": 1} if architecture is Recurrent else {}
 
         def build(
             self: TranslatorTask | BertTask | GPTTask,
             architecture: type[nn.Module] = architecture,
             n_ctx: int = n_ctx,
+            own: dict[str, int] = sizes | one,
         ) -> nn.Module:
-            return architecture(Config(self.tokenizer.vocab_size, n_ctx, **sizes))
+            return architecture(Config(self.tokenizer.vocab_size, n_ctx, **own))
 
         monkeypatch.setattr(task, "build", build)
 
@@ -69,21 +73,21 @@ def test_a_trained_model_can_be_loaded(name: str, command: list[str], tmp_path: 
 
 
 MEASURED = {
-    "translator": {"bleu", "bleu_pairs", "decoding"},
+    "translator": {
+        "bleu",
+        "bleu_greedy",
+        "encoder_previous_token",
+        "encoder_next_token",
+        "decoder_previous_token",
+    },
+    "recurrent": {"bleu", "bleu_greedy"},
     "bert": {
         "masked_word_accuracy",
-        "masked_words",
         "next_sentence_accuracy",
-        "sentence_pairs",
-        "best_previous_token_head",
-        "best_next_token_head",
+        "encoder_previous_token",
+        "encoder_next_token",
     },
-    "gpt": {
-        "bits_per_byte_own",
-        "bytes_own",
-        "best_previous_token_head",
-        "best_first_token_head",
-    },
+    "gpt": {"bits_per_byte_own", "decoder_previous_token", "decoder_induction"},
 }
 
 
@@ -96,6 +100,8 @@ def test_a_card_says_what_was_done(name: str, command: list[str], tmp_path: Path
     assert (card["training"]["seed"], card["training"]["device"]) == (3, "cpu")
     assert set(card["metrics"]) == MEASURED[name]
     assert set(card["curve"][0]) == {"step", "tokens", "loss", "held_out_loss"}
+    assert card["heads"][0]["step"] == 0
+    assert card["heads"][-1]["step"] == card["training"]["steps"]
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -121,6 +127,15 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
     torch.testing.assert_close(second.model.state_dict(), whole.model.state_dict(), atol=0, rtol=0)
 
 
+@pytest.fixture
+def even(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches that are the same whatever the budget is."""
+    monkeypatch.setattr(GPTTask, "lengths", ((128, 1.0),))
+    monkeypatch.setattr(GPTTask, "copying", ((0.1, 1.0),))
+    monkeypatch.setattr(GPTTask, "small_until", 0.0)
+
+
+@pytest.mark.usefixtures("even")
 def test_resume_goes_on_where_the_state_stopped(command: list[str], tmp_path: Path) -> None:
     train.main(["gpt", *command, "--tokens", str(GPT_STEP * 39 // 10)])
     whole = weights(tmp_path)
@@ -129,6 +144,19 @@ def test_resume_goes_on_where_the_state_stopped(command: list[str], tmp_path: Pa
     torch.testing.assert_close(weights(tmp_path), whole, atol=0, rtol=0)
     card = json.loads((tmp_path / "out" / "own" / "card.json").read_text())
     assert (card["training"]["steps"], card["training"]["tokens"]) == (4, 4 * GPT_STEP)
+
+
+@pytest.mark.usefixtures("even")
+def test_finished_weights_can_be_gone_on_from(command: list[str], tmp_path: Path) -> None:
+    train.main(["gpt", *command, "--tokens", str(GPT_STEP * 19 // 10)])
+    (tmp_path / "state" / "state.pt").unlink()
+    first = json.loads((tmp_path / "out" / "own" / "card.json").read_text())
+    train.main(["gpt", *command, "--tokens", str(GPT_STEP * 39 // 10), "--resume"])
+    card = json.loads((tmp_path / "out" / "own" / "card.json").read_text())
+    assert card["training"]["tokens"] == 4 * GPT_STEP
+    assert card["curve"][: len(first["curve"])] == first["curve"]
+    assert card["heads"][: len(first["heads"])] == first["heads"]
+    assert card["sha256"] != first["sha256"]
 
 
 @pytest.mark.parametrize(

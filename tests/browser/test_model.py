@@ -1,0 +1,112 @@
+"""A model's card in a real Chromium."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from playwright.sync_api import Page, expect
+
+DOCS = Path(__file__).parents[2] / "docs"
+LINES = "el => el.data.map(({name, x, y}) => ({name, last: y.at(-1), n: x.length}))"
+
+
+def card(server: str, name: str) -> dict:
+    with urlopen(f"{server}/api/v1/models/{name}") as answer:
+        return json.load(answer)
+
+
+def drawn(page: Page, plot: str) -> dict[str, dict]:
+    """The lines of a plot by name, once it is there."""
+    element = page.locator(f"#{plot}")
+    expect(element.locator(".trace").first).to_be_attached()
+    return {line["name"]: line for line in element.evaluate(LINES)}
+
+
+def test_the_curve_is_the_cards(page: Page, server: str) -> None:
+    page.goto("/models/bert")
+    curve = card(server, "bert")["curve"]
+    lines = drawn(page, "curve")
+    assert lines["held out"]["last"] == curve[-1]["held_out_loss"]
+    assert lines["training"]["last"] == curve[-1]["loss"]
+    assert lines["held out"]["n"] == len(curve)
+
+
+def test_every_heads_line_is_the_cards(page: Page, server: str) -> None:
+    page.goto("/models/gpt?metric=previous_token")
+    scores = card(server, "gpt")["heads"][-1]["decoder"]["previous_token"]
+    lines = drawn(page, "forming")
+    expected = {
+        f"L{layer} H{head}": score
+        for layer, row in enumerate(scores)
+        for head, score in enumerate(row)
+    }
+    assert {name: line["last"] for name, line in lines.items()} == expected
+
+
+def test_another_metric_is_a_link_and_back_goes_back(page: Page) -> None:
+    page.goto("/models/translator")
+    page.get_by_role("link", name="cross").click()
+    page.get_by_role("link", name="distance", exact=True).click()
+    expect(page).to_have_url(lambda url: "kind=cross&metric=distance" in url)
+    expect(page.locator('.choose [aria-current="true"]')).to_have_text(["cross", "distance"])
+    page.go_back()
+    expect(page.locator('.choose [aria-current="true"]')).to_have_text(["cross", "entropy"])
+
+
+def test_the_numbers_of_a_plot_can_be_read(page: Page, server: str) -> None:
+    page.goto("/models/gpt?metric=induction")
+    section = page.get_by_role("region", name="How its heads formed")
+    section.get_by_text("The numbers").click()
+    rows = section.get_by_role("row")
+    expect(rows).to_have_count(1 + len(card(server, "gpt")["heads"]))
+    best = max(map(max, card(server, "gpt")["heads"][-1]["decoder"]["induction"]))
+    expect(rows.last).to_contain_text(f"{best:.3f}")
+
+
+def test_the_theme_stays_from_metric_to_metric(page: Page) -> None:
+    page.goto("/models/bert")
+    page.get_by_role("button", name="Dark theme").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    page.get_by_role("link", name="self", exact=True).click()
+    expect(page).to_have_url(lambda url: "metric=self" in url and "theme=dark" in url)
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+
+
+@pytest.mark.parametrize("setting", [{"viewport": {"width": 390, "height": 844}}])
+def test_a_card_fits_a_phone(page: Page, setting: dict[str, object]) -> None:
+    page.goto("/models/bert")
+    drawn(page, "curve")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_all_models_lead_to_their_cards(page: Page) -> None:
+    page.goto("/models")
+    page.get_by_role("link", name="recurrent").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("recurrent")
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "measure"),
+    [
+        ("previous", "bert", "encoder_previous_token"),
+        ("next", "bert", "encoder_next_token"),
+        ("induction", "gpt", "decoder_induction"),
+        ("alignment", "translator", "cross_alignment_error_rate"),
+    ],
+)
+def test_the_pictures_of_the_heads(
+    page: Page, server: str, tmp_path: Path, name: str, model: str, measure: str
+) -> None:
+    page.goto(f"/models/{model}")
+    detail = card(server, model)["metrics"][measure]["detail"]
+    page.get_by_role("row", name=measure.replace("_", " ")).get_by_role("link").click()
+    page.locator("#picture[aria-busy=false]").wait_for()
+    layer, head = detail.split()
+    section = page.get_by_role("region", name=f"Layer {layer[1:]} · Head {head[1:]}")
+    folder = DOCS if os.environ.get("UPDATE_PICTURES") == "1" else tmp_path
+    picture = section.screenshot(path=folder / f"head-{name}.png")
+    assert picture.startswith(b"\x89PNG") and len(picture) > 10_000

@@ -1,0 +1,296 @@
+"""What is measured of a model, on models whose quality is known beforehand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from model import quality
+from model.record import Token
+from model.recurrent import Recurrent
+from model.tasks import BertTask, GPTTask, RecurrentTask, TranslatorTask
+from model.transformer import GPT, Bert, Config, EncoderDecoder
+from model.zoo import Card, Loaded
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    docs = [f"The dog {i} sat by the bank. It saw a cat {i}. Then it ran." for i in range(150)]
+    (folder / "own.txt").write_text("\n\n".join(docs))
+    (folder / "own.tsv").write_text("\n".join(f"el perro {i}\tthe dog {i}" for i in range(150)))
+    (folder / "test.tsv").write_text("el perro\tthe dog\tthe hound\nel gato\tthe cat\n")
+    for name, text in {
+        "alignment/dev.tsv": "the dog sat .\tel perro dormía .\t0-0 1-1 3-3\n",
+        "wsd/bank/train.data.txt": "1\ta bank sat\n" * 12 + "2\tthe dog bank\n" * 8,
+        "wsd/bank/train.gold.txt": "0\n" * 12 + "1\n" * 8,
+        "blimp/one.jsonl": '{"sentence_good": "It ran.", "sentence_bad": "It dog."}\n' * 3,
+        "blimp/two.jsonl": '{"sentence_good": "dog dog dog", "sentence_bad": "dog"}\n' * 5,
+    }.items():
+        path = folder / "eval" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def loaded(task: BertTask | GPTTask | TranslatorTask, architecture: type) -> Loaded:
+    torch.manual_seed(1)
+    heads = 1 if architecture is Recurrent else 4
+    layers = 1 if architecture is Recurrent else 2
+    config = Config(task.tokenizer.vocab_size, 128, layers, heads, 8, 12)
+    card = Card(task.name, architecture.__name__, asdict(config), "")
+    return Loaded(card, task.tokenizer, architecture(config).eval(), CPU)
+
+
+@pytest.fixture(scope="module")
+def bert_task(data: Path) -> BertTask:
+    return BertTask(data, None, 0)
+
+
+@pytest.fixture(scope="module")
+def gpt_task(data: Path) -> GPTTask:
+    return GPTTask(data, None, 0)
+
+
+@pytest.fixture(scope="module")
+def translator_task(data: Path) -> TranslatorTask:
+    return TranslatorTask(data, None, 0)
+
+
+def knowing(model: Bert | GPT, answer: Callable[[Tensor], Tensor], name: str) -> None:
+    """Put an oracle in the place of a head of the model."""
+    object.__setattr__(model, name, answer)
+
+
+def test_a_gpt_that_knows_nothing_needs_log_v_bits_a_token(gpt_task: GPTTask, data: Path) -> None:
+    gpt = loaded(gpt_task, GPT)
+    knowing(gpt.model, lambda x: torch.zeros(*x.shape[:-1], gpt.config.vocab_size), "logits")
+    [found] = quality.bits_per_byte(gpt, gpt_task, data).values()
+    texts = gpt_task.dev_texts["own"]
+    n_token = sum(len(gpt_task.tokenizer.ids(text)) for text in texts) + len(texts) - 1
+    bits = math.log2(gpt.config.vocab_size) * n_token
+    n_byte = sum(len(text.encode()) for text in texts)
+    assert found.n == n_byte
+    assert found.value == pytest.approx(bits / n_byte, abs=1e-3)
+
+
+def test_bytes_are_those_of_the_text(gpt_task: GPTTask) -> None:
+    ids = gpt_task.stream(["One Ä.", "Two"]).tolist()
+    assert quality._n_byte(gpt_task, ids) == len("One Ä.Two".encode())
+
+
+def test_blimp_is_the_mean_of_its_sets(gpt_task: GPTTask, data: Path) -> None:
+    gpt = loaded(gpt_task, GPT)
+    likely = torch.zeros(gpt.config.vocab_size)
+    likely[gpt_task.tokenizer.ids(" ran")] = 5.0
+    knowing(gpt.model, lambda x: likely.expand(*x.shape[:-1], -1), "logits")
+    [found] = quality.blimp(gpt, gpt_task, data).values()
+    assert found.by == {"one": 1.0, "two": 0.0}
+    assert (found.value, found.n) == (0.5, 8)
+
+
+def test_a_sentences_log_probability_is_the_sum_of_its_tokens(gpt_task: GPTTask) -> None:
+    gpt = loaded(gpt_task, GPT)
+    texts = ["It ran.", "The dog sat by the bank.", "It"]
+    found = quality.sentence_log_probabilities(gpt, gpt_task, texts)
+    for text, log_p in zip(texts, found, strict=True):
+        ids = torch.tensor([gpt_task.end, *gpt_task.tokenizer.ids(text)])
+        each = gpt.model(ids[None, :-1])[0].log_softmax(-1)
+        expected = sum(row[i].item() for row, i in zip(each, ids[1:], strict=True))
+        assert log_p == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_bert_that_always_says_follows_is_right_half_the_time(
+    bert_task: BertTask, data: Path
+) -> None:
+    bert = loaded(bert_task, Bert)
+    knowing(bert.model, lambda x: torch.tensor([1.0, 0.0]).expand(len(x), 2), "next_sentence")
+    found = quality.masked_words(bert, bert_task, data)
+    follows = [batch["next"] for batch in bert_task.held_out(np.random.default_rng(1), 24)]
+    share = 1 - torch.cat(follows).double().mean().item()
+    assert found["next_sentence_accuracy"].value == pytest.approx(share, abs=1e-4)
+    assert found["next_sentence_accuracy"].n == 768
+
+
+def test_masked_words_are_counted_one_by_one(bert_task: BertTask, data: Path) -> None:
+    bert = loaded(bert_task, Bert)
+    the = bert_task.tokenizer.id("the")
+    always = torch.nn.functional.one_hot(torch.tensor(the), bert.config.vocab_size).float()
+    knowing(bert.model, lambda x: always.expand(len(x), -1), "masked_words")
+    found = quality.masked_words(bert, bert_task, data)["masked_word_accuracy"]
+    batches = bert_task.held_out(np.random.default_rng(1), 24)
+    label = torch.cat([batch["label"] for batch in batches])
+    assert found.n == len(label)
+    assert found.value == pytest.approx((label == the).double().mean().item(), abs=1e-4)
+    assert found.low < found.value < found.high
+    assert found.compare == f'always "the": {found.value:.3f}'
+
+
+def test_senses_in_other_words_are_apart_after_a_layer(bert_task: BertTask, data: Path) -> None:
+    [found] = quality.bank_senses(loaded(bert_task, Bert), bert_task, data).values()
+    assert found.by == {"layer 0": 1.0, "layer 1": 1.0, "layer 2": 1.0}  # by position, too
+    assert (found.n, found.detail) == (20, "layer 0")
+
+
+@pytest.mark.parametrize(("shift", "expected"), [(9.0, 1.0), (0.0, 0.5)])
+def test_nearest_centroids(shift: float, expected: float) -> None:
+    gold = np.repeat([0, 1], [90, 30])
+    states = np.random.default_rng(0).normal(size=(120, 3)) + shift * gold[:, None]
+    found = quality._told_apart(states, gold)
+    assert found.value == pytest.approx(expected, abs=0.12)
+
+
+@pytest.mark.parametrize(
+    ("make", "architecture"), [(TranslatorTask, EncoderDecoder), (RecurrentTask, Recurrent)]
+)
+def test_bleu_is_of_the_test_pairs(make: type, architecture: type, data: Path, monkeypatch) -> None:
+    task = make(data, None, 0, train=False)
+    said = {"el perro": "the hound", "el gato": "the cat"}
+    monkeypatch.setattr(quality, "translated", lambda _, texts, n: [said[text] for text in texts])
+    found = quality.bleu(loaded(task, architecture), task, data)
+    assert found["bleu"].n == 2
+    assert "beam 4; nrefs:var" in found["bleu"].detail
+    assert found["bleu_greedy"].detail == "greedy"
+
+
+def test_translations_come_back_in_order(
+    translator_task: TranslatorTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def same(model: object, source: Tensor, real: Tensor, *_: object) -> list[list[int]]:
+        return [row[there][:-1].tolist() for row, there in zip(source, real, strict=True)]
+
+    monkeypatch.setattr(quality, "_decode", same)
+    texts = ["el perro 17", "el", "el perro", ""] * 40
+    assert quality.translated(loaded(translator_task, EncoderDecoder), texts, 2) == texts
+
+
+RIGHT = {(0, 0), (1, 1), (3, 3)}
+HALF = {(0, 0), (1, 2), (2, 2), (3, 1)}
+
+
+@pytest.mark.parametrize(
+    ("found", "best", "head"),
+    [
+        ([set()] * 5 + [RIGHT] + [HALF] * 4, "L1 H1", "L1 H1"),
+        ([HALF] * 3 + [set()] * 5 + [HALF, RIGHT], "L1 mean of heads", "L0 H0"),
+    ],
+)
+def test_an_aligning_head_is_found(
+    translator_task: TranslatorTask,
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    found: list[set[tuple[int, int]]],
+    best: str,
+    head: str,
+) -> None:
+    monkeypatch.setattr(quality, "_links", lambda *_: found)
+    model = loaded(translator_task, EncoderDecoder)
+    measures = quality.alignment(model, translator_task, data)
+    first, cross = measures["alignment_error_rate"], measures["cross_alignment_error_rate"]
+    assert (first.value, first.detail, first.n) == (0.0, best, 1)
+    assert cross.detail == head
+    assert set(first.by) == {"L0 mean of heads", "L1 mean of heads"}
+    assert first.compare == "each word with the one as far along: 0.14"
+
+
+def attending(
+    model: Loaded, monkeypatch: pytest.MonkeyPatch, query: str, key: str
+) -> list[set[tuple[int, int]]]:
+    """The links of a model whose every head looks from the row of one word at one word only."""
+    run = quality.run(model, quality.Spec("el perro.", target="the dog."))
+    record = run.records["cross"]
+    attn = torch.zeros_like(record.attn)
+    q = next(i for i, token in enumerate(record.q_tokens) if token.text.strip() == query)
+    k = next(i for i, token in enumerate(record.k_tokens) if token.text.strip().startswith(key))
+    attn[:, :, q, k] = 1.0
+    changed = replace(run, records={"cross": replace(record, attn=attn)})
+    monkeypatch.setattr(quality, "run", lambda *_: changed)
+    return quality._links(model, ["the", "dog", "."], ["el", "perro", "."])
+
+
+def test_links_are_rows_of_the_words_own_steps(
+    translator_task: TranslatorTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = loaded(translator_task, EncoderDecoder)
+    found = attending(model, monkeypatch, "dog", "per")
+    assert len(found) == 2 * 4 + 2
+    assert all((1, 1) in links for links in found)
+
+
+def test_the_recurrent_models_are_rows_of_the_step_before(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = RecurrentTask(data, None, 0, train=False)
+    found = attending(loaded(task, Recurrent), monkeypatch, "the", "per")
+    assert len(found) == 1 + 1
+    assert all((1, 1) in links for links in found)
+
+
+def test_sentences_are_joined_as_they_are_written() -> None:
+    text, spans = quality.joined(["¿", "Dónde", "está", "(", "hoy", ")", "?"])
+    assert text == "¿Dónde está (hoy)?"
+    assert [text[a:b] for a, b in spans] == ["¿", "Dónde", "está", "(", "hoy", ")", "?"]
+
+
+def test_specials_are_of_no_word() -> None:
+    tokens = (
+        Token(0, "<s>", "<s>", special=True),
+        Token(5, "Ġel", "el", 0, 2),
+        Token(6, "Ġper", " per", 2, 6),
+        Token(7, "ro", "ro", 6, 8),
+    )
+    assert quality._words_of(tokens, [(0, 2), (3, 8)]) == [None, 0, 1, 1]
+
+
+def test_the_best_heads_have_a_place_and_a_score(gpt_task: GPTTask, data: Path) -> None:
+    found = quality.best_heads(loaded(gpt_task, GPT), gpt_task, data)
+    assert set(found) == {"decoder_previous_token", "decoder_induction"}
+    looked = quality.look(gpt_task, loaded(gpt_task, GPT).model, CPU)["decoder"]
+    for name in ("previous_token", "induction"):
+        measure = found[f"decoder_{name}"]
+        layer, head = (int(part[1:]) for part in measure.detail.split())
+        assert looked[name][layer][head] == pytest.approx(measure.value, abs=1e-3)
+        assert measure.value == pytest.approx(max(map(max, looked[name])), abs=1e-3)
+
+
+def test_looking_leaves_a_model_learning(gpt_task: GPTTask) -> None:
+    model = loaded(gpt_task, GPT).model.train()
+    quality.look(gpt_task, model, CPU)
+    assert model.training
+
+
+@pytest.mark.parametrize("measure", [quality.alignment, quality.blimp, quality.bank_senses])
+def test_what_has_no_text_is_not_measured(
+    measure: Callable[..., dict[str, object]],
+    bert_task: BertTask,
+    gpt_task: GPTTask,
+    translator_task: TranslatorTask,
+    tmp_path: Path,
+) -> None:
+    task, architecture = {
+        "alignment": (translator_task, EncoderDecoder),
+        "blimp": (gpt_task, GPT),
+        "bank_senses": (bert_task, Bert),
+    }[measure.__name__]
+    assert measure(loaded(task, architecture), task, tmp_path) == {}
+
+
+@pytest.mark.parametrize("text", ["", "One sentence."])
+def test_too_little_held_out_text_is_not_measured(
+    bert_task: BertTask, gpt_task: GPTTask, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "own.txt").write_text(text)
+    bert = BertTask(tmp_path, bert_task.tokenizer, 0, train=False)
+    gpt = GPTTask(tmp_path, gpt_task.tokenizer, 0, train=False)
+    assert quality.masked_words(loaded(bert, Bert), bert, tmp_path) == {}
+    assert quality.best_heads(loaded(bert, Bert), bert, tmp_path) == {}
+    assert len(quality.bits_per_byte(loaded(gpt, GPT), gpt, tmp_path)) == bool(text)

@@ -1,0 +1,39 @@
+"""A value with its interval: known cases, and scipy's bootstrap beside ours."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from model.statistics import mean, measured, ratio
+
+
+def test_a_sure_thing_has_no_spread() -> None:
+    found = mean([0.25] * 9, "texts", "L0 H1")
+    assert (found.value, found.low, found.high) == (0.25, 0.25, 0.25)
+    assert (found.n, found.of, found.detail) == (9, "texts", "L0 H1")
+
+
+def test_a_ratio_weighs_texts_by_their_size() -> None:
+    found = ratio([1, 6], [2, 8], "words")
+    assert found.value == 0.7
+    assert (found.low, found.high) == (0.5, 0.75)
+    assert found.n == 10
+
+
+def test_the_interval_is_the_percentile_bootstrap() -> None:
+    values = np.random.default_rng(1).normal(3, 1, 200)
+    ours = mean(values.tolist(), "texts")
+    theirs = stats.bootstrap((values,), np.mean, method="percentile", rng=1).confidence_interval
+    assert ours.low == pytest.approx(theirs.low, abs=0.02)
+    assert ours.high == pytest.approx(theirs.high, abs=0.02)
+
+
+def test_the_same_items_give_the_same_interval() -> None:
+    assert mean([1, 2, 3, 4], "texts") == mean([1, 2, 3, 4], "texts")
+
+
+def test_a_sample_that_lacks_a_class_is_left_out() -> None:
+    found = measured(lambda i: float("nan") if 0 not in i else 0.5, 3, "sentences")
+    assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
