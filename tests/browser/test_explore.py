@@ -494,7 +494,7 @@ def test_without_a_script_there_are_tokens_and_numbers(page: Page, server: str) 
     ("setting", "name"), [(LIGHT, "light"), (DARK, "dark")], ids=["light", "dark"]
 )
 def test_the_picture_of_the_readme(explore: Explore, name: str, tmp_path: Path) -> None:
-    page = explore(model="bert", text=RIVER, layer=1, head=7, query=6)
+    page = explore(model="bert", text=RIVER, layer=2, head=0, query=6)
     expect(page.get_by_text("bank looks most at")).to_be_visible()
     folder = DOCS if os.environ.get("UPDATE_PICTURES") == "1" else tmp_path
     picture = page.screenshot(path=folder / f"explore-{name}.png")
