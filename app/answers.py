@@ -63,10 +63,7 @@ def attention_fields(
 ) -> dict[str, Any]:
     """The labels that travel with a record's tensors."""
     return {
-        "model": asked.model,
-        "text": run.text,
-        "text_pair": run.text_pair,
-        "target": run.target,
+        **input_fields(asked, run),
         "kind": record.kind,
         "layers": list(record.layers),
         "heads": list(record.heads),
@@ -75,6 +72,16 @@ def attention_fields(
         "q_tokens": labels(record.q_tokens),
         "k_tokens": labels(record.k_tokens),
         "provenance": service.provenance(asked.model).model_dump(),
+    }
+
+
+def input_fields(asked: RunRequest, run: Run) -> dict[str, str | None]:
+    """What was run, in an answer's words."""
+    return {
+        "model": asked.model,
+        "text": run.text,
+        "text_pair": run.text_pair,
+        "target": run.target,
     }
 
 

@@ -5,11 +5,22 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 
 from app import wire
-from app.answers import PREFIX, attention_fields, attention_record, labels, run_answer
+from app.answers import (
+    PREFIX,
+    attention_fields,
+    attention_record,
+    input_fields,
+    labels,
+    run_answer,
+)
 from app.resource import PROBLEMS, resource
 from app.schemas import (
+    AnatomyAnswer,
+    AnatomyRequest,
     AttentionAnswer,
     AttentionRequest,
+    MetricsAnswer,
+    MetricsRequest,
     ModelCard,
     Models,
     OverviewAnswer,
@@ -21,7 +32,7 @@ from app.schemas import (
 )
 from app.service import Service
 from app.wire import Answer
-from model import reductions
+from model import metrics, reductions
 from model.record import Part
 
 router = APIRouter(prefix=PREFIX, tags=["API"])
@@ -86,3 +97,41 @@ def overview(service: Service, asked: OverviewRequest) -> Answer:
         "dtype": "uint8",
     }
     return Answer(fields, {"attn": wire.QUANTIZE["uint8"](attn.numpy()), "mask": mask.numpy()})
+
+
+@resource(router, "/metrics", MetricsRequest, MetricsAnswer)
+def head_metrics(service: Service, asked: MetricsRequest) -> Answer:
+    """One number per head, of each metric that has a meaning for this kind, and its definition."""
+    service.run(asked)
+    run, record = service.record(asked, Part(kind=asked.kind))
+    found = {name: scores.numpy() for name, scores in metrics.measured(record).items()}
+    definitions = metrics.definitions()
+    fields = {
+        **input_fields(asked, run),
+        "kind": record.kind,
+        "layers": list(record.layers),
+        "heads": list(record.heads),
+        "axes": ["layer", "head"],
+        "definitions": {name: definitions[name] for name in found},
+        "provenance": service.provenance(asked.model).model_dump(),
+    }
+    return Answer(fields, found, "metrics")
+
+
+@resource(router, "/anatomy", AnatomyRequest, AnatomyAnswer)
+def head_anatomy(service: Service, asked: AnatomyRequest) -> Answer:
+    """One head, one query token: q, k, products, dots, scores, attn, v and the output z."""
+    run, found = service.anatomy(asked)
+    fields = {
+        **input_fields(asked, run),
+        "kind": found.kind,
+        "layer": found.layer,
+        "head": found.head,
+        "query": found.query,
+        "q_tokens": labels(found.q_tokens),
+        "k_tokens": labels(found.k_tokens),
+        "score": found.score,
+        "scale": found.scale,
+        "provenance": service.provenance(asked.model).model_dump(),
+    }
+    return Answer(fields, {name: tensor.numpy() for name, tensor in found.tensors().items()})

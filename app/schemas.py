@@ -138,6 +138,21 @@ class OverviewRequest(RunRequest):
     )
 
 
+class MetricsRequest(RunRequest):
+    formats: ClassVar[tuple[str, ...]] = ("json", "safetensors", "npz")
+
+    kind: KindName | None = Field(None, description="the family's first if left out")
+    format: Literal["json", "safetensors", "npz"] | None = Field(
+        None, description="left out, the Accept header decides"
+    )
+
+
+class AnatomyRequest(MetricsRequest):
+    layer: int = Field(0, ge=0, description="one layer")
+    head: int = Field(0, ge=0, description="one head")
+    query: int = Field(0, ge=0, description="the token that looks, by its position")
+
+
 class FieldError(BaseModel):
     field: str
     message: str
@@ -284,6 +299,49 @@ class AttentionAnswer(TensorAnswer):
 class OverviewAnswer(TensorAnswer):
     block: list[int] = Field(description="tokens in a cell: along the query, along the key")
     attn: list[list[list[list[int]]]] = Field(description="round(255 attn), by block maximum")
+
+
+class MetricsAnswer(BaseModel):
+    """One number per head: metrics[name][layer][head]."""
+
+    model: str
+    text: str
+    text_pair: str | None
+    target: str | None
+    kind: str
+    layers: list[int]
+    heads: list[int]
+    axes: list[str]
+    definitions: dict[str, str]
+    metrics: dict[str, list[list[float]]]
+    provenance: Provenance
+
+
+class AnatomyAnswer(BaseModel):
+    """One head, one query token, step by step."""
+
+    model: str
+    text: str
+    text_pair: str | None
+    target: str | None
+    kind: str
+    layer: int
+    head: int
+    query: int
+    q_tokens: list[TokenOut]
+    k_tokens: list[TokenOut]
+    score: str = Field(description="dot_product, or additive: products are v tanh(q + k)")
+    scale: float = Field(description="1 / sqrt(d); 1 for additive attention")
+    q: list[float] = Field(description="(d,)")
+    k: list[list[float]] = Field(description="(Tk, d)")
+    products: list[list[float]] = Field(description="(Tk, d): q times k, dimension by dimension")
+    dots: list[float] = Field(description="(Tk,): products summed over d")
+    scores: list[float | None] = Field(description="(Tk,): dots times scale, null where masked")
+    mask: list[bool] = Field(description="(Tk,): true where looking is allowed")
+    attn: list[float] = Field(description="(Tk,): softmax of the scores")
+    v: list[list[float]] = Field(description="(Tk, width of a value)")
+    z: list[float] = Field(description="the head's output: attn times v, summed over keys")
+    provenance: Provenance
 
 
 class Example(BaseModel):

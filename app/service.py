@@ -15,10 +15,18 @@ import torch
 from cachetools import LRUCache
 
 from app import __version__, errors
-from app.schemas import ModelCard, ModelSummary, Provenance, RunRequest, TokenizeRequest
+from app.schemas import (
+    AnatomyRequest,
+    ModelCard,
+    ModelSummary,
+    Provenance,
+    RunRequest,
+    TokenizeRequest,
+)
 from app.settings import Settings
 from model import reductions, zoo
 from model import run as door
+from model.anatomy import Anatomy, anatomy
 from model.checkpoint import BadWeights
 from model.record import AttentionRecord, Part, Run, Token
 from model.run import EVERYTHING, BadInput, Spec
@@ -125,6 +133,14 @@ class Service:
             return whole, reductions.selected(whole.records[kind], part.layers, part.heads)
         run = self._run(loaded, spec, part)
         return run, run.records[kind]
+
+    def anatomy(self, asked: AnatomyRequest) -> tuple[Run, Anatomy]:
+        """One head and one query token, step by step; the run itself may be in the cache."""
+        run = self.run(asked)
+        loaded, spec = self._loaded(asked.model), _spec(asked)
+        place = asked.model_dump(include={"kind", "layer", "head", "query"})
+        with _refusing():
+            return run, anatomy(loaded, spec, **place)
 
     def _loaded(self, name: str) -> Loaded:
         if name in self.missing:

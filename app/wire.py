@@ -37,10 +37,11 @@ QUANTIZE = {
 
 
 class Answer(NamedTuple):
-    """An answer's labels, and its tensors by name."""
+    """An answer's labels, and its tensors by name; in JSON they may be together in one field."""
 
     fields: Mapping[str, Any]
     tensors: Mapping[str, Array]
+    together: str | None = None
 
 
 def accepted(header: str) -> list[str]:
@@ -87,7 +88,8 @@ def json_bytes(fields: Mapping[str, Any]) -> bytes:
 
 def _json(answer: Answer) -> bytes:
     tensors = {name: np.ascontiguousarray(array) for name, array in answer.tensors.items()}
-    return json_bytes({**answer.fields, **tensors})
+    grouped = {answer.together: tensors} if answer.together else tensors
+    return json_bytes({**answer.fields, **grouped})
 
 
 def _safetensors(answer: Answer) -> bytes:

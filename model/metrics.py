@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from model.record import AttentionRecord
+
 Metric = Callable[[Tensor], Tensor]
 
 
@@ -61,6 +63,28 @@ def _diagonal(attn: Tensor, offset: int) -> Tensor:
     return values.mean(-1) if values.size(-1) else attn.new_zeros(attn.shape[:-2])
 
 
+def special(attn: Tensor, key_is_special: Tensor) -> Tensor:
+    """Mean attention to the special tokens: [CLS], [SEP], <s> and the like."""
+    return attn[..., key_is_special].sum(-1).mean(-1)
+
+
+def measured(record: AttentionRecord) -> dict[str, Tensor]:
+    """Every metric that has a meaning for this record, each (L, H).
+
+    Between two sequences there is no distance, no previous token, no self.
+    """
+    there = [name for name in METRICS if record.kind != "cross" or name not in OF_ONE_SEQUENCE]
+    is_special = torch.tensor([token.special for token in record.k_tokens])
+    found = {name: METRICS[name](record.attn) for name in there}
+    return {**found, "special": special(record.attn, is_special)}
+
+
+def definitions() -> dict[str, str]:
+    """What each metric is, in a sentence: the first line of its docstring."""
+    every: dict[str, Callable[..., Tensor]] = {**METRICS, "special": special}
+    return {name: (metric.__doc__ or "").split("\n")[0] for name, metric in every.items()}
+
+
 METRICS: dict[str, Metric] = {
     "entropy": entropy,
     "distance": distance,
@@ -69,3 +93,4 @@ METRICS: dict[str, Metric] = {
     "next_token": next_token,
     "first_token": first_token,
 }
+OF_ONE_SEQUENCE = ("distance", "previous_token", "self", "next_token")

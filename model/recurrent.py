@@ -31,6 +31,10 @@ class AdditiveScore(nn.Module):
         """q (B, H, Tq, d), k (B, H, Tk, d) -> scores (B, H, Tq, Tk)."""
         return self.v(torch.tanh(q[..., :, None, :] + k[..., None, :, :])).squeeze(-1)
 
+    def products(self, q: Tensor, k: Tensor) -> Tensor:
+        """The terms of one query's scores: q (d,), k (Tk, d) -> (Tk, d)."""
+        return self.v.weight[0] * torch.tanh(q + k)
+
 
 class Recurrent(nn.Module):
     """Bidirectional GRU encoder, GRU decoder that looks back at all of the encoder's states."""

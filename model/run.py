@@ -46,7 +46,7 @@ class Spec:
 @torch.inference_mode()
 def run(loaded: Loaded, spec: Spec, part: Part = EVERYTHING) -> Run:
     """One forward pass, recorded. Raises BadInput, naming the limit."""
-    check(loaded, spec, part)
+    check_part(loaded, part.kind, part.layers or (), part.heads or ())
     tape = Tape(
         keep=(part.quantity, "mask"),
         kinds=None if part.kind is None else (part.kind,),
@@ -54,12 +54,7 @@ def run(loaded: Loaded, spec: Spec, part: Part = EVERYTHING) -> Run:
         heads=part.heads,
         edits=spec.edits,
     )
-    try:
-        sequences, predictions = FORWARD[type(loaded.model)](loaded, spec, tape)
-    except ValueError as error:  # an edit that does not fit the text
-        raise BadInput("edits", str(error)) from None
-    for edit in spec.edits:
-        _check_tokens(loaded, edit, sequences)
+    sequences, predictions = forward(loaded, spec, tape)
     kinds = [kind for kind in loaded.kinds if part.kind in (None, kind)]
     target = predictions.get("translation")
     return Run(
@@ -71,6 +66,18 @@ def run(loaded: Loaded, spec: Spec, part: Part = EVERYTHING) -> Run:
         records={kind: _record(loaded, tape, kind, sequences, part) for kind in kinds},
         predictions=predictions,
     )
+
+
+def forward(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
+    """The forward pass itself: tokens and predictions; what was looked at is on the tape."""
+    check_spec(loaded, spec)
+    try:
+        sequences, predictions = FORWARD[type(loaded.model)](loaded, spec, tape)
+    except ValueError as error:  # an edit that does not fit the text
+        raise BadInput("edits", str(error)) from None
+    for edit in spec.edits:
+        _check_tokens(loaded, edit, sequences)
+    return sequences, predictions
 
 
 def tokenize(loaded: Loaded, text: str, text_pair: str | None = None) -> tuple[Token, ...]:
@@ -88,6 +95,12 @@ def tokenize(loaded: Loaded, text: str, text_pair: str | None = None) -> tuple[T
 
 def check(loaded: Loaded, spec: Spec, part: Part) -> None:
     """Everything that can be refused before any computing."""
+    check_spec(loaded, spec)
+    check_part(loaded, part.kind, part.layers or (), part.heads or ())
+
+
+def check_spec(loaded: Loaded, spec: Spec) -> None:
+    """A target for a model that has one, and edits of layers and heads that are there."""
     if spec.target is not None and "translate" not in loaded.tasks:
         raise BadInput("target", f"{loaded.name} has no target; that is for the encoder-decoder")
     for edit in spec.edits:
@@ -96,16 +109,23 @@ def check(loaded: Loaded, spec: Spec, part: Part) -> None:
         if edit.op == "set" and grows and decoding:
             message = "set on decoder attention needs a target: while decoding, the row grows"
             raise BadInput("edits", message)
-    places: list[tuple[str, Kind | None, Sequence[int], Sequence[int]]] = [
-        ("edits", e.kind, _listed(e.layer), _listed(e.head)) for e in spec.edits
-    ]
-    places.append(("", part.kind, part.layers or (), part.heads or ()))
-    for field, kind, layers, heads in places:
-        if kind is not None and kind not in loaded.kinds:
-            have = ", ".join(loaded.kinds)
-            raise BadInput(field or "kind", f"{loaded.name} has {have} attention, not {kind}")
-        _in_range(loaded, field or "layer", "layer", layers, loaded.config.n_layer)
-        _in_range(loaded, field or "head", "head", heads, loaded.config.n_head)
+        check_part(loaded, edit.kind, _listed(edit.layer), _listed(edit.head), field="edits")
+
+
+def check_part(
+    loaded: Loaded,
+    kind: Kind | None,
+    layers: Sequence[int],
+    heads: Sequence[int],
+    *,
+    field: str = "",
+) -> None:
+    """A kind, layers and heads that this model has; `field` is to blame, else each by its name."""
+    if kind is not None and kind not in loaded.kinds:
+        have = ", ".join(loaded.kinds)
+        raise BadInput(field or "kind", f"{loaded.name} has {have} attention, not {kind}")
+    _in_range(loaded, field or "layer", "layer", layers, loaded.config.n_layer)
+    _in_range(loaded, field or "head", "head", heads, loaded.config.n_head)
 
 
 def _check_tokens(loaded: Loaded, edit: Edit, sequences: Sequences) -> None:

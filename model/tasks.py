@@ -224,11 +224,11 @@ class BertTask:
     learning_rate = 1.5e-3
     matrix_rate = 1.5e-3
     batch_tokens = 4096
-    lengths = ((32, 0.15), (64, 0.35), (128, 0.85), (512, 1.0))  # until this share of the run
+    lengths = ((32, 0.15), (64, 0.35), (128, 0.8), (512, 1.0))  # until this share of the run
     small_until = 0.4  # this share of the run, batches are half as large
     recipe = (
         "15 % of the tokens chosen: 80 % [MASK], 10 % random, 10 % kept; next sentence 50/50; 32 "
-        "tokens for 15 % of the run, 64 until 35 %, 128 until 85 %, then 512; batches half as "
+        "tokens for 15 % of the run, 64 until 35 %, 128 until 80 %, then 512; batches half as "
         'large for the first 40 %; 4 % of the rows are two sentences with "bank"'
     )
     banks = 0.04  # share of the rows: two sentences with "bank", and no next sentence to tell

@@ -131,7 +131,7 @@ def test_predictions_are_distributions(get):
     assert 0 < pair["predictions"]["is_next"] < 1
 
 
-@pytest.mark.parametrize("resource", ["/attention", "/attention/overview", "/run", "/tokenize"])
+@pytest.mark.parametrize("resource", ["/attention", "/attention/overview", "/run", "/tokenize", "/metrics", "/anatomy"])
 def test_post_answers_what_get_answers(client, resource):
     asked = {"model": "bert", "text": BANK}
     got = client.get(f"/api/v1{resource}", params=asked)
@@ -438,3 +438,66 @@ def test_head_answers_as_get_without_the_body(client):
     for path in ("/healthz", "/explore", "/api/v1/run?model=bert&text=hi"):
         head, got = client.head(path), client.get(path)
         assert (head.status_code, head.headers.get("etag")) == (200, got.headers.get("etag"))
+
+
+@pytest.mark.parametrize(("model", "kind"), EVERY_KIND)
+def test_anatomy_leads_step_by_step_to_the_attention(get, model, kind):
+    place = {"model": model, "text": "El banco está cerrado.", "kind": kind}
+    place |= {"layer": 0, "head": 0}
+    found = get("/anatomy", **place, query=2)
+    q, k, products, v = (np.array(found[name]) for name in ("q", "k", "products", "v"))
+    mask = np.array(found["mask"])
+    if found["score"] == "dot_product":
+        np.testing.assert_allclose(products, q * k, atol=1e-5)
+        assert found["scale"] == pytest.approx(q.size**-0.5)
+    np.testing.assert_allclose(products.sum(-1), found["dots"], atol=1e-4)
+    scores = np.array([-np.inf if score is None else score for score in found["scores"]])
+    scaled = np.where(mask, np.array(found["dots"]) * found["scale"], -np.inf)
+    np.testing.assert_allclose(scores, scaled, atol=1e-4)
+    np.testing.assert_allclose(np.array(found["attn"]) @ v, found["z"], atol=1e-5)
+    whole = get("/attention", **place)
+    np.testing.assert_allclose(found["attn"], whole["attn"][0][0][2], atol=1e-6)
+    assert found["q_tokens"] == whole["q_tokens"]
+    assert found["k_tokens"] == whole["k_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ({"query": 99}, "query 99 is not there: the text has 9 query tokens, 0 to 8"),
+        ({"layer": 6}, "layer 6 is not there: bert has layers 0 to 5"),
+        ({"head": 8}, "head 8 is not there: bert has heads 0 to 7"),
+        ({"kind": "cross"}, "bert has encoder attention, not cross"),
+    ],
+)
+def test_anatomy_names_what_is_there(client, place, message):
+    answer = client.get("/api/v1/anatomy", params={"model": "bert", "text": BANK, **place})
+    assert answer.status_code == 422
+    assert message in answer.json()["detail"]
+
+
+def test_anatomy_comes_as_safetensors_too(client, get):
+    asked = {"model": "bert", "text": BANK, "layer": 2, "head": 3, "query": 6}
+    answer = client.get("/api/v1/anatomy", params={**asked, "format": "safetensors"})
+    tensors = safetensors.numpy.load(answer.content)
+    assert tensors["k"].shape == (9, 32)
+    np.testing.assert_allclose(tensors["attn"], get("/anatomy", **asked)["attn"], atol=1e-7)
+
+
+def test_metrics_are_of_the_attention_that_is_answered(get):
+    found = get("/metrics", model="bert", text=BANK)
+    attn = np.array(get("/attention", model="bert", text=BANK)["attn"])
+    assert found["axes"] == ["layer", "head"]
+    first = attn[..., 0].mean(-1)
+    special = attn[..., [0, -1]].sum(-1).mean(-1)
+    np.testing.assert_allclose(found["metrics"]["first_token"], first, atol=1e-6)
+    np.testing.assert_allclose(found["metrics"]["special"], special, atol=1e-6)
+    previous = np.diagonal(attn, -1, -2, -1).mean(-1)
+    np.testing.assert_allclose(found["metrics"]["previous_token"], previous, atol=1e-6)
+    assert found["definitions"].keys() == found["metrics"].keys()
+    assert "nats" in found["definitions"]["entropy"]
+
+
+def test_metrics_that_need_one_sequence_are_left_out_of_cross_attention(get):
+    found = get("/metrics", model="translator", text="El banco.", kind="cross")
+    assert found["metrics"].keys() == {"entropy", "first_token", "special"}

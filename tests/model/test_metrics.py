@@ -8,7 +8,8 @@ import pytest
 import torch
 from scipy import stats
 
-from model.metrics import METRICS, entropy, induction
+from model.metrics import METRICS, definitions, entropy, induction, measured, special
+from model.record import AttentionRecord, Token
 
 # One layer, two heads, (3, 3). The second looks at the first token only.
 ATTN = torch.tensor(
@@ -78,3 +79,18 @@ def test_a_perfect_induction_head_looks_after_the_earlier_copy() -> None:
 def test_induction_needs_a_segment_said_twice() -> None:
     with pytest.raises(ValueError, match="3 tokens said twice are 6, not 5 and 5"):
         induction(torch.zeros(1, 1, 5, 5), 3)
+
+
+def test_special_by_hand() -> None:
+    found = special(ATTN, torch.tensor([True, False, True]))
+    torch.testing.assert_close(found, torch.tensor([[(1 + 0.5 + 0.5) / 3, 1.0]]))
+
+
+def test_a_record_is_measured_by_every_metric_that_it_can_have() -> None:
+    tokens = tuple(Token(i, "a", "a", special=i == 0) for i in range(3))
+    mask = torch.ones(1, 1, 3, 3, dtype=torch.bool)
+    own = measured(AttentionRecord("encoder", ATTN, mask, tokens, tokens, (0,), (0, 1)))
+    assert own.keys() == definitions().keys() == {*METRICS, "special"}
+    torch.testing.assert_close(own["special"], own["first_token"])
+    cross = measured(AttentionRecord("cross", ATTN, mask, tokens, tokens, (0,), (0, 1)))
+    assert cross.keys() == {"entropy", "first_token", "special"}

@@ -1,0 +1,85 @@
+"""One head and one query token, step by step: from q and k to the head's output z."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model.record import Token, axes
+from model.recurrent import Recurrent
+from model.run import BadInput, Spec, check_part, forward
+from model.tape import Kind, Quantity, Tape
+from model.zoo import Loaded
+
+KEEP: tuple[Quantity, ...] = ("q", "k", "v", "mask", "scores", "attn", "z")
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Attention(Q, K, V) of one query token, taken apart (Vaswani et al. 2017, equation 1).
+
+    dots = products summed over d; scores = dots * scale, -inf where masked; attn = their softmax;
+    z = attn @ v. With additive attention products are v * tanh(q + k), and the scale is 1. Edits
+    of the scores or of attn are in `scores`, `attn` and `z`, and not in what comes before.
+    """
+
+    kind: Kind
+    layer: int
+    head: int
+    query: int
+    q_tokens: tuple[Token, ...]
+    k_tokens: tuple[Token, ...]
+    score: str  # "dot_product" or "additive"
+    scale: float
+    q: Tensor  # (d,)
+    k: Tensor  # (Tk, d)
+    products: Tensor  # (Tk, d)
+    dots: Tensor  # (Tk,)
+    scores: Tensor  # (Tk,)
+    mask: Tensor  # (Tk,) bool
+    attn: Tensor  # (Tk,)
+    v: Tensor  # (Tk, width of a value)
+    z: Tensor  # (width of a value,)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Its tensors by name, in the order in which they come about."""
+        names = ("q", "k", "products", "dots", "scores", "mask", "attn", "v", "z")
+        return {name: getattr(self, name) for name in names}
+
+
+@torch.inference_mode()
+def anatomy(
+    loaded: Loaded, spec: Spec, *, kind: Kind | None, layer: int, head: int, query: int
+) -> Anatomy:
+    """Raises BadInput for a kind, layer, head or query that is not there."""
+    kind = kind or loaded.kinds[0]
+    check_part(loaded, kind, (layer,), (head,))
+    tape = Tape(KEEP, kinds=(kind,), layers=(layer,), heads=(head,), edits=spec.edits)
+    sequences, _ = forward(loaded, spec, tape)
+    q_tokens, k_tokens = (sequences[name] for name in axes(kind, sequences))
+    if not 0 <= query < len(q_tokens):
+        there = f"the text has {len(q_tokens)} query tokens, 0 to {len(q_tokens) - 1}"
+        raise BadInput("query", f"query {query} is not there: {there}")
+    step = next(step for step in tape if (step.kind, step.layer) == (kind, layer))
+    kept = {name: step.kept[name][0, 0].cpu() for name in KEEP}  # (T, ...)
+    row = {name: kept[name][query] for name in ("q", "mask", "scores", "attn", "z")}
+    score = loaded.model.score if isinstance(loaded.model, Recurrent) else None
+    q, k = row["q"], kept["k"]
+    products = q * k if score is None else score.products(q.to(loaded.device), k.to(loaded.device))
+    return Anatomy(
+        kind=kind,
+        layer=layer,
+        head=head,
+        query=query,
+        q_tokens=q_tokens,
+        k_tokens=k_tokens,
+        score="dot_product" if score is None else "additive",
+        scale=q.numel() ** -0.5 if score is None else 1.0,
+        k=k,
+        products=products.cpu(),
+        dots=products.sum(-1).cpu(),
+        v=kept["v"],
+        **row,
+    )
