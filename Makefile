@@ -31,8 +31,8 @@ evaluate: .venv/train
 	  $(BIN)/python -m model.evaluate $$name --data "$(DATA)" || exit; \
 	done
 
-bench: .venv/run
-	$(BIN)/python -m tests.bench
+bench: .venv/bench
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench $(BENCH)
 
 .venv/run: $(PINS)
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python 3.11 or newer is needed; $(PYTHON) is {v[0]}.{v[1]}. Name another: make PYTHON=python3.12 run")'
@@ -44,4 +44,11 @@ bench: .venv/run
 
 .venv/train .venv/dev: .venv/%: .venv/run
 	@$(INSTALL) --editable '.[$*]'
+	@touch $@
+
+# What BertViz itself would bring along for its notebooks is not needed to draw its pages.
+.venv/bench: .venv/dev
+	@$(BIN)/python tests/browser/chromium.py
+	@$(INSTALL) --editable '.[bench]'
+	@$(INSTALL) --no-deps bertviz mpld3 nbclassic
 	@touch $@

@@ -1,3 +1,3 @@
 """The web server: pages and the REST API. Knows nothing of matrices."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

@@ -2,57 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
-import plotly
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
-from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 from fastapi_offline import FastAPIOffline
-from starlette.types import Scope
 from starlette_compress import CompressMiddleware
 
-from app import __version__, api, errors, pages
+from app import __version__, api, errors, pages, standalone
+from app.assets import Assets, folder
 from app.middleware import BodyLimit, HeadAsGet
 from app.service import Service
 from app.settings import Settings
-
-HERE = Path(__file__).parent
-VENDOR = {"vendor/plotly.min.js": Path(plotly.__file__).parent / "package_data/plotly.min.js"}
-
-
-def folder(name: str) -> Path:
-    """static/ or templates/: beside app/ in a checkout, inside it in a wheel."""
-    inside = HERE / name
-    return inside if inside.exists() else HERE.parent / name
-
-
-class Assets(StaticFiles):
-    """static/ and what we serve of others, also below v-HASH/, where nothing ever changes."""
-
-    def __init__(self) -> None:
-        super().__init__(directory=folder("static"))
-        digest = hashlib.sha256()
-        files = [path for path in sorted(folder("static").rglob("*")) if path.is_file()]
-        for path in [*files, *VENDOR.values()]:
-            digest.update(path.name.encode() + path.read_bytes())
-        self.version = f"v-{digest.hexdigest()[:8]}"
-
-    def lookup_path(self, path: str) -> tuple[str, object]:  # type: ignore[override]
-        if path in VENDOR:
-            return str(VENDOR[path]), VENDOR[path].stat()
-        return super().lookup_path(path)
-
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        versioned = path.startswith(f"{self.version}/")
-        response = await super().get_response(path.removeprefix(f"{self.version}/"), scope)
-        lasting = "public, max-age=31536000, immutable"
-        response.headers["Cache-Control"] = lasting if versioned else "no-cache"
-        return response
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -83,6 +46,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.mount("/static", assets, name="static")
     app.include_router(api.router)
     app.include_router(pages.router)
+    app.include_router(standalone.router)
     app.add_api_route("/healthz", health, tags=["server"])
     missing: pages.Responses = {503: {"description": "a model is missing; says which, and why"}}
     app.add_api_route("/readyz", ready, tags=["server"], responses=missing)

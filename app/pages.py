@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.templating import Jinja2Templates
 from pydantic import ValidationError
 
-from app import errors, wire
+from app import errors, language, wire
 from app.answers import attention_record, labels, run_answer
 from app.schemas import (
     AttentionRequest,
@@ -63,7 +63,7 @@ SPECIAL: tuple[str, ...] = get_args(AttentionRequest.model_fields["special"].ann
 MERGE: tuple[str, ...] = get_args(AttentionRequest.model_fields["merge"].annotation)
 LONGEST_HEADER = 8000  # clients refuse longer ones; the page itself names its twin too
 SIDES = ("query", "key")  # of the locked token
-VIEWS = ("lines", "matrix", "table")
+VIEWS = ("lines", "matrix", "tokens", "anatomy", "table")
 
 
 def twin(path: str) -> str:
@@ -92,9 +92,13 @@ def page(path: str, template: str, answer: type[Content]) -> Callable[[Build], B
             return templates.TemplateResponse(
                 request,
                 template,
-                {"page": content, "json_url": json_url},
+                {"page": content, "json_url": json_url, **language.context(request)},
                 status_code=status(content),
-                headers={"Link": link} if len(link) < LONGEST_HEADER else {},
+                headers={
+                    "Content-Language": language.chosen(request).tag,
+                    "Vary": "Accept-Language",
+                    **({"Link": link} if len(link) < LONGEST_HEADER else {}),
+                },
             )
 
         async def json(content: Content = Depends(build)) -> Response:

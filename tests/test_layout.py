@@ -46,7 +46,9 @@ SCRIPT = [
     Ban("static/js/**/*.js", r"^\s*(class|var) |\bwindow\.|\bconsole\.log\b"),
     Ban("templates/**/*.html", r"\|\s*safe\b|\bon[a-z]+="),
 ]
-VIEWS_IMPORT = {"dom", "plot", "color", "reduce", "tensor", "token"}
+DRAWING = {"dom", "plot", "color", "reduce", "tensor", "tables"}
+WORDING = {"language", "reading", "token", "heads"}
+VIEWS_IMPORT = DRAWING | WORDING
 
 
 def files(ban: Ban) -> list[Path]:

@@ -1,27 +1,17 @@
-// The REST API: the only fetch. JSON is snake_case, and becomes camelCase here, once.
+// The REST API: the only fetch. JSON is snake_case, and becomes camelCase here, once. Its twin in a
+// file that stands alone is offline.js.
 
+import {_} from "./language.js";
+import {camel, snake} from "./names.js";
 import {decode} from "./wire.js";
+
+export {camel};
 
 const ROOT = "/api/v1";
 const JSON_TYPE = "application/json";
 const TENSORS = "application/vnd.safetensors";
 const LONGEST_QUERY = 6000; // beyond it, the same fields go as a POST
 const TRIES = 6;
-
-const toCamel = (key) => key.replace(/_([a-z])/g, (_, letter) => letter.toUpperCase());
-const toSnake = (key) => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-
-/** Every key of a JSON value in camelCase. */
-export function camel(value) {
-  if (Array.isArray(value)) return value.map(camel);
-  if (value === null || typeof value !== "object") return value;
-  return Object.fromEntries(Object.entries(value).map(([key, v]) => [toCamel(key), camel(v)]));
-}
-
-function snake(spec) {
-  const given = Object.entries(spec).filter(([, value]) => value !== null);
-  return Object.fromEntries(given.map(([key, value]) => [toSnake(key), value]));
-}
 
 /** The address of a resource: for links, and for requests that are not too long. */
 export function address(path, spec) {
@@ -36,12 +26,28 @@ export async function run(spec, options) {
   return camel(await response.json());
 }
 
+const PICTURE_BYTES = 390_000; // of all heads together
+const LARGEST = 64; // cells a side
+
+/** As many cells a side as leave the first picture small, however many heads there are. */
+export const pictureSize = (nHead) =>
+  Math.max(8, Math.min(LARGEST, Math.floor(Math.sqrt(PICTURE_BYTES / nHead))));
+
 /** Every head as a small uint8 picture. @param {Options} options */
-export const overview = (spec, options) =>
-  record("attention/overview", {...spec, size: 64}, options);
+export const overview = (spec, options) => record("attention/overview", spec, options);
 
 /** The chosen heads in float32. @param {Options} options */
 export const attention = (spec, options) => record("attention", spec, options);
+
+/** One head and one query token, step by step. @param {Options} options */
+export const anatomy = (spec, options) => record("anatomy", spec, options);
+
+/** One number per head; the metrics keep the names they have in the address. */
+export async function metrics(spec, options) {
+  const response = await request("metrics", spec, JSON_TYPE, options);
+  const {layers, heads, metrics: found, definitions} = await response.json();
+  return Object.freeze({layers, heads, metrics: found, definitions});
+}
 
 /** @returns {Promise<import("./view.js").Record>} */
 async function record(path, spec, options) {
@@ -58,8 +64,9 @@ async function request(path, spec, accept, {signal, onRetry = () => {}}) {
     const again = !response || response.status === 503;
     if (!again || attempt === TRIES) throw await apiError(response);
     const seconds = Number(response?.headers.get("retry-after")) || 2 ** (attempt - 2);
-    const reason = response ? "The server is busy" : "The server does not answer";
-    onRetry(`${reason}: trying again in ${seconds} s (${attempt} of ${TRIES - 1}).`);
+    const reason = response ? _("The server is busy") : _("The server does not answer");
+    const values = {reason, seconds, attempt, tries: TRIES - 1};
+    onRetry(_("{reason}: trying again in {seconds} s ({attempt} of {tries}).", values));
     await pause(1000 * seconds, signal);
   }
 }
@@ -84,7 +91,7 @@ async function attemptOnce(path, spec, accept, signal) {
 
 /** Problem details (RFC 9457) as an Error, whose message is the detail. */
 async function apiError(response) {
-  if (!response) return Object.assign(new Error("the server does not answer"), {status: 0});
+  if (!response) return Object.assign(new Error(_("the server does not answer")), {status: 0});
   const problem = await response.json().catch(() => ({}));
   const message = problem.detail || `${response.status} ${response.statusText}`;
   return Object.assign(new Error(message), {name: "ApiError", status: response.status});

@@ -1,13 +1,27 @@
 // What a person chooses with: the sentence, the model, the kind, the options, the tabs, the theme.
 
-import {h} from "./dom.js";
+import {h, roving} from "./dom.js";
+import {_} from "./language.js";
+import {KIND_NAMES, METRIC_NAMES} from "./reading.js";
 
 const SPECIAL = [
-  ["keep", "shown"],
-  ["hide", "hidden"],
-  ["renormalise", "hidden, rows renormalised"]
+  ["keep", _("shown")],
+  ["hide", _("hidden")],
+  ["renormalise", _("hidden, rows renormalised")]
 ];
-const MERGE = [["none", "in pieces"], ["words", "whole"]];
+const MERGE = [["none", _("in pieces")], ["words", _("whole")]];
+const REDUCE = [
+  ["none", _("one")],
+  ["mean_heads", _("mean of all")],
+  ["max_heads", _("largest of all")],
+  ["rollout", _("rollout")]
+];
+const QUANTITY = [["attn", _("attention")], ["scores", _("scores before the softmax")]];
+const SEGMENTS = [
+  ["all", _("all")], ["aa", "A → A"], ["ab", "A → B"], ["ba", "B → A"], ["bb", "B → B"]
+];
+const ASKED = ["kind", "reduce", "quantity", "special", "merge"]; // of the server
+const SCALE = [["linear", _("linear")], ["log", _("logarithmic")]];
 const FIELDS = {text: "text", textPair: "text_pair", target: "target"};
 
 const byId = (id) => document.getElementById(id);
@@ -62,7 +76,8 @@ export function mountForm(page, emit) {
       part.hidden = !tasks.includes(part.dataset.task);
       part.querySelector("input").disabled = part.hidden;
     }
-    form.elements.target.placeholder = decoded ? `${decoded} (decoded by the model)` : "";
+    form.elements.target.placeholder = decoded
+      ? _("{text} (decoded by the model)", {text: decoded}) : "";
   };
 }
 
@@ -71,37 +86,90 @@ function choice(name, entries, onchange) {
   const select = h("select", {onchange: () => onchange(select.value)},
     ...entries.map(([value, text]) => h("option", {value}, text)));
   const el = h("label", {class: "choice"}, `${name} `, select);
-  return {el, select};
+  const set = (value) => {
+    if (select.value !== `${value}`) select.value = value;
+  };
+  return {el, set, fill: (options) => refill(select, options)};
 }
+
+/** Other options in a select, if they are others. */
+function refill(select, options) {
+  const listed = Array.from(select.options, ({value, textContent}) => `${value}\t${textContent}`);
+  if (options.map((option) => option.join("\t")).join("\n") === listed.join("\n")) return;
+  select.replaceChildren(...options.map(([value, text]) => h("option", {value}, text)));
+}
+
+/** A number to type, and the same as a slider where it has an end. */
+function quantity(name, {max, step, slides = true}, onchange) {
+  const change = ({target: {valueAsNumber: value}}) => {
+    if (value >= 0 && value <= max) onchange(value);
+  };
+  const limits = {min: 0, max, step};
+  const field = h("input", {type: "number", ...limits, inputmode: "decimal", oninput: change});
+  const slider = h("input", {type: "range", ...limits, oninput: change,
+    "aria-label": _("{name}, slider", {name})});
+  const el = h("span", {class: "choice"}, h("label", {}, `${name} `, field),
+    ...(slides ? [slider] : []));
+  const set = (value) => {
+    for (const input of [field, slider]) {
+      if (input.valueAsNumber !== value) input.value = value;
+    }
+  };
+  return {el, set};
+}
+
+const range = (n) => Array.from({length: n}, (none, i) => [`${i}`, `${i}`]);
 
 /** @param {(patch: Object, how?: Object) => void} emit */
 export function mountOptions(page, emit) {
-  const special = choice("Special tokens", SPECIAL, (value) => emit({special: value}));
-  const merge = choice("Words", MERGE, (value) => emit({merge: value}));
-  const threshold = h("input", {
-    type: "number", min: 0, max: 1, step: 0.01, inputmode: "decimal",
-    oninput() {
-      const value = threshold.valueAsNumber;
-      if (value >= 0 && value <= 1) emit({threshold: value}, {typing: true});
-    }
-  });
-  const limit = h("label", {class: "choice"}, "Threshold ", threshold);
-  const kinds = choice("Attention", [], (kind) => emit({kind}));
-  byId("options").replaceChildren(limit, special.el, merge.el);
-  byId("kind").replaceChildren(kinds.el);
+  const typed = (key) => (value) => emit({[key]: value}, {typing: true});
+  const chosen = (key) => (value) => emit({[key]: value});
+  const index = (key) => (value) => emit({[key]: Number(value)});
+  const options = {
+    layer: choice(_("Layer"), [], index("layer")),
+    reduce: choice(_("Heads"), REDUCE, chosen("reduce")),
+    head: choice(_("Head"), [], index("head")),
+    quantity: choice(_("Numbers"), QUANTITY, chosen("quantity")),
+    special: choice(_("Special tokens"), SPECIAL, chosen("special")),
+    merge: choice(_("Words"), MERGE, chosen("merge")),
+    threshold: quantity(_("Threshold"), {max: 1, step: 0.01}, typed("threshold")),
+    top: quantity(_("Top of each row, 0 for all"), {max: 99, step: 1, slides: false}, typed("top")),
+    segments: choice(_("Between"), SEGMENTS, chosen("segments")),
+    low: quantity(_("Colours from"), {max: 1, step: 0.01}, typed("low")),
+    high: quantity(_("to"), {max: 1, step: 0.01}, typed("high")),
+    scale: choice(_("Scale"), SCALE, chosen("scale"))
+  };
+  const metrics = [["", _("layer and head")], ...Object.entries(METRIC_NAMES)];
+  const grid = {
+    kind: choice(_("Attention"), [], chosen("kind")),
+    metric: choice(_("Sorted by"), metrics, (metric) => emit({metric, least: 0})),
+    least: quantity(_("at least"), {max: 999, step: 0.05, slides: false}, typed("least"))
+  };
+  byId("options").replaceChildren(...Object.values(options).map(({el}) => el));
+  byId("kind").replaceChildren(...Object.values(grid).map(({el}) => el));
 
   return function update(state) {
-    special.select.value = state.special;
-    merge.select.value = state.merge;
-    limit.hidden = state.view !== "lines";
-    if (threshold.valueAsNumber !== state.threshold) threshold.value = state.threshold;
-    const names = page.models.find(({name}) => name === state.model)?.kinds ?? [];
-    const listed = Array.from(kinds.select.options, ({value}) => value);
-    if (names.join() !== listed.join()) {
-      kinds.select.replaceChildren(...names.map((name) => h("option", {value: name}, name)));
+    const {view, reduce, record, metric} = state;
+    const model = page.models.find(({name}) => name === state.model);
+    const {kinds = [], nLayer = 1, nHead = 1} = model ?? {};
+    options.layer.fill(range(nLayer));
+    options.head.fill(range(nHead));
+    grid.kind.fill(kinds.map((name) => [name, KIND_NAMES[name]]));
+    const pairs = state.kind !== "cross" && record.qTokens.some(({segment}) => segment === 1);
+    const isScores = record.quantity === "scores";
+    const own = view !== "anatomy";
+    const there = {
+      head: reduce === "none", reduce: own, special: own, merge: own,
+      quantity: view === "matrix" || view === "table",
+      threshold: view === "lines", top: view === "lines", segments: view === "lines" && pairs,
+      low: view === "matrix" && !isScores, high: view === "matrix" && !isScores,
+      scale: view === "matrix" && !isScores,
+      kind: kinds.length > 1, least: metric !== ""
+    };
+    for (const [key, part] of Object.entries({...options, ...grid})) {
+      part.el.hidden = !(there[key] ?? true) || ("offline" in page && ASKED.includes(key));
+      part.set(state[key]);
     }
-    kinds.select.value = state.kind;
-    kinds.el.hidden = names.length < 2;
   };
 }
 
@@ -111,19 +179,14 @@ export function mountTabs(views, panel, emit) {
     type: "button", role: "tab", id: `tab-${id}`, "aria-controls": panel.id,
     onclick: () => emit({view: id})
   }, title));
-  const list = h("div", {role: "tablist", "aria-label": "Views of the head", class: "tabs"}, ...tabs);
+  const list = h("div", {role: "tablist", "aria-label": _("Views of the head"), class: "tabs",
+    onkeydown(event) {
+      roving(event);
+      const {id} = document.activeElement;
+      if (event.defaultPrevented) emit({view: id.replace("tab-", "")});
+    }}, ...tabs);
   byId("tabs").replaceChildren(list);
   panel.setAttribute("role", "tabpanel");
-  list.addEventListener("keydown", (event) => {
-    const i = tabs.indexOf(event.target);
-    const n = tabs.length;
-    const [before, after] = [(i + n - 1) % n, (i + 1) % n];
-    const next = {ArrowLeft: before, ArrowRight: after, Home: 0, End: n - 1}[event.key];
-    if (next === undefined) return;
-    event.preventDefault();
-    tabs[next].focus();
-    emit({view: views[next].id});
-  });
 
   return function update({view}) {
     for (const [i, tab] of tabs.entries()) {
@@ -144,7 +207,7 @@ export function mountTheme(emit) {
   return function update(shown) {
     const other = shown === "dark" ? "light" : "dark";
     button.dataset.theme = other;
-    button.textContent = other === "dark" ? "Dark" : "Light";
-    button.setAttribute("aria-label", `${button.textContent} theme`);
+    button.textContent = other === "dark" ? _("Dark") : _("Light");
+    button.setAttribute("aria-label", other === "dark" ? _("Dark theme") : _("Light theme"));
   };
 }

@@ -10,6 +10,16 @@ export function h(tag, props = {}, ...children) {
   return el;
 }
 
+/** An element of an SVG picture; what is undefined is left out. */
+export function svg(tag, props = {}, ...children) {
+  const el = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(props)) {
+    if (value !== undefined) el.setAttribute(name, value);
+  }
+  el.append(...children);
+  return el;
+}
+
 /** A canvas as sharp as the screen; answers its pixels for one CSS pixel. */
 export function fitCanvas(canvas, width, height) {
   const ratio = globalThis.devicePixelRatio || 1;
@@ -32,4 +42,23 @@ export function onResize(el, callback) {
   });
   observer.observe(el);
   return () => observer.disconnect();
+}
+
+const FORWARD = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1};
+
+/** Keys of a group of buttons that is one stop of Tab: arrows, Home and End move the focus. */
+export function roving(event) {
+  const buttons = [...event.currentTarget.querySelectorAll("button")];
+  const i = buttons.indexOf(event.target);
+  const n = buttons.length;
+  const to = {Home: 0, End: n - 1}[event.key] ?? (i + FORWARD[event.key] + n) % n;
+  if (i < 0 || Number.isNaN(to)) return;
+  event.preventDefault();
+  focusIn(buttons, to);
+}
+
+/** The one of the buttons that Tab finds; it gets the focus. */
+export function focusIn(buttons, i) {
+  for (const [j, button] of buttons.entries()) button.tabIndex = j === i ? 0 : -1;
+  buttons[i].focus();
 }

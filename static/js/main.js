@@ -3,33 +3,53 @@
 
 import {address, camel} from "./api.js";
 import {mountForm, mountOptions, mountTabs, mountTheme} from "./controls.js";
-import {INPUTS, fetchParts, fit, follow, inputsOf, partsOf, pick} from "./picture.js";
+import {figure} from "./figure.js";
+import {shownHeads} from "./heads.js";
+import {mountHelp} from "./help.js";
+import {_} from "./language.js";
+import {
+  INPUTS, fetchAnatomy, fetchParts, fit, follow, inputsOf, partsOf, pick, remember
+} from "./picture.js";
+import {recordTitle} from "./reading.js";
+import {fileName, pngBlob, saveAddress, saveBlob, svgBlob} from "./save.js";
 import {createStore} from "./store.js";
-import {showMessages, showPicture, waysOut} from "./summary.js";
+import {provenance, showMessages, showPicture, waysOut} from "./summary.js";
 import * as url from "./url.js";
+import * as anatomy from "./views/anatomy.js";
 import * as grid from "./views/grid.js";
 import * as lines from "./views/lines.js";
 import * as matrix from "./views/matrix.js";
 import * as table from "./views/table.js";
+import * as tokens from "./views/tokens.js";
 
-const VIEWS = [lines, matrix, table];
-const FETCHED = ["kind", "layer", "head", "special", "merge"]; // a change of these needs the server
+const EVERY_VIEW = [lines, matrix, tokens, anatomy, table];
 const TYPING_PAUSE = 250;
+const FRAME = ["overview", "metrics", "record", "shown", "anatomy", "layer", "head", "heads", "query",
+  "side", "threshold", "top", "segments", "low", "high", "scale", "metric", "least", "several",
+  "reduce"];
 
 const page = camel(JSON.parse(document.getElementById("page").textContent));
+const isOffline = "offline" in page; // a file that stands alone: there is no server to ask
+const VIEWS = EVERY_VIEW.filter((view) => !isOffline || view !== anatomy);
 const panel = document.getElementById("view");
+const picture = document.getElementById("picture");
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
-const first = fromAddress(url.current());
+if (page.run) remember("run", inputsOf(page, page.models), page.run);
+const first = fromAddress(isOffline ? url.parse(page.offline) : url.current());
 const given = page.problem ? pick(page, INPUTS) : null;
 const store = createStore({
   ...first.state,
   ignored: first.ignored,
   draft: url.draft() ?? given, // inputs that have no picture yet
-  drawn: page.run ? {run: inputsOf(page, page.models)} : {}, // what each part on screen is of
+  drawn: null, // what the picture on screen was asked for with
   run: page.run,
   overview: null,
+  metrics: null,
   record: null,
+  shown: [],
+  anatomy: null,
+  several: false, // a click on a head adds it to those shown
   problem: page.problem?.detail ?? null,
   notice: "",
   busy: false
@@ -41,8 +61,9 @@ function fromAddress({state: asked, ignored}) {
   const model = asked.model ?? page.model;
   const wanted = {...asked, model, text, textPair: textPair || null, target: target || null};
   const state = fit(wanted, page.models, page);
-  const fell = (key) => asked[key] !== null && asked[key] !== state[key];
-  const fallen = ["kind", "layer", "head"].filter(fell);
+  const fell = (key) => ![null, ""].includes(asked[key]) && asked[key] !== state[key];
+  const fitted = ["kind", "layer", "head", "heads", "quantity", "reduce", "merge", "special"];
+  const fallen = fitted.filter(fell);
   return {state, ignored: [...ignored, ...fallen.map((key) => `${key}=${asked[key]}`)]};
 }
 
@@ -58,19 +79,19 @@ async function load(wanted, done) {
   pending = new AbortController();
   const {signal} = pending;
   const parts = partsOf(wanted, page.models);
-  const {drawn, record: before, run} = store.get();
+  const {record: before, run} = store.get();
   store.set({busy: true});
   try {
-    const onRetry = (notice) => store.set({notice});
-    const found = await fetchParts(parts, drawn, {signal, onRetry});
-    signal.throwIfAborted();
+    const options = {signal, onRetry: (notice) => store.set({notice})};
+    const found = await fetchParts(parts, shownHeads(wanted), options);
     const tokens = wanted.side === "query" ? "qTokens" : "kTokens";
-    const after = (found.record ?? before)[tokens];
-    const query = follow(wanted.query, before?.[tokens], after, (found.run ?? run) === run);
+    const query = follow(wanted.query, before?.[tokens], found.record[tokens], found.run === run);
+    const apart = await fetchAnatomy({...wanted, query}, parts, found.record, options);
+    signal.throwIfAborted();
     const calm = {drawn: parts, draft: null, problem: null, notice: "", busy: false};
     const lost = !before && query !== wanted.query ? [`query=${wanted.query}`] : [];
     const ignored = [...store.get().ignored, ...lost];
-    store.set({...wanted, ...found, ...calm, query, ignored});
+    store.set({...wanted, ...found, ...calm, anatomy: apart, query, ignored});
     done(store.get());
   } catch (error) {
     if (signal.aborted) return;
@@ -95,11 +116,27 @@ function emit(patch, {typing = false} = {}) {
   const state = store.get();
   const keys = Object.keys(patch);
   if (keys.some((key) => INPUTS.includes(key))) return retype(patch, typing);
-  store.set({...patch, ignored: []});
+  store.set({...agreed(patch), ignored: []});
   const name = typing ? keys.join() : null;
-  if (!keys.some((key) => FETCHED.includes(key))) return write(store.get(), name);
   const draft = state.problem ? {} : state.draft; // a refused text is not asked for again
-  load(fit({...store.get(), ...draft}, page.models), (settled) => write(settled, name));
+  const wanted = fit({...store.get(), ...draft}, page.models);
+  if (!state.busy && !asksForMore(wanted)) return write(store.get(), name);
+  load(wanted, (settled) => write(settled, name));
+}
+
+/** What is chosen last counts: words, or a mean of heads, take the place of scores. */
+function agreed(patch) {
+  const {view, quantity} = store.get();
+  const clashes = ["merge", "reduce"].some((key) => ![undefined, "none"].includes(patch[key]))
+    || patch.special === "renormalise";
+  const leaves = patch.view && view === "anatomy";
+  return quantity === "scores" && (clashes || leaves) ? {...patch, quantity: "attn"} : patch;
+}
+
+/** Whether the server has something to say to a wish; Anatomy is of one query. */
+function asksForMore(wanted) {
+  const parts = partsOf(wanted, page.models);
+  return wanted.view === "anatomy" || JSON.stringify(parts) !== JSON.stringify(store.get().drawn);
 }
 
 function retype(patch, typing) {
@@ -121,7 +158,7 @@ function retype(patch, typing) {
 // Drawing what there is.
 
 const themeOf = ({theme}) => (theme === "auto" ? (dark.matches ? "dark" : "light") : theme);
-const updateForm = mountForm(page, emit);
+const updateForm = isOffline ? () => {} : mountForm(page, emit);
 const updateOptions = mountOptions(page, emit);
 const updateTabs = mountTabs(VIEWS, panel, emit);
 const updateTheme = mountTheme(emit);
@@ -131,7 +168,7 @@ let described = {};
 function render(state) {
   const theme = themeOf(state);
   document.documentElement.dataset.theme = theme;
-  document.getElementById("picture").ariaBusy = state.busy;
+  picture.ariaBusy = state.busy;
   updateForm({...state, ...state.draft}, state.run?.targetDecoded ? state.run.target : null);
   updateTheme(theme);
   showMessages(state);
@@ -143,16 +180,49 @@ function render(state) {
 }
 
 function describe(state, theme) {
-  if (described.record === state.record && described.theme === theme) return;
-  described = {record: state.record, theme};
-  const link = (format) => [format, address("attention", {...state.drawn.record, format})];
-  const copy = () => navigator.clipboard?.writeText(url.href()).then(() => true, () => false);
-  showPicture(state, theme, waysOut(["json", "csv", "npz", "safetensors"].map(link), copy));
+  const now = {...pick(state, ["record", "low", "high", "scale", "view"]), theme};
+  if (Object.keys(now).every((key) => now[key] === described[key])) return;
+  described = now;
+  showPicture(state, theme, waysOut({links: links(state), actions: actions()}));
   document.title = `${state.text.slice(0, 60)} · Attention Atlas`;
 }
 
+/** The numbers on screen in each format. */
+function links({drawn}) {
+  if (isOffline) return [];
+  const link = (format) => [format, address("attention", {...drawn.record, format})];
+  return ["json", "csv", "npz", "safetensors"].map(link);
+}
+
+function actions() {
+  const copy = async () => {
+    const copied = await navigator.clipboard?.writeText(url.href()).then(() => true, () => false);
+    return copied ? _("copied") : _("copy it from the address bar");
+  };
+  const pictures = [["SVG", () => save("svg")], ["PNG", () => save("png")],
+    [_("All heads as SVG"), () => save("svg", "grid")]];
+  const page = () => saveAddress(url.standalone());
+  return isOffline ? pictures : [[_("Copy link"), copy], ...pictures, [_("HTML"), page]];
+}
+
+/** The picture on screen as a file. */
+async function save(ending, view = store.get().view) {
+  const state = store.get();
+  const title = view === "grid" ? _("All heads") : recordTitle(state.record);
+  const sentence = [state.run.text, state.run.textPair, state.run.target].filter(Boolean).join(" · ");
+  const words = {title: `${title} · ${state.model}`, sentence, provenance: provenance(state)};
+  const drawn = figure(view, frameOf(state, themeOf(state)), words);
+  const blob = ending === "svg" ? svgBlob(drawn) : await pngBlob(drawn);
+  const place = view === "grid" ? "heads" : `L${state.layer}H${state.head}`;
+  const name = fileName([state.model, state.kind, place, view], ending);
+  saveBlob(blob, name);
+  return name;
+}
+
+const frameOf = (state, theme) => Object.freeze({...pick(state, FRAME), theme});
+
 function draw(state, theme) {
-  document.getElementById("picture").hidden = false;
+  picture.hidden = false;
   for (const plain of document.querySelectorAll(".plain")) plain.remove();
   if (mounted?.id !== state.view) {
     mounted?.view.destroy();
@@ -160,14 +230,18 @@ function draw(state, theme) {
     const heads = mounted?.grid ?? grid.mount(document.getElementById("heads"), emit);
     mounted = {grid: heads, view, id: state.view};
   }
-  const frame = Object.freeze({
-    ...pick(state, ["overview", "record", "layer", "head", "query", "side", "threshold"]), theme
-  });
+  const frame = frameOf(state, theme);
   mounted.grid.update(frame);
   mounted.view.update(frame)?.catch((error) => store.set({problem: error.message}));
 }
 
 store.subscribe(render);
+mountHelp({
+  focusText: () => document.querySelector("form.ask textarea")?.focus(),
+  fullScreen: () => (document.fullscreenElement ? document.exitFullscreen()
+    : picture.requestFullscreen?.())
+});
+if (!isOffline) url.linkLanguage(document.getElementById("language"));
 dark.addEventListener("change", () => render(store.get()));
 url.onBack((asked) => {
   const {state, ignored} = fromAddress(asked);

@@ -2,6 +2,7 @@
 
 import {camel} from "./api.js";
 import {mountTheme} from "./controls.js";
+import {_} from "./language.js";
 import {curves} from "./plot.js";
 import * as url from "./url.js";
 
@@ -22,9 +23,9 @@ function drawCurve() {
   const x = curve.map(({tokens}) => tokens);
   const line = (name, key, chosen) => ({name, x, y: curve.map((row) => row[key]), chosen});
   return curves(document.getElementById("curve"), {
-    lines: [line("training", "loss", false), line("held out", "heldOutLoss", true)],
-    x: "tokens seen",
-    y: "loss, nats"
+    lines: [line(_("training"), "loss", false), line(_("held out"), "heldOutLoss", true)],
+    x: _("tokens seen"),
+    y: _("loss, nats")
   });
 }
 
@@ -34,12 +35,12 @@ function drawForming() {
   const forming = page.forming.filter(({tokens}) => tokens > 0); // the axis is logarithmic
   const {layer, head, scores} = forming.at(-1);
   const x = forming.map(({tokens}) => tokens);
-  const lines = scores.flatMap((row, l) => row.map((_, h) => ({
+  const lines = scores.flatMap((row, l) => row.map((score, h) => ({
     name: `L${l} H${h}`, x, y: forming.map((step) => step.scores[l][h]),
     chosen: l === layer && h === head
   })));
   return curves(document.getElementById("forming"), {
-    lines, x: "tokens seen", y: metric.replaceAll("_", " "), log: true
+    lines, x: _("tokens seen"), y: metric.replaceAll("_", " "), log: true
   });
 }
 
@@ -50,5 +51,6 @@ function render() {
   if (page.forming?.length) drawForming();
 }
 
+url.linkLanguage(document.getElementById("language"));
 dark.addEventListener("change", render);
 render();

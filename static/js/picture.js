@@ -1,22 +1,45 @@
-// What a picture is made of, and which parts of it a new wish needs.
+// What a picture is made of, what it is asked for with, and what of it is known already.
 
-import {attention, overview, run} from "./api.js";
+import {anatomy, attention, metrics, overview, pictureSize, run} from "./api.js";
+import {shownHeads} from "./heads.js";
 
 export const INPUTS = ["model", "text", "textPair", "target"];
+const REMEMBERED = 24; // answers kept, so that going back or choosing again asks for nothing
 
 export const pick = (object, keys) => Object.fromEntries(keys.map((key) => [key, object[key]]));
 
-/** The state with a kind, a layer and a head that its model has. */
+/** The state with a kind, a layer and heads that its model has, and options that go together. */
 export function fit(state, models, fallback = {layer: 0, head: 0}) {
   const model = models.find(({name}) => name === state.model);
   if (!model) return state;
   const within = (i, other, n) => (i !== null && i < n ? i : Math.min(other, n - 1));
-  return {
+  const isThere = ([layer, head]) => layer < model.nLayer && head < model.nHead;
+  const kind = model.kinds.includes(state.kind) ? state.kind : model.kinds[0];
+  const fitted = {
     ...state,
-    kind: model.kinds.includes(state.kind) ? state.kind : model.kinds[0],
+    kind,
     layer: within(state.layer, fallback.layer, model.nLayer),
     head: within(state.head, fallback.head, model.nHead)
   };
+  const [, ...beside] = shownHeads(fitted).filter(isThere);
+  return {...fitted, heads: beside.map((place) => place.join(".")).join(), ...together(fitted)};
+}
+
+/**
+ * Options that exclude each other. Anatomy is of one head's own tokens; scores are of one head,
+ * and are not summed or shares; there is no rollout between two sequences.
+ */
+function together({view, quantity, reduce, merge, special, kind}) {
+  if (view === "anatomy") {
+    return {quantity: "attn", reduce: "none", merge: "none", special: "keep"};
+  }
+  const isScores = quantity === "scores" && (view === "matrix" || view === "table");
+  if (isScores) {
+    const kept = special === "renormalise" ? "keep" : special;
+    return {quantity, reduce: "none", merge: "none", special: kept};
+  }
+  const possible = reduce === "rollout" && kind === "cross" ? "none" : reduce;
+  return {quantity: "attn", reduce: possible, merge, special};
 }
 
 /** The inputs that the model takes: a second sentence for BERT, a target for a translator. */
@@ -27,30 +50,70 @@ export function inputsOf(state, models) {
   return {model: state.model, text: state.text, textPair, target};
 }
 
-/** The parts of a picture, each named by all that it depends on. */
+/** What each part of a picture is asked for with. */
 export function partsOf(state, models) {
   const inputs = inputsOf(state, models);
   const every = {...inputs, kind: state.kind};
+  const {nLayer, nHead} = models.find(({name}) => name === state.model) ?? {nLayer: 1, nHead: 1};
+  const options = pick(state, ["special", "merge", "quantity", "reduce"]);
+  const reduced = {rollout: {layer: range(state.layer + 1)}, none: {head: state.head}};
+  const chosen = {layer: state.layer, ...(reduced[state.reduce] ?? {})};
+  const several = state.view === "lines" && state.reduce === "none";
+  const [, ...beside] = several ? shownHeads(state) : [];
   return {
     run: inputs,
-    overview: every,
-    record: {...every, ...pick(state, ["layer", "head", "special", "merge"])}
+    overview: {...every, size: pictureSize(nLayer * nHead)},
+    metrics: every,
+    record: {...every, ...chosen, ...options},
+    beside: beside.map(([layer, head]) => ({...every, layer, head, ...options}))
   };
 }
 
-const FETCH = {run, overview, record: attention};
+const range = (n) => Array.from({length: n}, (none, i) => i).join();
+
+const FETCH = {run, overview, metrics, record: attention, anatomy};
+const known = new Map(); // "part: what it is asked for with" -> its answer, the last used last
+
+/** An answer that came with the page. */
+export const remember = (name, spec, answer) => known.set(`${name}: ${JSON.stringify(spec)}`, answer);
+
+/** An answer, from memory or from the server. */
+async function ask(name, spec, options) {
+  const key = `${name}: ${JSON.stringify(spec)}`;
+  const answer = known.get(key) ?? await FETCH[name](spec, options);
+  known.delete(key);
+  known.set(key, answer);
+  if (known.size > REMEMBERED) known.delete(known.keys().next().value);
+  return answer;
+}
 
 /**
- * Only the parts that differ from what is drawn, all of them or none. The run comes first: it says
- * what is wrong with a text once, and what the other two need is then in the server's cache.
- * @returns {Promise<{run?: Object, overview?: Object, record?: Object}>}
+ * All parts or none. The run comes first: it says what is wrong with a text once, and what the
+ * others need is then in the server's cache.
+ * @returns {Promise<{run: Object, overview: Object, metrics: Object, record: Object,
+ *   shown: {layer: number, head: number, record: Object}[]}>}
  */
-export async function fetchParts(parts, drawn, options) {
-  const isNew = (name) => JSON.stringify(parts[name]) !== JSON.stringify(drawn[name]);
-  const get = async (name) => isNew(name) && {[name]: await FETCH[name](parts[name], options)};
-  const first = await get("run");
-  const rest = await Promise.all([get("overview"), get("record")]);
-  return Object.assign({}, first, ...rest);
+export async function fetchParts(parts, shown, options) {
+  const found = await ask("run", parts.run, options);
+  const [overview, metrics, ...records] = await Promise.all([
+    ask("overview", parts.overview, options),
+    ask("metrics", parts.metrics, options),
+    ...[parts.record, ...parts.beside].map((spec) => ask("record", spec, options))
+  ]);
+  const places = shown.slice(0, records.length);
+  return {
+    run: found, overview, metrics, record: records[0],
+    shown: places.map(([layer, head], i) => ({layer, head, record: records[i]}))
+  };
+}
+
+/** The locked query, or the first token that is not a special one, taken apart. */
+export async function fetchAnatomy({view, layer, head, query, side}, parts, {qTokens}, options) {
+  if (view !== "anatomy") return null;
+  const first = Math.max(0, qTokens.findIndex(({special}) => !special));
+  const index = side === "query" && query !== null ? query : first;
+  const {kind, ...inputs} = parts.metrics;
+  return ask("anatomy", {...inputs, kind, layer, head, query: index}, options);
 }
 
 /**

@@ -1,14 +1,17 @@
 // The one module that knows Plotly, which is fetched only when a view first draws.
 
-import {absent, css, stops} from "./color.js";
+import {POWER, absent, css, shareOf, stops} from "./color.js";
+import {_} from "./language.js";
 
 /** Plotly reads labels as markup, and drops "<s>": show them as they are. */
 function escape(label) {
   return label.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 }
 
-const WIDEST = 580; // a matrix larger than this is no easier to read
-const HOVER = "query <b>%{y}</b><br>key <b>%{x}</b><br>attention <b>%{z:.3f}</b><extra></extra>";
+const WIDEST = 580; // a matrix larger than this is no easier to read, but on a screen of its own
+const ABOVE = 416; // CSS pixels of the screen's height that the rest takes
+const SMALLEST = 300;
+const STEP = 18; // between two labels
 const LETTER = 7.6; // CSS pixels of an average one, for margins
 
 const shorten = (label, most) => (label.length > most ? `${label.slice(0, most - 1)}…` : label);
@@ -17,11 +20,12 @@ const shorten = (label, most) => (label.length > most ? `${label.slice(0, most -
  * Ticks by position: tokens repeat, and as coordinates equal tokens would merge into one row.
  * The labels are aliases of the positions, so the hover label has them where the axis is thinned.
  */
-function tokenAxis(title, labels, pixels) {
+function tokenAxis(title, labels, pixels, spike) {
   return {
     title: {text: title, standoff: 8, font: {size: 13}},
     tickmode: "linear",
-    dtick: Math.max(1, Math.ceil((labels.length * 18) / pixels)),
+    dtick: thinned(labels.length, pixels),
+    ...spike,
     labelalias: Object.fromEntries(labels.map((label, i) => [i, escape(label)])),
     ticks: "outside",
     ticklen: 4,
@@ -31,14 +35,19 @@ function tokenAxis(title, labels, pixels) {
   };
 }
 
+/** Every how many tokens a label has room. */
+const thinned = (n, pixels) => Math.max(1, Math.ceil((n * STEP) / pixels));
+
 /** Room for the labels, and a plot in the shape of the text, where that is sane. */
 function frameFor(qLabels, kLabels, width) {
   const room = (labels) => 36 + LETTER * Math.max(1, ...labels.map(({length}) => length));
   const margin = {l: room(qLabels), r: 4, t: 4, b: room(kLabels), pad: 0};
-  const plotWidth = Math.min(width, WIDEST) - margin.l - margin.r;
-  const ratio = Math.min(1.1, Math.max(0.4, qLabels.length / kLabels.length));
-  const plotHeight = Math.max(plotWidth * 0.85 * ratio, 120);
-  return {margin, plotWidth, plotHeight, width: Math.min(width, WIDEST),
+  const high = Math.max(SMALLEST, globalThis.innerHeight - ABOVE - margin.b);
+  const most = Math.max(WIDEST, high) - margin.l - margin.r;
+  const ratio = Math.min(1.1, Math.max(0.4, qLabels.length / kLabels.length)) * 0.85;
+  const plotWidth = Math.min(width - margin.l - margin.r, most, high / ratio);
+  const plotHeight = Math.max(plotWidth * ratio, 120);
+  return {margin, plotWidth, plotHeight, width: plotWidth + margin.l + margin.r,
     height: plotHeight + margin.t + margin.b};
 }
 
@@ -49,44 +58,70 @@ function outline({side, index}, Tq, Tk, color) {
   return {type: "rect", x0: x[0], x1: x[1], y0: y[0], y1: y[1], line: {color, width: 1.5}};
 }
 
+/** What colours stand for: from low to high, linear or by the logarithm; the numbers stay. */
+function colored(z, range, theme) {
+  if (range.scale === "linear") {
+    return {z, zmin: range.low, zmax: range.high, colorscale: stops(theme, range.power ?? POWER)};
+  }
+  const share = (value) => (value === null ? null : shareOf(value, range));
+  return {z: z.map((row) => row.map(share)), customdata: z, zmin: 0, zmax: 1,
+    colorscale: stops(theme, 1)};
+}
+
 /**
  * A null in z is masked: nothing is drawn there.
  * @param {HTMLElement} el
- * @param {{z: (number|null)[][], qLabels: string[], kLabels: string[], theme: string,
+ * @param {{z: (number|null)[][], name: string, qLabels: string[], kLabels: string[],
+ *   range: {low: number, high: number, scale: string, power?: number}, theme: string,
  *   locked: {side: string, index: number}|null}} options
  */
-export async function heatmap(el, {z, qLabels, kLabels, theme, locked}) {
+export async function heatmap(el, {z, name, qLabels, kLabels, range, theme, locked}) {
   await import("plotly"); // a UMD file: it sets globalThis.Plotly
   if (!el.isConnected) return;
   const style = getComputedStyle(el);
-  const color = (name) => style.getPropertyValue(`--${name}`);
+  const color = (token) => style.getPropertyValue(`--${token}`);
   const [ink, accent, panel] = [color("ink"), color("accent"), color("panel")];
   const most = el.clientWidth < 480 ? 9 : 16;
   const [queries, keys] = [qLabels, kLabels].map((all) => all.map((text) => shorten(text, most)));
   const {margin, plotWidth, plotHeight, width, height} = frameFor(queries, keys, el.clientWidth);
+  const value = range.scale === "linear" ? "z" : "customdata";
+  const [query, key] = [_("query"), _("key")];
   const trace = {
     type: "heatmap",
-    z,
-    zmin: 0,
-    zmax: 1,
-    colorscale: stops(theme),
+    ...colored(z, range, theme),
     showscale: false,
     hoverongaps: false,
-    hovertemplate: HOVER
+    hovertemplate: `${query} <b>%{y}</b><br>${key} <b>%{x}</b><br>`
+      + `${name} <b>%{${value}:.3f}</b><extra></extra>`
   };
+  const spike = {showspikes: true, spikemode: "across", spikethickness: 1, spikedash: "solid",
+    spikecolor: color("muted")};
   const layout = {
     width,
     height,
     margin,
+    uirevision: `${queries.length} × ${keys.length}`, // a zoom stays while the text does
     paper_bgcolor: "transparent",
     plot_bgcolor: css(absent(theme)),
     font: {family: style.fontFamily, size: 13, color: ink},
     hoverlabel: {bgcolor: panel, bordercolor: accent, font: {family: style.fontFamily, color: ink}},
-    xaxis: {...tokenAxis("key", keys, plotWidth), tickangle: -90, range: [-0.5, keys.length - 0.5]},
-    yaxis: {...tokenAxis("query", queries, plotHeight), range: [queries.length - 0.5, -0.5]},
+    xaxis: {...tokenAxis(key, keys, plotWidth, spike), tickangle: -90,
+      range: [-0.5, keys.length - 0.5]},
+    yaxis: {...tokenAxis(query, queries, plotHeight, spike), range: [queries.length - 0.5, -0.5]},
     shapes: locked ? [outline(locked, qLabels.length, kLabels.length, accent)] : []
   };
   await globalThis.Plotly.react(el, [trace], layout, {displayModeBar: false});
+}
+
+/** After a zoom, as many labels as there is room for; after the first drawing. */
+export function relabelOnZoom(el) {
+  el.on("plotly_relayout", () => {
+    const {xaxis, yaxis} = el._fullLayout;
+    const step = ({range: [from, to], _length: pixels}) => thinned(Math.abs(to - from), pixels);
+    const wanted = {"xaxis.dtick": step(xaxis), "yaxis.dtick": step(yaxis)};
+    if (wanted["xaxis.dtick"] === xaxis.dtick && wanted["yaxis.dtick"] === yaxis.dtick) return;
+    globalThis.Plotly.relayout(el, wanted);
+  });
 }
 
 /** Show the label of one cell, as if the pointer were there. */

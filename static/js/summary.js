@@ -2,7 +2,9 @@
 
 import {POWER, absent, css, stops} from "./color.js";
 import {h} from "./dom.js";
+import {_} from "./language.js";
 import {distance, entropy, firstToken, previousToken} from "./metrics.js";
+import {KIND_NAMES, METRIC_NAMES, metricText, recordTitle} from "./reading.js";
 import {headOf} from "./tensor.js";
 import {tokenNode} from "./token.js";
 
@@ -13,13 +15,12 @@ const quote = (text) => `“${text.length > 80 ? `${text.slice(0, 79)}…` : tex
 /** Scale, head title and numbers, predictions and provenance of what is drawn. */
 export function showPicture(state, theme, links) {
   const {record, run} = state;
-  const [layer, head] = [record.layers[0], record.heads[0]];
-  byId("head-title").textContent = `Layer ${layer} · Head ${head}`;
+  byId("head-title").textContent = recordTitle(record);
   byId("stats").replaceChildren(...stats(record));
   byId("predictions").replaceChildren(...predictions(run));
   byId("legend").replaceChildren(...legend(theme, record));
   byId("foot").hidden = false;
-  byId("foot").replaceChildren(h("span", {}, provenance(state, layer, head)), links);
+  byId("foot").replaceChildren(h("span", {}, provenance(state)), links);
 }
 
 /** The scale is labelled in attention; its colours follow the power. */
@@ -29,35 +30,34 @@ function legend(theme, {mask}) {
   bar.style.background = `linear-gradient(90deg, ${colors.join(", ")})`;
   const swatch = h("span", {class: "scale swatch"});
   swatch.style.background = css(absent(theme));
-  const masked = mask.data.includes(0) ? [swatch, "masked"] : [];
-  return ["0", bar, "1", h("span", {class: "power"}, `colour = attention^${POWER}`), ...masked];
+  const masked = mask.data.includes(0) ? [swatch, _("masked")] : [];
+  return ["0", bar, "1", h("span", {class: "power"}, _("colour = attention^{power}", {power: POWER})), ...masked];
 }
 
+/** The numbers of what is drawn; of scores there are none. */
 function stats(record) {
+  if (record.quantity === "scores") return [_("scores q·k/√d, before the softmax")];
   const {attn} = headOf(record);
-  const numbers = [["entropy", entropy(attn).toFixed(2), " nats"]];
-  if (record.kind !== "cross") { // positions of two sequences have no distance
-    numbers.push(["distance", distance(attn).toFixed(1), ""]);
-    numbers.push(["previous token", previousToken(attn).toFixed(2), ""]);
-  }
-  numbers.push(["first token", firstToken(attn).toFixed(2), ""]);
-  return numbers.map(([name, value, unit]) => h("span", {}, `${name} `, strong(value), unit));
+  const of = {entropy, distance, previous_token: previousToken, first_token: firstToken};
+  const between = record.kind === "cross" ? ["entropy", "first_token"] : Object.keys(of);
+  return between.map((name) => h("span", {}, `${METRIC_NAMES[name]} `,
+    strong(metricText(name, of[name](attn))), name === "entropy" ? ` ${_("nats")}` : ""));
 }
 
 function predictions({predictions: found, target, targetDecoded}) {
-  if ("nextToken" in found) return ["Next token ", ...candidates(found.nextToken)];
+  if ("nextToken" in found) return [`${_("Next token")} `, ...candidates(found.nextToken)];
   if ("translation" in found) {
-    const how = targetDecoded ? "decoded by the model" : "given";
-    const logProbability = found.logProbability.toFixed(2);
+    const how = targetDecoded ? _("decoded by the model") : _("given");
     const said = h("bdi", {class: "said"}, targetDecoded ? found.translation : target);
-    return ["Translation ", said, ` ${how}, log-probability `, strong(logProbability)];
+    return [`${_("Translation")} `, said, ` ${how}, ${_("log-probability")} `,
+      strong(found.logProbability.toFixed(2))];
   }
   const masks = found.masks.flatMap(({position, candidates: best}) =>
-    [`[MASK] at ${position} `, ...candidates(best)]);
+    [_("[MASK] at {position}", {position}), " ", ...candidates(best)]);
   const next = found.isNext ?? null;
-  const follows =
-    next === null ? [] : ["The second sentence follows the first ", strong(next.toFixed(2))];
-  const hint = "Write [MASK] in the text and the model fills it in.";
+  const follows = next === null ? []
+    : [`${_("The second sentence follows the first")} `, strong(next.toFixed(2))];
+  const hint = _("Write [MASK] in the text and the model fills it in.");
   return masks.length || follows.length ? [...masks, ...follows] : [hint];
 }
 
@@ -66,20 +66,29 @@ function candidates(best) {
     tokenNode({raw: token, text}), " ", h("span", {class: "n"}, probability.toFixed(2))));
 }
 
-function provenance({run, special, merge}, layer, head) {
-  const {model, sha256, dtype} = run.provenance;
-  const hidden = "special tokens hidden, rows sum to less than 1";
-  const parts = [model, `weights ${sha256.slice(0, 8)}`, dtype, `layer ${layer}, head ${head}`];
-  if (merge === "words") parts.push("pieces merged into words");
-  return [...parts, special === "hide" ? hidden : "rows sum to 1"].join(" · ");
+/** Where the numbers come from, in a line: under the picture, and in every figure. */
+export function provenance({run, record, special, merge}) {
+  const {model, sha256, dtype, version} = run.provenance;
+  const weights = _("weights {sha}", {sha: sha256.slice(0, 8)});
+  const parts = [model, weights, dtype, recordTitle(record), _("{kind} attention", {kind: KIND_NAMES[record.kind]})];
+  if (merge === "words") parts.push(_("pieces merged into words"));
+  return [...parts, rowsSum(record, special), `Attention Atlas ${version}`].join(" · ");
+}
+
+function rowsSum({quantity, reduce}, special) {
+  if (quantity === "scores") return _("scores before the softmax");
+  if (reduce === "max_heads") return _("rows need not sum to 1");
+  return special === "hide" ? _("special tokens hidden, rows sum to less than 1")
+    : _("rows sum to 1");
 }
 
 /** What went wrong, and what there is to know: both are read aloud when they change. */
 export function showMessages({problem, draft, record, text, notice, ignored}) {
   say("problem", problem ?? "");
   const isStale = problem && draft && record;
-  const stale = isStale ? `The picture is of the earlier text: ${quote(text)}` : "";
-  const skipped = ignored.length ? `Ignored from the address: ${ignored.join(", ")}.` : "";
+  const stale = isStale ? _("The picture is of the earlier text: {text}", {text: quote(text)}) : "";
+  const skipped = ignored.length
+    ? _("Ignored from the address: {parts}.", {parts: ignored.join(", ")}) : "";
   say("notice", [notice, stale, skipped].filter(Boolean).join(" "));
   byId("picture").classList.toggle("stale", stale !== "");
 }
@@ -89,12 +98,17 @@ function say(id, text) {
   if (el.textContent !== text) el.textContent = text;
 }
 
-/** The ways out: the address of this picture, and its numbers in each format. */
-export function waysOut(links, copy) {
+/**
+ * The ways out: this picture's address, the picture as a file, its numbers in each format.
+ * @param {{links: [string, string][], actions: [string, () => Promise<string>][]}} ways
+ *   an action answers what to say when it is done
+ */
+export function waysOut({links, actions}) {
   const said = h("span", {role: "status"});
-  const button = h("button", {type: "button", class: "plain-button", onclick: async () => {
-    said.textContent = (await copy()) ? "copied" : "copy it from the address bar";
-  }}, "Copy link");
+  const button = ([name, act]) => h("button", {type: "button", class: "plain-button",
+    onclick: async () => {
+      said.textContent = await act();
+    }}, name);
   const anchors = links.map(([name, href]) => h("a", {href}, name));
-  return h("span", {class: "ways"}, said, button, ...anchors);
+  return h("span", {class: "ways"}, said, ...actions.map(button), ...anchors);
 }

@@ -35,3 +35,10 @@ export function headOf({attn, mask, layers, heads}, layer = layers[0], head = he
 export function column({data, shape: [n, width]}, k) {
   return Float32Array.from({length: n}, (_, q) => data[q * width + k]);
 }
+
+/** What one token gives (side "query") or gets (side "key"), NaN where looking is not allowed. */
+export function valuesOf({attn, mask}, {side, index}) {
+  const [values, allowed] = [attn, mask].map((t) =>
+    side === "query" ? at(t, index).data : column(t, index));
+  return Float32Array.from(values, (value, i) => (allowed[i] ? value : NaN));
+}

@@ -1,6 +1,7 @@
 // How a token is written on screen: nothing invisible, nothing that is markup, nothing ambiguous.
 
 import {h} from "./dom.js";
+import {_} from "./language.js";
 
 const STAND_INS = new Map([["\n", "↵"], ["\r", "↵"], ["\t", "⇥"]]);
 const standIn = (char) => STAND_INS.get(char) ?? "␣";
@@ -17,14 +18,14 @@ export function visible({text}) {
 
 /** One line of plain text: for axes, titles and sentences read aloud. */
 export function label(token) {
-  return token.unknown ? `${visible(token)} (unknown)` : visible(token);
+  return token.unknown ? `${visible(token)} (${_("unknown")})` : visible(token);
 }
 
 /** A token among others; the vocabulary's spelling is its tooltip. */
 export function tokenNode(token) {
   const {raw, special, unknown} = token;
   const kind = ["token", special && "special", unknown && "unknown"].filter(Boolean).join(" ");
-  const title = unknown ? `${raw}: not in the vocabulary` : raw;
-  const aside = unknown ? [h("span", {class: "sr-only"}, " (unknown)")] : [];
+  const title = unknown ? _("{raw}: not in the vocabulary", {raw}) : raw;
+  const aside = unknown ? [h("span", {class: "sr-only"}, ` (${_("unknown")})`)] : [];
   return h("bdi", {class: kind, title}, visible(token), ...aside);
 }

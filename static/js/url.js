@@ -5,6 +5,8 @@ const text = {parse: (s) => s, valid: () => true};
 const whole = {parse: Number, valid: (s) => /^\d{1,6}$/.test(s)};
 const isShare = (s) => /^[\d.e-]+$/.test(s) && Number(s) >= 0 && Number(s) <= 1;
 const share = {parse: Number, valid: isShare};
+const number = {parse: Number, valid: (s) => /^\d{1,6}(\.\d{1,9})?(e-\d{1,2})?$/.test(s)};
+const places = {parse: (s) => s, valid: (s) => /^\d{1,3}\.\d{1,3}(,\d{1,3}\.\d{1,3}){0,6}$/.test(s)};
 const oneOf = (...words) => ({parse: (s) => s, valid: (s) => words.includes(s)});
 
 /** Each part of the address: its name there, how it is read, and its value when it is left out. */
@@ -16,12 +18,25 @@ const FIELDS = {
   kind: {name: "kind", initial: null, ...oneOf("encoder", "decoder", "cross")},
   layer: {name: "layer", initial: null, ...whole},
   head: {name: "head", initial: null, ...whole},
+  heads: {name: "heads", initial: "", ...places},
+  reduce: {name: "reduce", initial: "none", ...oneOf("none", "mean_heads", "max_heads", "rollout")},
+  quantity: {name: "quantity", initial: "attn", ...oneOf("attn", "scores")},
   query: {name: "query", initial: null, ...whole},
   side: {name: "side", initial: "query", ...oneOf("query", "key")},
-  view: {name: "view", initial: "lines", ...oneOf("lines", "matrix", "table")},
+  view: {name: "view", initial: "lines",
+    ...oneOf("lines", "matrix", "tokens", "anatomy", "table")},
   threshold: {name: "threshold", initial: 0.05, ...share},
+  top: {name: "top", initial: 0, ...whole},
+  segments: {name: "segments", initial: "all", ...oneOf("all", "aa", "ab", "ba", "bb")},
+  low: {name: "low", initial: 0, ...share},
+  high: {name: "high", initial: 1, ...share},
+  scale: {name: "scale", initial: "linear", ...oneOf("linear", "log")},
+  metric: {name: "metric", initial: "", ...oneOf("entropy", "distance", "previous_token", "self",
+    "next_token", "first_token", "special")},
+  least: {name: "least", initial: 0, ...number},
   special: {name: "special", initial: "keep", ...oneOf("keep", "hide", "renormalise")},
   merge: {name: "merge", initial: "none", ...oneOf("none", "words")},
+  lang: {name: "lang", initial: "", ...oneOf("en", "zh")},
   theme: {name: "theme", initial: "auto", ...oneOf("auto", "light", "dark")}
 };
 
@@ -52,6 +67,7 @@ export function parse(search) {
 }
 
 export const current = () => parse(location.search);
+export const standalone = () => `${location.pathname}.html${location.search}`;
 export const href = () => location.href;
 
 /** What was typed and has no picture, kept with the history entry: it survives a reload. */
@@ -81,10 +97,21 @@ export function setTheme(theme) {
 }
 
 /** An address that opens in a theme. */
-export function themed(address, theme) {
+export const themed = (address, theme) => having(address, "theme", theme);
+
+function having(address, name, value) {
   const url = new URL(address);
-  url.searchParams.set("theme", theme);
+  url.searchParams.set(name, value);
   return url.href;
+}
+
+/** The link to the other language leads to what is on screen then. */
+export function linkLanguage(link) {
+  for (const event of ["pointerdown", "focus", "click"]) {
+    link.addEventListener(event, () => {
+      link.href = having(location.href, "lang", link.dataset.code);
+    });
+  }
 }
 
 export function onBack(callback) {

@@ -1,19 +1,27 @@
 /**
  * What every file in views/ exports: id, title and mount. Nothing else.
  *
- * @typedef {{id: number, raw: string, text: string, special: boolean, unknown: boolean}} Token
+ * @typedef {{id: number, raw: string, text: string, special: boolean, unknown: boolean,
+ *   start: number, end: number, segment: number}} Token
  * @typedef {import("./tensor.js").Tensor} Tensor
  *
- * @typedef {Readonly<{kind: string, layers: number[], heads: number[],
- *   attn: Tensor, mask: Tensor, qTokens: Token[], kTokens: Token[]}>} Record
+ * @typedef {Readonly<{kind: string, layers: number[], heads: number[], reduce: string,
+ *   quantity: string, attn: Tensor, mask: Tensor, qTokens: Token[], kTokens: Token[]}>} Record
  *   attn is (layers, heads, Tq, Tk); mask broadcasts to it, 1 where looking is allowed
  *
  * @typedef {Readonly<{
  *   overview: Record,     every head, as uint8 pictures: for colours only, never for numbers
- *   record: Record,       one head, float32
+ *   metrics: {layers: number[], heads: number[], metrics: Object<string, number[][]>},
+ *   record: Record,       one head, or a reduction, float32
+ *   shown: {layer: number, head: number, record: Record}[],   the chosen head, and those beside it
+ *   anatomy: Object|null, the chosen head and query, step by step; only for the view of that name
  *   layer: number, head: number,       the chosen head
  *   query: number|null, side: "query"|"key",   the locked token, and on which axis it is
- *   threshold: number, theme: "light"|"dark"
+ *   threshold: number, top: number, segments: string,   which lines are drawn
+ *   low: number, high: number, scale: "linear"|"log",   the matrix's colours
+ *   metric: string, least: number,     how the grid is sorted, and what it leaves out
+ *   several: boolean,     a click on a head adds it to those shown, or takes it away
+ *   theme: "light"|"dark"
  * }>} Frame
  *
  * @typedef {(patch: Partial<Frame>) => void} Emit  ask for a change; the answer comes as an update

@@ -131,7 +131,9 @@ def test_predictions_are_distributions(get):
     assert 0 < pair["predictions"]["is_next"] < 1
 
 
-@pytest.mark.parametrize("resource", ["/attention", "/attention/overview", "/run", "/tokenize", "/metrics", "/anatomy"])
+@pytest.mark.parametrize(
+    "resource", ["/attention", "/attention/overview", "/run", "/tokenize", "/metrics", "/anatomy"]
+)
 def test_post_answers_what_get_answers(client, resource):
     asked = {"model": "bert", "text": BANK}
     got = client.get(f"/api/v1{resource}", params=asked)

@@ -34,7 +34,7 @@ def test_a_card_shows_every_measure_with_its_interval(client: TestClient, name: 
     card = client.get(f"/api/v1/models/{name}").json()
     assert card["metrics"]
     for found in card["metrics"].values():
-        assert f"{found['value']} {found['low']} to {found['high']}" in text
+        assert f"{found['value']} {found['low']}–{found['high']}" in text
         assert f"{found['n']:,} {found['of']}" in text
         assert found["low"] <= found["value"] <= found["high"]
 

@@ -20,8 +20,20 @@ CONTRACT = """async (name) => {
     attn: {data: new Uint8Array(L * H * Tq * Tk).fill(51), shape: [L, H, Tq, Tk]}};
   const record = {kind: "cross", layers: [1], heads: [2], mask, qTokens, kTokens,
     attn: {data: new Float32Array(Tq * Tk).fill(0.2), shape: [1, 1, Tq, Tk]}};
-  const frame = Object.freeze({overview, record, layer: 1, head: 2, query: 0, side: "query",
-    threshold: 0.05, theme: "light"});
+  const number = (n) => Array.from({length: L}, () => Array.from({length: H}, () => n));
+  const metrics = {layers: [0, 1], heads: [0, 1, 2],
+    metrics: {entropy: number(1.5), self: number(0)}};
+  const vector = (n) => ({data: new Float32Array(n).fill(0.5), shape: [n]});
+  const rows = (n, m) => ({data: new Float32Array(n * m).fill(-0.25), shape: [n, m]});
+  const anatomy = {kind: "cross", layer: 1, head: 2, query: 1, qTokens, kTokens, scale: 0.7,
+    score: "dot_product", q: vector(2), k: rows(Tk, 2), products: rows(Tk, 2), v: rows(Tk, 2),
+    z: vector(2), dots: vector(Tk), scores: vector(Tk), attn: vector(Tk),
+    mask: {data: new Uint8Array(Tk).fill(1), shape: [Tk]}};
+  Object.assign(record, {reduce: "none", quantity: "attn"});
+  const frame = Object.freeze({overview, metrics, record, anatomy, layer: 1, head: 2, heads: "",
+    shown: [{layer: 1, head: 2, record}], query: 0, side: "query", threshold: 0.05, top: 0,
+    segments: "all", low: 0, high: 1, scale: "linear", metric: "", least: 0, several: false,
+    reduce: "none", theme: "light"});
   const root = document.body.appendChild(document.createElement("div"));
   const {update, destroy} = view.mount(root, () => {});
   await update(frame);

@@ -1,89 +1,157 @@
 // Every layer × every head as a small picture, all on one canvas; the one under hand enlarged.
 
-import {paint, palette} from "../color.js";
-import {fitCanvas, h, onResize} from "../dom.js";
+import {HUES, paint, palette} from "../color.js";
+import {fitCanvas, h, onResize, roving} from "../dom.js";
+import {choose, shownHeads, toggle} from "../heads.js";
+import {_} from "../language.js";
+import {METRIC_NAMES, metricText, metricsOf, placeName} from "../reading.js";
 import {headOf} from "../tensor.js";
 
 export const id = "grid";
-export const title = "All heads";
+export const title = _("All heads");
 
-const EDGE = {x: 24, y: 20}; // room for the headings
+const EDGE = {x: 26, y: 24}; // room for the headings
 const GAP = 6;
+const CAPTION = 30; // under each picture, when the heads are sorted
 const PREVIEW = 176;
-const STEPS = {ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0]};
 
 /** @type {import("../view.js").Mount} */
 export function mount(root, emit) {
   const canvas = h("canvas", {"aria-hidden": "true"});
-  const chosen = h("div", {class: "grid-chosen"});
+  const frames = h("div", {class: "grid-frames", "aria-hidden": "true"});
   const cell = h("div", {id: "grid-cell", role: "gridcell", class: "grid-cursor"});
   const row = h("div", {role: "row"}, cell);
   const picture = h("canvas", {"aria-hidden": "true"});
   const caption = h("p", {"aria-live": "polite"});
   const preview = h("div", {class: "grid-preview", hidden: true}, picture, caption);
+  const headings = {layer: toolbar("layer"), head: toolbar("head")};
   const grid = h("div", {role: "grid", tabindex: "0", "aria-activedescendant": cell.id,
-    onkeydown: step, onfocus: () => show(frame.layer, frame.head), onblur: hide,
-    onpointermove: point, onpointerleave: hide, onclick: choose}, canvas, chosen, row);
-  const el = root.appendChild(h("div", {class: "grid"}, grid, preview));
+    onkeydown: step, onfocus: () => show(here()), onblur: hide,
+    onpointermove: point, onpointerleave: hide, onclick: pick}, canvas, frames, row);
+  const note = h("p", {class: "note", role: "status"});
+  const el = root.appendChild(
+    h("div", {class: "grid"}, headings.layer, headings.head, grid, preview, note));
   const stopResize = onResize(el, () => frame && draw());
   let frame;
+  let plan; // where each head is, in CSS pixels
+  let at = 0; // which of the plan's heads is under the cursor
 
   function update(next) {
-    const stale = next.overview !== frame?.overview || next.theme !== frame.theme;
+    const drawn = ["overview", "metrics", "theme", "metric", "least"];
+    const stale = drawn.some((key) => next[key] !== frame?.[key]);
     frame = next;
     if (stale) draw();
-    mark(chosen, frame.layer, frame.head);
-    if (preview.hidden) name(frame.layer, frame.head);
-    else show(Number(cell.dataset.layer), Number(cell.dataset.head));
+    else mark();
+    if (preview.hidden) name(here());
+    else show(at);
   }
+
+  const here = () => Math.max(0, plan.cells.findIndex(isAt(frame.layer, frame.head)));
 
   function draw() {
-    const {overview, theme} = frame;
-    const {width, height, place, cellWidth, cellHeight} = geometry(overview, el.clientWidth);
-    const ratio = fitCanvas(canvas, width, height);
+    const {overview, metrics, metric, least} = frame;
+    plan = layout(overview, ranking(metrics, metric, least), el.clientWidth, metric !== "");
+    const ratio = fitCanvas(canvas, plan.width, plan.height);
     const context = canvas.getContext("2d");
     context.clearRect(0, 0, canvas.width, canvas.height);
-    headings(context, ratio, overview, {place, cellWidth, cellHeight});
-    const pixels = [Math.round(cellWidth * ratio), Math.round(cellHeight * ratio)];
-    const image = context.createImageData(...pixels);
-    for (const layer of overview.layers) {
-      for (const head of overview.heads) {
-        paint(image, headOf(overview, layer, head), palette(theme));
-        const [x, y] = place(layer, head);
-        context.putImageData(image, Math.round(x * ratio), Math.round(y * ratio));
-      }
+    const shades = palette(frame.theme);
+    const size = [plan.cellWidth, plan.cellHeight].map((length) => Math.round(length * ratio));
+    const image = context.createImageData(...size);
+    for (const {layer, head, x, y} of plan.cells) {
+      paint(image, headOf(overview, layer, head), shades);
+      context.putImageData(image, Math.round(x * ratio), Math.round(y * ratio));
     }
+    if (metric) captions(context, ratio, plan, metric);
     const {layers: {length: L}, heads: {length: H}} = overview;
-    const name = `All heads: ${L} layers by ${H} heads. Arrow keys, then Enter.`;
-    grid.setAttribute("aria-label", name);
-    grid.setAttribute("aria-rowcount", L);
-    grid.setAttribute("aria-colcount", H);
-    mark(chosen, frame.layer, frame.head);
+    placeHeadings(overview, metric !== "");
+    grid.setAttribute("aria-label",
+      _("All heads: {L} layers by {H} heads. Arrow keys, then Enter.", {L, H}));
+    grid.setAttribute("aria-rowcount", Math.ceil(plan.cells.length / plan.columns));
+    grid.setAttribute("aria-colcount", plan.columns);
+    note.textContent = explain();
+    mark();
   }
 
-  function mark(box, layer, head) {
-    const {place, cellWidth, cellHeight} = geometry(frame.overview, el.clientWidth);
-    const [x, y] = place(layer, head);
-    box.style.transform = `translate(${x}px, ${y}px)`;
-    box.style.width = `${cellWidth}px`;
-    box.style.height = `${cellHeight}px`;
+  function explain() {
+    const {metric, overview} = frame;
+    const all = overview.layers.length * overview.heads.length;
+    const [n, name] = [plan.cells.length, METRIC_NAMES[metric]];
+    return metric
+      ? _("Sorted by {name}, most first; {n} of {all} heads.", {name, n, all})
+      : _("Rows are layers, columns heads; inside a head, rows are queries, columns keys.");
+  }
+
+  /** A heading for each layer and each head: a button that shows all of its heads. */
+  function placeHeadings({layers, heads}, sorted) {
+    for (const [axis, indices] of [["layer", layers], ["head", heads]]) {
+      const list = headings[axis];
+      list.hidden = sorted;
+      while (list.children.length > indices.length) list.lastChild.remove();
+      for (const [i, index] of indices.entries()) {
+        const button = list.children[i] ?? list.appendChild(heading(axis, index));
+        const {x, y} = plan.cells[axis === "layer" ? i * plan.columns : i] ?? plan.cells[0];
+        const place = axis === "layer" ? [0, y, EDGE.x, plan.cellHeight]
+          : [x, 0, plan.cellWidth, EDGE.y];
+        setBox(button, ...place);
+      }
+      if (!list.querySelector("[tabindex='0']") && list.firstChild) list.firstChild.tabIndex = 0;
+    }
+  }
+
+  function heading(axis, index) {
+    const values = {index};
+    const text = axis === "layer" ? _("all heads of layer {index}", values)
+      : _("head {index} of all layers", values);
+    return h("button", {type: "button", tabindex: "-1", "aria-label": text, title: text,
+      onclick: () => chooseAll(axis, index)}, `${index}`);
+  }
+
+  function chooseAll(axis, index) {
+    const {layers, heads} = frame.overview;
+    const own = axis === "layer" ? [index, frame.head] : [frame.layer, index];
+    const every = axis === "layer" ? heads.map((head) => [index, head])
+      : layers.map((layer) => [layer, index]);
+    const others = every.filter(([l, k]) => l !== own[0] || k !== own[1]);
+    emit({...choose([own, ...others]), view: "lines", reduce: "none"});
+  }
+
+  /** A frame around each head that is shown, in its colour where there are several. */
+  function mark() {
+    const shown = shownHeads(frame).filter(([l, k]) => plan.cells.some(isAt(l, k)));
+    while (frames.children.length > shown.length) frames.lastChild.remove();
+    for (const [i, [layer, head]] of shown.entries()) {
+      const box = frames.children[i] ?? frames.appendChild(h("div", {class: "grid-chosen"}));
+      const {x, y} = plan.cells.find(isAt(layer, head));
+      setBox(box, x, y, plan.cellWidth, plan.cellHeight);
+      const color = frame.shown.length > 1 ? HUES[frame.theme][i] : "";
+      if (box.style.outlineColor !== color) box.style.outlineColor = color;
+    }
   }
 
   /** What a screen reader finds in the grid: the head under the cursor. */
-  function name(layer, head) {
-    const isChosen = layer === frame.layer && head === frame.head;
-    Object.assign(cell.dataset, {layer, head});
-    row.setAttribute("aria-rowindex", layer + 1);
-    cell.setAttribute("aria-colindex", head + 1);
-    cell.setAttribute("aria-selected", isChosen);
-    caption.textContent = `L${layer} H${head}`;
-    cell.setAttribute("aria-label", `layer ${layer}, head ${head}${isChosen ? ", chosen" : ""}`);
-    mark(cell, layer, head);
+  function name(i) {
+    at = Math.min(i, plan.cells.length - 1);
+    cell.hidden = at < 0;
+    if (at < 0) return;
+    const {layer, head, x, y} = plan.cells[at];
+    const isShown = shownHeads(frame).some(([l, k]) => l === layer && k === head);
+    row.setAttribute("aria-rowindex", Math.floor(at / plan.columns) + 1);
+    cell.setAttribute("aria-colindex", (at % plan.columns) + 1);
+    cell.setAttribute("aria-selected", isShown);
+    const values = {layer, head};
+    cell.setAttribute("aria-label", isShown ? _("layer {layer}, head {head}, chosen", values)
+      : _("layer {layer}, head {head}", values));
+    const numbers = metricsOf(frame.metrics, layer, head)
+      .map(([metric, text]) => h("span", {}, `${METRIC_NAMES[metric]} `, h("b", {}, text)));
+    caption.replaceChildren(h("strong", {}, placeName(layer, head)), ...numbers);
+    setBox(cell, x, y, plan.cellWidth, plan.cellHeight);
   }
 
-  function show(layer, head) {
+  function show(i) {
+    name(i);
+    if (at < 0) return;
     const {overview, theme} = frame;
-    name(layer, head);
+    const {layer, head} = plan.cells[at];
     preview.hidden = false;
     cell.classList.add("shown");
     const [, , n, m] = overview.attn.shape;
@@ -93,42 +161,49 @@ export function mount(root, emit) {
     const image = context.createImageData(picture.width, picture.height);
     paint(image, headOf(overview, layer, head), palette(theme));
     context.putImageData(image, 0, 0);
-    placeBeside(preview, cell, el);
+    placeBeside(preview, plan.cells[at], plan, grid.offsetTop);
   }
 
   function hide() {
     if (grid.matches(":focus-visible")) return;
     preview.hidden = true;
     cell.classList.remove("shown");
-    name(frame.layer, frame.head);
+    name(here());
   }
 
   function under(event) {
     const {left, top} = grid.getBoundingClientRect();
-    return geometry(frame.overview, el.clientWidth).find(event.clientX - left, event.clientY - top);
+    return plan.find(event.clientX - left, event.clientY - top);
   }
 
   function point(event) {
     const found = under(event);
-    if (!found) return hide();
-    const [layer, head] = found;
-    if (preview.hidden || cell.dataset.layer !== `${layer}` || cell.dataset.head !== `${head}`) {
-      show(layer, head);
-    }
+    if (found < 0) hide();
+    else if (preview.hidden || found !== at) show(found);
   }
 
-  function choose(event) {
+  function pick(event) {
     const found = under(event);
-    if (found) emit({layer: found[0], head: found[1]});
+    if (found >= 0) take(found, event);
+  }
+
+  /** With Ctrl, Shift or the button "several", beside the others; else alone. */
+  function take(i, {ctrlKey, metaKey, shiftKey}) {
+    const {layer, head} = plan.cells[i];
+    const beside = frame.several || ctrlKey || metaKey || shiftKey;
+    if (beside) emit({...toggle(frame, [layer, head]), view: "lines", reduce: "none"});
+    else emit({layer, head, heads: "", reduce: "none"});
   }
 
   function step(event) {
-    const {layers, heads} = frame.overview;
-    const [layer, head] = [Number(cell.dataset.layer), Number(cell.dataset.head)];
-    if (event.key === "Enter" || event.key === " ") emit({layer, head});
-    else if (event.key in STEPS) {
-      const [down, across] = STEPS[event.key];
-      show(clamp(layer + down, layers.length), clamp(head + across, heads.length));
+    const n = plan.cells.length;
+    const moves = {ArrowLeft: -1, ArrowRight: 1, ArrowUp: -plan.columns, ArrowDown: plan.columns};
+    if (event.key === "Enter" || event.key === " ") take(at, event);
+    else if (event.key in moves) {
+      const to = at + moves[event.key];
+      const sameRow = Math.floor(to / plan.columns) === Math.floor(at / plan.columns);
+      const across = event.key === "ArrowLeft" || event.key === "ArrowRight";
+      show(to >= 0 && to < n && (sameRow || !across) ? to : at);
     } else return;
     event.preventDefault();
   }
@@ -142,48 +217,68 @@ export function mount(root, emit) {
   };
 }
 
-const clamp = (i, n) => Math.min(n - 1, Math.max(0, i));
+const isAt = (layer, head) => (cell) => cell.layer === layer && cell.head === head;
+
+/** One stop of the Tab key; arrows move inside. */
+function toolbar(axis) {
+  const name = axis === "layer" ? _("Layers") : _("Heads");
+  return h("div", {class: `grid-headings ${axis}`, role: "toolbar", "aria-label": name,
+    onkeydown: roving});
+}
+
+function setBox(el, x, y, width, height) {
+  el.style.transform = `translate(${x}px, ${y}px)`;
+  el.style.width = `${width}px`;
+  el.style.height = `${height}px`;
+}
+
+/** The heads in the order in which they are drawn: [[layer, head, value], …]. */
+function ranking({layers, heads, metrics}, metric, least) {
+  const every = layers.flatMap((layer, l) =>
+    heads.map((head, k) => [layer, head, metrics[metric]?.[l][k]]));
+  if (!(metric in metrics)) return every;
+  return every.filter(([, , value]) => value >= least).sort((a, b) => b[2] - a[2]);
+}
 
 /** Where each head is, in CSS pixels; a head keeps the shape of its text where that is sane. */
-function geometry({layers, heads, attn: {shape: [, , n, m]}}, width) {
-  const cellWidth = Math.max(8, Math.floor((width - EDGE.x - 2) / heads.length) - GAP);
+function layout({heads, attn: {shape: [, , n, m]}}, ranked, width, sorted) {
+  const columns = heads.length;
+  const cellWidth = Math.max(8, Math.floor((width - EDGE.x - 2) / columns) - GAP);
   const cellHeight = Math.round(cellWidth * Math.min(1.5, Math.max(0.5, n / m)));
-  const [dx, dy] = [cellWidth + GAP, cellHeight + GAP];
+  const [dx, dy] = [cellWidth + GAP, cellHeight + GAP + (sorted ? CAPTION : 0)];
+  const [left, top] = sorted ? [2, 2] : [EDGE.x, EDGE.y];
+  const cells = ranked.map(([layer, head, value], i) => ({
+    layer, head, value, x: left + (i % columns) * dx, y: top + Math.floor(i / columns) * dy
+  }));
   return {
-    width,
-    height: EDGE.y + layers.length * dy,
-    cellWidth,
-    cellHeight,
-    place: (layer, head) => [EDGE.x + head * dx, EDGE.y + layer * dy],
+    width, height: top + Math.max(1, Math.ceil(cells.length / columns)) * dy, cells, columns,
+    cellWidth, cellHeight,
     find(x, y) {
-      const [layer, head] = [Math.floor((y - EDGE.y) / dy), Math.floor((x - EDGE.x) / dx)];
-      return layers.includes(layer) && heads.includes(head) ? [layer, head] : null;
+      const [r, c] = [Math.floor((y - top) / dy), Math.floor((x - left) / dx)];
+      const i = r * columns + c;
+      return r >= 0 && c >= 0 && c < columns && i < cells.length ? i : -1;
     }
   };
 }
 
-function headings(context, ratio, {layers, heads}, {place, cellWidth, cellHeight}) {
+/** Under each picture its layer and head, and its value. */
+function captions(context, ratio, {cells, cellWidth, cellHeight}, metric) {
   const style = getComputedStyle(context.canvas);
-  context.font = `${12 * ratio}px ${style.fontFamily}`;
+  context.font = `${10.5 * ratio}px ${style.fontFamily}`;
   context.fillStyle = style.color;
   context.textAlign = "center";
-  context.textBaseline = "alphabetic";
-  for (const head of heads) {
-    context.fillText(head, (place(0, head)[0] + cellWidth / 2) * ratio, 12 * ratio);
-  }
-  context.textAlign = "left";
-  context.textBaseline = "middle";
-  for (const layer of layers) {
-    context.fillText(layer, 2 * ratio, (place(layer, 0)[1] + cellHeight / 2) * ratio);
+  context.textBaseline = "top";
+  for (const {layer, head, value, x, y} of cells) {
+    const [middle, top] = [(x + cellWidth / 2) * ratio, (y + cellHeight + 3) * ratio];
+    context.fillText(placeName(layer, head), middle, top);
+    context.fillText(metricText(metric, value), middle, top + 12 * ratio);
   }
 }
 
-/** Next to the head, inside the grid's width: under it, or over it in the lower half. */
-function placeBeside(preview, cell, el) {
-  const [box, head, outer] = [preview, cell, el].map((node) => node.getBoundingClientRect());
-  const x = Math.min(head.left - outer.left, outer.width - box.width);
-  const below = head.bottom - outer.top + 8;
-  const above = head.top - outer.top - box.height - 8;
-  const y = above >= 0 ? above : below;
-  preview.style.transform = `translate(${Math.max(0, x)}px, ${y}px)`;
+/** Next to the head, inside the grid's width: over it, or under it where there is no room. */
+function placeBeside(preview, {x, y}, {width, cellHeight}, offset) {
+  const left = Math.max(0, Math.min(x, width - preview.offsetWidth));
+  const above = y + offset - preview.offsetHeight - 8;
+  const top = above >= 0 ? above : y + offset + cellHeight + 8;
+  preview.style.transform = `translate(${left}px, ${top}px)`;
 }

@@ -1,47 +1,83 @@
 // Two columns of tokens, and a curve for each attention that reaches the threshold.
 
-import {fitCanvas, h, onResize} from "../dom.js";
-import {at, column, headOf} from "../tensor.js";
-import {tokenNode, visible} from "../token.js";
+import {HUES} from "../color.js";
+import {fitCanvas, focusIn, h, onResize} from "../dom.js";
+import {toggle} from "../heads.js";
+import {_} from "../language.js";
+import {mostText, placeName} from "../reading.js";
+import {drawnLines} from "../reduce.js";
+import {headOf, valuesOf} from "../tensor.js";
+import {tokenNode} from "../token.js";
 
 export const id = "lines";
-export const title = "Lines";
+export const title = _("Lines");
 
-const HINT = "Point at a token or focus it to see only its lines; click locks it.";
+const HINT = _("Point at a token or focus it to see only its lines; click locks it.");
 const LEVELS = 12; // curves of about the same attention share one stroke
+const SIDE_NAMES = {query: _("query tokens"), key: _("key tokens")};
 
 /** @type {import("../view.js").Mount} */
 export function mount(root, emit) {
   const canvas = h("canvas", {"aria-hidden": "true"});
   const sides = {query: tokenColumn("query"), key: tokenColumn("key")};
   const axes = h("div", {class: "lines-columns lines-axes", "aria-hidden": "true"},
-    h("span", {}, "query"), h("span", {}, "key"));
+    h("span", {}, _("query")), h("span", {}, _("key")));
   const said = h("p", {class: "lines-said", role: "status"});
+  const keys = h("ul", {class: "lines-keys", "aria-label": _("Heads shown")});
+  const more = h("button", {type: "button", class: "plain-button",
+    onclick: () => emit({several: !frame.several})}, _("Add heads"));
+  const bar = h("div", {class: "lines-bar"}, keys, more);
   const scroll = h("div", {class: "lines-scroll", onscroll: schedule},
     h("div", {
       class: "lines-columns", onpointerover: point, onpointerleave: refresh, onfocusin: refresh,
       onfocusout: () => requestAnimationFrame(refresh), onclick: lock, onkeydown: step
     }, sides.query, sides.key));
   const stage = h("div", {class: "lines-stage"}, scroll, canvas);
-  const el = root.appendChild(h("div", {class: "lines"}, axes, stage, said));
+  const el = root.appendChild(h("div", {class: "lines"}, bar, axes, stage, said));
   const stopResize = onResize(stage, () => frame && measure());
   let frame = null;
-  let head; // {attn, mask}, (Tq, Tk)
+  let heads = []; // what is drawn: [{attn, mask, drawn, color, name}, …], each (Tq, Tk)
   let active = null; // {side, index}: the token whose curves are shown
   let place; // where things are, in CSS pixels
   let waiting = 0;
 
   function update(next) {
-    const isNew = next.record !== frame?.record;
+    const before = frame;
+    const differs = (...names) => names.some((name) => next[name] !== before?.[name]);
     frame = next;
-    if (isNew) fill();
+    if (differs("shown", "top", "segments", "theme")) heads = frame.shown.map(headDrawn);
+    if (differs("shown", "theme", "several")) fillBar();
+    if (differs("record")) fill();
     markLocked();
     refresh();
   }
 
+  function headDrawn({layer, head, record}, i) {
+    const found = headOf(record);
+    const drawn = drawnLines(found, record, frame);
+    const color = frame.shown.length > 1 ? HUES[frame.theme][i] : null;
+    return {...found, drawn, color, name: placeName(layer, head)};
+  }
+
+  /** Which colour is which head; a click takes one away. */
+  function fillBar() {
+    const reduced = frame.record.reduce !== "none";
+    bar.hidden = reduced;
+    const items = heads.length > 1 ? frame.shown.map(({layer, head}, i) => {
+      const swatch = h("span", {class: "lines-swatch"});
+      swatch.style.background = heads[i].color;
+      const remove = _("take {name} away", {name: heads[i].name});
+      return h("li", {}, h("button", {type: "button", title: remove,
+        onclick: () => emit(toggle(frame, [layer, head]))}, swatch, heads[i].name,
+      h("span", {"aria-hidden": "true"}, " ×"), h("span", {class: "sr-only"}, `: ${remove}`)));
+    }) : [];
+    keys.replaceChildren(...items);
+    keys.hidden = !items.length;
+    more.setAttribute("aria-pressed", frame.several);
+  }
+
   function fill() {
     const {record} = frame;
-    head = headOf(record);
     relabel(sides.query, record.qTokens);
     relabel(sides.key, record.kTokens);
     measure();
@@ -61,7 +97,8 @@ export function mount(root, emit) {
   /** Show what is under the pointer, else what has the keyboard focus, else what is locked. */
   function refresh() {
     if (!el.isConnected) return;
-    const shown = el.querySelector("button:hover") ?? el.querySelector("button:focus-visible");
+    const under = (state) => scroll.querySelector(`button:${state}`);
+    const shown = under("hover") ?? under("focus-visible");
     const locked = frame.query === null ? null : {side: frame.side, index: frame.query};
     active = shown ? placeOf(shown) : locked;
     number();
@@ -70,18 +107,24 @@ export function mount(root, emit) {
 
   function point(event) {
     const button = event.target.closest("button");
-    if (!button || !active || button !== sides[active.side].children[active.index]) refresh();
+    const isActive = active && button === sides[active.side].children[active.index];
+    if (!button || !isActive) refresh();
   }
 
   /** The active token's attention, beside the tokens of the other side that reach the threshold. */
   function number() {
-    const values = active && valuesOf(active);
+    const values = active ? heads.map((head) => valuesOf(head, active)) : [];
     for (const [side, list] of Object.entries(sides)) {
-      list.classList.toggle("faded", active !== null && side !== active.side);
+      const isOther = active !== null && side !== active.side;
+      list.classList.toggle("faded", isOther);
       for (const [i, button] of buttons(list).entries()) {
-        const reached = active !== null && side !== active.side && values[i] >= frame.threshold;
-        const text = reached ? values[i].toFixed(3) : "";
-        if (button.lastChild.textContent !== text) button.lastChild.textContent = text;
+        const best = isOther ? largest(values, i) : 0;
+        const reached = isOther && values[best][i] >= frame.threshold;
+        const text = reached ? values[best][i].toFixed(3) : "";
+        const number = button.lastChild;
+        if (number.textContent !== text) number.textContent = text;
+        const color = reached && heads[best].color ? `inset 3px 0 ${heads[best].color}` : "";
+        if (number.style.boxShadow !== color) number.style.boxShadow = color;
         button.classList.toggle("reached", reached);
         button.classList.toggle("active", side === active?.side && i === active?.index);
       }
@@ -91,22 +134,10 @@ export function mount(root, emit) {
     said.classList.toggle("idle", active === null);
   }
 
-  /** The attention of one token, NaN where looking is not allowed. */
-  function valuesOf({side, index}) {
-    const [attn, allowed] = [head.attn, head.mask].map((tensor) =>
-      side === "query" ? at(tensor, index).data : column(tensor, index));
-    return attn.map((value, i) => (allowed[i] ? value : NaN));
-  }
-
   function describe(values) {
-    const {qTokens, kTokens} = frame.record;
-    const isQuery = active.side === "query";
-    const [own, others] = isQuery ? [qTokens, kTokens] : [kTokens, qTokens];
-    const best = Array.from(values, (value, i) => ({value, i})).filter(({value}) => value >= 0);
-    best.sort((a, b) => b.value - a.value);
-    const most = best.slice(0, 3).map(({value, i}) => `${visible(others[i])} ${value.toFixed(3)}`);
-    const verb = isQuery ? "looks most at" : "is looked at most by";
-    return `${visible(own[active.index])} ${verb}  ${most.join("  ·  ")}`;
+    if (heads.length === 1) return mostText(frame.record, active, values[0]);
+    return heads.map(({name}, i) => `${name}: ${mostText(frame.record, active, values[i])}`)
+      .join("\n");
   }
 
   function measure() {
@@ -135,27 +166,30 @@ export function mount(root, emit) {
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, place.width, place.height);
     const style = getComputedStyle(canvas);
-    context.strokeStyle = style.getPropertyValue(active ? "--accent" : "--ink");
-    for (const [level, curves] of gather().entries()) {
-      const attn = (level + 0.5) / LEVELS;
-      context.globalAlpha = active ? 0.35 + 0.5 * attn : 0.07 + 0.5 * attn;
-      context.lineWidth = 0.75 + 5 * attn;
-      context.stroke(curves);
+    const plain = style.getPropertyValue(active ? "--accent" : "--ink");
+    for (const [i, head] of heads.entries()) {
+      context.strokeStyle = head.color ?? plain;
+      const shift = 2 * (i - (heads.length - 1) / 2); // equal curves of two heads lie side by side
+      for (const [level, curves] of gather(head, shift).entries()) {
+        const attn = (level + 0.5) / LEVELS;
+        context.globalAlpha = active || head.color ? 0.35 + 0.5 * attn : 0.07 + 0.5 * attn;
+        context.lineWidth = 0.75 + 5 * attn;
+        context.stroke(curves);
+      }
     }
   }
 
-  /** The curves in sight, as one path for each level of attention. */
-  function gather() {
-    const {attn: {data, shape: [Tq, Tk]}, mask} = head;
+  /** A head's curves in sight, as one path for each level of attention. */
+  function gather({attn: {data, shape: [Tq, Tk]}, drawn}, shift) {
     const paths = Array.from({length: LEVELS}, () => new Path2D());
-    const y = (i) => place.top + i * place.step - scroll.scrollTop;
+    const y = (i) => place.top + i * place.step - scroll.scrollTop + shift;
     const bend = (place.end - place.start) * 0.45;
     const [q0, q1] = active?.side === "query" ? [active.index, active.index + 1] : [0, Tq];
     const [k0, k1] = active?.side === "key" ? [active.index, active.index + 1] : [0, Tk];
     for (let q = q0; q < q1; q++) {
       for (let k = k0; k < k1; k++) {
         const value = data[q * Tk + k];
-        if (value < frame.threshold || !mask.data[q * Tk + k]) continue;
+        if (value < frame.threshold || !drawn[q * Tk + k]) continue;
         const [from, to] = [y(q), y(k)];
         if (Math.max(from, to) < 0 || Math.min(from, to) > place.height) continue;
         const path = paths[Math.min(LEVELS - 1, Math.floor(value * LEVELS))];
@@ -188,9 +222,7 @@ export function mount(root, emit) {
     }[event.key];
     if (!target) return;
     event.preventDefault();
-    for (const button of buttons(sides[target.dataset.side])) button.tabIndex = -1;
-    target.tabIndex = 0;
-    target.focus();
+    focusIn(buttons(sides[target.dataset.side]), placeOf(target).index);
   }
 
   return {
@@ -203,11 +235,18 @@ export function mount(root, emit) {
   };
 }
 
+/** Which of the heads gives most at i. */
+function largest(values, i) {
+  let best = 0;
+  for (let j = 1; j < values.length; j++) if (values[j][i] > values[best][i]) best = j;
+  return best;
+}
+
 const buttons = (list) => [...list.children];
 const placeOf = ({dataset: {side, index}}) => ({side, index: Number(index)});
 
 function tokenColumn(side) {
-  const props = {"data-side": side, role: "group", "aria-label": `${side} tokens`};
+  const props = {"data-side": side, role: "group", "aria-label": SIDE_NAMES[side]};
   return h("div", {class: `lines-column ${side}`, ...props});
 }
 

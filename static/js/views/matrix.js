@@ -1,12 +1,14 @@
 // One head as a heat map: queries down, keys across, exact values under the pointer.
 
+import {POWER, stops} from "../color.js";
 import {h, onResize} from "../dom.js";
-import {heatmap, onPick, point, purge} from "../plot.js";
+import {_} from "../language.js";
+import {heatmap, onPick, point, purge, relabelOnZoom} from "../plot.js";
 import {headOf} from "../tensor.js";
 import {label} from "../token.js";
 
 export const id = "matrix";
-export const title = "Matrix";
+export const title = _("Matrix");
 
 const STEPS = {ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0]};
 
@@ -14,9 +16,10 @@ const STEPS = {ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDo
 export function mount(root, emit) {
   const plot = h("div", {class: "matrix-plot"});
   const said = h("p", {class: "matrix-said", role: "status"});
+  const key = h("p", {class: "matrix-legend"});
   const el = root.appendChild(h("div", {class: "matrix", tabindex: "0", role: "group",
-    "aria-label": "Matrix of queries and keys. Arrow keys read its cells; Enter locks a query.",
-    onkeydown: step}, plot, said));
+    "aria-label": _("Matrix of queries and keys. Arrow keys read its cells; Enter locks a query."),
+    onkeydown: step}, plot, key, said));
   const stopResize = onResize(el, () => frame && draw());
   let frame = null;
   let cell = null; // [q, k] under the keyboard
@@ -31,15 +34,23 @@ export function mount(root, emit) {
   async function draw() {
     const {record, query, side, theme} = frame;
     const {attn, mask} = headOf(record);
+    const isScores = record.quantity === "scores";
+    const range = isScores ? extent(attn, mask) : pick(frame);
+    key.replaceChildren(...legend(range, theme));
     await heatmap(plot, {
       z: rows(attn, mask),
+      name: isScores ? _("score") : _("attention"),
+      range,
       qLabels: record.qTokens.map(label),
       kLabels: record.kTokens.map(label),
       theme,
       locked: query === null ? null : {side, index: query}
     });
-    if (!listens && el.isConnected) onPick(plot, lock);
-    listens = true;
+    if (!listens && el.isConnected) {
+      onPick(plot, lock);
+      relabelOnZoom(plot);
+      listens = true;
+    }
   }
 
   function lock(q) {
@@ -57,10 +68,10 @@ export function mount(root, emit) {
     cell = [clamp(q + down, qTokens.length), clamp(k + across, kTokens.length)];
     const {attn, mask} = headOf(frame.record);
     const i = cell[0] * kTokens.length + cell[1];
-    const value = mask.data[i] ? attn.data[i].toFixed(3) : "masked";
+    const value = mask.data[i] ? attn.data[i].toFixed(3) : _("masked");
     point(plot, ...cell);
     const [looks, looked] = [label(qTokens[cell[0]]), label(kTokens[cell[1]])];
-    said.textContent = `${looks} looks at ${looked}: ${value}`;
+    said.textContent = _("{looks} looks at {looked}: {value}", {looks, looked, value});
   }
 
   return {
@@ -74,6 +85,27 @@ export function mount(root, emit) {
 }
 
 const clamp = (i, n) => Math.min(n - 1, Math.max(0, i));
+
+/** What the colours stand for, in this picture alone. */
+function legend({low, high, scale, power = POWER}, theme) {
+  const bar = h("span", {class: "scale"});
+  const colors = stops(theme, scale === "log" ? 1 : power).map(([, color]) => color);
+  bar.style.background = `linear-gradient(90deg, ${colors.join(", ")})`;
+  const text = (value) => `${Number(value.toPrecision(3))}`.replace("-", "−");
+  const least = scale === "log" && low === 0 ? "≤ 0.0001" : text(low);
+  return [least, bar, text(high), scale === "log" ? _("logarithmic") : ""];
+}
+
+const pick = ({low, high, scale}) => ({low, high, scale});
+
+/** Scores have no bounds of their own: from the least to the largest there is. */
+function extent({data}, mask) {
+  let [low, high] = [Infinity, -Infinity];
+  for (const [i, value] of data.entries()) {
+    if (mask.data[i]) [low, high] = [Math.min(low, value), Math.max(high, value)];
+  }
+  return {low, high, scale: "linear", power: 1};
+}
 
 /** Nested rows, as plots want them; null where looking is not allowed. */
 function rows({data, shape: [Tq, Tk]}, mask) {

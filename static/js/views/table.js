@@ -1,11 +1,15 @@
-// The same numbers as text: the locked token's attention, sorted; else where each query looks most.
+// The same numbers as text: the locked token's attention, else where each query looks most. Any
+// column sorts.
 
 import {h} from "../dom.js";
-import {at, column, headOf} from "../tensor.js";
-import {label, tokenNode} from "../token.js";
+import {_} from "../language.js";
+import {sidesOf} from "../reading.js";
+import {headOf, valuesOf} from "../tensor.js";
+import {label} from "../token.js";
+import {sortable} from "../tables.js";
 
 export const id = "table";
-export const title = "Table";
+export const title = _("Table");
 
 const TOP = 3;
 
@@ -25,43 +29,40 @@ export function mount(root) {
   return {update, destroy: () => el.remove()};
 }
 
-/** Indices of the largest values first, of those that are allowed. */
-function ranking(values, allowed) {
-  const indices = Array.from(values, (_, i) => i).filter((i) => allowed[i]);
+/** What the numbers are: attention, or the scores before the softmax. */
+const quantityName = ({quantity}) => (quantity === "scores" ? _("score") : _("attention"));
+
+/** Indices of the largest values first, of those that are there. */
+function ranking(values) {
+  const indices = Array.from(values, (value, i) => i).filter((i) => !Number.isNaN(values[i]));
   return indices.sort((a, b) => values[b] - values[a]);
 }
 
 function everyQuery(record) {
   const {qTokens, kTokens} = record;
-  const {attn, mask} = headOf(record);
-  const body = qTokens.map((token, q) => {
-    const {data} = at(attn, q);
-    const most = ranking(data, at(mask, q).data).slice(0, TOP);
-    return h("tr", {}, h("th", {scope: "row"}, tokenNode(token)),
-      ...most.flatMap((k) => [h("td", {}, tokenNode(kTokens[k])), number(data[k])]));
+  const head = headOf(record);
+  const rows = qTokens.map((token, index) => {
+    const values = valuesOf(head, {side: "query", index});
+    const most = ranking(values).slice(0, TOP);
+    return [token, index, ...most.flatMap((k) => [kTokens[k], values[k]])];
   });
   const n = Math.min(TOP, kTokens.length);
-  const names = Array.from({length: n}, (_, i) => [`key ${i + 1}`, "attention"]);
-  return table("Where each query token looks most", ["query", ...names.flat()], body);
+  const names = Array.from({length: n}, (none, i) =>
+    [[_("key {n}", {n: i + 1})], [quantityName(record), 4]]);
+  return sortable({caption: _("Where each query token looks most"),
+    columns: [[_("query")], [_("position"), 0], ...names.flat()], rows});
 }
 
 function oneToken(record, index, side) {
-  const {qTokens, kTokens} = record;
-  const {attn, mask} = headOf(record);
-  const isQuery = side === "query";
-  const [own, others] = isQuery ? [qTokens, kTokens] : [kTokens, qTokens];
-  const [values, allowed] = [attn, mask].map((tensor) =>
-    isQuery ? at(tensor, index).data : column(tensor, index));
-  const body = ranking(values, allowed).map((i) => h("tr", {},
-    h("th", {scope: "row"}, tokenNode(others[i])), h("td", {class: "n"}, i), number(values[i])));
-  const caption = `${label(own[index])} ${isQuery ? "looks at" : "is looked at by"}`;
-  return table(caption, [isQuery ? "key" : "query", "position", "attention"], body);
-}
-
-const number = (value) => h("td", {class: "n"}, value.toFixed(4));
-
-function table(caption, names, body) {
-  return h("table", {class: "numbers"}, h("caption", {}, caption),
-    h("thead", {}, h("tr", {}, ...names.map((name) => h("th", {scope: "col"}, name)))),
-    h("tbody", {}, ...body));
+  const [own, others] = sidesOf(record, side);
+  const values = valuesOf(headOf(record), {side, index});
+  const rows = ranking(values).map((i) => [others[i], i, values[i]]);
+  const token = label(own[index]);
+  return sortable({
+    caption: side === "query" ? _("{token} looks at", {token}) : _("{token} is looked at by", {token}),
+    columns: [[side === "query" ? _("key") : _("query")], [_("position"), 0],
+      [quantityName(record), 4]],
+    rows,
+    sorted: {column: 2, down: true}
+  });
 }

@@ -1,0 +1,96 @@
+"""The explorer as one file that opens anywhere: its scripts, styles and numbers are all inside."""
+
+# No `from __future__ import annotations`: FastAPI reads the annotations of the route below.
+
+import base64
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import HTMLResponse
+
+from app import language, wire
+from app.answers import attention_record
+from app.api import attention, head_metrics, overview
+from app.assets import VENDOR, folder
+from app.pages import explore
+from app.schemas import AttentionRequest, ExplorePage, MetricsRequest, OverviewRequest
+from app.service import Service
+
+router = APIRouter(tags=["pages"])
+
+MOST_NUMBERS = 4_000_000  # of all heads together; a longer text's file has the chosen head alone
+IMPORT = re.compile(r"""((?:from|import)\s*\(?\s*)"\.{1,2}/(?:[\w-]+/)*([\w-]+)\.js\"""")
+STYLES = ("app", "explore", "grid", "lines", "matrix", "tokens", "table")
+
+
+@router.get("/explore.html", response_class=HTMLResponse, responses={422: {"description": "why"}})
+async def standalone(request: Request, page: ExplorePage = Depends(explore)) -> HTMLResponse:
+    """The Explore page as one file, for the same address: no server, no network needed."""
+    service: Service = request.app.state.service
+    if page.problem:
+        return HTMLResponse(page.problem.detail, page.problem.status)
+    answers = await service.compute(lambda: _answers(service, page))
+    content = {
+        "page": page,
+        "search": f"?{request.url.query}",
+        "answers": answers,
+        "modules": modules(),
+        "css": styles(),
+        **language.context(request),
+    }
+    response: HTMLResponse = request.app.state.templates.TemplateResponse(
+        request, "standalone.html", content
+    )
+    name = f"attention-{page.model}-L{page.layer}H{page.head}.html"
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
+
+
+def _answers(service: Service, page: ExplorePage) -> dict[str, Any]:
+    """What the API would answer, in base64: all heads as pictures, their metrics, the numbers."""
+    spec = page.model_dump(include={"model", "text", "text_pair", "target", "kind"})
+    options = {"special": page.special, "merge": page.merge}
+    every = AttentionRequest.model_validate({**spec, **options})
+    one = AttentionRequest.model_validate(
+        {**spec, **options, "layer": page.layer, "head": page.head}
+    )
+    _, record = attention_record(service, every)
+    asked = every if record.attn.numel() <= MOST_NUMBERS else one
+    tensors = {
+        "overview": overview(service, OverviewRequest.model_validate(spec)),
+        "attention": attention(service, asked),
+    }
+    found = {name: wire.encode(answer, "safetensors") for name, answer in tensors.items()}
+    metrics = head_metrics(service, MetricsRequest.model_validate(spec))
+    return {
+        **{name: base64.b64encode(content).decode() for name, content in found.items()},
+        "metrics": wire.encode(metrics, "json").decode(),
+    }
+
+
+@cache
+def modules() -> dict[str, str]:
+    """An import map: every script as a data address; the network's part is offline.js."""
+    paths = {path.stem: path for path in sorted((folder("static") / "js").rglob("*.js"))}
+    paths["api"] = paths.pop("offline")
+    found = {f"atlas/{name}.js": _data(_bare(path)) for name, path in paths.items()}
+    return {**found, "plotly": _data(VENDOR["vendor/plotly.min.js"].read_text("utf-8"))}
+
+
+def _bare(path: Path) -> str:
+    """A script whose imports are names: a data address has no folder to look in."""
+    return IMPORT.sub(r'\1"atlas/\2.js"', path.read_text("utf-8"))
+
+
+def _data(script: str) -> str:
+    return f"data:text/javascript;base64,{base64.b64encode(script.encode()).decode()}"
+
+
+@cache
+def styles() -> str:
+    return "\n".join(
+        (folder("static") / "css" / f"{name}.css").read_text("utf-8") for name in STYLES
+    )

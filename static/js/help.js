@@ -1,0 +1,18 @@
+// The page's own keys, and the dialog that names them.
+
+/** @param {{focusText: () => void, fullScreen: () => void}} acts */
+export function mountHelp({focusText, fullScreen}) {
+  const dialog = document.getElementById("help");
+  const open = () => dialog.open || dialog.showModal();
+  const keys = {"?": open, "/": focusText, f: fullScreen};
+  document.getElementById("help-open").addEventListener("click", open);
+  document.getElementById("full-screen").addEventListener("click", fullScreen);
+  document.addEventListener("keydown", (event) => {
+    const isTyping = event.target.closest?.("input, textarea, select");
+    if (isTyping || event.ctrlKey || event.metaKey || event.altKey || dialog.open) return;
+    const act = keys[event.key];
+    if (!act) return;
+    event.preventDefault();
+    act();
+  });
+}

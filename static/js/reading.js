@@ -1,0 +1,56 @@
+// What pictures say in words: a head's name, its metrics, what a token looks at.
+
+import {_} from "./language.js";
+import {label} from "./token.js";
+
+export const KIND_NAMES = {encoder: _("encoder"), decoder: _("decoder"), cross: _("cross")};
+
+/** The metrics of /api/v1/metrics as they are called on screen. */
+export const METRIC_NAMES = {
+  entropy: _("entropy"),
+  distance: _("distance"),
+  previous_token: _("previous token"),
+  self: _("self"),
+  next_token: _("next token"),
+  first_token: _("first token"),
+  special: _("special tokens")
+};
+const DIGITS = {entropy: 2, distance: 1};
+
+/** A metric's value as text: nats and tokens as they are, shares with two digits. */
+export const metricText = (name, value) => value.toFixed(DIGITS[name] ?? 2);
+
+/** "L2 H3". */
+export const placeName = (layer, head) => `L${layer} H${head}`;
+
+/** The numbers of one head: [[name, text], …]. */
+export function metricsOf({metrics, layers, heads}, layer, head) {
+  const [l, h] = [layers.indexOf(layer), heads.indexOf(head)];
+  return Object.entries(metrics).map(([name, rows]) => [name, metricText(name, rows[l][h])]);
+}
+
+/** What is shown: one head, or what the layer's heads come to. */
+export function recordTitle({reduce, layers, heads}) {
+  const layer = layers.at(-1);
+  if (reduce === "mean_heads") return _("Layer {layer} · mean of its heads", {layer});
+  if (reduce === "max_heads") return _("Layer {layer} · largest of its heads", {layer});
+  if (reduce === "rollout") return _("Rollout · layers 0 to {layer}", {layer});
+  return _("Layer {layer} · Head {head}", {layer, head: heads[0]});
+}
+
+/** The tokens of the axis of a side, and of the other one. */
+export function sidesOf({qTokens, kTokens}, side) {
+  return side === "query" ? [qTokens, kTokens] : [kTokens, qTokens];
+}
+
+/** "bank looks most at  river 0.412  ·  …": the largest of the values, NaN where masked. */
+export function mostText(record, {side, index}, values) {
+  const [own, others] = sidesOf(record, side);
+  const best = Array.from(values, (value, i) => ({value, i})).filter(({value}) => value >= 0);
+  best.sort((a, b) => b.value - a.value);
+  const most = best.slice(0, 3).map(({value, i}) => `${label(others[i])} ${value.toFixed(3)}`);
+  const names = {token: label(own[index]), most: most.join("  ·  ")};
+  return side === "query"
+    ? _("{token} looks most at  {most}", names)
+    : _("{token} is looked at most by  {most}", names);
+}

@@ -1,0 +1,19 @@
+// What of a head is drawn as lines: where looking is allowed, between segments, the top of each row.
+
+/** 1 where a line may be drawn: looking is allowed, the segments are asked for, among the top. */
+export function drawnLines({attn: {data, shape: [Tq, Tk]}, mask}, {qTokens, kTokens}, {top, segments}) {
+  const drawn = Uint8Array.from(mask.data);
+  if (segments !== "all") {
+    const [from, to] = [...segments].map((letter) => "ab".indexOf(letter));
+    for (let i = 0; i < drawn.length; i++) {
+      const [q, k] = [Math.floor(i / Tk), i % Tk];
+      if (qTokens[q].segment !== from || kTokens[k].segment !== to) drawn[i] = 0;
+    }
+  }
+  for (let q = 0; top > 0 && q < Tq; q++) {
+    const indices = Array.from({length: Tk}, (none, k) => q * Tk + k).filter((i) => drawn[i]);
+    indices.sort((a, b) => data[b] - data[a]);
+    for (const i of indices.slice(top)) drawn[i] = 0;
+  }
+  return drawn;
+}

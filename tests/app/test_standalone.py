@@ -1,0 +1,78 @@
+"""The page as one file: all inside, nothing from outside."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from app.standalone import modules
+
+BANK = {"model": "bert", "text": "He sat on the river bank.", "layer": 2, "head": 3}
+
+
+def inside(html: str, name: str) -> object:
+    found = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', html, re.S)
+    assert found
+    return json.loads(found[1])
+
+
+def test_all_heads_are_inside(client, get):
+    answer = client.get("/explore.html", params=BANK)
+    assert (
+        answer.headers["content-disposition"] == 'attachment; filename="attention-bert-L2H3.html"'
+    )
+    answers = inside(answer.text, "answers")
+    attn = safetensors.numpy.load(base64.b64decode(answers["attention"]))["attn"]
+    answered = get("/attention", model="bert", text=BANK["text"])["attn"]
+    np.testing.assert_array_equal(attn, np.array(answered, np.float32))
+    assert (
+        json.loads(answers["metrics"])["metrics"]
+        == (get("/metrics", model="bert", text=BANK["text"])["metrics"])
+    )
+
+
+def test_a_long_text_has_the_chosen_head_alone(client):
+    answer = client.get("/explore.html", params={**BANK, "text": "the bank of the river " * 70})
+    attn = safetensors.numpy.load(base64.b64decode(inside(answer.text, "answers")["attention"]))
+    assert attn["attn"].shape == (1, 1, 352, 352)
+    assert len(answer.content) < 10_000_000
+
+
+def test_nothing_comes_from_outside(client):
+    text = client.get("/explore.html", params=BANK).text
+    text = re.sub(r"data:text/javascript;base64,[\w+/=]+", "", text)
+    assert not re.findall(r"""(?:src|href|url\()=?["']?(?:https?:|/)""", text)
+
+
+def test_every_import_is_in_the_file():
+    scripts = {
+        name: base64.b64decode(data.split(",")[1]).decode() for name, data in modules().items()
+    }
+    ours = {name: script for name, script in scripts.items() if name != "plotly"}
+    wanted = {
+        found
+        for script in ours.values()
+        for found in re.findall(r"""^(?:import|export)[^"']*?from "([^"]+)";""", script, re.M)
+    }
+    assert wanted <= scripts.keys()
+    assert len(wanted) > 15
+    assert not any("fetch(" in script for script in ours.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("", "the text is empty"), ("bank " * 600, "602 tokens")]
+)
+def test_a_refused_text_is_said_why(client, text, said):
+    answer = client.get("/explore.html", params={**BANK, "text": text})
+    assert answer.status_code == 422
+    assert said in answer.text
+
+
+def test_what_is_typed_stays_text(client):
+    text = client.get("/explore.html", params={**BANK, "text": "</script><img src=x>"}).text
+    assert "<img src=x" not in text

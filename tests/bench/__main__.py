@@ -1,0 +1,64 @@
+"""python -m tests.bench: what looking costs, on the server and beside BertViz in a browser."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from app import __version__
+from tests.bench.rows import FULL, HEADER, QUICK, Plan, Row, markdown, preface
+
+REPORT = Path(__file__).parents[2] / "docs" / "bench.md"
+PARTS = ("server", "browser")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--only", choices=PARTS, help="one part")
+    parser.add_argument("--quick", action="store_true", help="short texts, few rounds: a trial")
+    parser.add_argument("--write", action="store_true", help="into docs/bench.md too")
+    return parser.parse_args()
+
+
+def rows(parts: tuple[str, ...], plan: Plan) -> Iterator[Row]:
+    """The parts' rows, as they are measured."""
+    if "server" in parts:
+        from tests.bench import server
+
+        yield from server.rows(plan)
+    if "browser" in parts:
+        from tests.bench import browser
+
+        yield from browser.rows(plan)
+
+
+def chromium_version() -> str:
+    from playwright.sync_api import sync_playwright
+
+    from tests.bench.chrome import chromium
+
+    with sync_playwright() as playwright, chromium(playwright) as browser:
+        return browser.version
+
+
+def say(line: str) -> str:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+    return line
+
+
+def main() -> None:
+    """Nothing else should run meanwhile."""
+    asked = arguments()
+    versions = {"Chromium": chromium_version(), "Attention Atlas": __version__}
+    lines = [say(preface(versions)), say(HEADER)]
+    parts = (asked.only,) if asked.only else PARTS
+    lines += [say(markdown(row)) for row in rows(parts, QUICK if asked.quick else FULL)]
+    if asked.write:
+        REPORT.write_text("\n".join(lines) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

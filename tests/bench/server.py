@@ -1,0 +1,113 @@
+"""What looking costs on the server: ratios to a forward pass that keeps nothing, and bytes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from statistics import median
+from typing import Any
+
+import torch
+
+from app import wire
+from app.api import attention, overview
+from app.schemas import AttentionRequest, OverviewRequest
+from app.service import Service
+from app.settings import Settings
+from model import run as door
+from model.run import Spec
+from model.tape import Tape
+from model.transformer import GPT, Bert
+from tests.bench.rows import Plan, Row
+from tests.bench.text import passage
+
+LAYER, HEAD = 3, 2
+LENGTHS = (32, 128, 512)
+OVERVIEW_GOAL, HEAD_GOAL = 1.15, 1.10
+
+
+def seconds(rounds: int, *works: Callable[[], Any]) -> list[float]:
+    """The median time of each, measured in turns so that a slow moment falls on all alike."""
+    found: list[list[float]] = [[] for _ in works]
+    for _ in range(rounds):
+        for times, work in zip(found, works, strict=True):
+            began = time.perf_counter()
+            work()
+            times.append(time.perf_counter() - began)
+    return [median(times) for times in found]
+
+
+@torch.inference_mode()
+def tapes(service: Service, name: str, n: int, rounds: int) -> Iterator[Row]:
+    """The model alone: a pass with a tape against one without."""
+    model = service.models[name].model
+    assert isinstance(model, Bert | GPT)
+    ids = torch.randint(5, 8000, (1, n))
+
+    def forward(tape: Tape | None = None) -> None:
+        if isinstance(model, Bert):
+            model.encode(ids, torch.zeros_like(ids), tape)
+        else:
+            model.hidden(ids, tape)
+
+    def one_head() -> None:
+        forward(Tape(layers=[LAYER], heads=[HEAD]))
+
+    plain, one, every = seconds(rounds, forward, one_head, lambda: forward(Tape()))
+    what = f"{name}, {n} tokens"
+    yield Row(f"{what}: the model's forward pass", plain * 1000, "ms")
+    yield Row(f"{what}: keeping one head / keeping nothing", one / plain, "x")
+    yield Row(f"{what}: keeping all attention / keeping nothing", every / plain, "x")
+
+
+@torch.inference_mode()
+def looks(service: Service, name: str, n: int, rounds: int) -> Iterator[Row]:
+    """What the API computes against text, model and predictions alone; nothing is in the cache."""
+    loaded = service.models[name]
+    text = passage(n, loaded.tokenizer)
+    first_picture = OverviewRequest(model=name, text=text)
+    one_head = AttentionRequest(model=name, text=text, layer=(LAYER,), head=(HEAD,))
+
+    def look(
+        make: Callable[[Service, Any], Any], asked: OverviewRequest | AttentionRequest
+    ) -> None:
+        service._cache.clear()
+        make(service, asked)
+
+    plain, picture, head = seconds(
+        rounds,
+        lambda: door.forward(loaded, Spec(text), Tape(layers=())),
+        lambda: look(overview, first_picture),
+        lambda: look(attention, one_head),
+    )
+    what = f"{name}, {n} tokens"
+    yield Row(f"{what}: text to prediction, nothing kept", plain * 1000, "ms")
+    yield Row(f"{what}: overview / nothing kept", picture / plain, "x", goal=OVERVIEW_GOAL)
+    yield Row(f"{what}: one head in float32 / nothing kept", head / plain, "x", goal=HEAD_GOAL)
+
+
+def sizes(service: Service, name: str, n: int) -> Iterator[Row]:
+    """Bytes of the first picture and of all numbers, before compression."""
+    text = passage(n, service.models[name].tokenizer)
+    picture = overview(service, OverviewRequest(model=name, text=text))
+    everything = attention(service, AttentionRequest(model=name, text=text))
+    for what, answer, format in (
+        ("overview", picture, "safetensors"),
+        ("all heads in float32", everything, "safetensors"),
+        ("all heads in JSON", everything, "json"),
+    ):
+        size = len(wire.encode(answer, format))
+        yield Row(f"{name}, {n} tokens: {what}, uncompressed", size, "bytes")
+
+
+def rows(plan: Plan) -> Iterator[Row]:
+    """Everything; nothing else should run meanwhile."""
+    service = Service(Settings(models="bert,gpt"))
+    try:
+        for name in ("bert", "gpt"):
+            for n in LENGTHS if plan.rounds > 2 else plan.sizes:
+                yield from tapes(service, name, n, 3 * plan.rounds)
+                yield from looks(service, name, n, 3 * plan.rounds)
+            yield from sizes(service, name, 128)
+    finally:
+        service.close()

@@ -1,0 +1,521 @@
+"""What can be done on the explorer's views: several heads, reductions, sorting, figures, keys."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.request import urlopen
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+
+RIVER = "He sat on the river bank and watched the water."
+SVG = "{http://www.w3.org/2000/svg}"
+DARK = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "dark"}
+LIGHT = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+CHINESE = LIGHT | {"locale": "zh-CN"}
+
+Explore = Callable[..., Page]
+
+
+def api(server: str, path: str, **query: object) -> Any:
+    spec = {"model": "bert", "text": RIVER, **query}
+    with urlopen(f"{server}/api/v1/{path}?{urlencode(spec)}") as answer:
+        return json.load(answer)
+
+
+def query_of(page: Page) -> dict[str, str]:
+    return {key: values[0] for key, values in parse_qs(urlsplit(page.url).query).items()}
+
+
+def option(page: Page, name: str) -> Any:
+    return page.get_by_role("combobox", name=name, exact=True)
+
+
+def bank(page: Page) -> Any:
+    return page.get_by_role("group", name="query tokens").get_by_role("button").nth(6)
+
+
+def numbers(page: Page) -> list[str]:
+    return page.locator(".lines-column.key .n").all_text_contents()
+
+
+def three(values: list[float]) -> list[str]:
+    return [f"{value:.3f}" for value in values]
+
+
+def saved(page: Page, button: str, tmp_path: Path) -> Path:
+    with page.expect_download() as download:
+        page.locator("#foot").get_by_role("button", name=button, exact=True).click()
+    path = tmp_path / download.value.suggested_filename
+    download.value.save_as(path)
+    return path
+
+
+# Several heads at once.
+
+
+def test_heads_of_the_address_are_drawn_together(explore: Explore, server: str) -> None:
+    page = explore(model="bert", text=RIVER, layer=2, head=3, heads="0.2,4.1", query=6, threshold=0)
+    rows = [
+        api(server, "attention", layer=layer, head=head)["attn"][0][0][6]
+        for layer, head in ((2, 3), (0, 2), (4, 1))
+    ]
+    expect(page.locator(".lines-keys li")).to_have_count(3)
+    assert numbers(page) == three([max(values) for values in zip(*rows, strict=True)])
+    expect(page.locator(".lines-said")).to_contain_text("L0 H2: bank looks most at")
+
+
+def test_shift_adds_a_head_and_its_key_takes_it_away(explore: Explore) -> None:
+    page = explore(model="bert", text=RIVER, layer=2, head=3)
+    grid = page.get_by_role("grid")
+    for key in ("ArrowUp", "ArrowLeft", "Shift+Enter"):
+        grid.press(key)
+    expect(page.locator(".lines-keys li")).to_have_text([re.compile("L2 H3"), re.compile("L1 H2")])
+    assert query_of(page)["heads"] == "1.2"
+    page.locator(".lines-keys").get_by_role("button").first.click()
+    expect(page.get_by_role("heading", name="Layer 1 · Head 2")).to_be_visible()
+    assert "heads" not in query_of(page)
+
+
+def test_a_touch_adds_heads_too(explore: Explore) -> None:
+    page = explore(model="bert", text=RIVER, layer=0, head=0)
+    page.get_by_role("button", name="Add heads").click()
+    grid = page.get_by_role("grid")
+    grid.press("ArrowRight")
+    grid.press("Enter")
+    expect(page.locator(".lines-keys li")).to_have_count(2)
+
+
+@pytest.mark.parametrize(
+    ("toolbar", "index", "first", "n"), [("Layers", 4, "L4 H1", 8), ("Heads", 5, "L2 H5", 6)]
+)
+def test_a_heading_shows_its_row_or_column(
+    explore: Explore, toolbar: str, index: int, first: str, n: int
+) -> None:
+    page = explore(model="bert", text=RIVER, layer=2, head=1)
+    page.get_by_role("toolbar", name=toolbar).get_by_role("button").nth(index).click()
+    keys = page.locator(".lines-keys li")
+    expect(keys).to_have_count(n)
+    expect(keys.first).to_contain_text(first)
+
+
+def test_never_more_than_eight_heads(explore: Explore) -> None:
+    page = explore(model="bert", text=RIVER, layer=4, head=1)
+    page.get_by_role("toolbar", name="Layers").get_by_role("button").nth(4).click()
+    expect(page.locator(".lines-keys li")).to_have_count(8)
+    grid = page.get_by_role("grid")
+    grid.press("ArrowUp")
+    grid.press("Shift+Enter")
+    expect(page.locator(".lines-keys li").last).to_contain_text("L3 H1")
+    expect(page.locator(".lines-keys li")).to_have_count(8)
+
+
+BLIND = {  # Machado et al. 2009, full protanopia, deuteranopia and tritanopia; rows of RGB
+    "none": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "protan": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deutan": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.01182, 0.04294, 0.968881],
+    ],
+    "tritan": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.3039],
+    ],
+}
+TO_LMS = [
+    [0.4122214708, 0.5363325363, 0.0514459929],
+    [0.2119034982, 0.6806995451, 0.1073969566],
+    [0.0883024619, 0.2817188376, 0.6299787005],
+]
+TO_LAB = [
+    [0.2104542553, 0.793617785, -0.0040720468],
+    [1.9779984951, -2.428592205, 0.4505937099],
+    [0.0259040371, 0.7827717662, -0.808675766],
+]
+
+
+def oklab(hues: list[str], blind: list[list[float]]) -> Any:
+    """Colours as an eye sees them, in Ottosson's OKLab: (n, 3)."""
+    srgb = np.array([[int(hue[i : i + 2], 16) / 255 for i in (1, 3, 5)] for hue in hues])
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.array(blind).T, 0, 1)
+    return np.cbrt(seen @ np.array(TO_LMS).T) @ np.array(TO_LAB).T
+
+
+@pytest.mark.parametrize("sight", BLIND)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_eight_hues_are_told_apart_by_every_eye(page: Page, sight: str, theme: str) -> None:
+    page.goto("/healthz")
+    hues = page.evaluate("async () => (await import('/static/js/color.js')).HUES")[theme]
+    seen = oklab(hues, BLIND[sight])
+    apart = np.linalg.norm(seen[:, None] - seen[None], axis=-1) + np.eye(8)
+    assert len(hues) == 8
+    assert apart.min() > 0.1
+
+
+# What is drawn of a head.
+
+
+@pytest.mark.parametrize(
+    ("name", "reduce", "title"),
+    [
+        ("mean of all", "mean_heads", "Layer 2 · mean of its heads"),
+        ("largest of all", "max_heads", "Layer 2 · largest of its heads"),
+        ("rollout", "rollout", "Rollout · layers 0 to 2"),
+    ],
+)
+def test_reductions_are_the_api_s(
+    explore: Explore, server: str, name: str, reduce: str, title: str
+) -> None:
+    page = explore(model="bert", text=RIVER, layer=2, head=3, query=6, threshold=0)
+    option(page, "Heads").select_option(name)
+    expect(page.get_by_role("heading", name=title)).to_be_visible()
+    layer = "0,1,2" if reduce == "rollout" else "2"
+    [[row]] = api(server, "attention", layer=layer, reduce=reduce)["attn"]
+    assert numbers(page) == three(row[6])
+    assert query_of(page)["reduce"] == reduce
+
+
+def test_the_matrix_shows_scores_before_the_softmax(explore: Explore, server: str) -> None:
+    page = explore(model="bert", text=RIVER, layer=2, head=3, view="matrix")
+    option(page, "Numbers").select_option("scores")
+    expect(page).to_have_url(re.compile("quantity=scores"))
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight"):
+        page.locator(".matrix").press(key)
+    [[rows]] = api(server, "attention", layer=2, head=3, quantity="scores")["attn"]
+    expect(page.locator(".matrix-said")).to_contain_text(f"{rows[1][1]:.3f}")
+    option(page, "Words").select_option("words")  # scores are not summed: attention again
+    expect(option(page, "Numbers")).to_have_value("attn")
+
+
+def test_only_the_top_of_each_row(explore: Explore, tmp_path: Path) -> None:
+    page = explore(model="bert", text=RIVER, layer=2, head=3, threshold=0, top=2)
+    drawn = ElementTree.parse(saved(page, "SVG", tmp_path)).getroot().iter(f"{SVG}path")
+    assert len(list(drawn)) == 2 * 13
+
+
+@pytest.mark.parametrize(("segments", "q", "k"), [("ab", 0, 1), ("ba", 1, 0), ("bb", 1, 1)])
+def test_lines_between_two_sentences(
+    explore: Explore, server: str, segments: str, q: int, k: int, tmp_path: Path
+) -> None:
+    pair = {"text": "The cat slept.", "text_pair": "It snored."}
+    page = explore(model="bert", **pair, layer=1, head=2, threshold=0.02)
+    option(page, "Between").select_option(segments)
+    expect(page).to_have_url(re.compile(f"segments={segments}"))
+    found = api(server, "attention", **pair, layer=1, head=2)
+    segment = [token["segment"] for token in found["q_tokens"]]
+    [[rows]] = found["attn"]
+    expected = sum(
+        value >= 0.02 and (segment[i], segment[j]) == (q, k)
+        for i, row in enumerate(rows)
+        for j, value in enumerate(row)
+    )
+    root = ElementTree.parse(saved(page, "SVG", tmp_path)).getroot()
+    assert len(list(root.iter(f"{SVG}path"))) == expected
+
+
+def test_the_colours_have_a_range_and_a_logarithm(explore: Explore, server: str) -> None:
+    page = explore(model="bert", text=RIVER, layer=2, head=3, view="matrix", low=0.1, high=0.3)
+    page.locator(".matrix .xtick text").first.wait_for()
+    trace = "(({zmin, zmax, customdata}) => ({zmin, zmax, customdata}))"
+    trace += "(document.querySelector('.matrix-plot').data[0])"
+    found = page.evaluate(trace)
+    assert (found["zmin"], found["zmax"]) == (0.1, 0.3)
+    option(page, "Scale").select_option("log")
+    expect(page).to_have_url(re.compile("scale=log"))
+    page.wait_for_function("document.querySelector('.matrix-plot').data[0].customdata")
+    [[rows]] = api(server, "attention", layer=2, head=3)["attn"]
+    assert page.evaluate(trace)["customdata"][6] == pytest.approx(rows[6], abs=1e-6)
+
+
+def test_a_crowded_axis_is_thinned_and_a_zoom_brings_labels_back(explore: Explore) -> None:
+    page = explore(model="bert", text="the bank of the river " * 30, view="matrix")
+    labels = page.locator(".matrix .ytick text")
+    labels.first.wait_for()
+    boxes = [box for label in labels.all() if (box := label.bounding_box())]
+    boxes.sort(key=lambda box: box["y"])
+    assert 10 < len(boxes) < 60
+    assert all(a["y"] + a["height"] <= b["y"] + 1 for a, b in zip(boxes, boxes[1:], strict=False))
+    step = "document.querySelector('.matrix-plot')._fullLayout.yaxis.dtick"
+    before = page.evaluate(step)
+    zoom = "Plotly.relayout(document.querySelector('.matrix-plot'), {'yaxis.range': [9.5, -0.5]})"
+    page.evaluate(zoom)
+    page.wait_for_function(f"{step} === 1")
+    assert before > 1
+
+
+# Tokens, Anatomy, Table: the API's numbers.
+
+
+def test_tokens_are_shaded_by_the_api_s_attention(explore: Explore, server: str) -> None:
+    page = explore(model="bert", text=RIVER, layer=0, head=2, query=6, view="tokens")
+    [[rows]] = api(server, "attention", layer=0, head=2)["attn"]
+    best = max(range(13), key=lambda k: rows[6][k])
+    expect(page.locator(".tokens-said")).to_contain_text(f"river {rows[6][best]:.3f}")
+    shades = page.evaluate(
+        """[...document.querySelectorAll(".tokens-text button")]
+        .map((el) => getComputedStyle(el).backgroundColor.match(/\\d+/g).map(Number))"""
+    )
+    assert min(range(13), key=lambda k: sum(shades[k]) if len(shades[k]) == 3 else 999) == best
+    page.get_by_role("button", name="who looks at it").click()
+    column = [row[6] for row in rows]
+    expect(page.locator(".tokens-said")).to_contain_text(f"{max(column):.3f}")
+    assert query_of(page)["side"] == "key"
+
+
+def test_tokens_of_two_texts_are_two_paragraphs(explore: Explore, server: str) -> None:
+    spec = {"model": "translator", "text": "El banco está cerrado.", "kind": "cross"}
+    page = explore(**spec, view="tokens", layer=1, head=3)
+    page.get_by_role("group", name="query tokens").get_by_role("button").nth(1).hover()
+    found = api(server, "attention", **spec, layer=1, head=3)
+    [[rows]] = found["attn"]
+    expect(page.locator(".tokens-said")).to_contain_text(f"{max(rows[1]):.3f}")
+    expect(page.get_by_role("group", name="key tokens").get_by_role("button")).to_have_count(
+        len(found["k_tokens"])
+    )
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"model": "bert", "text": RIVER, "layer": 2, "head": 3},
+        {"model": "gpt", "text": "Once upon a time", "layer": 1, "head": 1},
+        {"model": "recurrent", "text": "El banco.", "layer": 0, "head": 0},
+    ],
+    ids=lambda spec: spec["model"],
+)
+def test_anatomy_shows_the_api_s_steps(
+    explore: Explore, server: str, spec: dict[str, object]
+) -> None:
+    page = explore(**spec, view="anatomy", query=2)
+    found = api(server, "anatomy", **spec, query=2)
+    cells = page.locator(".anatomy tbody tr")
+    expect(cells).to_have_count(len(found["k_tokens"]))
+    rows = [row.locator(".n").all_text_contents() for row in cells.all()]
+    minus = [[text.replace("−", "-") for text in row] for row in rows]
+    for row, dot, score, attn, allowed in zip(
+        minus, found["dots"], found["scores"], found["attn"], found["mask"], strict=True
+    ):
+        expected = [f"{score:.2f}", f"{attn:.3f}"] if allowed else ["-∞", "masked"]
+        assert row == [f"{dot:.2f}", *expected]
+
+
+def test_anatomy_names_the_dimensions_that_count(explore: Explore, server: str) -> None:
+    page = explore(model="bert", text=RIVER, layer=2, head=3, view="anatomy", query=6)
+    found = api(server, "anatomy", layer=2, head=3, query=6)
+    view = page.get_by_role("group", name="One query token, step by step")
+    for key in ("ArrowDown", "ArrowDown", "ArrowDown"):
+        view.press(key)
+    products = found["products"][2]
+    most = max(range(32), key=lambda d: abs(products[d]))
+    expect(page.locator(".anatomy-said")).to_contain_text(f"most from dimensions {most} (")
+    view.press("ArrowRight")
+    said = (
+        f"sat, dimension 0:  q {found['q'][0]:.3f} × k {found['k'][2][0]:.3f} = {products[0]:.3f}"
+    )
+    expect(page.locator(".anatomy-said")).to_contain_text(said.replace("-", "−"))
+
+
+def test_anatomy_has_its_own_query_picker(explore: Explore) -> None:
+    page = explore(model="bert", text=RIVER, view="anatomy", merge="words")
+    expect(page.locator("#notice")).to_contain_text("merge=words")
+    expect(option(page, "Query")).to_have_value("1")
+    option(page, "Query").select_option(label="6  bank")
+    expect(page).to_have_url(re.compile("query=6"))
+    page.go_back()
+    expect(option(page, "Query")).to_have_value("1")
+
+
+def test_the_table_sorts_by_any_column(explore: Explore, server: str) -> None:
+    page = explore(model="bert", text=RIVER, layer=2, head=3, view="table", query=6)
+    [[rows]] = api(server, "attention", layer=2, head=3)["attn"]
+    heading = page.get_by_role("columnheader", name="position")
+    heading.get_by_role("button").click()
+    heading.get_by_role("button").click()
+    expect(heading).to_have_attribute("aria-sort", "ascending")
+    cells = page.locator("#view tbody td:last-child")
+    expect(cells).to_have_text([f"{a:.4f}" for a in rows[6]])
+
+
+# The grid's numbers.
+
+
+def test_the_grid_sorts_and_filters_by_a_metric(explore: Explore, server: str) -> None:
+    page = explore(model="bert", text=RIVER)
+    option(page, "Sorted by").select_option("previous_token")
+    scores = api(server, "metrics")["metrics"]["previous_token"]
+    ranked = sorted(((s, la, h) for la, row in enumerate(scores) for h, s in enumerate(row)))[::-1]
+    grid = page.get_by_role("grid")
+    grid.press("ArrowUp")
+    for _ in range(8):
+        grid.press("ArrowLeft")
+    for _ in range(6):
+        grid.press("ArrowUp")
+    _, layer, head = ranked[0]
+    cell = page.get_by_role("gridcell")
+    expect(cell).to_have_accessible_name(re.compile(f"layer {layer}, head {head}"))
+    page.get_by_label("at least").fill("0.3")
+    n = sum(score >= 0.3 for score, _, _ in ranked)
+    expect(page.get_by_text(f"{n} of 48 heads")).to_be_visible()
+    assert query_of(page)["least"] == "0.3"
+
+
+def test_the_preview_has_the_metrics_of_the_api(explore: Explore, server: str) -> None:
+    page = explore(model="bert", text=RIVER, layer=3, head=4)
+    page.get_by_role("grid").focus()
+    page.keyboard.press("ArrowDown")
+    found = api(server, "metrics")["metrics"]
+    preview = page.locator(".grid-preview")
+    expect(preview).to_contain_text("L4 H4")
+    expect(preview).to_contain_text(f"entropy {found['entropy'][4][4]:.2f}")
+    expect(preview).to_contain_text(f"special tokens {found['special'][4][4]:.2f}")
+
+
+# Files to take along.
+
+
+def test_an_svg_of_the_lines_says_all_that_a_figure_must(explore: Explore, tmp_path: Path) -> None:
+    page = explore(model="bert", text=RIVER, layer=2, head=3, query=6)
+    path = saved(page, "SVG", tmp_path)
+    assert path.name == "bert-encoder-L2H3-lines.svg"
+    texts = [el.text for el in ElementTree.parse(path).getroot().iter(f"{SVG}text")]
+    assert {"Layer 2 · Head 3 · bert", RIVER, "query", "key", "bank", "[SEP]"} <= set(texts)
+    assert any("weights" in text and "Attention Atlas" in text for text in texts if text)
+
+
+def test_an_svg_of_the_matrix_has_a_cell_for_each_number(explore: Explore, tmp_path: Path) -> None:
+    page = explore(model="gpt", text="Once upon a time", view="matrix", theme="dark")
+    root = ElementTree.parse(saved(page, "SVG", tmp_path)).getroot()
+    cells = sum(path.attrib["d"].count("z") for path in root.iter(f"{SVG}path"))
+    assert cells == 5 * 5
+
+
+@pytest.mark.parametrize("view", ["tokens", "anatomy", "table"])
+def test_every_view_can_be_taken_along(explore: Explore, view: str, tmp_path: Path) -> None:
+    page = explore(model="bert", text="</text> & <b>", view=view, query=2)
+    texts = ElementTree.parse(saved(page, "SVG", tmp_path)).getroot().itertext()
+    assert "&" in list(texts)
+
+
+def test_all_heads_can_be_taken_along(explore: Explore, tmp_path: Path) -> None:
+    page = explore(model="bert", text=RIVER)
+    root = ElementTree.parse(saved(page, "All heads as SVG", tmp_path)).getroot()
+    assert len(list(root.iter(f"{SVG}image"))) == 48
+
+
+def test_a_png_is_twice_as_sharp(explore: Explore, tmp_path: Path) -> None:
+    page = explore(model="bert", text=RIVER, view="matrix")
+    picture = saved(page, "PNG", tmp_path).read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    width = ElementTree.parse(saved(page, "SVG", tmp_path)).getroot().attrib["width"]
+    assert int.from_bytes(picture[16:20], "big") == round(2 * int(float(width)))
+
+
+def test_a_file_that_stands_alone_opens_without_a_server(
+    explore: Explore, server: str, tmp_path: Path
+) -> None:
+    page = explore(model="bert", text=RIVER, layer=2, head=3, query=6, threshold=0)
+    path = saved(page, "HTML", tmp_path)
+    assert path.name == "attention-bert-L2H3.html"
+    [[rows]] = api(server, "attention", layer=2, head=3)["attn"]
+    [[others]] = api(server, "attention", layer=2, head=4)["attn"]
+    page.context.set_offline(True)
+    page = page.context.new_page()
+    page.goto(path.as_uri())
+    expect(page.locator(".lines-column.key .n")).to_have_text(three(rows[6]))
+    grid = page.get_by_role("grid")
+    grid.press("ArrowRight")
+    grid.press("Enter")
+    expect(page.locator(".lines-column.key .n")).to_have_text(three(others[6]))
+    page.get_by_role("tab", name="Matrix").click()
+    page.locator(".matrix .xtick text").first.wait_for()
+    page.go_back()
+    page.go_back()
+    expect(page.get_by_role("heading", name="Layer 2 · Head 3")).to_be_visible()
+    assert page.get_by_role("tab", name="Anatomy").count() == 0
+
+
+# Keys, full screen, languages, accessibility.
+
+
+def test_the_page_s_own_keys(explore: Explore) -> None:
+    page = explore(model="bert", text=RIVER)
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys and clicks")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    page.keyboard.press("/")
+    field = page.get_by_role("textbox", name="Text", exact=True)
+    expect(field).to_be_focused()
+    field.press("End")
+    page.keyboard.type("?/f")
+    expect(field).to_have_value(f"{RIVER}?/f")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+
+
+def test_full_screen_and_back(explore: Explore) -> None:
+    page = explore(model="bert", text=RIVER)
+    page.get_by_role("button", name="Full screen").click()
+    page.wait_for_function("document.fullscreenElement?.id === 'picture'")
+    page.keyboard.press("f")
+    page.wait_for_function("document.fullscreenElement === null")
+
+
+@pytest.mark.parametrize("setting", [CHINESE], ids=["Chinese"])
+def test_the_page_speaks_chinese(explore: Explore) -> None:
+    page = explore(model="bert", text=RIVER, layer=2, head=3, query=6)
+    expect(page.get_by_role("heading", name="第 2 层 · 第 3 头")).to_be_visible()
+    expect(page.get_by_text("bank 最关注")).to_be_visible()
+    page.get_by_role("tab", name="表格").click()
+    page.get_by_role("link", name="English").click()
+    expect(page.get_by_role("tab", name="Table")).to_have_attribute("aria-selected", "true")
+    assert query_of(page)["lang"] == "en"
+
+
+AXE_PAGES = [
+    *(f"/explore?{urlencode({'text': RIVER, 'query': 6, 'view': view})}"
+      for view in ("lines", "matrix", "tokens", "anatomy", "table")),
+    f"/explore?{urlencode({'text': RIVER, 'heads': '0.2,4.1', 'layer': 2, 'metric': 'entropy'})}",
+    "/explore?model=translator&text=El+banco.&kind=cross&view=tokens",
+    "/explore?text=&layer=99",
+    "/models",
+    "/models/gpt",
+    "/models/nope",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("setting", [LIGHT, DARK, PHONE], ids=["light", "dark", "phone"])
+@pytest.mark.parametrize("path", AXE_PAGES)
+def test_axe_finds_no_violation(page: Page, path: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.goto(path)
+    if path.startswith("/explore") and "99" not in path:
+        page.locator("#picture[aria-busy=false]").wait_for()
+    if "matrix" in path:
+        page.locator(".matrix .xtick text").first.wait_for()
+    found = Axe().run(page).response["violations"]
+    shown = [(rule["id"], [node["html"][:160] for node in rule["nodes"][:3]]) for rule in found]
+    assert shown == []
+
+
+@pytest.mark.parametrize("setting", [PHONE], ids=["phone"])
+def test_a_touch_locks_a_token(explore: Explore) -> None:
+    page = explore(model="bert", text=RIVER)
+    bank(page).tap()
+    expect(bank(page)).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_text("bank looks most at")).to_be_visible()
