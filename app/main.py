@@ -41,6 +41,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.templates = Jinja2Templates(folder("templates"))
     app.state.templates.env.globals |= {
         "static": f"/static/{assets.version}",
+        "modules": assets.modules(),
         "version": __version__,
     }
     app.mount("/static", assets, name="static")

@@ -37,7 +37,7 @@ async def standalone(request: Request, page: ExplorePage = Depends(explore)) -> 
         "page": page,
         "search": f"?{request.url.query}",
         "answers": answers,
-        "modules": modules(),
+        "bundle": modules(),
         "css": styles(),
         **language.context(request),
     }

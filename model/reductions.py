@@ -96,10 +96,21 @@ def without_special(record: AttentionRecord, *, renormalise: bool) -> AttentionR
 def thumbnails(record: AttentionRecord, size: int) -> tuple[Tensor, Tensor, tuple[int, int]]:
     """Attention and mask by block maximum, at most `size` a side, and the block's (q, k) tokens."""
     block = tuple(-(-n // size) for n in record.attn.shape[-2:])
-    pool = torch.nn.functional.max_pool2d
-    attn = pool(record.attn, block, ceil_mode=True)
-    mask = pool(record.mask.float(), block, ceil_mode=True) > 0
-    return attn, mask, (block[0], block[1])
+    return _blocks(record.attn, block), _blocks(record.mask, block), (block[0], block[1])
+
+
+def _blocks(x: Tensor, block: tuple[int, ...]) -> Tensor:
+    """(..., Tq, Tk) -> the maximum of each block; the last ones may be smaller."""
+    for axis, n in zip((-2, -1), block, strict=True):
+        if n == 1:
+            continue
+        whole = x.size(axis) // n * n
+        shape = list(x.shape)
+        shape[axis : axis + 1 or None] = [whole // n, n]
+        parts = x.narrow(axis, 0, whole).reshape(shape).amax(axis)
+        rest = x.narrow(axis, whole, x.size(axis) - whole)
+        x = torch.cat([parts, rest.amax(axis, keepdim=True)], axis) if rest.size(axis) else parts
+    return x
 
 
 def _pieces(tokens: tuple[Token, ...], like: Tensor) -> tuple[Tensor, tuple[Token, ...]]:

@@ -244,10 +244,16 @@ def _record(
     return AttentionRecord(
         kind=kind,
         attn=torch.stack([step.kept[part.quantity][0] for step in steps]).cpu(),
-        mask=collapsed(torch.stack([step.mask[0] for step in steps])).cpu(),
+        mask=_mask([step.mask[0] for step in steps]).cpu(),
         q_tokens=sequences[q],
         k_tokens=sequences[k],
         layers=tuple(step.layer for step in steps),
         heads=part.heads or tuple(range(loaded.config.n_head)),
         quantity=part.quantity,
     )
+
+
+def _mask(masks: list[Tensor]) -> Tensor:
+    """The layers' masks, each (1 or H, Tq, Tk) -> (1 or L, 1 or H, Tq, Tk)."""
+    H = max(mask.size(0) for mask in masks)
+    return collapsed(torch.stack([mask.expand(H, -1, -1) for mask in masks]))

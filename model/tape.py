@@ -5,7 +5,7 @@ A tape belongs to one call: modules keep nothing between calls, so one model ser
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, cast, get_args
 
@@ -115,13 +115,15 @@ class Track:
         ]
         return replace(self, edits=edits, query=query)
 
-    def keep(self, **quantities: Tensor) -> None:
-        """Write down what the tape asked for, each (B, H, ...), detached."""
+    def keep(self, quantities: Mapping[str, Tensor], *, chosen: bool = False) -> None:
+        """Write down what the tape asked for, each (B, H, ...), detached; a shared mask has H 1.
+
+        `chosen` says that they are of the tape's heads already.
+        """
         if not self.wanted:
             return
-        heads = slice(None) if self.tape.heads is None else list(self.tape.heads)
         kept = {
-            cast(Quantity, name): tensor[:, heads].detach()
+            cast(Quantity, name): (tensor if chosen else self.chosen(tensor)).detach()
             for name, tensor in quantities.items()
             if name in self.tape.keep
         }
@@ -131,10 +133,20 @@ class Track:
                 kept[name] = torch.cat([before[name], kept[name]], dim=-2)
         self.tape.attended.append(Attended(self.kind, self.layer, kept))
 
-    def edit_mask(self, mask: Tensor) -> Tensor:
-        """block: (B, H, Tq, Tk) bool, False where looking is no longer allowed."""
-        for edit in self._of("block"):
-            mask = mask.clone()
+    def chosen(self, tensor: Tensor) -> Tensor:
+        """The heads that the tape asked for: all of them, and all that share one, as they are."""
+        if self.tape.heads is None or tensor.size(1) == 1:
+            return tensor
+        return tensor[:, list(self.tape.heads)]
+
+    def edit_mask(self, mask: Tensor | None, scores: Tensor) -> Tensor | None:
+        """block: (B, H, Tq, Tk) bool, False where looking is no longer allowed; None is all."""
+        blocks = self._of("block")
+        if not blocks:
+            return mask
+        mask = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask
+        mask = mask.expand(scores.shape).clone()
+        for edit in blocks:
             mask[:, _at(edit.head), _at(edit.query), _at(edit.key)] = False
         return mask
 
@@ -147,17 +159,21 @@ class Track:
                 raise ValueError("scaled scores are too large for float32; scale by less")
         return scores
 
-    def edit_attn(self, attn: Tensor, mask: Tensor) -> Tensor:
+    def edit_attn(self, attn: Tensor, mask: Tensor | None) -> Tensor:
         """set: (B, H, Tq, Tk), after the softmax. Masked places stay 0, the row sums to 1."""
-        for edit in self._of("set"):
+        settings = self._of("set")
+        if settings:
+            allowed = torch.ones_like(attn, dtype=torch.bool) if mask is None else mask
+            allowed = allowed.expand(attn.shape)
+        for edit in settings:
             if len(edit.row) != attn.size(-1):
                 raise ValueError(f"row has {len(edit.row)} numbers; there are {attn.size(-1)} keys")
             largest = max(edit.row) or 1.0
             row = torch.tensor([share / largest for share in edit.row], device=attn.device)
             place = slice(None), _at(edit.head), _at(edit.query)
-            rows = row.to(attn.dtype) * mask[place]
+            rows = row.to(attn.dtype) * allowed[place]
             total = rows.sum(-1, keepdim=True)
-            if (mask[place].any(-1, keepdim=True) & (total == 0)).any():
+            if (allowed[place].any(-1, keepdim=True) & (total == 0)).any():
                 raise ValueError("row has no weight on a key that its query may look at")
             attn = attn.clone()
             attn[place] = rows / total.where(total > 0, 1.0)  # nowhere to look: 0

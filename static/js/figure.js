@@ -240,7 +240,7 @@ function grid({overview, metrics, metric, theme}, ink) {
       const x = 28 + head * (width + 6);
       parts.push(svg("image", {x, y, width, height, preserveAspectRatio: "none",
         style: "image-rendering:pixelated", href: canvas.toDataURL()}));
-      const value = metrics.metrics[metric]?.[layer][head];
+      const value = metrics?.metrics[metric]?.[layer][head];
       if (value !== undefined) {
         parts.push(text(x + width / 2, y + height + 12, metricText(metric, value),
           {"font-size": 10, fill: ink.muted, "text-anchor": "middle"}));

@@ -8,7 +8,7 @@ import {shownHeads} from "./heads.js";
 import {mountHelp} from "./help.js";
 import {_} from "./language.js";
 import {
-  INPUTS, fetchAnatomy, fetchParts, fit, follow, inputsOf, partsOf, pick, remember
+  INPUTS, fetchAnatomy, fetchMetrics, fetchParts, fit, follow, inputsOf, partsOf, pick, remember
 } from "./picture.js";
 import {recordTitle} from "./reading.js";
 import {fileName, pngBlob, saveAddress, saveBlob, svgBlob} from "./save.js";
@@ -83,7 +83,8 @@ async function load(wanted, done) {
   store.set({busy: true});
   try {
     const options = {signal, onRetry: (notice) => store.set({notice})};
-    const found = await fetchParts(parts, shownHeads(wanted), options);
+    const show = {shown: shownHeads(wanted), metric: wanted.metric};
+    const found = await fetchParts(parts, show, options);
     const tokens = wanted.side === "query" ? "qTokens" : "kTokens";
     const query = follow(wanted.query, before?.[tokens], found.record[tokens], found.run === run);
     const apart = await fetchAnatomy({...wanted, query}, parts, found.record, options);
@@ -93,6 +94,8 @@ async function load(wanted, done) {
     const ignored = [...store.get().ignored, ...lost];
     store.set({...wanted, ...found, ...calm, anatomy: apart, query, ignored});
     done(store.get());
+    const metrics = await fetchMetrics(parts, {signal});
+    if (!signal.aborted) store.set({metrics});
   } catch (error) {
     if (signal.aborted) return;
     store.set({problem: error.message, notice: "", busy: false});

@@ -74,12 +74,15 @@ const range = (n) => Array.from({length: n}, (none, i) => i).join();
 const FETCH = {run, overview, metrics, record: attention, anatomy};
 const known = new Map(); // "part: what it is asked for with" -> its answer, the last used last
 
+const keyOf = (name, spec) => `${name}: ${JSON.stringify(spec)}`;
+
 /** An answer that came with the page. */
-export const remember = (name, spec, answer) => known.set(`${name}: ${JSON.stringify(spec)}`, answer);
+export const remember = (name, spec, answer) => known.set(keyOf(name, spec), answer);
+const recall = (name, spec) => known.get(keyOf(name, spec)) ?? null;
 
 /** An answer, from memory or from the server. */
 async function ask(name, spec, options) {
-  const key = `${name}: ${JSON.stringify(spec)}`;
+  const key = keyOf(name, spec);
   const answer = known.get(key) ?? await FETCH[name](spec, options);
   known.delete(key);
   known.set(key, answer);
@@ -88,16 +91,17 @@ async function ask(name, spec, options) {
 }
 
 /**
- * All parts or none. The run comes first: it says what is wrong with a text once, and what the
- * others need is then in the server's cache.
- * @returns {Promise<{run: Object, overview: Object, metrics: Object, record: Object,
+ * What is drawn, all of it or nothing. The run comes first: it says what is wrong with a text once,
+ * and what the others need is then in the server's cache. Metrics can wait, but for a grid that is
+ * sorted by one.
+ * @returns {Promise<{run: Object, overview: Object, metrics: Object|null, record: Object,
  *   shown: {layer: number, head: number, record: Object}[]}>}
  */
-export async function fetchParts(parts, shown, options) {
+export async function fetchParts(parts, {shown, metric}, options) {
   const found = await ask("run", parts.run, options);
   const [overview, metrics, ...records] = await Promise.all([
     ask("overview", parts.overview, options),
-    ask("metrics", parts.metrics, options),
+    metric ? ask("metrics", parts.metrics, options) : recall("metrics", parts.metrics),
     ...[parts.record, ...parts.beside].map((spec) => ask("record", spec, options))
   ]);
   const places = shown.slice(0, records.length);
@@ -106,6 +110,9 @@ export async function fetchParts(parts, shown, options) {
     shown: places.map(([layer, head], i) => ({layer, head, record: records[i]}))
   };
 }
+
+/** One number per head, after the picture. */
+export const fetchMetrics = (parts, options) => ask("metrics", parts.metrics, options);
 
 /** The locked query, or the first token that is not a special one, taken apart. */
 export async function fetchAnatomy({view, layer, head, query, side}, parts, {qTokens}, options) {

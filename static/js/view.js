@@ -11,7 +11,7 @@
  *
  * @typedef {Readonly<{
  *   overview: Record,     every head, as uint8 pictures: for colours only, never for numbers
- *   metrics: {layers: number[], heads: number[], metrics: Object<string, number[][]>},
+ *   metrics: {layers: number[], heads: number[], metrics: Object<string, number[][]>}|null,
  *   record: Record,       one head, or a reduction, float32
  *   shown: {layer: number, head: number, record: Record}[],   the chosen head, and those beside it
  *   anatomy: Object|null, the chosen head and query, step by step; only for the view of that name

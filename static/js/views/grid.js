@@ -37,7 +37,7 @@ export function mount(root, emit) {
   let at = 0; // which of the plan's heads is under the cursor
 
   function update(next) {
-    const drawn = ["overview", "metrics", "theme", "metric", "least"];
+    const drawn = ["overview", "theme", "metric", "least", ...(next.metric ? ["metrics"] : [])];
     const stale = drawn.some((key) => next[key] !== frame?.[key]);
     frame = next;
     if (stale) draw();
@@ -50,7 +50,8 @@ export function mount(root, emit) {
 
   function draw() {
     const {overview, metrics, metric, least} = frame;
-    plan = layout(overview, ranking(metrics, metric, least), el.clientWidth, metric !== "");
+    const ranked = ranking(overview, metrics?.metrics[metric], least);
+    plan = layout(overview, ranked, el.clientWidth, metric !== "");
     const ratio = fitCanvas(canvas, plan.width, plan.height);
     const context = canvas.getContext("2d");
     context.clearRect(0, 0, canvas.width, canvas.height);
@@ -61,7 +62,7 @@ export function mount(root, emit) {
       paint(image, headOf(overview, layer, head), shades);
       context.putImageData(image, Math.round(x * ratio), Math.round(y * ratio));
     }
-    if (metric) captions(context, ratio, plan, metric);
+    if (metric && metrics) captions(context, ratio, plan, metric);
     const {layers: {length: L}, heads: {length: H}} = overview;
     placeHeadings(overview, metric !== "");
     grid.setAttribute("aria-label",
@@ -141,7 +142,7 @@ export function mount(root, emit) {
     const values = {layer, head};
     cell.setAttribute("aria-label", isShown ? _("layer {layer}, head {head}, chosen", values)
       : _("layer {layer}, head {head}", values));
-    const numbers = metricsOf(frame.metrics, layer, head)
+    const numbers = (frame.metrics ? metricsOf(frame.metrics, layer, head) : [])
       .map(([metric, text]) => h("span", {}, `${METRIC_NAMES[metric]} `, h("b", {}, text)));
     caption.replaceChildren(h("strong", {}, placeName(layer, head)), ...numbers);
     setBox(cell, x, y, plan.cellWidth, plan.cellHeight);
@@ -233,10 +234,9 @@ function setBox(el, x, y, width, height) {
 }
 
 /** The heads in the order in which they are drawn: [[layer, head, value], …]. */
-function ranking({layers, heads, metrics}, metric, least) {
-  const every = layers.flatMap((layer, l) =>
-    heads.map((head, k) => [layer, head, metrics[metric]?.[l][k]]));
-  if (!(metric in metrics)) return every;
+function ranking({layers, heads}, values, least) {
+  const every = layers.flatMap((layer, l) => heads.map((head, k) => [layer, head, values?.[l][k]]));
+  if (!values) return every;
   return every.filter(([, , value]) => value >= least).sort((a, b) => b[2] - a[2]);
 }
 
