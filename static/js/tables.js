@@ -40,7 +40,8 @@ const textOf = (value) => (typeof value === "object" ? label(value) : value);
 
 function compare(a, b) {
   if (typeof a === "number" && typeof b === "number") return a - b;
-  return `${textOf(a ?? "")}`.localeCompare(`${textOf(b ?? "")}`);
+  const [before, after] = [a, b].map((value) => `${textOf(value ?? "")}`);
+  return before.localeCompare(after, undefined, {numeric: true});
 }
 
 function cell(value, digits, isFirst) {

@@ -476,7 +476,7 @@ def test_all_text_can_be_read(explore: Explore) -> None:
 
 
 @pytest.mark.parametrize("setting", [PHONE], ids=["phone"])
-@pytest.mark.parametrize("view", ["lines", "matrix", "table"])
+@pytest.mark.parametrize("view", ["lines", "matrix", "tokens", "anatomy", "table"])
 def test_a_phone_never_scrolls_sideways(explore: Explore, view: str) -> None:
     page = explore(model="gpt", text=RIVER, view=view)
     page.locator("#view .numbers, #view .xtick text, #view button").first.wait_for()

@@ -385,6 +385,19 @@ def test_the_preview_has_the_metrics_of_the_api(explore: Explore, server: str) -
     expect(preview).to_contain_text(f"special tokens {found['special'][4][4]:.2f}")
 
 
+def test_the_grid_has_a_table_for_a_twin(explore: Explore, server: str) -> None:
+    page = explore(model="bert", text=RIVER)
+    page.get_by_text("The heads as a table").click()
+    scores = api(server, "metrics")["metrics"]["previous_token"]
+    table = page.get_by_role("table", name="Every head by every metric")
+    heading = table.get_by_role("columnheader", name="previous token")
+    heading.get_by_role("button").click()
+    expect(heading).to_have_attribute("aria-sort", "descending")
+    best = max(score for row in scores for score in row)
+    expect(table.locator("tbody tr").first).to_contain_text(f"{best:.3f}")
+    expect(table.locator("tbody tr")).to_have_count(48)
+
+
 # Files to take along.
 
 

@@ -5,6 +5,7 @@ import {fitCanvas, h, onResize, roving} from "../dom.js";
 import {choose, shownHeads, toggle} from "../heads.js";
 import {_} from "../language.js";
 import {METRIC_NAMES, metricText, metricsOf, placeName} from "../reading.js";
+import {sortable} from "../tables.js";
 import {headOf} from "../tensor.js";
 
 export const id = "grid";
@@ -29,12 +30,15 @@ export function mount(root, emit) {
     onkeydown: step, onfocus: () => show(here()), onblur: hide,
     onpointermove: point, onpointerleave: hide, onclick: pick}, canvas, frames, row);
   const note = h("p", {class: "note", role: "status"});
+  const twin = h("details", {class: "grid-twin", ontoggle: tabulate},
+    h("summary", {}, _("The heads as a table")));
   const el = root.appendChild(
-    h("div", {class: "grid"}, headings.layer, headings.head, grid, preview, note));
+    h("div", {class: "grid"}, headings.layer, headings.head, grid, preview, note, twin));
   const stopResize = onResize(el, () => frame && draw());
   let frame;
   let plan; // where each head is, in CSS pixels
   let at = 0; // which of the plan's heads is under the cursor
+  let tabled = null; // the metrics that the table shows
 
   function update(next) {
     const drawn = ["overview", "theme", "metric", "least", ...(next.metric ? ["metrics"] : [])];
@@ -44,6 +48,22 @@ export function mount(root, emit) {
     else mark();
     if (preview.hidden) name(here());
     else show(at);
+    tabulate();
+  }
+
+  /** The grid's numbers as text: a row for each head. */
+  function tabulate() {
+    const {metrics} = frame;
+    if (!twin.open || !metrics || tabled === metrics) return;
+    tabled = metrics;
+    const names = Object.keys(metrics.metrics);
+    const rows = metrics.layers.flatMap((layer, l) => metrics.heads.map((head, k) =>
+      [placeName(layer, head), ...names.map((metric) => metrics.metrics[metric][l][k])]));
+    const columns = names.map((metric) => [METRIC_NAMES[metric], 3]);
+    const table = sortable({caption: _("Every head by every metric"),
+      columns: [[_("Head")], ...columns], rows});
+    twin.replaceChildren(twin.firstChild, h("div", {class: "grid-table", tabindex: "0",
+      role: "group", "aria-label": _("Every head by every metric")}, table));
   }
 
   const here = () => Math.max(0, plan.cells.findIndex(isAt(frame.layer, frame.head)));

@@ -1,6 +1,6 @@
 // The running text, each token shaded by how much the chosen one looks at it, or is looked at by it.
 
-import {colorOf, css, textOn} from "../color.js";
+import {absent, colorOf, css, textOn} from "../color.js";
 import {focusIn, h} from "../dom.js";
 import {_} from "../language.js";
 import {mostText} from "../reading.js";
@@ -94,7 +94,8 @@ export function mount(root, emit) {
     const masked = Number.isNaN(value);
     button.classList.toggle("masked", masked);
     const shade = masked || value === 0 ? null : colorOf(value, frame.theme);
-    const color = shade ? css(shade) : "";
+    const bytes = masked ? absent(frame.theme) : shade;
+    const color = bytes ? css(bytes) : "";
     if (button.style.backgroundColor === color) return;
     button.style.backgroundColor = color;
     button.style.color = shade ? textOn(shade) : "";
