@@ -13,12 +13,17 @@ from app.answers import (
     labels,
     run_answer,
 )
+from app.comparison import compare_answer
 from app.resource import PROBLEMS, resource
 from app.schemas import (
     AnatomyAnswer,
     AnatomyRequest,
     AttentionAnswer,
     AttentionRequest,
+    CompareAnswer,
+    CompareRequest,
+    HiddenAnswer,
+    HiddenRequest,
     MetricsAnswer,
     MetricsRequest,
     ModelCard,
@@ -30,10 +35,11 @@ from app.schemas import (
     Tokenized,
     TokenizeRequest,
 )
-from app.service import Service
+from app.service import Service, refusing
 from app.wire import Answer
 from model import metrics, reductions
-from model.record import Part
+from model.compare import pieces, side, word_states
+from model.record import Part, axes
 
 router = APIRouter(prefix=PREFIX, tags=["API"])
 
@@ -135,3 +141,32 @@ def head_anatomy(service: Service, asked: AnatomyRequest) -> Answer:
         "provenance": service.provenance(asked.model).model_dump(),
     }
     return Answer(fields, {name: tensor.numpy() for name, tensor in found.tensors().items()})
+
+
+@resource(router, "/hidden-states", HiddenRequest, HiddenAnswer)
+def hidden(service: Service, asked: HiddenRequest) -> Answer:
+    """The residual stream at the embedding and after each layer, of all tokens or of one word."""
+    states = service.hidden(asked, asked.sequence)
+    run = service.run(asked)
+    tokens = list(run.sequences[asked.sequence])
+    if asked.word is not None:
+        kind = next(k for k in run.records if axes(k, run.sequences)[0] == asked.sequence)
+        with refusing():
+            found = side(run, run.records[kind], asked.word, asked.occurrence)
+        tokens = [tokens[i] for i in pieces(found)]
+        states = word_states(states, pieces(found))
+    fields = {
+        **input_fields(asked, run),
+        "sequence": asked.sequence,
+        "axes": ["layer", "token", "dimension"] if asked.word is None else ["layer", "dimension"],
+        "shape": list(states.shape),
+        "tokens": labels(tuple(tokens)),
+        "provenance": service.provenance(asked.model).model_dump(),
+    }
+    return Answer(fields, {"hidden": states.numpy()})
+
+
+@resource(router, "/compare", CompareRequest, CompareAnswer)
+def compare(service: Service, asked: CompareRequest) -> Answer:
+    """A word in two runs: its hidden states by layer, the heads in which it looks elsewhere."""
+    return Answer(compare_answer(service, asked).model_dump(), {})

@@ -144,7 +144,7 @@ async def one_model(request: Request, name: str, kind: str = "", metric: str = "
     try:
         card = service.card(name)
     except errors.AppError as error:
-        return ModelPage(name=_printable(name), problem=errors.problem(error))
+        return ModelPage(name=printable(name), problem=errors.problem(error))
     places = {measure: explored(card, measure) for measure in card.metrics}
     known = {"name": name, "card": card, "places": {m: at for m, at in places.items() if at}}
     if not card.heads:
@@ -220,11 +220,7 @@ async def explore(
     try:
         return await service.compute(lambda: _explored(service, asked, shown))
     except ValidationError as error:
-        found = [
-            (str(row["loc"][0]), str(row["msg"]).removeprefix("Value error, "))
-            for row in error.errors()
-        ]
-        return _refused(service, asked, errors.validation_problem(found))
+        return _refused(service, asked, validation_problem(error))
     except errors.AppError as error:
         return _refused(service, asked, errors.problem(error))
 
@@ -270,7 +266,7 @@ def top(record: AttentionRecord) -> list[Top]:
 
 def _refused(service: Service, asked: dict[str, Any], problem: Problem) -> ExplorePage:
     """The page with what was typed, and why there is no picture."""
-    asked = {**asked, "text": _printable(asked["text"] or "")}
+    asked = {**asked, "text": printable(asked["text"] or "")}
     first = {"kind": "", "layer": 0, "head": 0, "query": None}
     first |= {"special": SPECIAL[0], "merge": MERGE[0], "side": SIDES[0], "view": VIEWS[0]}
     nothing: dict[str, Any] = {"q_tokens": [], "k_tokens": [], "top": [], "ignored": []}
@@ -302,15 +298,24 @@ class Choice:
         if value:
             there = [name for name in allowed if name]
             names = ", ".join(there) if len(there) < 4 else f"{there[0]} to {there[-1]}"
-            message = f"{field} {_printable(value)[:40]} is not there: {names}"
+            message = f"{field} {printable(value)[:40]} is not there: {names}"
             self.ignored.append(FieldError(field=field, message=message))
         return allowed[0]
+
+
+def validation_problem(error: ValidationError) -> Problem:
+    """Fields of an address that cannot be taken, as a problem."""
+    found = [
+        (".".join(map(str, row["loc"])), str(row["msg"]).removeprefix("Value error, "))
+        for row in error.errors()
+    ]
+    return errors.validation_problem(found)
 
 
 def numbers(n: int) -> list[str]:
     return [str(i) for i in range(n)]
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Text that can be sent back: what UTF-8 cannot hold is replaced."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -11,14 +11,14 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError, create_model
 
 from app import errors, wire
-from app.schemas import Closed, Problem, Provenance, TokenizeRequest
+from app.schemas import Asked, Problem, Provenance
 from app.service import Service
 from app.wire import Answer
 
-Asking = TypeVar("Asking", bound=TokenizeRequest)
+Asking = TypeVar("Asking", bound=Asked)
 Make = Callable[[Service, Asking], Answer]
 
-LISTS = ("layer", "head", "edits")  # lists in a JSON body, text in a query string
+TEXT = ("layer", "head", "edits", "a", "b", "align")  # in a query string; else lists or objects
 PROBLEM = {"$ref": f"#/components/schemas/{Problem.__name__}"}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"description": description, "content": {errors.MEDIA_TYPE: {"schema": PROBLEM}}}
@@ -65,16 +65,19 @@ def resource(
     return register
 
 
-def other_formats(asking: type[TokenizeRequest]) -> dict[str, Any]:
+def other_formats(asking: type[Asked]) -> dict[str, Any]:
     """The media types of an answer beside JSON, for the OpenAPI schema."""
     return {wire.MEDIA_TYPES[name]: {} for name in asking.formats if name != "json"}
 
 
-def query_form(asking: type[Closed]) -> type[BaseModel]:
+def query_form(asking: type[Asked]) -> type[BaseModel]:
     """A request's fields as a query string can carry them."""
     fields: dict[str, Any] = {
-        name: (str | None, Field(None, description=field.description))
-        if name in LISTS
+        name: (
+            str if field.is_required() else str | None,
+            Field(... if field.is_required() else None, description=field.description),
+        )
+        if name in TEXT
         else (field.annotation, field)
         for name, field in asking.model_fields.items()
     }
@@ -86,7 +89,8 @@ async def respond(request: Request, body: Asking, make: Make[Asking]) -> Respons
     service: Service = request.app.state.service
     wanted, accept = getattr(body, "format", None), request.headers.get("accept", "")
     format = wire.chosen_format(wanted, accept, body.formats)
-    etag = tag(request.url.path, body, service.provenance(body.model), format)
+    sources = [service.provenance(model) for model in body.models()]
+    etag = tag(request.url.path, body, sources, format)
     vary = "Accept, Accept-Encoding"
     headers = {"ETag": etag, "Cache-Control": "no-cache", "Vary": vary}
     if has(request, etag):
@@ -102,10 +106,10 @@ async def respond(request: Request, body: Asking, make: Make[Asking]) -> Respons
     return Response(content, media_type=wire.MEDIA_TYPES[format], headers=headers | coding)
 
 
-def tag(path: str, body: BaseModel, provenance: Provenance, format: str) -> str:
+def tag(path: str, body: BaseModel, sources: list[Provenance], format: str) -> str:
     """A weak ETag: an answer is a pure function of its request, the weights and the versions."""
     asked = body.model_dump_json(exclude={"format"}, by_alias=True)
-    parts = (path, asked, provenance.model_dump_json(), format)
+    parts = (path, asked, [source.model_dump_json() for source in sources], format)
     return f'W/"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"'
 
 

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 KindName = Literal["encoder", "decoder", "cross"]
 Format = Literal["json", "safetensors", "npz", "csv"]
 BANK = "He sat on the river bank and watched the water."
+MONEY = "She opened an account at the bank to save money."
 
 
 def clean(text: str) -> str:
@@ -51,7 +52,7 @@ def from_json(value: object) -> object:
         try:
             return json.loads(value)
         except (ValueError, RecursionError):
-            raise ValueError("edits in a query string are a JSON list") from None
+            raise ValueError("in a query string this field is JSON") from None
     return value
 
 
@@ -89,12 +90,22 @@ class EditSpec(Closed):
 Edits = Annotated[tuple[EditSpec, ...], Field(max_length=64), BeforeValidator(from_json)]
 
 
-class TokenizeRequest(Closed):
+class Asked(Closed):
+    """What a resource is asked with: it says its formats, and whose weights it depends on."""
+
     formats: ClassVar[tuple[str, ...]] = ("json",)
 
+    def models(self) -> tuple[str, ...]:
+        raise NotImplementedError
+
+
+class TokenizeRequest(Asked):
     model: str = Field(description="a name from /models", examples=["bert"])
     text: Text = Field(description="the text", examples=[BANK])
     text_pair: Text | None = Field(None, description="BERT's second sentence")
+
+    def models(self) -> tuple[str, ...]:
+        return (self.model,)
 
 
 class RunRequest(TokenizeRequest):
@@ -151,6 +162,58 @@ class AnatomyRequest(MetricsRequest):
     layer: int = Field(0, ge=0, description="one layer")
     head: int = Field(0, ge=0, description="one head")
     query: int = Field(0, ge=0, description="the token that looks, by its position")
+
+
+Word = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(clean)]
+
+
+class HiddenRequest(RunRequest):
+    formats: ClassVar[tuple[str, ...]] = ("json", "safetensors", "npz")
+
+    sequence: Literal["source", "target"] = Field("source", description="target: the translator's")
+    word: Word | None = Field(None, description="this word only, the mean of its pieces")
+    occurrence: int = Field(0, ge=0, description="which one, if the word is there several times")
+    format: Literal["json", "safetensors", "npz"] | None = Field(
+        None, description="left out, the Accept header decides"
+    )
+
+
+def paired(value: object) -> object:
+    """Pairs as text: "0-0,2-1" -> ((0, 0), (2, 1))."""
+    if isinstance(value, str):
+        if not re.fullmatch(r"([0-9]{1,4}-[0-9]{1,4}(,[0-9]{1,4}-[0-9]{1,4})*)?", value):
+            raise ValueError("an alignment is pairs of word numbers: 0-0,2-1")
+        return tuple(tuple(map(int, pair.split("-"))) for pair in value.split(",") if pair)
+    return value
+
+
+Pairs = Annotated[
+    tuple[tuple[StrictInt, StrictInt], ...], Field(max_length=2000), BeforeValidator(paired)
+]
+
+
+class CompareRequest(Asked):
+    """Two run specs and a word; in a query string the specs are JSON."""
+
+    a: Annotated[RunRequest, BeforeValidator(from_json)] = Field(
+        description="a run spec", examples=[{"model": "bert", "text": BANK}]
+    )
+    b: Annotated[RunRequest, BeforeValidator(from_json)] = Field(
+        description="another", examples=[{"model": "bert", "text": MONEY}]
+    )
+    word: Word = Field(description="the word looked at", examples=["bank"])
+    word_b: Word | None = Field(None, description="in B, if it is another")
+    occurrence_a: int = Field(0, ge=0, description="which one, if A has the word several times")
+    occurrence_b: int = Field(0, ge=0, description="which one in B")
+    kind: KindName | None = Field(None, description="each family's first if left out")
+    layer: int | None = Field(None, ge=0, description="the head whose rows are given; else the")
+    head: int | None = Field(None, ge=0, description="one that differs most")
+    align: Pairs | None = Field(
+        None, description="pairs of key words of A and B; else equal words in order"
+    )
+
+    def models(self) -> tuple[str, ...]:
+        return self.a.model, self.b.model
 
 
 class FieldError(BaseModel):
@@ -344,6 +407,100 @@ class AnatomyAnswer(BaseModel):
     provenance: Provenance
 
 
+class HiddenAnswer(BaseModel):
+    """The residual stream: hidden[0] at the embedding, hidden[i] after layer i - 1."""
+
+    model: str
+    text: str
+    text_pair: str | None
+    target: str | None
+    sequence: str
+    axes: list[str]
+    shape: list[int]
+    tokens: list[TokenOut] = Field(description="of the sequence, or of the word")
+    hidden: list[Any] = Field(description="(L + 1, T, D), or (L + 1, D) of one word")
+    provenance: Provenance
+
+
+class UnitOut(BaseModel):
+    text: str = Field(description="a word or mark of the text, or a special token")
+    tokens: list[int] = Field(description="the tokens it is made of")
+    special: bool
+
+
+class SideOut(BaseModel):
+    """One of the two runs."""
+
+    model: str
+    text: str
+    text_pair: str | None
+    target: str | None
+    kind: str
+    q_words: list[UnitOut]
+    k_words: list[UnitOut]
+    word: int = Field(description="which of q_words is looked at")
+    occurrence: int
+    n_occurrence: int
+    provenance: Provenance
+
+
+class Near(BaseModel):
+    text: str
+    sentence: str
+    sense: str = Field(description="of a reference sentence; empty for a word of the two texts")
+    cosine: float
+
+
+class References(BaseModel):
+    """The word in sentences where its sense is known; mean cosines, layer by layer."""
+
+    source: str
+    n: dict[str, int] = Field(description="sentences of each sense")
+    within: dict[str, list[float]] = Field(description="between sentences of one sense")
+    between: list[float] = Field(description="between sentences of different senses")
+    a: dict[str, list[float]] = Field(description="A's word with the sentences of each sense")
+    b: dict[str, list[float]]
+
+
+class RankedHead(BaseModel):
+    layer: int
+    head: int
+    divergence: float
+    aligned: float
+    a: str = Field(description="the word that A looks at most there, and how much")
+    attn_a: float
+    b: str
+    attn_b: float
+
+
+class CompareAnswer(BaseModel):
+    a: SideOut
+    b: SideOut
+    alignment: list[tuple[int, int]] = Field(description="pairs of k_words of A and B")
+    similarity: list[float] | None = Field(
+        description="cosine of the word's hidden states, from the embedding on; null for two models"
+    )
+    references: References | None
+    nearest_a: list[list[Near]] = Field(description="for each layer, the nearest words to A's")
+    nearest_b: list[list[Near]]
+    divergence: list[list[float]] = Field(
+        description="(L, H): Jensen-Shannon, in nats, over all words; one without a partner counts"
+    )
+    divergence_aligned: list[list[float]] = Field(
+        description="(L, H): over aligned words alone, their shares made to sum to 1"
+    )
+    unaligned_a: list[list[float]] = Field(description="(L, H): attention to words without partner")
+    unaligned_b: list[list[float]]
+    ranked: list[RankedHead] = Field(description="the heads that differ most first")
+    layer: int
+    head: int
+    row_a: list[float] = Field(description="the word's attention to k_words of A, in that head")
+    row_b: list[float]
+    difference: list[list[float]] | None = Field(
+        description="A minus B between aligned words, queries by keys; null across two sequences"
+    )
+
+
 class Example(BaseModel):
     label: str
     model: str
@@ -393,6 +550,31 @@ class ModelPage(Content):
     metric: str = ""
     metrics: list[str] = Field([], description="those the heads' scores are known by")
     forming: list[Forming] = []
+
+
+class CompareExample(BaseModel):
+    label: str
+    model: str
+    text: str
+    text_b: str
+    word: str
+    model_b: str | None = None
+    word_b: str | None = None
+    off: str = ""
+
+
+class ComparePage(Content):
+    models: list[ModelSummary]
+    examples: list[CompareExample]
+    model: str
+    text: str
+    model_b: str
+    text_b: str
+    word: str
+    word_b: str | None
+    off: str = Field(description="a head of B that is switched off: layer.head")
+    kind: str
+    comparison: CompareAnswer | None
 
 
 class ExplorePage(Content):

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 from cachetools import LRUCache
+from torch import Tensor
 
 from app import __version__, errors
 from app.schemas import (
@@ -28,6 +29,7 @@ from model import reductions, zoo
 from model import run as door
 from model.anatomy import Anatomy, anatomy
 from model.checkpoint import BadWeights
+from model.compare import hidden_states
 from model.record import AttentionRecord, Part, Run, Token
 from model.run import EVERYTHING, BadInput, Spec
 from model.tape import Edit
@@ -50,7 +52,10 @@ class Service:
         self._cache: LRUCache[Hashable, Run] = LRUCache(
             settings.cache_mb * 1_000_000, getsizeof=lambda run: run.n_byte
         )
-        self._lock = threading.Lock()  # of the cache
+        self._hidden: LRUCache[Hashable, Tensor] = LRUCache(
+            settings.cache_mb * 125_000, getsizeof=lambda states: states.nbytes
+        )  # an eighth of the rest
+        self._lock = threading.Lock()  # of the caches
         self._slots = threading.BoundedSemaphore(settings.workers + settings.queue)
         self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="torch")
 
@@ -111,7 +116,7 @@ class Service:
     def tokens(self, asked: TokenizeRequest) -> tuple[Token, ...]:
         loaded = self._loaded(asked.model)
         self._check_length(text=asked.text, text_pair=asked.text_pair)
-        with _refusing():
+        with refusing():
             return door.tokenize(loaded, asked.text, asked.text_pair)
 
     def run(self, asked: RunRequest) -> Run:
@@ -126,7 +131,7 @@ class Service:
         loaded, spec = self._loaded(asked.model), _spec(asked)
         kind = part.kind or loaded.kinds[0]
         part = replace(part, kind=kind)
-        with _refusing():
+        with refusing():
             door.check(loaded, spec, part)
         whole = self._cached((loaded.card.sha256, spec, EVERYTHING))
         if whole is not None and part.quantity == EVERYTHING.quantity:
@@ -139,8 +144,23 @@ class Service:
         run = self.run(asked)
         loaded, spec = self._loaded(asked.model), _spec(asked)
         place = asked.model_dump(include={"kind", "layer", "head", "query"})
-        with _refusing():
+        with refusing():
             return run, anatomy(loaded, spec, **place)
+
+    def hidden(self, asked: RunRequest, sequence: str = "source") -> Tensor:
+        """The residual stream, (L + 1, T, D), from the cache or new."""
+        loaded, spec = self._loaded(asked.model), _spec(asked)
+        self._check_length(text=spec.text, text_pair=spec.text_pair, target=spec.target)
+        key = (loaded.card.sha256, spec, "hidden", sequence)
+        with self._lock:
+            states = self._hidden.get(key)
+        if states is None:
+            with refusing():
+                states = hidden_states(loaded, spec, sequence)
+            with self._lock:
+                if states.nbytes <= self._hidden.maxsize:
+                    self._hidden[key] = states
+        return states
 
     def _loaded(self, name: str) -> Loaded:
         if name in self.missing:
@@ -155,7 +175,7 @@ class Service:
         key = (loaded.card.sha256, spec, part)
         run = self._cached(key)
         if run is None:
-            with _refusing():
+            with refusing():
                 run = door.run(loaded, spec, part)
             with self._lock:  # rows of edits are not counted in n_byte, so such runs are not kept
                 if run.n_byte <= self._cache.maxsize and not any(edit.row for edit in spec.edits):
@@ -175,7 +195,7 @@ class Service:
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
+def refusing() -> Iterator[None]:
     """What the model cannot take, as an error of the user's."""
     try:
         yield

@@ -65,14 +65,19 @@ class Attended:
 
 @dataclass
 class Tape:
-    """Keeps quantities of the chosen kinds, layers and heads (None: all), and applies edits."""
+    """Keeps quantities of the chosen kinds, layers and heads (None: all), and applies edits.
+
+    With `hidden`, streams[stack] is the residual stream at the embedding and after each layer.
+    """
 
     keep: Collection[Quantity] = ATTN
     kinds: Collection[Kind] | None = None
     layers: Collection[int] | None = None
     heads: Sequence[int] | None = None
     edits: Sequence[Edit] = ()
+    hidden: bool = False  # keep the residual stream too
     attended: list[Attended] = field(default_factory=list, init=False)
+    streams: dict[Kind, list[Tensor]] = field(default_factory=dict, init=False)
 
     def __iter__(self) -> Iterator[Attended]:
         return iter(self.attended)
@@ -86,6 +91,13 @@ class Tape:
         if not wanted and not edits:
             return None
         return Track(self, kind, layer, wanted=wanted, edits=edits)
+
+
+def note(tape: Tape | None, stack: Kind, x: Tensor) -> Tensor:
+    """The residual stream of a stack (B, T, D), on its way: written down if the tape asked."""
+    if tape is not None and tape.hidden:
+        tape.streams.setdefault(stack, []).append(x.detach())
+    return x
 
 
 def track(tape: Tape | None, kind: Kind, layer: int) -> Track | None:

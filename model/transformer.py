@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from model.attention import attend
 from model.positions import sinusoidal
-from model.tape import Kind, Tape, Track, track
+from model.tape import Kind, Tape, Track, note, track
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -220,10 +220,10 @@ class EncoderDecoder(nn.Module):
         self, ids: Tensor, tape: Tape | None = None, padding: Tensor | None = None
     ) -> Tensor:
         """Source ids (B, Tk) -> memory (B, Tk, D). `padding` is True at real tokens."""
-        x = self.embed(ids)
+        x = note(tape, "encoder", self.embed(ids))
         mask = padding_mask(padding)
         for i, layer in enumerate(self.encoder):
-            x = layer(x, mask, track(tape, "encoder", i))
+            x = note(tape, "encoder", layer(x, mask, track(tape, "encoder", i)))
         return x
 
     def hidden(
@@ -234,11 +234,12 @@ class EncoderDecoder(nn.Module):
         padding: Tensor | None = None,
     ) -> Tensor:
         """Target ids (B, Tq), which begin with <s>, and memory -> x (B, Tq, D)."""
-        x = self.embed(ids)
+        x = note(tape, "decoder", self.embed(ids))
         T = ids.size(1)
         masks = causal_mask(T, T, ids.device), padding_mask(padding)
         for i, layer in enumerate(self.decoder):
-            x = layer(x, memory, masks, (track(tape, "decoder", i), track(tape, "cross", i)))
+            tracks = track(tape, "decoder", i), track(tape, "cross", i)
+            x = note(tape, "decoder", layer(x, memory, masks, tracks))
         return x
 
     def logits(self, x: Tensor) -> Tensor:
@@ -310,10 +311,10 @@ class Bert(nn.Module):
         padding: Tensor | None = None,
     ) -> Tensor:
         """ids and segments (B, T) -> x (B, T, D). `padding` is True at real tokens."""
-        x = self.embed(ids, segments)
+        x = note(tape, "encoder", self.embed(ids, segments))
         mask = padding_mask(padding)
         for i, layer in enumerate(self.encoder):
-            x = layer(x, mask, track(tape, "encoder", i))
+            x = note(tape, "encoder", layer(x, mask, track(tape, "encoder", i)))
         return x
 
     def masked_words(self, x: Tensor) -> Tensor:
@@ -362,10 +363,11 @@ class GPT(nn.Module):
         seen = len(past[0]) if past else 0
         T = ids.size(1)
         x = self.embedding(ids) + self.position(torch.arange(seen, seen + T, device=ids.device))
-        x = self.dropout(x)
+        x = note(tape, "decoder", self.dropout(x))
         mask = causal_mask(T, seen + T, ids.device)
         for i, layer in enumerate(self.decoder):
-            x = layer(x, mask, track(tape, "decoder", i), past[i] if past else None)
+            before = past[i] if past else None
+            x = note(tape, "decoder", layer(x, mask, track(tape, "decoder", i), before))
         return self.norm(x)
 
     def logits(self, x: Tensor) -> Tensor:

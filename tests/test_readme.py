@@ -105,8 +105,11 @@ def answered(client: TestClient, language: str, command: str, monkeypatch, capsy
     if language == "sh":
         return client.get(command.split("'")[1].removeprefix(BASE)).text.replace("\r\n", "\n")
 
-    def urlopen(url: str) -> io.BytesIO:
-        return io.BytesIO(client.get(url.removeprefix(BASE)).content)
+    def urlopen(asked: str | urllib.request.Request) -> io.BytesIO:
+        if isinstance(asked, str):
+            return io.BytesIO(client.get(asked.removeprefix(BASE)).content)
+        path, headers = asked.full_url.removeprefix(BASE), dict(asked.header_items())
+        return io.BytesIO(client.post(path, content=asked.data, headers=headers).content)
 
     monkeypatch.setattr(urllib.request, "urlopen", urlopen)
     exec(command, {})

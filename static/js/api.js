@@ -13,9 +13,13 @@ const TENSORS = "application/vnd.safetensors";
 const LONGEST_QUERY = 6000; // beyond it, the same fields go as a POST
 const TRIES = 6;
 
+const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+
 /** The address of a resource: for links, and for requests that are not too long. */
 export function address(path, spec) {
-  return `${ROOT}/${path}?${new URLSearchParams(snake(spec))}`;
+  const text = (value) => (isObject(value) ? JSON.stringify(snake(value)) : value);
+  const fields = Object.entries(snake(spec)).map(([key, value]) => [key, text(value)]);
+  return `${ROOT}/${path}?${new URLSearchParams(fields)}`;
 }
 
 /** @typedef {{signal: AbortSignal, onRetry?: (message: string) => void}} Options */
@@ -41,6 +45,12 @@ export const attention = (spec, options) => record("attention", spec, options);
 
 /** One head and one query token, step by step. @param {Options} options */
 export const anatomy = (spec, options) => record("anatomy", spec, options);
+
+/** A word in two runs. @param {Options} options */
+export async function compare(spec, options) {
+  const response = await request("compare", spec, JSON_TYPE, options);
+  return camel(await response.json());
+}
 
 /** One number per head; the metrics keep the names they have in the address. */
 export async function metrics(spec, options) {
@@ -71,13 +81,17 @@ async function request(path, spec, accept, {signal, onRetry = () => {}}) {
   }
 }
 
+/** A spec as JSON: run specs inside it are specs too. */
+const body = (spec) => Object.fromEntries(
+  Object.entries(snake(spec)).map(([key, value]) => [key, isObject(value) ? snake(value) : value]));
+
 /** @returns {Promise<Response|null>} null when the server cannot be reached */
 async function attemptOnce(path, spec, accept, signal) {
   const url = address(path, spec);
   const post = {
     method: "POST",
     headers: {accept, "content-type": JSON_TYPE},
-    body: JSON.stringify(snake(spec))
+    body: JSON.stringify(body(spec))
   };
   try {
     if (url.length > LONGEST_QUERY) return await fetch(`${ROOT}/${path}`, {...post, signal});

@@ -56,6 +56,11 @@ export function signedColor(value, theme) {
   return rgb([from[0] + t * (to[0] - from[0]), from[1] + t * (to[1] - from[1]), hue]);
 }
 
+/** Even stops from -1 to 1, as colour scales are written. */
+export function signedStops(theme, n = 20) {
+  return Array.from({length: n + 1}, (none, i) => [i / n, css(signedColor((2 * i) / n - 1, theme))]);
+}
+
 const LEAST = 1e-4; // where a logarithmic scale begins when it is told 0
 
 /** Where a value is on a scale from low to high, as a share: linear, or even in the logarithm. */

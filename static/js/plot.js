@@ -1,6 +1,6 @@
 // The one module that knows Plotly, which is fetched only when a view first draws.
 
-import {POWER, absent, css, shareOf, stops} from "./color.js";
+import {POWER, absent, css, shareOf, signedStops, stops} from "./color.js";
 import {_} from "./language.js";
 
 /** Plotly reads labels as markup, and drops "<s>": show them as they are. */
@@ -60,6 +60,9 @@ function outline({side, index}, Tq, Tk, color) {
 
 /** What colours stand for: from low to high, linear or by the logarithm; the numbers stay. */
 function colored(z, range, theme) {
+  if (range.scale === "signed") {
+    return {z, zmin: -range.high, zmax: range.high, colorscale: signedStops(theme)};
+  }
   if (range.scale === "linear") {
     return {z, zmin: range.low, zmax: range.high, colorscale: stops(theme, range.power ?? POWER)};
   }
@@ -84,7 +87,7 @@ export async function heatmap(el, {z, name, qLabels, kLabels, range, theme, lock
   const most = el.clientWidth < 480 ? 9 : 16;
   const [queries, keys] = [qLabels, kLabels].map((all) => all.map((text) => shorten(text, most)));
   const {margin, plotWidth, plotHeight, width, height} = frameFor(queries, keys, el.clientWidth);
-  const value = range.scale === "linear" ? "z" : "customdata";
+  const value = range.scale === "log" ? "customdata" : "z";
   const [query, key] = [_("query"), _("key")];
   const trace = {
     type: "heatmap",
@@ -134,13 +137,15 @@ export function onPick(el, callback) {
   el.on("plotly_click", ({points: [{x, y}]}) => callback(y, x));
 }
 
+const DASHES = ["dot", "dash", "dashdot", "longdash"];
+
 /**
  * Lines over a number of tokens. The chosen one stands out; the rest are ink, told apart by hover.
  * @param {HTMLElement} el
  * @param {{lines: {name: string, x: number[], y: number[], chosen: boolean}[], x: string, y: string,
- *   log?: boolean}} options
+ *   log?: boolean, zero?: boolean, dashes?: boolean}} options  with dashes each line has its name
  */
-export async function curves(el, {lines, x, y, log = false}) {
+export async function curves(el, {lines, x, y, log = false, zero = true, dashes = false}) {
   await import("plotly");
   const style = getComputedStyle(el);
   const color = (name) => style.getPropertyValue(`--${name}`);
@@ -153,11 +158,12 @@ export async function curves(el, {lines, x, y, log = false}) {
     name: line.name,
     x: line.x,
     y: line.y,
-    line: {color: line.chosen ? accent : muted, width: line.chosen ? 2.5 : 1},
+    line: {color: line.chosen ? accent : muted, width: line.chosen ? 2.5 : 1.25,
+      dash: dashes && !line.chosen ? DASHES[lines.indexOf(line) % DASHES.length] : "solid"},
     opacity: line.chosen || lines.length < 3 ? 1 : 0.5,
     hovertemplate: `${escape(line.name)}<br>%{x:,} ${x}<br>%{y:.3f} ${escape(y)}<extra></extra>`
   }));
-  const named = lines.filter(({chosen}) => chosen || lines.length < 3);
+  const named = lines.filter(({chosen}) => chosen || lines.length < 3 || dashes);
   const axis = {
     showgrid: true, gridcolor: rule, zeroline: false, linecolor: rule, tickcolor: "transparent"
   };
@@ -171,7 +177,7 @@ export async function curves(el, {lines, x, y, log = false}) {
     font: {family: style.fontFamily, size: 12, color: muted},
     hoverlabel: {bgcolor: panel, bordercolor: accent, font: {family: style.fontFamily, color: ink}},
     xaxis: {...axis, title: {text: x, standoff: 8}, ...(log ? {type: "log", dtick: "D2"} : {})},
-    yaxis: {...axis, title: {text: escape(y), standoff: 8}, rangemode: "tozero"},
+    yaxis: {...axis, title: {text: escape(y), standoff: 8}, rangemode: zero ? "tozero" : "normal"},
     annotations: named.map((line) => ({
       x: log ? Math.log10(last(line.x)) : last(line.x), y: last(line.y), text: escape(line.name),
       showarrow: false, xanchor: "right", yanchor: line.chosen ? "bottom" : "top",

@@ -93,7 +93,8 @@ export function showMessages({problem, draft, record, text, notice, ignored}) {
   byId("picture").classList.toggle("stale", stale !== "");
 }
 
-function say(id, text) {
+/** The text of a line that is read aloud when it changes. */
+export function say(id, text) {
   const el = byId(id);
   if (el.textContent !== text) el.textContent = text;
 }

@@ -5,10 +5,11 @@ import {label, tokenNode} from "./token.js";
 
 /**
  * @param {{caption: string, columns: [name: string, digits?: number][],
- *   rows: (string|number|{text: string})[][], sorted?: {column: number, down: boolean}|null}} options
+ *   rows: (string|number|{text: string})[][], sorted?: {column: number, down: boolean}|null,
+ *   pick?: (row: Object[]) => void}} options  with `pick`, what heads a row is a button
  *   a cell is text, a token, or a number with its column's digits; the first heads its row
  */
-export function sortable({caption, columns, rows, sorted = null}) {
+export function sortable({caption, columns, rows, sorted = null, pick = null}) {
   const body = h("tbody");
   const headings = columns.map(([name], i) =>
     h("th", {scope: "col"}, h("button", {type: "button", onclick: () => sort(i)}, name)));
@@ -29,7 +30,9 @@ export function sortable({caption, columns, rows, sorted = null}) {
     }
   }
 
-  const line = (row) => h("tr", {}, ...row.map((value, i) => cell(value, columns[i][1], i === 0)));
+  const line = (row) => h("tr", {}, ...row.map((value, i) => (i === 0 && pick
+    ? h("th", {scope: "row"}, h("button", {type: "button", onclick: () => pick(row)}, value))
+    : cell(value, columns[i][1], i === 0))));
   body.append(...rows.map(line));
   mark();
   return h("table", {class: "numbers sortable"}, h("caption", {}, caption),

@@ -10,7 +10,7 @@ const places = {parse: (s) => s, valid: (s) => /^\d{1,3}\.\d{1,3}(,\d{1,3}\.\d{1
 const oneOf = (...words) => ({parse: (s) => s, valid: (s) => words.includes(s)});
 
 /** Each part of the address: its name there, how it is read, and its value when it is left out. */
-const FIELDS = {
+export const EXPLORE = {
   model: {name: "model", initial: null, ...text},
   text: {name: "text", initial: null, ...text},
   textPair: {name: "text_pair", initial: null, ...text},
@@ -40,10 +40,31 @@ const FIELDS = {
   theme: {name: "theme", initial: "auto", ...oneOf("auto", "light", "dark")}
 };
 
+/** The same of the Compare page. */
+export const COMPARE = {
+  model: {name: "model", initial: null, ...text},
+  text: {name: "text", initial: null, ...text},
+  modelB: {name: "model_b", initial: null, ...text},
+  textB: {name: "text_b", initial: null, ...text},
+  word: {name: "word", initial: null, ...text},
+  wordB: {name: "word_b", initial: null, ...text},
+  off: {name: "off", initial: "", parse: (s) => s, valid: (s) => /^(\d{1,3}\.\d{1,3})?$/.test(s)},
+  kind: EXPLORE.kind,
+  layer: EXPLORE.layer,
+  head: EXPLORE.head,
+  occurrenceA: {name: "occurrence_a", initial: null, ...whole},
+  occurrenceB: {name: "occurrence_b", initial: null, ...whole},
+  align: {name: "align", initial: null, parse: (s) => s,
+    valid: (s) => /^(\d{1,4}-\d{1,4}(,\d{1,4}-\d{1,4})*)?$/.test(s)},
+  threshold: EXPLORE.threshold,
+  lang: EXPLORE.lang,
+  theme: EXPLORE.theme
+};
+
 /** The state as a query string, without what is at its default. */
-export function format(state) {
+export function format(state, fields = EXPLORE) {
   const params = new URLSearchParams();
-  for (const [key, {name, initial}] of Object.entries(FIELDS)) {
+  for (const [key, {name, initial}] of Object.entries(fields)) {
     if (state[key] !== initial) params.set(name, state[key]);
   }
   return params.toString();
@@ -53,11 +74,11 @@ export function format(state) {
  * @param {string} search
  * @returns {{state: Object, ignored: string[]}} every field, and the parts that make no sense
  */
-export function parse(search) {
+export function parse(search, fields = EXPLORE) {
   const params = new URLSearchParams(search);
   const state = {};
   const ignored = [];
-  for (const [key, {name, initial, parse: read, valid}] of Object.entries(FIELDS)) {
+  for (const [key, {name, initial, parse: read, valid}] of Object.entries(fields)) {
     const given = params.get(name);
     const sound = given !== null && valid(given);
     if (given !== null && !sound) ignored.push(`${name}=${given}`);
@@ -66,7 +87,7 @@ export function parse(search) {
   return {state, ignored};
 }
 
-export const current = () => parse(location.search);
+export const current = (fields = EXPLORE) => parse(location.search, fields);
 export const standalone = () => `${location.pathname}.html${location.search}`;
 export const href = () => location.href;
 
@@ -75,21 +96,23 @@ export const draft = () => history.state?.draft ?? null;
 export const keepDraft = (value) => history.replaceState({draft: value}, "");
 
 /** This page at a state; what else is in the query string is somebody else's, and stays. */
-function address(state) {
+function address(state, fields) {
   const rest = new URLSearchParams(location.search);
-  for (const {name} of Object.values(FIELDS)) rest.delete(name);
-  return `${location.pathname}?${[format(state), rest.toString()].filter(Boolean).join("&")}`;
+  for (const {name} of Object.values(fields)) rest.delete(name);
+  return `${location.pathname}?${[format(state, fields), rest.toString()].filter(Boolean).join("&")}`;
 }
 
 /** A step that Back undoes; none when nothing has changed. */
-export function push(state) {
-  const same = address(state) === location.pathname + location.search;
-  if (same) replace(state);
-  else history.pushState(null, "", address(state));
+export function push(state, fields = EXPLORE) {
+  const same = address(state, fields) === location.pathname + location.search;
+  if (same) replace(state, fields);
+  else history.pushState(null, "", address(state, fields));
 }
 
 /** The same step, gone on with: the next letters of a sentence being typed. */
-export const replace = (state) => history.replaceState(null, "", address(state));
+export function replace(state, fields = EXPLORE) {
+  history.replaceState(null, "", address(state, fields));
+}
 
 /** Another theme, and the rest of the address as it is: for pages whose rest the server reads. */
 export function setTheme(theme) {
@@ -114,6 +137,6 @@ export function linkLanguage(link) {
   }
 }
 
-export function onBack(callback) {
-  addEventListener("popstate", () => callback(current()));
+export function onBack(callback, fields = EXPLORE) {
+  addEventListener("popstate", () => callback(current(fields)));
 }

@@ -20,12 +20,15 @@
  *   threshold: number, top: number, segments: string,   which lines are drawn
  *   low: number, high: number, scale: "linear"|"log",   the matrix's colours
  *   metric: string, least: number,     how the grid is sorted, and what it leaves out
+ *   alone?: boolean,      no other head can be added
  *   several: boolean,     a click on a head adds it to those shown, or takes it away
  *   theme: "light"|"dark"
  * }>} Frame
  *
  * @typedef {(patch: Partial<Frame>) => void} Emit  ask for a change; the answer comes as an update
  * @typedef {{update: (frame: Frame) => void|Promise<void>, destroy: () => void}} View
- * @typedef {(root: HTMLElement, emit: Emit) => View} Mount
+ * @typedef {{side: "query"|"key", index: number}|null} Place  a token under the pointer or focus
+ * @typedef {(root: HTMLElement, emit: Emit, onPoint?: (place: Place) => void) => View} Mount
+ *   onPoint, and a frame's `pointed`, link two views: what is pointed at in one shows in the other
  */
 export {};

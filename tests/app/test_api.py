@@ -257,7 +257,7 @@ BAD = [
     ("/run?model=bert&text=hi&speed=9", 422, "speed", "not permitted"),
     ("/run?model=gpt&text=hi&text_pair=ho", 422, "text_pair", "one text"),
     ("/run?model=bert&text=hi&target=ho", 422, "target", "no target"),
-    ("/run?model=bert&text=hi&edits=%7B", 422, "edits", "JSON list"),
+    ("/run?model=bert&text=hi&edits=%7B", 422, "edits", "is JSON"),
     ("/run?model=bert&text=hi&edits=[{%22op%22:%22x%22}]", 422, "edits.0.op", "'ablate'"),
     (
         "/run?model=bert&text=hi&edits=[{%22op%22:%22ablate%22,%22head%22:8}]",

@@ -9,8 +9,8 @@ import pytest
 from babel.messages.extract import extract
 from jinja2.ext import babel_extract
 
+from app import compare_page, pages
 from app.language import LANGUAGES, catalogue
-from app.pages import EXAMPLES
 from model.zoo import NOT_FOR
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +19,8 @@ CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 def said() -> set[str]:
     """All that templates and scripts say, and what of Python's they show."""
-    found: set[str] = {NOT_FOR, *(example.label for example in EXAMPLES)}
+    examples = [*pages.EXAMPLES, *compare_page.EXAMPLES]
+    found: set[str] = {NOT_FOR, *(example.label for example in examples)}
     for path in (ROOT / "static/js").rglob("*.js"):
         with path.open("rb") as file:
             inside = {"parse_template_string": True}
@@ -64,7 +65,7 @@ def test_translations_fill_in_the_same_values(code):
         ("lang=xx", "zh", "zh-CN"),
     ],
 )
-@pytest.mark.parametrize("path", ["/explore", "/models", "/models/gpt"])
+@pytest.mark.parametrize("path", ["/explore", "/compare", "/models", "/models/gpt"])
 def test_a_page_speaks_the_language_asked_for(client, path, query, accept, tag):
     answer = client.get(f"{path}?{query}", headers={"accept-language": accept})
     assert f'<html lang="{tag}"' in answer.text

@@ -36,13 +36,39 @@ def test_the_page_holds_what_its_twin_says(client, address):
     assert page.status_code == twin.status_code
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "?word=river",
+        "?text=hi&text_b=hi&word=hi&layer=1",
+        "?model=nope",
+        "?layer=99&align=x&off=9",
+    ],
+)
+def test_compare_holds_what_its_twin_says(client, address):
+    page = client.get(f"/compare{address}")
+    twin = client.get(f"/compare.json{address}")
+    assert embedded(page.text) == twin.json()
+    assert page.status_code == twin.status_code
+
+
+def test_compare_falls_back_and_names_what_is_not_there(client):
+    twin = client.get("/compare.json?layer=99&head=x&align=1&off=9&kind=cross").json()
+    assert [row["field"] for row in twin["ignored"]] == ["kind", "layer", "head", "align", "off"]
+    assert twin["comparison"]["similarity"]
+    refused = client.get("/compare?word=river")
+    assert refused.status_code == 422
+    assert "is not a word of the text: She, opened" in refused.text
+
+
 def test_every_page_has_a_twin_and_says_so(app, client):
     paths = app.openapi()["paths"]
     pages = [p for p in paths if "text/html" in str(paths[p].get("get", {}).get("responses"))]
-    assert pages == ["/models", "/models/{name}", "/explore", "/explore.html"]
+    assert pages == ["/models", "/models/{name}", "/explore", "/compare", "/explore.html"]
     for path in pages[:-1]:  # the last is a file, which holds its own numbers
         assert f"{path}.json" in paths
-    for path in ("/models", "/models/gpt", "/explore"):
+    for path in ("/models", "/models/gpt", "/explore", "/compare"):
         assert client.get(path).headers["link"] == (
             f'<{path}.json>; rel="alternate"; type="application/json"'
         )

@@ -17,7 +17,7 @@ const LEVELS = 12; // curves of about the same attention share one stroke
 const SIDE_NAMES = {query: _("query tokens"), key: _("key tokens")};
 
 /** @type {import("../view.js").Mount} */
-export function mount(root, emit) {
+export function mount(root, emit, onPoint = () => {}) {
   const canvas = h("canvas", {"aria-hidden": "true"});
   const sides = {query: tokenColumn("query"), key: tokenColumn("key")};
   const axes = h("div", {class: "lines-columns lines-axes", "aria-hidden": "true"},
@@ -61,8 +61,7 @@ export function mount(root, emit) {
 
   /** Which colour is which head; a click takes one away. */
   function fillBar() {
-    const reduced = frame.record.reduce !== "none";
-    bar.hidden = reduced;
+    bar.hidden = frame.record.reduce !== "none" || Boolean(frame.alone);
     const items = heads.length > 1 ? frame.shown.map(({layer, head}, i) => {
       const swatch = h("span", {class: "lines-swatch"});
       swatch.style.background = heads[i].color;
@@ -100,7 +99,8 @@ export function mount(root, emit) {
     const under = (state) => scroll.querySelector(`button:${state}`);
     const shown = under("hover") ?? under("focus-visible");
     const locked = frame.query === null ? null : {side: frame.side, index: frame.query};
-    active = shown ? placeOf(shown) : locked;
+    onPoint(shown ? placeOf(shown) : null);
+    active = shown ? placeOf(shown) : frame.pointed ?? locked;
     number();
     draw();
   }

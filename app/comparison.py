@@ -1,0 +1,233 @@
+"""Two runs as what /compare says of them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from app import errors
+from app.answers import input_fields
+from app.schemas import (
+    CompareAnswer,
+    CompareRequest,
+    Near,
+    RankedHead,
+    References,
+    RunRequest,
+    SideOut,
+    UnitOut,
+)
+from app.service import Service, refusing
+from model.compare import (
+    Divergence,
+    Side,
+    difference,
+    divergence,
+    pieces,
+    side,
+    similarity,
+    word_states,
+)
+from model.record import Part, axes
+from model.references import REFERENCES, SOURCE
+from model.units import occurrences, units
+
+TOP = 12  # heads named
+NEAREST = 4  # words named in each layer
+
+
+def compare_answer(service: Service, asked: CompareRequest) -> CompareAnswer:
+    """A word in two runs: what /compare answers."""
+    a = _side(service, asked, "a")
+    b = _side(service, asked, "b")
+    _check(asked, a, b)
+    found = divergence(a, b, asked.align)
+    layer, head = _place(asked, found)
+    own = a.record.kind != "cross" and b.record.kind != "cross"
+    both = difference(a, b, found.pairs, layer, head) if own else None
+    return CompareAnswer(
+        a=_side_out(service, asked.a, a),
+        b=_side_out(service, asked.b, b),
+        alignment=found.pairs,
+        **_states(service, asked, a, b),
+        divergence=found.every.tolist(),
+        divergence_aligned=found.aligned.tolist(),
+        unaligned_a=found.unaligned_a.tolist(),
+        unaligned_b=found.unaligned_b.tolist(),
+        ranked=_ranked(found, a, b),
+        layer=layer,
+        head=head,
+        row_a=found.row_a[layer, head].tolist(),
+        row_b=found.row_b[layer, head].tolist(),
+        difference=None if both is None else both.tolist(),
+    )
+
+
+def _side(service: Service, asked: CompareRequest, name: Literal["a", "b"]) -> Side:
+    spec: RunRequest = getattr(asked, name)
+    word = asked.word_b if name == "b" and asked.word_b else asked.word
+    occurrence = asked.occurrence_a if name == "a" else asked.occurrence_b
+    field = "word_b" if name == "b" and asked.word_b else "word"
+    service.run(spec)
+    run, record = service.record(spec, Part(kind=asked.kind))
+    with refusing():
+        return side(run, record, word, occurrence, (field, f"occurrence_{name}"))
+
+
+def _check(asked: CompareRequest, a: Side, b: Side) -> None:
+    """The head and the pairs asked for are there."""
+    L, H = (min(x.record.attn.size(axis) for x in (a, b)) for axis in (0, 1))
+    for field, value, n in (("layer", asked.layer, L), ("head", asked.head, H)):
+        if value is not None and value >= n:
+            message = f"{field} {value} is not there: both have {field}s 0 to {n - 1}"
+            raise errors.Invalid(message, field)
+    pairs = asked.align or ()
+    for name, index, words in (("A", 0, a.k), ("B", 1, b.k)):
+        used = [pair[index] for pair in pairs]
+        if any(i >= len(words) for i in used):
+            raise errors.Invalid(f"{name} has words 0 to {len(words) - 1}", "align")
+        if len(set(used)) < len(used):
+            raise errors.Invalid(f"a word of {name} is in more than one pair", "align")
+
+
+def _place(asked: CompareRequest, found: Divergence) -> tuple[int, int]:
+    """The head asked for, else the one that differs most; of those of its layer, if that is."""
+    scores = found.every.clone()
+    if asked.layer is not None:
+        scores[[i for i in range(scores.size(0)) if i != asked.layer]] = -1
+    if asked.head is not None:
+        scores[:, [i for i in range(scores.size(1)) if i != asked.head]] = -1
+    best = int(scores.argmax())
+    return best // scores.size(1), best % scores.size(1)
+
+
+def _side_out(service: Service, spec: RunRequest, found: Side) -> SideOut:
+    return SideOut(
+        **input_fields(spec, service.run(spec)),
+        kind=found.record.kind,
+        q_words=[UnitOut(**unit._asdict()) for unit in found.q],
+        k_words=[UnitOut(**unit._asdict()) for unit in found.k],
+        word=found.word,
+        occurrence=found.occurrence,
+        n_occurrence=found.n_occurrence,
+        provenance=service.provenance(spec.model),
+    )
+
+
+def _ranked(found: Divergence, a: Side, b: Side) -> list[RankedHead]:
+    H = found.every.size(1)
+    order = found.every.flatten().argsort(descending=True)[:TOP].tolist()
+    heads = []
+    for layer, head in ((i // H, i % H) for i in order):
+        row_a, row_b = found.row_a[layer, head], found.row_b[layer, head]
+        heads.append(
+            RankedHead(
+                layer=layer,
+                head=head,
+                divergence=found.every[layer, head].item(),
+                aligned=found.aligned[layer, head].item(),
+                a=a.k[int(row_a.argmax())].text,
+                attn_a=row_a.max().item(),
+                b=b.k[int(row_b.argmax())].text,
+                attn_b=row_b.max().item(),
+            )
+        )
+    return heads
+
+
+def _states(service: Service, asked: CompareRequest, a: Side, b: Side) -> dict[str, Any]:
+    """Similarity, references and neighbours; two models' states are in two spaces."""
+    nothing: dict[str, Any] = {"similarity": None, "references": None}
+    nothing |= {"nearest_a": [], "nearest_b": []}
+    if asked.a.model != asked.b.model:
+        return nothing
+    try:
+        states = [_stream(service, asked.a, a), _stream(service, asked.b, b)]
+    except Exception as error:
+        if getattr(error, "field", "") != "model":
+            raise
+        return nothing  # the recurrent model has no layers
+    words = [word_states(stream, pieces(x)) for stream, x in zip(states, (a, b), strict=True)]
+    known = _known(service, asked.a.model, asked.word, asked.word_b)
+    others = [*_others(asked.a, a, states[0]), *_others(asked.b, b, states[1]), *known]
+    return {
+        "similarity": similarity(*words).tolist(),
+        "references": _references(words, known) if known else None,
+        "nearest_a": _nearest(words[0], others),
+        "nearest_b": _nearest(words[1], others),
+    }
+
+
+Known = tuple[str, str, str, Tensor]  # word, sentence, sense, states (L + 1, D)
+
+
+def _stream(service: Service, spec: RunRequest, found: Side) -> Tensor:
+    sequence = axes(found.record.kind, service.run(spec).sequences)[0]
+    return service.hidden(spec, sequence)
+
+
+def _others(spec: RunRequest, found: Side, stream: Tensor) -> list[Known]:
+    """The other words of a text."""
+    return [
+        (unit.text, spec.text, "", word_states(stream, unit.tokens))
+        for i, unit in enumerate(found.q)
+        if i != found.word and not unit.special and unit.text.isalnum()
+    ]
+
+
+def _known(service: Service, model: str, word: str, word_b: str | None) -> list[Known]:
+    """The word in the reference sentences, if it has some and both texts have the same word."""
+    senses = REFERENCES.get(word.casefold(), {}) if word_b in (None, word) else {}
+    found = []
+    for sense, sentences in senses.items():
+        for text in sentences:
+            asked = RunRequest(model=model, text=text)
+            tokens = service.tokens(asked)
+            words = units([text], tokens)
+            at = words[occurrences(words, word)[0]]
+            found.append((word, text, sense, word_states(service.hidden(asked), at.tokens)))
+    return found
+
+
+def _references(words: list[Tensor], known: list[Known]) -> References:
+    senses = list(dict.fromkeys(sense for _, _, sense, _ in known))
+    of = {sense: torch.stack([x for _, _, name, x in known if name == sense]) for sense in senses}
+    first, second = (of[sense] for sense in senses[:2])
+    return References(
+        source=SOURCE,
+        n={sense: len(states) for sense, states in of.items()},
+        within={sense: _within(states) for sense, states in of.items()},
+        between=similarity(first[:, None], second[None]).mean((0, 1)).tolist(),
+        a={sense: similarity(words[0], states).mean(0).tolist() for sense, states in of.items()},
+        b={sense: similarity(words[1], states).mean(0).tolist() for sense, states in of.items()},
+    )
+
+
+def _within(states: Tensor) -> list[float]:
+    """The mean cosine of two different sentences of one sense: (n, L + 1, D) -> L + 1 numbers."""
+    cosines = similarity(states[:, None], states[None])  # (n, n, L + 1)
+    n = len(states)
+    mean: list[float] = ((cosines.sum((0, 1)) - n) / (n * (n - 1))).tolist()
+    return mean
+
+
+def _nearest(word: Tensor, others: list[Known]) -> list[list[Near]]:
+    """For each layer the words whose hidden states are nearest."""
+    if not others:
+        return []
+    cosines = similarity(word, torch.stack([x for *_, x in others]))  # (n, L + 1)
+    best = cosines.topk(min(NEAREST, len(others)), 0).indices.T.tolist()
+    return [
+        [
+            Near(
+                text=others[i][0],
+                sentence=others[i][1],
+                sense=others[i][2],
+                cosine=cosines[i, layer].item(),
+            )
+            for i in row
+        ]
+        for layer, row in enumerate(best)
+    ]

@@ -1,0 +1,140 @@
+"""Two runs beside each other: a word's hidden states layer by layer, its attention head by head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from model.record import AttentionRecord, Run, axes
+from model.run import BadInput, Spec, check_spec, forward
+from model.tape import Tape
+from model.units import Unit, alignment, jensen_shannon, merged, occurrences, units
+from model.zoo import Loaded
+
+
+@torch.inference_mode()
+def hidden_states(loaded: Loaded, spec: Spec, sequence: str = "source") -> Tensor:
+    """The residual stream at the embedding and after each layer: (L + 1, T, D)."""
+    check_spec(loaded, spec)
+    tape = Tape(layers=(), edits=spec.edits, hidden=True)
+    forward(loaded, spec, tape)
+    if not tape.streams:
+        raise BadInput("model", f"{loaded.name} has no layers of hidden states")
+    stacks = dict(zip(("source", "target"), tape.streams.values(), strict=False))
+    if sequence not in stacks:
+        there = " and ".join(stacks)
+        raise BadInput("sequence", f"{loaded.name} has no sequence {sequence}; it has {there}")
+    return torch.stack([x[0] for x in stacks[sequence]]).cpu()
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of two runs: the words of its query and key axes, and which of them is looked at."""
+
+    record: AttentionRecord
+    q: list[Unit]
+    k: list[Unit]
+    word: int  # index among q
+    occurrence: int  # of the word, from 0
+    n_occurrence: int
+
+
+def side(
+    run: Run,
+    record: AttentionRecord,
+    word: str,
+    occurrence: int = 0,
+    fields: tuple[str, str] = ("word", "occurrence"),
+) -> Side:
+    """Raises BadInput naming the words there are, or how often the word is there."""
+    q_name, k_name = axes(record.kind, run.sequences)
+    texts = {"source": [run.text, run.text_pair or ""], "target": [run.target or ""]}
+    q, k = units(texts[q_name], record.q_tokens), units(texts[k_name], record.k_tokens)
+    found = occurrences(q, word)
+    if not found:
+        there = ", ".join(dict.fromkeys(unit.text for unit in q if not unit.special))
+        raise BadInput(fields[0], f"{word[:40]!r} is not a word of the text: {there[:400]}")
+    if not 0 <= occurrence < len(found):
+        times = f"is there {len(found)} time{'s' if len(found) > 1 else ''}"
+        raise BadInput(fields[1], f"{word[:40]!r} {times}, from 0")
+    return Side(record, q, k, found[occurrence], occurrence, len(found))
+
+
+def pieces(found: Side) -> list[int]:
+    """The tokens of the word."""
+    return list(found.q[found.word].tokens)
+
+
+def word_states(states: Tensor, tokens: Sequence[int]) -> Tensor:
+    """The mean of a word's pieces: (L + 1, T, D) -> (L + 1, D)."""
+    return states[:, list(tokens)].mean(1)
+
+
+def similarity(a: Tensor, b: Tensor) -> Tensor:
+    """Cosine of two words' hidden states, layer by layer: (..., D) twice -> (...)."""
+    return F.cosine_similarity(a, b, dim=-1)
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """How differently the word looks in two runs, per head of the layers and heads both have.
+
+    `every` counts each word, also those that have no partner; `aligned` is of those that have
+    one, their shares made to sum to 1; `unaligned_a` and `unaligned_b` are the rest's shares.
+    """
+
+    pairs: list[tuple[int, int]]
+    every: Tensor  # (L, H)
+    aligned: Tensor  # (L, H)
+    unaligned_a: Tensor  # (L, H)
+    unaligned_b: Tensor  # (L, H)
+    row_a: Tensor  # (L, H, words of A): the word's attention
+    row_b: Tensor  # (L, H, words of B)
+
+
+def divergence(a: Side, b: Side, pairs: Sequence[tuple[int, int]] | None = None) -> Divergence:
+    """Jensen-Shannon divergence of the word's rows; `pairs` are key words of A and B, else LCS."""
+    pairs = alignment(a.k, b.k) if pairs is None else list(pairs)
+    L, H = (min(x.record.attn.size(axis) for x in (a, b)) for axis in (0, 1))
+    row_a, row_b = (_row(x)[:L, :H] for x in (a, b))
+    index_a, index_b = [i for i, _ in pairs], [j for _, j in pairs]
+    both_a, both_b = row_a[..., index_a], row_b[..., index_b]  # (L, H, pairs)
+    alone_a = _without(row_a, index_a)
+    alone_b = _without(row_b, index_b)
+    p = torch.cat([both_a, alone_a, torch.zeros_like(alone_b)], -1)
+    r = torch.cat([both_b, torch.zeros_like(alone_a), alone_b], -1)
+    return Divergence(
+        pairs=list(pairs),
+        every=jensen_shannon(p, r),
+        aligned=jensen_shannon(_whole(both_a), _whole(both_b)),
+        unaligned_a=alone_a.sum(-1),
+        unaligned_b=alone_b.sum(-1),
+        row_a=row_a,
+        row_b=row_b,
+    )
+
+
+def difference(a: Side, b: Side, pairs: Sequence[tuple[int, int]], layer: int, head: int) -> Tensor:
+    """A's attention minus B's between aligned words, for self-attention: (pairs, pairs)."""
+    x, y = (merged(side.record.attn[layer, head], side.q, side.k) for side in (a, b))
+    index_a, index_b = [i for i, _ in pairs], [j for _, j in pairs]
+    return x[index_a][:, index_a] - y[index_b][:, index_b]
+
+
+def _row(found: Side) -> Tensor:
+    """The word's attention to each key word: (L, H, K)."""
+    return merged(found.record.attn, [found.q[found.word]], found.k)[..., 0, :]
+
+
+def _without(row: Tensor, index: Sequence[int]) -> Tensor:
+    kept = [i for i in range(row.size(-1)) if i not in set(index)]
+    return row[..., kept]
+
+
+def _whole(shares: Tensor) -> Tensor:
+    total = shares.sum(-1, keepdim=True)
+    return shares / total.where(total > 0, 1.0)

@@ -1,0 +1,417 @@
+// The Compare page: two runs beside each other. Reads the page's data, keeps it up to date, draws it.
+
+import {address, attention, camel, compare} from "./api.js";
+import {colorOf, css, textOn} from "./color.js";
+import {mountTheme} from "./controls.js";
+import {h} from "./dom.js";
+import {figure} from "./figure.js";
+import {_} from "./language.js";
+import {curves, heatmap} from "./plot.js";
+import {KIND_NAMES, placeName} from "./reading.js";
+import {fileName, saveBlob, svgBlob} from "./save.js";
+import {createStore} from "./store.js";
+import {say, waysOut} from "./summary.js";
+import {sortable} from "./tables.js";
+import * as url from "./url.js";
+import * as lines from "./views/lines.js";
+
+const LN2 = Math.log(2);
+const TYPING_PAUSE = 300;
+const FIELDS = {text: "text", textB: "text_b", model: "model", modelB: "model_b", word: "word",
+  wordB: "word_b", off: "off"};
+const FRESH = {layer: null, head: null, align: null, occurrenceA: null, occurrenceB: null};
+
+const byId = (id) => document.getElementById(id);
+const page = camel(JSON.parse(byId("page").textContent));
+const form = document.querySelector(".compare-ask");
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const themeOf = ({theme}) => (theme === "auto" ? (dark.matches ? "dark" : "light") : theme);
+
+const store = createStore({
+  ...fromAddress(url.current(url.COMPARE)),
+  comparison: page.comparison,
+  records: null, // {a, b}: the chosen head of each run
+  query: null, // the locked token of A, in its place
+  side: "query",
+  pointed: null, // {run, side, index} under the pointer
+  problem: page.problem?.detail ?? null,
+  notice: "",
+  busy: false
+});
+
+/** What the address asks for; what is left out is what the page was made with. */
+function fromAddress({state, ignored}) {
+  const given = (key) => state[key] ?? page[key] ?? null;
+  const inputs = Object.fromEntries(Object.keys(FIELDS).map((key) => [key, given(key)]));
+  return {...state, ...inputs, ignored};
+}
+
+/** What /compare is asked for. */
+function specOf({model, text, modelB, textB, word, wordB, off, kind, layer, head, ...rest}) {
+  const [offLayer, offHead] = off ? off.split(".").map(Number) : [];
+  const edits = off ? {edits: [{op: "ablate", layer: offLayer, head: offHead}]} : {};
+  const {align, occurrenceA, occurrenceB} = rest;
+  return {a: {model, text}, b: {model: modelB, text: textB, ...edits}, word, wordB: wordB || null,
+    kind, layer, head, align, occurrenceA, occurrenceB};
+}
+
+let pending = new AbortController();
+let timer = 0;
+
+async function load(wanted, {step}) {
+  clearTimeout(timer);
+  pending.abort();
+  pending = new AbortController();
+  const {signal} = pending;
+  store.set({busy: true});
+  try {
+    const options = {signal, onRetry: (notice) => store.set({notice})};
+    const spec = specOf(wanted);
+    const comparison = await compare(spec, options);
+    const {layer, head} = comparison;
+    const place = {kind: comparison.a.kind, layer, head};
+    const [a, b] = await Promise.all([
+      attention({...spec.a, ...place}, options),
+      attention({...spec.b, ...place, kind: comparison.b.kind,
+        ...(spec.b.edits ? {edits: JSON.stringify(spec.b.edits)} : {})}, options)
+    ]);
+    signal.throwIfAborted();
+    const query = comparison.a.qWords[comparison.a.word].tokens[0];
+    const calm = {problem: null, notice: "", busy: false, pointed: null};
+    store.set({...wanted, comparison, records: {a, b}, query, side: "query", ...calm});
+    if (step === "push") url.push(store.get(), url.COMPARE);
+    else if (step === "replace") url.replace(store.get(), url.COMPARE);
+  } catch (error) {
+    if (!signal.aborted) store.set({problem: error.message, notice: "", busy: false});
+  }
+}
+
+/** Every wish arrives here. */
+function emit(patch) {
+  store.set({...patch, ignored: []});
+  if ("threshold" in patch || "theme" in patch) return url.replace(store.get(), url.COMPARE);
+  if ("query" in patch || "side" in patch) return null;
+  return load(store.get(), {step: "push"});
+}
+
+// The form.
+
+const fields = Object.entries(FIELDS).map(([key, name]) => [key, form.elements[name]]);
+const typed = () => Object.fromEntries(fields.map(([key, el]) => [key, el.value]));
+
+function retype(typing) {
+  const wanted = {...store.get(), ...typed(), ...FRESH, ignored: []};
+  const same = fields.every(([key]) => (store.get()[key] ?? "") === (wanted[key] ?? ""));
+  if (same) return;
+  clearTimeout(timer);
+  const go = () => load(wanted, {step: typing ? "replace" : "push"});
+  if (typing) timer = setTimeout(go, TYPING_PAUSE);
+  else go();
+}
+
+form.addEventListener("input", (event) => event.isComposing || retype(true));
+form.addEventListener("change", () => retype(false));
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  retype(false);
+});
+form.querySelector(".examples").addEventListener("click", (event) => {
+  const link = event.target.closest("a");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const {model, text, textB, word, modelB, wordB, off} = page.examples[Number(link.dataset.example)];
+  const inputs = {model, text, textB, word, modelB: modelB ?? model, wordB, off};
+  load({...store.get(), ...inputs, ...FRESH, kind: null, ignored: []}, {step: "push"});
+});
+
+// Drawing.
+
+const layerNames = (n) => Array.from({length: n}, (none, i) =>
+  (i === 0 ? _("embedding") : _("Layer {layer}", {layer: i - 1})));
+
+/** The word's cosine by layer, and what same and different senses come to. */
+function drawCurve({similarity, references, a, b}) {
+  const plot = byId("curve");
+  plot.hidden = !similarity;
+  const note = byId("curve-note");
+  if (!similarity) {
+    byId("by-layer-table").replaceChildren();
+    note.textContent = a.model === b.model ? _("This model has no layers of hidden states.")
+      : _("Two models have two spaces: their hidden states cannot be compared.");
+    return;
+  }
+  const x = similarity.map((value, i) => i);
+  const line = (name, y, chosen = false) => ({name, x, y, chosen});
+  const senses = references ? Object.keys(references.within) : [];
+  const pairs = references ? [
+    ...senses.map((sense) => line(_("two of sense {sense}", {sense}), references.within[sense])),
+    line(_("two of different senses"), references.between)
+  ] : [];
+  const drawn = [line(_("A and B"), similarity, true), ...pairs];
+  curves(plot, {lines: drawn, x: _("0 the embedding, then after each layer"), y: _("cosine"),
+    zero: false, dashes: true});
+  const n = references ? Object.values(references.n).reduce((sum, k) => sum + k, 0) : 0;
+  note.textContent = references
+    ? _("Cosines of a trained model lie in a narrow band: the pairs of {n} reference sentences ({source}) show which.", {n, source: references.source})
+    : _("Cosines of a trained model lie in a narrow band; for this word there are no reference sentences to show which.");
+  const [names, rows] = [layerNames(similarity.length), []];
+  for (const [i, name] of names.entries()) rows.push([name, ...drawn.map(({y}) => y[i])]);
+  const columns = [[_("Layer")], ...drawn.map(({name}) => [name, 3])];
+  byId("by-layer-table").replaceChildren(
+    more(_("The numbers"), sortable({caption: _("Cosine of the word's hidden states in A and B"), columns, rows})),
+    more(_("The nearest words, layer by layer"), ...["A", "B"].map((name) => nearest(name))));
+}
+
+const more = (name, ...content) => h("details", {class: "compare-more"}, h("summary", {}, name),
+  h("div", {class: "scroll", tabindex: "0", role: "group", "aria-label": name}, ...content));
+
+function nearest(name) {
+  const {nearestA, nearestB} = store.get().comparison;
+  const found = name === "A" ? nearestA : nearestB;
+  const words = ({text, sense, cosine}) => `${text}${sense ? ` (${sense})` : ""} ${cosine.toFixed(3)}`;
+  const rows = found.map((row, i) => [layerNames(found.length)[i], ...row.map(words)]);
+  const columns = [[_("Layer")], ...(found[0] ?? []).map((none, i) => [`${i + 1}`])];
+  return sortable({caption: _("Nearest to the word in {name}", {name}), columns, rows});
+}
+
+/** Every head's divergence as a map of buttons; ln 2 is the most there can be. */
+function drawMap({divergence, layer, head, ranked, unalignedA, unalignedB}, theme) {
+  const heading = (text) => h("th", {scope: "col"}, text);
+  const cell = (value, l, k) => {
+    const bytes = colorOf(value / LN2, theme);
+    const button = h("button", {type: "button", "aria-pressed": `${l === layer && k === head}`,
+      "aria-label": _("layer {layer}, head {head}: divergence {value}",
+        {layer: l, head: k, value: value.toFixed(3)}),
+      title: _("on words without a partner: A {a}, B {b}",
+        {a: unalignedA[l][k].toFixed(2), b: unalignedB[l][k].toFixed(2)}),
+      onclick: () => emit({layer: l, head: k})}, value.toFixed(2));
+    button.style.background = css(bytes);
+    button.style.color = textOn(bytes);
+    return h("td", {}, button);
+  };
+  const focused = document.activeElement?.closest?.("#map")
+    ? document.activeElement.getAttribute("aria-label") : null;
+  byId("map").replaceChildren(h("table", {class: "compare-map"},
+    h("caption", {class: "sr-only"}, _("Jensen-Shannon divergence of the word's attention, layers by heads")),
+    h("thead", {}, h("tr", {}, h("td"), ...divergence[0].map((none, k) => heading(`${k}`)))),
+    h("tbody", {}, ...divergence.map((row, l) => h("tr", {}, h("th", {scope: "row"}, `${l}`),
+      ...row.map((value, k) => cell(value, l, k)))))));
+  if (focused) byId("map").querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
+  const rows = ranked.map((found) => [placeName(found.layer, found.head), found.divergence,
+    found.aligned, found.a, found.attnA, found.b, found.attnB]);
+  byId("ranked").replaceChildren(sortable({
+    caption: _("The heads in which the word looks elsewhere, most first"),
+    columns: [[_("Head")], [_("divergence"), 3], [_("aligned words only"), 3], [_("A looks most at")],
+      [_("attention"), 2], [_("B looks most at")], [_("attention"), 2]],
+    rows,
+    pick: ([place]) => {
+      const [l, k] = place.match(/\d+/g).map(Number);
+      emit({layer: l, head: k});
+    }
+  }));
+}
+
+function drawKinds({model, modelB, kind}) {
+  const kindsOf = (name) => page.models.find((found) => found.name === name)?.kinds ?? [];
+  const both = kindsOf(model).filter((name) => kindsOf(modelB).includes(name));
+  const select = h("select", {onchange: () => emit({...FRESH, kind: select.value})},
+    ...both.map((name) => h("option", {value: name}, KIND_NAMES[name])));
+  select.value = kind ?? both[0] ?? "";
+  byId("kind").replaceChildren(...(both.length > 1
+    ? [h("label", {class: "choice"}, `${_("Attention")} `, select)] : []));
+}
+
+const mounted = {
+  a: lines.mount(byId("view-a"), (patch) => lock("a", patch), (place) => point("a", place)),
+  b: lines.mount(byId("view-b"), (patch) => lock("b", patch), (place) => point("b", place))
+};
+
+/** The token of the other run that is in the same place, by the alignment; null where none is. */
+function partner(run, {side, index}) {
+  const {a, b, alignment} = store.get().comparison;
+  const [own, other] = run === "a" ? [a, b] : [b, a];
+  const words = side === "query" ? "qWords" : "kWords";
+  if (side === "query" && own.qWords.length !== own.kWords.length) return null;
+  const unit = own[words].findIndex(({tokens}) => tokens.includes(index));
+  const pair = alignment.find((found) => found[run === "a" ? 0 : 1] === unit);
+  const twin = pair && other[words][pair[run === "a" ? 1 : 0]];
+  return twin ? {side, index: twin.tokens[0]} : null;
+}
+
+function lock(run, patch) {
+  if (patch.query === undefined) return;
+  const {side = "query", query} = patch;
+  const place = query === null ? null : run === "a" ? {side, index: query} : partner(run, {side, index: query});
+  emit({query: place?.index ?? null, side: place?.side ?? "query"});
+}
+
+function point(run, place) {
+  const {pointed} = store.get();
+  const now = place && {run, ...place};
+  const same = pointed?.run === now?.run && pointed?.index === now?.index && pointed?.side === now?.side;
+  if (same || (!now && pointed && pointed.run !== run)) return;
+  store.set({pointed: now});
+}
+
+/** A run's frame: the word's own row is locked in both unless another is. */
+function frameOf(run, state, theme) {
+  const {records, comparison, query, side, pointed, threshold} = state;
+  const {layer, head} = comparison;
+  const place = query === null ? null : {side, index: query};
+  const locked = run === "a" || !place ? place : partnerOrWord(place);
+  const link = pointed && pointed.run !== run ? partner(pointed.run, pointed) : null;
+  const record = records[run];
+  return Object.freeze({record, shown: shownOf(record, layer, head), layer, head, heads: "",
+    query: locked?.index ?? null, side: locked?.side ?? "query", pointed: link, threshold, top: 0,
+    segments: "all", several: false, alone: true, reduce: "none", low: 0, high: 1, scale: "linear", theme});
+}
+
+const memo = new WeakMap(); // a record's `shown`, the same object as long as the record is
+function shownOf(record, layer, head) {
+  if (!memo.has(record)) memo.set(record, [{layer, head, record}]);
+  return memo.get(record);
+}
+
+/** B's place for A's locked one; the word itself has its partner by definition. */
+function partnerOrWord(place) {
+  const {a, b} = store.get().comparison;
+  const isWord = place.side === "query" && a.qWords[a.word].tokens.includes(place.index);
+  return isWord ? {side: "query", index: b.qWords[b.word].tokens[0]} : partner("a", place);
+}
+
+function drawDifference({difference, alignment, a, b}, theme) {
+  const el = byId("difference");
+  if (!difference?.length) {
+    el.replaceChildren(h("p", {class: "note"}, difference ? _("No words are aligned.")
+      : _("Between two sequences there is no such difference.")));
+    return;
+  }
+  const names = alignment.map(([i, j]) => pairName(a.kWords[i].text, b.kWords[j].text));
+  const most = Math.max(1e-6, ...difference.flat().map(Math.abs));
+  if (el.firstChild?.tagName === "P") el.replaceChildren();
+  const plot = el.firstChild ?? el.appendChild(h("div", {class: "matrix-plot"}));
+  const key = el.children[1] ?? el.appendChild(h("p", {class: "note"}));
+  key.textContent = _("Blue: more in A; orange: more in B; at most {most}.", {most: most.toFixed(2)});
+  heatmap(plot, {z: difference, name: _("A minus B"), qLabels: names, kLabels: names,
+    range: {low: -most, high: most, scale: "signed"}, theme, locked: null});
+}
+
+const pairName = (a, b) => (a.toLowerCase() === b.toLowerCase() ? a : `${a}/${b}`);
+
+/** Which word of B each word of A is aligned with; any can be changed. */
+function drawAlignment({alignment, a, b}) {
+  const partnerOf = new Map(alignment);
+  const taken = new Set(alignment.map(([, j]) => j));
+  const choices = a.kWords.map(({text}, i) => {
+    const select = h("select", {onchange: () => align(i, select.value)},
+      h("option", {value: ""}, "–"),
+      ...b.kWords.map((word, j) => h("option", {value: j}, word.text)));
+    select.value = partnerOf.get(i) ?? "";
+    const alone = partnerOf.has(i) ? "" : " alone";
+    return h("label", {class: `choice${alone}`}, `${text} → `, select);
+  });
+  const alone = b.kWords.filter((word, j) => !taken.has(j)).map(({text}) => text);
+  byId("alignment-note").textContent = _("{n} of {all} words of A have a partner in B; without one in B: {alone}.",
+    {n: alignment.length, all: a.kWords.length, alone: alone.join(", ") || _("none")});
+  byId("alignment").replaceChildren(h("div", {class: "compare-alignment"}, ...choices),
+    h("button", {type: "button", class: "plain-button", onclick: () => emit({align: null})},
+      _("Align equal words again")));
+}
+
+function align(i, value) {
+  const {alignment} = store.get().comparison;
+  const others = alignment.filter(([x, y]) => x !== i && `${y}` !== value);
+  const pairs = value === "" ? others : [...others, [i, Number(value)]];
+  emit({align: pairs.sort(([x], [y]) => x - y).map((pair) => pair.join("-")).join()});
+}
+
+const thresholdField = h("input", {type: "number", min: 0, max: 1, step: 0.01, oninput() {
+  const value = thresholdField.valueAsNumber;
+  if (value >= 0 && value <= 1) emit({threshold: value});
+}});
+byId("options").replaceChildren(h("label", {class: "choice"}, `${_("Threshold")} `, thresholdField));
+
+function drawHead(state, theme) {
+  const {comparison: found} = state;
+  const {layer, head} = found;
+  byId("head-title").textContent = _("Layer {layer} · Head {head}", {layer, head});
+  const stats = [[_("divergence"), found.divergence[layer][head]],
+    [_("on aligned words"), found.divergenceAligned[layer][head]],
+    [_("A on words without a partner"), found.unalignedA[layer][head]],
+    [_("B on words without a partner"), found.unalignedB[layer][head]]];
+  byId("stats").replaceChildren(...stats.map(([name, value]) =>
+    h("span", {}, `${name} `, h("b", {}, value.toFixed(2)))));
+}
+
+function provenance({a, b}) {
+  const side = (name, {model, provenance: {sha256, dtype}}) =>
+    `${name}: ${model} · ${_("weights {sha}", {sha: sha256.slice(0, 8)})} · ${dtype}`;
+  return [side("A", a), side("B", b), `Attention Atlas ${a.provenance.version}`].join(" · ");
+}
+
+function drawFoot(state) {
+  const {comparison: found} = state;
+  const copy = async () => {
+    const copied = await navigator.clipboard?.writeText(url.href()).then(() => true, () => false);
+    return copied ? _("copied") : _("copy it from the address bar");
+  };
+  const save = (run) => {
+    const own = found[run];
+    const {layer, head} = found;
+    const words = {title: `${run.toUpperCase()} · ${_("Layer {layer} · Head {head}", {layer, head})} · ${own.model}`,
+      sentence: own.text, provenance: provenance(found)};
+    const picture = figure("lines", frameOf(run, store.get(), themeOf(store.get())), words);
+    const name = fileName(["compare", run, own.model, `L${layer}H${head}`], "svg");
+    saveBlob(svgBlob(picture), name);
+    return name;
+  };
+  byId("foot").replaceChildren(h("span", {}, provenance(found)), waysOut({
+    links: [["json", address("compare", specOf(state))]],
+    actions: [[_("Copy link"), copy], [_("A as SVG"), () => save("a")], [_("B as SVG"), () => save("b")]]
+  }));
+}
+
+const updateTheme = mountTheme(emit);
+let drawn = {};
+
+function render(state) {
+  const theme = themeOf(state);
+  document.documentElement.dataset.theme = theme;
+  updateTheme(theme);
+  const {comparison, records, problem, notice, ignored, busy} = state;
+  say("problem", problem ?? "");
+  const skipped = ignored.length ? _("Ignored from the address: {parts}.", {parts: ignored.join(", ")}) : "";
+  say("notice", [notice, skipped].filter(Boolean).join(" "));
+  byId("comparison").ariaBusy = busy || (!records && !problem);
+  byId("comparison").classList.toggle("stale", Boolean(problem && comparison));
+  if (!comparison || !records) return;
+  byId("comparison").hidden = false;
+  for (const plain of document.querySelectorAll(".plain")) plain.remove();
+  if (drawn.comparison !== comparison || drawn.theme !== theme) {
+    drawn = {comparison, theme};
+    for (const [key, el] of fields) {
+      const value = state[key] ?? "";
+      if (el.value !== value && el !== document.activeElement) el.value = value;
+    }
+    drawKinds(state);
+    drawCurve(comparison);
+    drawMap(comparison, theme);
+    drawHead(state, theme);
+    drawDifference(comparison, theme);
+    drawAlignment(comparison);
+    drawFoot(state);
+    document.title = `${state.word} · ${_("Compare")} · Attention Atlas`;
+  }
+  if (thresholdField.valueAsNumber !== state.threshold) thresholdField.value = state.threshold;
+  for (const run of ["a", "b"]) mounted[run].update(frameOf(run, state, theme));
+}
+
+store.subscribe(render);
+url.linkLanguage(byId("language"));
+dark.addEventListener("change", () => render(store.get()));
+url.onBack((found) => {
+  const wanted = {...store.get(), ...fromAddress(found)};
+  for (const [key, el] of fields) el.value = wanted[key] ?? "";
+  load(wanted, {step: null});
+}, url.COMPARE);
+if (!page.problem) load(store.get(), {step: store.get().ignored.length ? null : "replace"});

@@ -1,0 +1,195 @@
+"""A word in two runs: /compare and /hidden-states."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import jensenshannon
+
+RIVER = {"model": "bert", "text": "He sat on the river bank and watched the water."}
+MONEY = {"model": "bert", "text": "She opened an account at the bank to save money."}
+
+
+@pytest.fixture
+def compare(client):
+    def ask(a, b, word="bank", **options):
+        answer = client.post("/api/v1/compare", json={"a": a, "b": b, "word": word, **options})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    return ask
+
+
+@pytest.fixture
+def refused(client):
+    def ask(a, b, **options):
+        answer = client.post("/api/v1/compare", json={"a": a, "b": b, **options})
+        assert answer.status_code == 422
+        return answer.json()["detail"]
+
+    return ask
+
+
+@pytest.mark.parametrize("model", ["bert", "gpt", "translator"])
+def test_a_run_beside_itself_is_the_same(compare, model):
+    spec = {"model": model, "text": "El banco del banco."}
+    found = compare(spec, spec, "banco")
+    np.testing.assert_allclose(found["similarity"], 1, atol=1e-6)
+    np.testing.assert_allclose(found["divergence"], 0, atol=1e-6)
+    np.testing.assert_allclose(found["unaligned_a"], 0, atol=1e-6)
+    np.testing.assert_allclose(found["difference"], 0, atol=1e-6)
+    assert found["row_a"] == found["row_b"]
+
+
+def test_a_and_b_can_change_places(compare):
+    there, back = compare(RIVER, MONEY), compare(MONEY, RIVER)
+    for name in ("similarity", "divergence", "divergence_aligned"):
+        np.testing.assert_allclose(there[name], back[name], atol=1e-6)
+    assert there["unaligned_a"] == back["unaligned_b"]
+    assert there["row_a"] == back["row_b"]
+    assert there["alignment"] == [[i, j] for j, i in back["alignment"]]
+
+
+def test_the_divergence_is_that_of_the_words_rows(compare, get):
+    found = compare(RIVER, MONEY, layer=0, head=7)
+    rows = [np.array(get("/attention", **spec, layer=0, head=7)["attn"]) for spec in (RIVER, MONEY)]
+    a, b = rows[0][0, 0, 6], rows[1][0, 0, 7]  # every word is one piece
+    np.testing.assert_allclose(found["row_a"], a, atol=1e-6)
+    np.testing.assert_allclose(found["row_b"], b, atol=1e-6)
+    i, j = (list(side) for side in zip(*found["alignment"], strict=True))
+    alone_a, alone_b = np.delete(a, i), np.delete(b, j)
+    p = np.concatenate([a[i], alone_a, 0 * alone_b])
+    r = np.concatenate([b[j], 0 * alone_a, alone_b])
+    assert found["divergence"][0][7] == pytest.approx(jensenshannon(p, r) ** 2, abs=1e-5)
+    both = jensenshannon(a[i] / a[i].sum(), b[j] / b[j].sum()) ** 2
+    assert found["divergence_aligned"][0][7] == pytest.approx(both, abs=1e-5)
+    assert found["unaligned_a"][0][7] == pytest.approx(alone_a.sum(), abs=1e-6)
+    assert np.max(found["divergence"]) <= math.log(2)
+
+
+def test_heads_are_ranked_and_the_first_is_shown(compare):
+    found = compare(RIVER, MONEY)
+    scores = [head["divergence"] for head in found["ranked"]]
+    assert scores == sorted(scores, reverse=True)
+    assert (found["layer"], found["head"]) == (
+        found["ranked"][0]["layer"],
+        found["ranked"][0]["head"],
+    )
+    assert scores[0] == pytest.approx(np.max(found["divergence"]))
+
+
+def test_similarity_is_the_cosine_of_hidden_states(compare, get):
+    found = compare(RIVER, MONEY)
+    a, b = (
+        np.array(get("/hidden-states", **spec, word="bank")["hidden"]) for spec in (RIVER, MONEY)
+    )
+    cosines = (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
+    np.testing.assert_allclose(found["similarity"], cosines, atol=1e-5)
+    assert len(found["similarity"]) == 7
+
+
+def test_the_trained_bert_tells_the_senses_apart(compare):
+    found = compare(RIVER, MONEY)["references"]
+    assert found["n"] == {"river": 8, "money": 8}
+    last = {name: {sense: row[-1] for sense, row in found[name].items()} for name in ("a", "b")}
+    assert last["a"]["river"] > last["a"]["money"]
+    assert last["b"]["money"] > last["b"]["river"]
+    assert min(row[-1] for row in found["within"].values()) > found["between"][-1]
+
+
+def test_nearest_words_are_ranked(compare):
+    found = compare(RIVER, MONEY)
+    for layer in found["nearest_a"]:
+        cosines = [near["cosine"] for near in layer]
+        assert cosines == sorted(cosines, reverse=True)
+    assert compare(RIVER, MONEY, "the")["references"] is None
+
+
+def test_two_models_have_no_common_space_but_common_words(compare):
+    found = compare(RIVER, RIVER | {"model": "gpt"})
+    assert found["similarity"] is None
+    words = [[unit["text"] for unit in found[side]["k_words"]] for side in ("a", "b")]
+    assert [words[0][i] for i, _ in found["alignment"]] == [
+        words[1][j] for _, j in found["alignment"]
+    ]
+    assert len(found["alignment"]) == 11
+
+
+def test_one_run_with_an_edit_beside_the_same_without(compare):
+    edit = {"op": "ablate", "layer": 1, "head": 2}
+    found = compare(RIVER, RIVER | {"edits": [edit]})
+    np.testing.assert_allclose(found["similarity"][:2], 1, atol=1e-6)
+    assert found["similarity"][3] < 1
+    np.testing.assert_allclose(found["divergence"][0], 0, atol=1e-6)
+    assert max(found["divergence"][3]) > 0
+
+
+def test_an_alignment_can_be_given(compare):
+    found = compare(RIVER, MONEY, align=[[6, 7], [10, 10]], layer=0, head=7)
+    assert found["alignment"] == [[6, 7], [10, 10]]
+    assert found["unaligned_a"][0][7] == pytest.approx(1 - found["row_a"][6] - found["row_a"][10])
+    assert np.shape(found["difference"]) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"word": "money"}, "'money' is not a word of the text: He, sat, on, the, river"),
+        ({"word": "river"}, "'river' is not a word of the text: She, opened, an"),
+        ({"word": "bank", "occurrence_a": 1}, "'bank' is there 1 time, from 0"),
+        ({"word": "bank", "layer": 6}, "layer 6 is not there: both have layers 0 to 5"),
+        ({"word": "bank", "align": [[99, 0]]}, "A has words 0 to 12"),
+        ({"word": "bank", "align": [[0, 0], [1, 0]]}, "a word of B is in more than one pair"),
+        ({"word": ""}, "at least 1 character"),
+    ],
+)
+def test_what_cannot_be_is_said(refused, options, said):
+    assert said in refused(RIVER, MONEY, **options)
+
+
+def test_a_word_that_occurs_twice_is_the_one_asked_for(compare):
+    twice = {"model": "bert", "text": "The bank on the river bank."}
+    first, second = (compare(twice, MONEY, occurrence_a=i)["a"] for i in (0, 1))
+    assert (first["word"], first["n_occurrence"]) == (2, 2)
+    assert (second["word"], second["occurrence"]) == (6, 1)
+
+
+def test_get_answers_what_post_answers(client):
+    asked = {"a": json.dumps(RIVER), "b": json.dumps(MONEY), "word": "bank", "align": "6-7,10-10"}
+    got = client.get("/api/v1/compare", params=asked)
+    body = {"a": RIVER, "b": MONEY, "word": "bank", "align": [[6, 7], [10, 10]]}
+    posted = client.post("/api/v1/compare", json=body)
+    assert got.json() == posted.json()
+    assert got.headers["etag"] == posted.headers["etag"]
+
+
+@pytest.mark.parametrize(
+    ("model", "sequence", "n_layer"),
+    [
+        ("bert", "source", 6),
+        ("gpt", "source", 6),
+        ("translator", "source", 4),
+        ("translator", "target", 4),
+    ],
+)
+def test_hidden_states_are_at_the_embedding_and_after_each_layer(get, model, sequence, n_layer):
+    found = get("/hidden-states", model=model, text="El banco.", sequence=sequence)
+    assert found["shape"] == [n_layer + 1, len(found["tokens"]), 256]
+    assert np.shape(found["hidden"]) == tuple(found["shape"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"model": "bert", "text": "hi", "sequence": "target"}, "bert has no sequence target"),
+        ({"model": "recurrent", "text": "hola"}, "recurrent has no layers of hidden states"),
+        ({"model": "bert", "text": "hi", "word": "there"}, "'there' is not a word of the text: hi"),
+    ],
+)
+def test_hidden_states_that_cannot_be_are_said_why(client, asked, said):
+    answer = client.get("/api/v1/hidden-states", params=asked)
+    assert answer.status_code == 422
+    assert said in answer.json()["detail"]

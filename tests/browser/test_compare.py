@@ -1,0 +1,196 @@
+"""The Compare page in a real Chromium, against the API's own numbers."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.request import Request, urlopen
+
+import pytest
+from playwright.sync_api import Page, expect
+
+RIVER = "He sat on the river bank and watched the water."
+MONEY = "She opened an account at the bank to save money."
+LIGHT = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}
+DARK = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "dark"}
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+
+
+def compared(server: str, a: str = RIVER, b: str = MONEY, **options: object) -> Any:
+    specs = {"a": {"model": "bert", "text": a}, "b": {"model": "bert", "text": b}, "word": "bank"}
+    body = json.dumps({**specs, **options}).encode()
+    headers = {"content-type": "application/json"}
+    with urlopen(Request(f"{server}/api/v1/compare", body, headers)) as answer:
+        return json.load(answer)
+
+
+def opened(page: Page, **query: object) -> Page:
+    page.goto(f"/compare?{urlencode(query)}")
+    page.locator("#comparison[aria-busy=false]").wait_for()
+    return page
+
+
+def query_of(page: Page) -> dict[str, str]:
+    return {key: values[0] for key, values in parse_qs(urlsplit(page.url).query).items()}
+
+
+def token(page: Page, run: str, index: int) -> Any:
+    group = page.locator(f"#view-{run}").get_by_role("group", name="query tokens")
+    return group.get_by_role("button").nth(index)
+
+
+def test_the_map_has_the_divergence_of_every_head(page: Page, server: str) -> None:
+    cells = opened(page).locator(".compare-map button")
+    found = compared(server)["divergence"]
+    expect(cells).to_have_text([f"{value:.2f}" for row in found for value in row])
+
+
+def test_the_curve_is_the_similarity_of_the_api(page: Page, server: str) -> None:
+    opened(page).locator("#curve .xtick text").first.wait_for()
+    traces = page.evaluate("document.querySelector('#curve').data.map(({name, y}) => [name, y])")
+    found = compared(server)
+    drawn = dict(traces)
+    assert drawn["A and B"] == pytest.approx(found["similarity"], abs=1e-6)
+    assert drawn["two of different senses"] == pytest.approx(found["references"]["between"])
+    page.get_by_text("The numbers").click()
+    table = page.get_by_role("table", name="Cosine of the word's hidden states")
+    expect(table).to_contain_text(f"{found['similarity'][3]:.3f}")
+
+
+def test_a_click_on_the_map_shows_the_head_of_both(page: Page, server: str) -> None:
+    opened(page)
+    page.get_by_role("button", name="layer 0, head 7").click()
+    expect(page.get_by_role("heading", name="Layer 0 · Head 7")).to_be_visible()
+    found = compared(server, layer=0, head=7)
+    best = max(found["row_a"])
+    expect(page.locator("#view-a .lines-said")).to_contain_text(f"{best:.3f}")
+    expect(page.locator("#view-b .lines-said")).to_contain_text(f"{max(found['row_b']):.3f}")
+    assert (query_of(page)["layer"], query_of(page)["head"]) == ("0", "7")
+    drawn = "document.querySelector('#difference .matrix-plot').data[0].z"
+    page.wait_for_function(
+        f"(value) => Math.abs({drawn}[2][0] - value) < 1e-7", arg=found["difference"][2][0]
+    )
+    assert page.evaluate(drawn)[2] == pytest.approx(found["difference"][2], abs=1e-6)
+    page.go_back()
+    expect(page.get_by_role("heading", name="Layer 0 · Head 7")).to_be_hidden()
+
+
+def test_a_ranked_head_is_one_click_away(page: Page, server: str) -> None:
+    found = compared(server)["ranked"][3]
+    opened(page).locator("#ranked tbody th button").nth(3).click()
+    title = f"Layer {found['layer']} · Head {found['head']}"
+    expect(page.get_by_role("heading", name=title)).to_be_visible()
+
+
+def test_pointing_in_a_shows_the_same_word_in_b(page: Page) -> None:
+    opened(page, layer=0, head=7)
+    token(page, "a", 4).hover()  # "the", with its partner at 6
+    expect(page.locator("#view-b .lines-said")).to_contain_text("the looks most at")
+    expect(token(page, "b", 6)).to_have_class(re.compile("active"))
+    token(page, "b", 7).hover()
+    expect(token(page, "a", 6)).to_have_class(re.compile("active"))
+
+
+def test_a_locked_word_is_locked_in_both(page: Page) -> None:
+    opened(page, layer=0, head=7)
+    expect(token(page, "a", 6)).to_have_attribute("aria-pressed", "true")
+    expect(token(page, "b", 7)).to_have_attribute("aria-pressed", "true")
+    token(page, "a", 4).click()
+    expect(token(page, "b", 6)).to_have_attribute("aria-pressed", "true")
+
+
+def test_the_alignment_can_be_changed_and_is_in_the_address(page: Page, server: str) -> None:
+    opened(page, layer=0, head=7)
+    expect(page.locator("#alignment-note")).to_contain_text("5 of 13 words of A have a partner")
+    page.locator(".compare-alignment select").nth(10).select_option(label="money")
+    expect(page.locator("#alignment-note")).to_contain_text("6 of 13 words of A have a partner")
+    pairs = [tuple(map(int, pair.split("-"))) for pair in query_of(page)["align"].split(",")]
+    found = compared(server, align=pairs, layer=0, head=7)
+    unaligned = f"{found['unaligned_a'][0][7]:.2f}"
+    expect(page.locator("#stats")).to_contain_text(f"A on words without a partner {unaligned}")
+    page.get_by_role("button", name="Align equal words again").click()
+    expect(page.locator("#alignment-note")).to_contain_text("5 of 13")
+    assert "align" not in query_of(page)
+
+
+def test_typing_compares_again(page: Page) -> None:
+    opened(page)
+    page.get_by_label("Text of B").fill("They fished from the bank of the river.")
+    expect(page.locator("#view-b")).to_contain_text("fished")
+    expect(page).to_have_url(re.compile("text_b=They\\+fished"))
+
+
+def test_a_word_that_is_not_there_is_named_and_the_picture_stays(page: Page) -> None:
+    opened(page)
+    page.get_by_label("Word", exact=True).fill("river")
+    expect(page.get_by_role("alert")).to_contain_text("'river' is not a word of the text: She")
+    expect(page.locator("#view-a")).to_contain_text("watched")
+    page.get_by_label("Word in B").fill("money")
+    expect(page.get_by_role("alert")).to_be_empty()
+    expect(page.locator("#view-b .lines-said")).to_contain_text("money looks most at")
+
+
+def test_a_head_can_be_switched_off_in_b(page: Page) -> None:
+    opened(page, text=RIVER, text_b=RIVER, word="bank", off="0.2")
+    cells = page.locator(".compare-map button").all_text_contents()
+    assert cells[:8] == ["0.00"] * 8, "the layer before feels nothing"
+    assert any(cell != "0.00" for cell in cells[8:])
+
+
+def test_two_models_are_compared_without_a_curve(page: Page) -> None:
+    opened(page, text=RIVER, text_b=RIVER, word="bank", model_b="gpt")
+    expect(page.locator("#curve")).to_be_hidden()
+    expect(page.locator("#curve-note")).to_contain_text("Two models have two spaces")
+    expect(page.locator("#view-b")).to_contain_text("<|endoftext|>")
+
+
+@pytest.mark.parametrize("example", range(8))
+def test_every_example_works(page: Page, example: int) -> None:
+    opened(page)
+    page.locator(".examples a").nth(example).click()
+    page.locator("#comparison[aria-busy=false]").wait_for()
+    expect(page.get_by_role("alert")).to_be_empty()
+    expect(page.locator("#view-a .lines-said")).to_contain_text("looks most at")
+
+
+def test_a_picture_can_be_taken_along(page: Page, tmp_path: Path) -> None:
+    opened(page, layer=0, head=7)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="B as SVG").click()
+    assert download.value.suggested_filename == "compare-b-bert-L0H7.svg"
+    download.value.save_as(tmp_path / "b.svg")
+    assert "account" in (tmp_path / "b.svg").read_text()
+
+
+@pytest.mark.parametrize("setting", [LIGHT, DARK, PHONE], ids=["light", "dark", "phone"])
+@pytest.mark.parametrize("query", ["", "?word=nope", "?lang=zh&off=0.2"])
+def test_axe_finds_no_violation(page: Page, query: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.goto(f"/compare{query}")
+    page.locator("#comparison[aria-busy=false]").wait_for(state="attached")
+    if "nope" not in query:
+        page.locator("#difference .xtick text").first.wait_for()
+    found = Axe().run(page).response["violations"]
+    shown = [(rule["id"], [node["html"][:160] for node in rule["nodes"][:3]]) for rule in found]
+    assert shown == []
+
+
+@pytest.mark.parametrize("setting", [PHONE], ids=["phone"])
+def test_a_phone_never_scrolls_sideways(page: Page) -> None:
+    opened(page).locator("#difference .xtick text").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+@pytest.mark.parametrize("setting", [LIGHT | {"java_script_enabled": False}], ids=["no script"])
+def test_without_a_script_there_are_numbers(page: Page, server: str) -> None:
+    page.goto("/compare")
+    found = compared(server)
+    rows = page.locator("#ranked td.n")
+    expect(rows).to_have_text([f"{head['divergence']:.3f}" for head in found["ranked"]])
+    expect(page.locator("#by-layer-table td.n")).to_have_text(
+        [f"{value:.3f}" for value in found["similarity"]]
+    )
