@@ -14,6 +14,7 @@ from app.answers import (
     run_answer,
 )
 from app.comparison import compare_answer
+from app.positions import embedding_answer, permutation_answer, positions_answer
 from app.resource import PROBLEMS, resource
 from app.schemas import (
     AnatomyAnswer,
@@ -22,6 +23,8 @@ from app.schemas import (
     AttentionRequest,
     CompareAnswer,
     CompareRequest,
+    EmbeddingAnswer,
+    EmbeddingRequest,
     HiddenAnswer,
     HiddenRequest,
     MetricsAnswer,
@@ -30,6 +33,10 @@ from app.schemas import (
     Models,
     OverviewAnswer,
     OverviewRequest,
+    PermutationAnswer,
+    PermutationRequest,
+    PositionsAnswer,
+    PositionsRequest,
     RunAnswer,
     RunRequest,
     Tokenized,
@@ -170,3 +177,21 @@ def hidden(service: Service, asked: HiddenRequest) -> Answer:
 def compare(service: Service, asked: CompareRequest) -> Answer:
     """A word in two runs: its hidden states by layer, the heads in which it looks elsewhere."""
     return Answer(compare_answer(service, asked).model_dump(), {})
+
+
+@resource(router, "/positions", PositionsRequest, PositionsAnswer)
+def positions(service: Service, asked: PositionsRequest) -> Answer:
+    """Position encodings, sinusoidal by their sizes or a model's: how alike two positions are."""
+    return positions_answer(service, asked)
+
+
+@resource(router, "/embedding", EmbeddingRequest, EmbeddingAnswer)
+def embedding(service: Service, asked: EmbeddingRequest) -> Answer:
+    """Word + position + segment = input, token by token, as lengths of vectors."""
+    return embedding_answer(service, asked)
+
+
+@resource(router, "/permutation", PermutationRequest, PermutationAnswer)
+def permutation(service: Service, asked: PermutationRequest) -> Answer:
+    """The same words in two orders: without positions, the same vectors in that order."""
+    return permutation_answer(service, asked)

@@ -5,14 +5,16 @@
 import re
 from typing import Any, get_args
 
-from fastapi import Request
+from fastapi import APIRouter, Request
 from pydantic import ValidationError
 
 from app import errors
 from app.comparison import compare_answer
-from app.pages import Choice, numbers, page, printable, router, validation_problem
+from app.pages import Choice, numbers, page, printable, validation_problem
 from app.schemas import BANK, MONEY, CompareExample, ComparePage, CompareRequest, KindName
 from app.service import Service
+
+router = APIRouter(tags=["pages"])
 
 EXAMPLES = (
     CompareExample(
@@ -64,13 +66,12 @@ EXAMPLES = (
         word="banco",
     ),
 )
-__all__ = ["router"]  # all pages, this one too
 KINDS: tuple[str, ...] = get_args(KindName)
 OFF = re.compile(r"^\d{1,3}\.\d{1,3}$")  # a head: layer.head
 ALIGN = re.compile(r"^(?:\d{1,4}-\d{1,4},?)+$")
 
 
-@page("/compare", "compare.html", ComparePage)
+@page("/compare", "compare.html", ComparePage, router)
 async def compare_page(
     request: Request,
     model: str = "",

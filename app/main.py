@@ -11,7 +11,7 @@ from fastapi.templating import Jinja2Templates
 from fastapi_offline import FastAPIOffline
 from starlette_compress import CompressMiddleware
 
-from app import __version__, api, compare_page, errors, pages, standalone
+from app import __version__, api, compare_page, errors, pages, positions_page, standalone
 from app.assets import Assets, folder
 from app.middleware import BodyLimit, HeadAsGet
 from app.service import Service
@@ -46,8 +46,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     }
     app.mount("/static", assets, name="static")
     app.include_router(api.router)
-    app.include_router(compare_page.router)
-    app.include_router(standalone.router)
+    for part in (pages, compare_page, positions_page, standalone):
+        app.include_router(part.router)
     app.add_api_route("/healthz", health, tags=["server"])
     missing: pages.Responses = {503: {"description": "a model is missing; says which, and why"}}
     app.add_api_route("/readyz", ready, tags=["server"], responses=missing)

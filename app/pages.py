@@ -78,7 +78,9 @@ def twin_url(request: Request) -> str:
     return f"{path}?{query}" if query else path
 
 
-def page(path: str, template: str, answer: type[Content]) -> Callable[[Build], Build]:
+def page(
+    path: str, template: str, answer: type[Content], router: APIRouter = router
+) -> Callable[[Build], Build]:
     """Serve what `build` returns as HTML at `path`, and as JSON at its twin, problems included."""
 
     def register(build: Build) -> Build:
@@ -298,9 +300,13 @@ class Choice:
         if value:
             there = [name for name in allowed if name]
             names = ", ".join(there) if len(there) < 4 else f"{there[0]} to {there[-1]}"
-            message = f"{field} {printable(value)[:40]} is not there: {names}"
-            self.ignored.append(FieldError(field=field, message=message))
+            self.ignore(field, value, f"is not there: {names}")
         return allowed[0]
+
+    def ignore(self, field: str, value: str, why: str) -> None:
+        """A part of the address that is left aside, and why."""
+        message = f"{field} {printable(value)[:40]} {why}"
+        self.ignored.append(FieldError(field=field, message=message))
 
 
 def validation_problem(error: ValidationError) -> Problem:

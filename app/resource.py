@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError, create_model
 
-from app import errors, wire
+from app import __version__, errors, wire
 from app.schemas import Asked, Problem, Provenance
 from app.service import Service
 from app.wire import Answer
@@ -109,7 +109,7 @@ async def respond(request: Request, body: Asking, make: Make[Asking]) -> Respons
 def tag(path: str, body: BaseModel, sources: list[Provenance], format: str) -> str:
     """A weak ETag: an answer is a pure function of its request, the weights and the versions."""
     asked = body.model_dump_json(exclude={"format"}, by_alias=True)
-    parts = (path, asked, [source.model_dump_json() for source in sources], format)
+    parts = (path, asked, __version__, [source.model_dump_json() for source in sources], format)
     return f'W/"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"'
 
 

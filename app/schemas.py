@@ -7,7 +7,15 @@ import re
 import unicodedata
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    model_validator,
+)
 
 KindName = Literal["encoder", "decoder", "cross"]
 Format = Literal["json", "safetensors", "npz", "csv"]
@@ -71,10 +79,17 @@ class Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+With = Literal["zero", "mean", "none", "shuffle"]
+WITH: dict[str, tuple[With, With]] = {  # the first if left out
+    "ablate": ("zero", "mean"),
+    "positions": ("none", "shuffle"),
+}
+
+
 class EditSpec(Closed):
     """One change inside the forward pass; `kind`, `layer`, `head` left out mean all."""
 
-    op: Literal["ablate", "block", "set", "scale"]
+    op: Literal["ablate", "block", "set", "scale", "positions"]
     kind: KindName | None = None
     layer: int | None = None
     head: int | None = None
@@ -84,7 +99,21 @@ class EditSpec(Closed):
         (), description="set: the query's new attention, normalised"
     )
     by: float = Field(1.0, allow_inf_nan=False, description="scale: what scores are multiplied by")
-    with_: Literal["zero", "mean"] = Field("zero", alias="with", description="ablate: by what")
+    with_: With | None = Field(
+        None, alias="with", description="ablate: zero or mean; positions: none or shuffle"
+    )
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="positions: of the shuffle")
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> EditSpec:
+        """Each op has its own words for `with`; positions are of a stack, not of a head."""
+        allowed = WITH.get(self.op, ())
+        if self.with_ not in (None, *allowed):
+            there = " or ".join(allowed) or "no with"
+            raise ValueError(f"with={self.with_} is not for {self.op}, which takes {there}")
+        if self.op == "positions" and (self.layer, self.head) != (None, None):
+            raise ValueError("positions are added once, before the layers: no layer, no head")
+        return self
 
 
 Edits = Annotated[tuple[EditSpec, ...], Field(max_length=64), BeforeValidator(from_json)]
@@ -214,6 +243,40 @@ class CompareRequest(Asked):
 
     def models(self) -> tuple[str, ...]:
         return self.a.model, self.b.model
+
+
+class PositionsRequest(Asked):
+    """Sinusoidal encodings by their sizes, or what a model learned or uses."""
+
+    formats: ClassVar[tuple[str, ...]] = ("json", "safetensors", "npz")
+
+    kind: Literal["sinusoidal"] | None = Field(None, description="the paper's, by the sizes below")
+    model: str | None = Field(None, description="what this model learned or uses")
+    n_positions: int | None = Field(None, ge=1, le=1024, description="64, or all a model has")
+    d_model: int = Field(64, ge=2, le=1024, multiple_of=2, description="even; sinusoidal only")
+    base: float = Field(10_000.0, gt=1, le=1e9, description="above 1; sinusoidal only")
+    measure: Literal["cosine", "dot"] = Field("cosine", description="of two positions' likeness")
+    shift: int = Field(1, ge=0, le=1023, description="k: PE(pos + k) is a linear map of PE(pos)")
+    format: Literal["json", "safetensors", "npz"] | None = Field(
+        None, description="left out, the Accept header decides"
+    )
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> PositionsRequest:
+        if self.model is not None and self.kind is not None:
+            raise ValueError("kind=sinusoidal or model=, not both")
+        return self
+
+    def models(self) -> tuple[str, ...]:
+        return (self.model,) if self.model is not None else ()
+
+
+class EmbeddingRequest(TokenizeRequest):
+    pass
+
+
+class PermutationRequest(TokenizeRequest):
+    text_b: Text | None = Field(None, description="the same words in another order; else reversed")
 
 
 class FieldError(BaseModel):
@@ -407,6 +470,49 @@ class AnatomyAnswer(BaseModel):
     provenance: Provenance
 
 
+class PositionsAnswer(BaseModel):
+    kind: str = Field(description="sinusoidal or learned")
+    model: str | None
+    n_positions: int
+    d_model: int
+    base: float | None
+    measure: str
+    shift: int
+    shift_error: float | None = Field(
+        description="largest |PE(pos + k) - M PE(pos)|, with one matrix M for all pos; sinusoidal"
+    )
+    encoding: list[list[float]] = Field(description="(n, D)")
+    similarity: list[list[float]] = Field(description="(n, n), by the measure")
+    by_distance: list[float] = Field(description="(n,): mean similarity of positions k apart")
+    wavelengths: list[float] = Field(description="(D / 2,): positions in a turn; sinusoidal only")
+
+
+class EmbeddingAnswer(BaseModel):
+    """Word + position + segment = input, as lengths of vectors, token by token."""
+
+    model: str
+    text: str
+    text_pair: str | None
+    tokens: list[TokenOut]
+    parts: dict[str, list[float]] = Field(description="word, position, segment, sum, input: norms")
+
+
+class PermutationAnswer(BaseModel):
+    """The same words in two orders, with positions and without."""
+
+    model: str
+    text: str
+    text_b: str
+    causal: bool = Field(description="a causal mask tells order too: then nothing stays the same")
+    tokens_a: list[TokenOut]
+    tokens_b: list[TokenOut]
+    order: list[int] = Field(description="where each token of A is in B")
+    difference: dict[str, float] = Field(
+        description="with, without positions: largest difference of a token's last hidden state"
+    )
+    by_token: dict[str, list[float]] = Field(description="the same, token by token of A")
+
+
 class HiddenAnswer(BaseModel):
     """The residual stream: hidden[0] at the embedding, hidden[i] after layer i - 1."""
 
@@ -575,6 +681,23 @@ class ComparePage(Content):
     off: str = Field(description="a head of B that is switched off: layer.head")
     kind: str
     comparison: CompareAnswer | None
+
+
+class PositionsPage(Content):
+    models: list[ModelSummary] = Field(description="those that have positions")
+    model: str
+    n_positions: int
+    d_model: int
+    base: float
+    measure: str
+    shift: int
+    dimension: int
+    position: int
+    text: str
+    text_b: str
+    shift_error: float | None = None
+    embedding: EmbeddingAnswer | None = None
+    permutation: PermutationAnswer | None = None
 
 
 class ExplorePage(Content):

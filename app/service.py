@@ -17,15 +17,17 @@ from torch import Tensor
 
 from app import __version__, errors
 from app.schemas import (
+    WITH,
     AnatomyRequest,
     ModelCard,
     ModelSummary,
+    PermutationRequest,
     Provenance,
     RunRequest,
     TokenizeRequest,
 )
 from app.settings import Settings
-from model import reductions, zoo
+from model import experiments, reductions, zoo
 from model import run as door
 from model.anatomy import Anatomy, anatomy
 from model.checkpoint import BadWeights
@@ -162,6 +164,24 @@ class Service:
                     self._hidden[key] = states
         return states
 
+    def positions(self, name: str) -> Tensor:
+        """What a model learned or uses: (n_ctx, D)."""
+        with refusing():
+            return experiments.position_table(self._loaded(name))
+
+    def embedding(self, asked: TokenizeRequest) -> tuple[tuple[Token, ...], dict[str, Tensor]]:
+        """Each token's word, position, segment, their sum and the first layer's input: norms."""
+        self._check_length(text=asked.text, text_pair=asked.text_pair)
+        with refusing():
+            loaded = self._loaded(asked.model)
+            return experiments.embedding_parts(loaded, asked.text, asked.text_pair)
+
+    def permutation(self, asked: PermutationRequest) -> experiments.Permutation:
+        """The same words in two orders, with positions and without."""
+        self._check_length(text=asked.text, text_b=asked.text_b)
+        with refusing():
+            return experiments.permutation(self._loaded(asked.model), asked.text, asked.text_b)
+
     def _loaded(self, name: str) -> Loaded:
         if name in self.missing:
             raise errors.NotReady(f"model {name} could not be loaded; /readyz says why", "model")
@@ -205,7 +225,11 @@ def refusing() -> Iterator[None]:
 
 def _spec(asked: RunRequest) -> Spec:
     edits = tuple(
-        Edit(**found.model_dump(exclude={"with_"}), value=found.with_) for found in asked.edits
+        Edit(
+            **found.model_dump(exclude={"with_"}),
+            value=found.with_ or WITH.get(found.op, ("zero",))[0],
+        )
+        for found in asked.edits
     )
     return Spec(asked.text, asked.text_pair, asked.target, edits)
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+BASE = 10_000.0  # the paper's
 
 
-def sinusoidal(n: int, d_model: int, *, base: float = 10_000.0) -> Tensor:
+def sinusoidal(n: int, d_model: int, *, base: float = BASE) -> Tensor:
     """The paper's encoding (Vaswani et al. 2017, section 3.5), (n, D), even d_model.
 
     PE(pos, 2i) = sin(pos / base^(2i/D)), PE(pos, 2i+1) = cos(pos / base^(2i/D))
@@ -19,3 +24,41 @@ def sinusoidal(n: int, d_model: int, *, base: float = 10_000.0) -> Tensor:
     frequency = base ** (-torch.arange(0, d_model, 2, dtype=torch.float64) / d_model)  # (D/2,)
     angle = position * frequency  # (n, D/2)
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1).float()
+
+
+def wavelengths(d_model: int, *, base: float = BASE) -> Tensor:
+    """How many positions each pair of dimensions takes for one turn: (D/2,), from 2 pi up."""
+    return 2 * math.pi * base ** (torch.arange(0, d_model, 2, dtype=torch.float64) / d_model)
+
+
+def shift_matrix(k: int, d_model: int, *, base: float = BASE) -> Tensor:
+    """M with PE(pos + k) = M PE(pos) for every pos, (D, D): a rotation of each pair.
+
+    sin(a + b) and cos(a + b) are linear in sin a and cos a; section 3.5 says why that matters.
+    """
+    angle = k * base ** (-torch.arange(0, d_model, 2, dtype=torch.float64) / d_model)  # (D/2,)
+    turn = torch.zeros(d_model, d_model, dtype=torch.float64)
+    sines, cosines = torch.arange(0, d_model, 2), torch.arange(1, d_model, 2)
+    turn[sines, sines] = turn[cosines, cosines] = angle.cos()
+    turn[sines, cosines], turn[cosines, sines] = angle.sin(), -angle.sin()
+    return turn.float()
+
+
+def shift_error(encoding: Tensor, k: int, *, base: float) -> float:
+    """The largest |PE(pos + k) - M PE(pos)| there is: encoding (n, D) -> about 1e-6."""
+    if k >= len(encoding):
+        return 0.0
+    moved = encoding[: len(encoding) - k] @ shift_matrix(k, encoding.size(1), base=base).T
+    return (moved - encoding[k:]).abs().max().item()
+
+
+def likeness(encoding: Tensor, measure: str) -> Tensor:
+    """Every two positions: (n, D) -> (n, n), by "cosine" or "dot"."""
+    x = F.normalize(encoding, dim=-1) if measure == "cosine" else encoding
+    return x @ x.T
+
+
+def by_distance(similarity: Tensor) -> Tensor:
+    """The mean similarity of positions k apart: (n, n) -> (n,)."""
+    n = similarity.size(0)
+    return torch.stack([similarity.diagonal(k).mean() for k in range(n)])

@@ -14,7 +14,8 @@ from torch import Tensor
 
 Kind = Literal["encoder", "decoder", "cross"]
 Quantity = Literal["q", "k", "v", "mask", "scores", "attn", "z"]
-Op = Literal["ablate", "block", "set", "scale"]
+Op = Literal["ablate", "block", "set", "scale", "positions"]
+Value = Literal["zero", "mean", "none", "shuffle"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 OPS: tuple[Op, ...] = get_args(Op)
@@ -29,6 +30,7 @@ class Edit:
     block   `query` may not look at `key` (None: any): -inf before the softmax
     set     `query`'s attention becomes `row`, normalised
     scale   the scores are multiplied by `by`, before the mask
+    positions  the position encoding is left out ("none"), or permuted with `seed` ("shuffle")
 
     `kind`, `layer` and `head` say where; None means everywhere.
     """
@@ -41,7 +43,8 @@ class Edit:
     key: int | None = None
     row: tuple[float, ...] = ()
     by: float = 1.0
-    value: Literal["zero", "mean"] = "zero"
+    value: Value = "zero"
+    seed: int = 0
 
     def applies(self, kind: Kind, layer: int) -> bool:
         return self.kind in (None, kind) and self.layer in (None, layer)
@@ -87,10 +90,25 @@ class Tape:
         wanted = (self.kinds is None or kind in self.kinds) and (
             self.layers is None or layer in self.layers
         )
-        edits = [edit for edit in self.edits if edit.applies(kind, layer)]
+        edits = [e for e in self.edits if e.op != "positions" and e.applies(kind, layer)]
         if not wanted and not edits:
             return None
         return Track(self, kind, layer, wanted=wanted, edits=edits)
+
+
+def placed(tape: Tape | None, stack: Kind, position: Tensor) -> Tensor:
+    """A stack's position encoding (T, D) as the tape's edits leave it."""
+    for edit in tape.edits if tape is not None else ():
+        if edit.op != "positions" or edit.kind not in (None, stack):
+            continue
+        if edit.value == "none":
+            position = torch.zeros_like(position)
+        else:
+            order = torch.randperm(
+                len(position), generator=torch.Generator().manual_seed(edit.seed)
+            )
+            position = position[order.to(position.device)]
+    return position
 
 
 def note(tape: Tape | None, stack: Kind, x: Tensor) -> Tensor:

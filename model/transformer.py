@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from model.attention import attend
 from model.positions import sinusoidal
-from model.tape import Kind, Tape, Track, note, track
+from model.tape import Kind, Tape, Track, note, placed, track
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -210,17 +210,17 @@ class EncoderDecoder(nn.Module):
         self.apply(xavier)
         nn.init.normal_(self.embedding.weight, std=config.d_model**-0.5)
 
-    def embed(self, ids: Tensor) -> Tensor:
+    def embed(self, ids: Tensor, tape: Tape | None = None, stack: Kind = "encoder") -> Tensor:
         """Section 3.4: embeddings times sqrt(D), plus positions, (B, T) -> (B, T, D)."""
         scale = self.config.d_model**0.5
-        position = self.get_buffer("position")[: ids.size(1)]
+        position = placed(tape, stack, self.get_buffer("position")[: ids.size(1)])
         return self.dropout(self.embedding(ids) * scale + position)
 
     def encode(
         self, ids: Tensor, tape: Tape | None = None, padding: Tensor | None = None
     ) -> Tensor:
         """Source ids (B, Tk) -> memory (B, Tk, D). `padding` is True at real tokens."""
-        x = note(tape, "encoder", self.embed(ids))
+        x = note(tape, "encoder", self.embed(ids, tape))
         mask = padding_mask(padding)
         for i, layer in enumerate(self.encoder):
             x = note(tape, "encoder", layer(x, mask, track(tape, "encoder", i)))
@@ -234,7 +234,7 @@ class EncoderDecoder(nn.Module):
         padding: Tensor | None = None,
     ) -> Tensor:
         """Target ids (B, Tq), which begin with <s>, and memory -> x (B, Tq, D)."""
-        x = note(tape, "decoder", self.embed(ids))
+        x = note(tape, "decoder", self.embed(ids, tape, "decoder"))
         T = ids.size(1)
         masks = causal_mask(T, T, ids.device), padding_mask(padding)
         for i, layer in enumerate(self.decoder):
@@ -297,10 +297,10 @@ class Bert(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.apply(normal)
 
-    def embed(self, ids: Tensor, segments: Tensor) -> Tensor:
+    def embed(self, ids: Tensor, segments: Tensor, tape: Tape | None = None) -> Tensor:
         """Word, position and segment, added and normed: (B, T) -> (B, T, D)."""
-        position = torch.arange(ids.size(1), device=ids.device)
-        x = self.embedding(ids) + self.position(position) + self.segment(segments)
+        position = placed(tape, "encoder", self.position.weight[: ids.size(1)])
+        x = self.embedding(ids) + position + self.segment(segments)
         return self.dropout(self.embedding_norm(x))
 
     def encode(
@@ -311,7 +311,7 @@ class Bert(nn.Module):
         padding: Tensor | None = None,
     ) -> Tensor:
         """ids and segments (B, T) -> x (B, T, D). `padding` is True at real tokens."""
-        x = note(tape, "encoder", self.embed(ids, segments))
+        x = note(tape, "encoder", self.embed(ids, segments, tape))
         mask = padding_mask(padding)
         for i, layer in enumerate(self.encoder):
             x = note(tape, "encoder", layer(x, mask, track(tape, "encoder", i)))

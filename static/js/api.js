@@ -2,7 +2,7 @@
 // file that stands alone is offline.js.
 
 import {_} from "./language.js";
-import {camel, snake} from "./names.js";
+import {camel, camelKeys, snake} from "./names.js";
 import {decode} from "./wire.js";
 
 export {camel};
@@ -25,10 +25,7 @@ export function address(path, spec) {
 /** @typedef {{signal: AbortSignal, onRetry?: (message: string) => void}} Options */
 
 /** Tokens, kinds and predictions of one input. @param {Options} options */
-export async function run(spec, options) {
-  const response = await request("run", spec, JSON_TYPE, options);
-  return camel(await response.json());
-}
+export const run = (spec, options) => json("run", spec, options);
 
 const PICTURE_BYTES = 390_000; // of all heads together
 const LARGEST = 64; // cells a side
@@ -46,9 +43,20 @@ export const attention = (spec, options) => record("attention", spec, options);
 /** One head and one query token, step by step. @param {Options} options */
 export const anatomy = (spec, options) => record("anatomy", spec, options);
 
+/** Position encodings, by their sizes or a model's. @param {Options} options */
+export const positions = (spec, options) => record("positions", spec, options);
+
+/** A text's words and positions, as lengths. @param {Options} options */
+export const embedding = (spec, options) => json("embedding", spec, options);
+
+/** The same words in two orders. @param {Options} options */
+export const permutation = (spec, options) => json("permutation", spec, options);
+
 /** A word in two runs. @param {Options} options */
-export async function compare(spec, options) {
-  const response = await request("compare", spec, JSON_TYPE, options);
+export const compare = (spec, options) => json("compare", spec, options);
+
+async function json(path, spec, options) {
+  const response = await request(path, spec, JSON_TYPE, options);
   return camel(await response.json());
 }
 
@@ -63,7 +71,7 @@ export async function metrics(spec, options) {
 async function record(path, spec, options) {
   const response = await request(path, spec, TENSORS, options);
   const {tensors, metadata} = decode(await response.arrayBuffer());
-  return Object.freeze({...camel(metadata), ...tensors});
+  return Object.freeze({...camel(metadata), ...camelKeys(tensors)});
 }
 
 /** An answer; a busy or silent server is asked again, each time later. */

@@ -29,6 +29,7 @@ const themeOf = ({theme}) => (theme === "auto" ? (dark.matches ? "dark" : "light
 
 const store = createStore({
   ...fromAddress(url.current(url.COMPARE)),
+  ...dropped(),
   comparison: page.comparison,
   records: null, // {a, b}: the chosen head of each run
   query: null, // the locked token of A, in its place
@@ -44,6 +45,14 @@ function fromAddress({state, ignored}) {
   const given = (key) => state[key] ?? page[key] ?? null;
   const inputs = Object.fromEntries(Object.keys(FIELDS).map((key) => [key, given(key)]));
   return {...state, ...inputs, ignored};
+}
+
+/** What of the address the server has put aside, and why. */
+function dropped() {
+  const keys = {layer: "layer", head: "head", kind: "kind", align: "align", off: "off",
+    occurrence_a: "occurrenceA", occurrence_b: "occurrenceB"};
+  const aside = page.ignored.map(({field}) => [keys[field], field === "off" ? "" : null]);
+  return {...Object.fromEntries(aside), ignored: page.ignored.map(({message}) => message)};
 }
 
 /** What /compare is asked for. */

@@ -10,6 +10,10 @@ export function camel(value) {
   return Object.fromEntries(Object.entries(value).map(([key, v]) => [toCamel(key), camel(v)]));
 }
 
+/** The keys of one object in camelCase, its values as they are. */
+export const camelKeys = (object) =>
+  Object.fromEntries(Object.entries(object).map(([key, value]) => [toCamel(key), value]));
+
 /** A spec's keys in snake_case, without what is null. */
 export function snake(spec) {
   const given = Object.entries(spec).filter(([, value]) => value !== null);

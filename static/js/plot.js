@@ -74,11 +74,11 @@ function colored(z, range, theme) {
 /**
  * A null in z is masked: nothing is drawn there.
  * @param {HTMLElement} el
- * @param {{z: (number|null)[][], name: string, qLabels: string[], kLabels: string[],
+ * @param {{z: (number|null)[][], name: string, axes?: [string, string], qLabels: string[], kLabels: string[],
  *   range: {low: number, high: number, scale: string, power?: number}, theme: string,
  *   locked: {side: string, index: number}|null}} options
  */
-export async function heatmap(el, {z, name, qLabels, kLabels, range, theme, locked}) {
+export async function heatmap(el, {z, name, qLabels, kLabels, axes, range, theme, locked}) {
   await import("plotly"); // a UMD file: it sets globalThis.Plotly
   if (!el.isConnected) return;
   const style = getComputedStyle(el);
@@ -88,7 +88,7 @@ export async function heatmap(el, {z, name, qLabels, kLabels, range, theme, lock
   const [queries, keys] = [qLabels, kLabels].map((all) => all.map((text) => shorten(text, most)));
   const {margin, plotWidth, plotHeight, width, height} = frameFor(queries, keys, el.clientWidth);
   const value = range.scale === "log" ? "customdata" : "z";
-  const [query, key] = [_("query"), _("key")];
+  const [query, key] = axes ?? [_("query"), _("key")];
   const trace = {
     type: "heatmap",
     ...colored(z, range, theme),

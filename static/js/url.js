@@ -61,6 +61,22 @@ export const COMPARE = {
   theme: EXPLORE.theme
 };
 
+/** The same of the Positions page. */
+export const POSITIONS = {
+  model: COMPARE.model,
+  nPositions: {name: "n_positions", initial: null, ...whole},
+  dModel: {name: "d_model", initial: null, ...whole},
+  base: {name: "base", initial: null, ...number},
+  measure: {name: "measure", initial: null, ...oneOf("cosine", "dot")},
+  shift: {name: "shift", initial: null, ...whole},
+  dimension: {name: "dimension", initial: null, ...whole},
+  position: {name: "position", initial: null, ...whole},
+  text: COMPARE.text,
+  textB: COMPARE.textB,
+  lang: EXPLORE.lang,
+  theme: EXPLORE.theme
+};
+
 /** The state as a query string, without what is at its default. */
 export function format(state, fields = EXPLORE) {
   const params = new URLSearchParams();

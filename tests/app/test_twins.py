@@ -65,10 +65,17 @@ def test_compare_falls_back_and_names_what_is_not_there(client):
 def test_every_page_has_a_twin_and_says_so(app, client):
     paths = app.openapi()["paths"]
     pages = [p for p in paths if "text/html" in str(paths[p].get("get", {}).get("responses"))]
-    assert pages == ["/models", "/models/{name}", "/explore", "/compare", "/explore.html"]
+    assert pages == [
+        "/models",
+        "/models/{name}",
+        "/explore",
+        "/compare",
+        "/positions",
+        "/explore.html",
+    ]
     for path in pages[:-1]:  # the last is a file, which holds its own numbers
         assert f"{path}.json" in paths
-    for path in ("/models", "/models/gpt", "/explore", "/compare"):
+    for path in ("/models", "/models/gpt", "/explore", "/compare", "/positions"):
         assert client.get(path).headers["link"] == (
             f'<{path}.json>; rel="alternate"; type="application/json"'
         )

@@ -133,6 +133,14 @@ def test_a_word_that_is_not_there_is_named_and_the_picture_stays(page: Page) -> 
     expect(page.locator("#view-b .lines-said")).to_contain_text("money looks most at")
 
 
+def test_nonsense_in_the_address_is_named_and_put_aside(page: Page) -> None:
+    opened(page, layer=99, head="x", align="1", off="zz", kind="cross")
+    for part in ("layer 99", "head x", "align 1", "off zz", "kind cross"):
+        expect(page.locator("#notice")).to_contain_text(part)
+    expect(page.get_by_role("alert")).to_be_empty()
+    expect(page.locator(".compare-map button")).to_have_count(48)
+
+
 def test_a_head_can_be_switched_off_in_b(page: Page) -> None:
     opened(page, text=RIVER, text_b=RIVER, word="bank", off="0.2")
     cells = page.locator(".compare-map button").all_text_contents()

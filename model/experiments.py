@@ -1,0 +1,90 @@
+"""What position encodings are for: their part of the input, and what is lost without them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model.compare import hidden_states
+from model.record import Token
+from model.recurrent import Recurrent
+from model.run import BadInput, Spec, tokenize
+from model.tape import Edit
+from model.transformer import GPT, Bert, EncoderDecoder
+from model.zoo import Loaded
+
+
+def position_table(loaded: Loaded) -> Tensor:
+    """What a model learned or uses: (n_ctx, D)."""
+    model = loaded.model
+    if isinstance(model, EncoderDecoder):
+        return model.get_buffer("position").cpu()
+    if isinstance(model, Bert | GPT):
+        return model.position.weight.detach().cpu()
+    raise BadInput("model", f"{loaded.name} has no position encoding: it reads word by word")
+
+
+@torch.inference_mode()
+def embedding_parts(
+    loaded: Loaded, text: str, text_pair: str | None
+) -> tuple[tuple[Token, ...], dict[str, Tensor]]:
+    """Word, position and segment vectors, their sum, and what the first layer reads: norms (T,)."""
+    model = loaded.model
+    if isinstance(model, Recurrent):
+        position_table(loaded)  # says why not
+    tokens = tokenize(loaded, text, text_pair)
+    ids = torch.tensor([token.id for token in tokens], device=loaded.device)
+    segments = torch.tensor([token.segment for token in tokens], device=loaded.device)
+    scale = model.config.d_model**0.5 if isinstance(model, EncoderDecoder) else 1.0
+    parts = {
+        "word": model.embedding(ids) * scale,
+        "position": position_table(loaded)[: len(tokens)].to(loaded.device),
+    }
+    if isinstance(model, Bert):
+        parts["segment"] = model.segment(segments)
+    parts["sum"] = torch.stack(list(parts.values())).sum(0)
+    parts["input"] = parts["sum"]
+    if isinstance(model, Bert):
+        parts["input"] = model.embedding_norm(parts["sum"])
+    return tokens, {name: vectors.norm(dim=-1).cpu() for name, vectors in parts.items()}
+
+
+@dataclass(frozen=True)
+class Permutation:
+    """The same words in two orders: how far a token's last hidden state moves, by token of A."""
+
+    a: tuple[Token, ...]
+    b: tuple[Token, ...]
+    order: list[int]  # where each token of A is in B
+    with_positions: Tensor  # (T,)
+    without: Tensor  # (T,)
+
+
+def permutation(loaded: Loaded, text: str, text_b: str | None) -> Permutation:
+    """Self-attention does not know order: without positions B's states are A's, in B's order.
+
+    A causal mask does know it, so there something is left.
+    """
+    text_b = " ".join(reversed(text.split())) if text_b is None else text_b
+    a, b = tokenize(loaded, text), tokenize(loaded, text_b)
+    order = _order(a, b)
+    changes = []
+    for edits in ((), (Edit("positions", value="none"),)):
+        x, y = (hidden_states(loaded, Spec(t, edits=edits))[-1] for t in (text, text_b))
+        changes.append((x - y[order]).abs().amax(-1))
+    return Permutation(a, b, order, *changes)
+
+
+def _order(a: tuple[Token, ...], b: tuple[Token, ...]) -> list[int]:
+    """Where each token of A is in B: the first copy in the first's place, and so on."""
+    places: dict[int, list[int]] = defaultdict(list)
+    for j, token in enumerate(b):
+        places[token.id].append(j)
+    if sorted(token.id for token in a) != sorted(token.id for token in b):
+        here = [token.text.strip() for token in b if token.id not in {t.id for t in a}]
+        more = f"; only the second has {', '.join(here[:8])}" if here else ""
+        raise BadInput("text_b", f"the two texts are not the same tokens in two orders{more}")
+    return [places[token.id].pop(0) for token in a]

@@ -1,0 +1,148 @@
+"""The Positions page in a real Chromium."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.request import urlopen
+
+import pytest
+from playwright.sync_api import Page, expect
+
+LIGHT = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}
+DARK = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "dark"}
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+
+
+def api(server: str, path: str, **query: object) -> Any:
+    with urlopen(f"{server}/api/v1/{path}?{urlencode(query)}") as answer:
+        return json.load(answer)
+
+
+def opened(page: Page, **query: object) -> Page:
+    page.goto(f"/positions?{urlencode(query)}")
+    page.locator("#encodings[aria-busy=false]").wait_for()
+    page.locator("#own-similarity .xtick text").first.wait_for()
+    return page
+
+
+def z(page: Page, plot: str) -> list[list[float]]:
+    found: list[list[float]] = page.evaluate(f"document.querySelector('#{plot}').data[0].z")
+    return found
+
+
+def test_both_encodings_are_the_apis(page: Page, server: str) -> None:
+    opened(page, n_positions=20, d_model=16, model="gpt")
+    sines = api(server, "positions", n_positions=20, d_model=16)
+    own = api(server, "positions", model="gpt", n_positions=20)
+    assert z(page, "sines-encoding")[7] == pytest.approx(sines["encoding"][7], abs=1e-6)
+    assert z(page, "own-encoding")[7] == pytest.approx(own["encoding"][7], abs=1e-6)
+    assert z(page, "own-similarity")[3] == pytest.approx(own["similarity"][3], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("label", "value", "name"),
+    [
+        ("positions", "32", "n_positions"),
+        ("d_model", "32", "d_model"),
+        ("base", "100", "base"),
+        ("shift k", "9", "shift"),
+    ],
+)
+def test_each_control_changes_the_numbers(
+    page: Page, server: str, label: str, value: str, name: str
+) -> None:
+    opened(page)
+    page.get_by_label(label, exact=True).fill(value)
+    expect(page).to_have_url(re.compile(f"{name}={value}"))
+    asked = {"n_positions": 64, "d_model": 64, "base": 10000, "shift": 5} | {name: value}
+    found = api(server, "positions", **asked)
+    drawn = "document.querySelector('#sines-encoding').data?.[0].z"
+    page.wait_for_function(
+        f"(row) => Math.abs({drawn}[3][2] - row[2]) < 1e-6 && {drawn}[3].length === row.length",
+        arg=found["encoding"][3],
+    )
+    expect(page.locator("#shift-error")).to_have_text(
+        re.compile(rf"^{found['shift_error']:.1e}".replace("e-0", "e-"))
+    )
+
+
+def test_one_dimension_and_one_position_are_drawn(page: Page, server: str) -> None:
+    opened(page, dimension=6, position=11)
+    found = api(server, "positions", n_positions=64, d_model=64)
+    curve = "document.querySelector('#{}').data.find(({{name}}) => name === 'sin, cos').y"
+    page.locator("#code-plot .xtick text").first.wait_for()
+    wave = page.evaluate(curve.format("wave-plot"))
+    assert wave == pytest.approx([row[6] for row in found["encoding"]], abs=1e-6)
+    code = page.evaluate(curve.format("code-plot"))
+    assert code == pytest.approx(found["encoding"][11], abs=1e-6)
+
+
+def test_the_slider_and_the_number_are_one(page: Page) -> None:
+    opened(page)
+    page.get_by_label("positions, slider").fill("40")
+    expect(page.get_by_label("positions", exact=True)).to_have_value("40")
+    expect(page).to_have_url(re.compile("n_positions=40"))
+
+
+def test_a_number_outside_its_limits_is_said(page: Page) -> None:
+    opened(page)
+    page.get_by_label("d_model", exact=True).fill("7")
+    expect(page.get_by_role("alert")).to_contain_text("d_model")
+    page.get_by_label("d_model", exact=True).fill("8")
+    expect(page.get_by_role("alert")).to_be_empty()
+    expect(page).to_have_url(re.compile("d_model=8"))
+
+
+def test_without_positions_the_order_is_lost(page: Page, server: str) -> None:
+    opened(page)
+    found = api(server, "permutation", model="bert", text="I like NLP", text_b="NLP like I")
+    table = page.get_by_role("table", name="How far each token's last hidden state moves")
+    expect(table).to_contain_text(f"{found['by_token']['with'][1]:.6f}")
+    expect(page.locator("#permutation-note")).to_contain_text("the same vectors in another order")
+    page.get_by_role("combobox", name="Model", exact=True).select_option("gpt")
+    expect(page.locator("#permutation-note")).to_contain_text("a causal mask tells order too")
+
+
+def test_words_and_positions_have_their_lengths(page: Page, server: str) -> None:
+    opened(page)
+    page.get_by_label("Text", exact=True).fill("The river bank")
+    page.get_by_label("The other order").fill("")
+    found = api(server, "embedding", model="bert", text="The river bank")
+    table = page.get_by_role("table", name="Lengths of the vectors")
+    expect(table).to_contain_text(f"{found['parts']['word'][2]:.3f}")
+    query = parse_qs(urlsplit(page.url).query)
+    assert query["text"] == ["The river bank"]
+
+
+def test_nonsense_in_the_address_is_named(page: Page) -> None:
+    opened(page, d_model=7, base=0, measure="x", position=99)
+    for part in ("d_model 7", "base 0", "measure x", "position 99"):
+        expect(page.locator("#notice")).to_contain_text(part)
+
+
+@pytest.mark.parametrize("setting", [LIGHT, DARK, PHONE], ids=["light", "dark", "phone"])
+def test_axe_finds_no_violation(page: Page) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    opened(page, model="translator")
+    page.locator("#waves-plot .xtick text").first.wait_for()
+    found = Axe().run(page).response["violations"]
+    assert [(rule["id"], rule["nodes"][0]["html"][:160]) for rule in found] == []
+
+
+@pytest.mark.parametrize("setting", [PHONE], ids=["phone"])
+def test_a_phone_never_scrolls_sideways(page: Page) -> None:
+    opened(page).locator("#waves-plot .xtick text").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+@pytest.mark.parametrize("setting", [LIGHT | {"java_script_enabled": False}], ids=["no script"])
+def test_without_a_script_there_are_numbers(page: Page, server: str) -> None:
+    page.goto("/positions")
+    found = api(server, "permutation", model="bert", text="I like NLP", text_b="NLP like I")
+    expect(page.locator("#permutation td.n").nth(2)).to_have_text(
+        f"{found['by_token']['with'][1]:.6f}"
+    )
