@@ -14,6 +14,7 @@ from app.answers import (
     run_answer,
 )
 from app.comparison import compare_answer
+from app.masks import masks_answer
 from app.positions import embedding_answer, permutation_answer, positions_answer
 from app.resource import PROBLEMS, resource
 from app.schemas import (
@@ -27,6 +28,8 @@ from app.schemas import (
     EmbeddingRequest,
     HiddenAnswer,
     HiddenRequest,
+    MasksAnswer,
+    MasksRequest,
     MetricsAnswer,
     MetricsRequest,
     ModelCard,
@@ -195,3 +198,9 @@ def embedding(service: Service, asked: EmbeddingRequest) -> Answer:
 def permutation(service: Service, asked: PermutationRequest) -> Answer:
     """The same words in two orders: without positions, the same vectors in that order."""
     return permutation_answer(service, asked)
+
+
+@resource(router, "/masks", MasksRequest, MasksAnswer)
+def masks(service: Service, asked: MasksRequest) -> Answer:
+    """Texts padded into one batch: their masks, and a head's scores before and after."""
+    return masks_answer(service, asked)

@@ -11,7 +11,16 @@ from fastapi.templating import Jinja2Templates
 from fastapi_offline import FastAPIOffline
 from starlette_compress import CompressMiddleware
 
-from app import __version__, api, compare_page, errors, pages, positions_page, standalone
+from app import (
+    __version__,
+    api,
+    compare_page,
+    errors,
+    masks_page,
+    pages,
+    positions_page,
+    standalone,
+)
 from app.assets import Assets, folder
 from app.middleware import BodyLimit, HeadAsGet
 from app.service import Service
@@ -46,7 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     }
     app.mount("/static", assets, name="static")
     app.include_router(api.router)
-    for part in (pages, compare_page, positions_page, standalone):
+    for part in (pages, compare_page, positions_page, masks_page, standalone):
         app.include_router(part.router)
     app.add_api_route("/healthz", health, tags=["server"])
     missing: pages.Responses = {503: {"description": "a model is missing; says which, and why"}}

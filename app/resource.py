@@ -18,7 +18,7 @@ from app.wire import Answer
 Asking = TypeVar("Asking", bound=Asked)
 Make = Callable[[Service, Asking], Answer]
 
-TEXT = ("layer", "head", "edits", "a", "b", "align")  # in a query string; else lists or objects
+TEXT = ("layer", "head", "edits", "a", "b", "align", "texts", "off")  # in a query string
 PROBLEM = {"$ref": f"#/components/schemas/{Problem.__name__}"}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"description": description, "content": {errors.MEDIA_TYPE: {"schema": PROBLEM}}}

@@ -89,7 +89,7 @@ WITH: dict[str, tuple[With, With]] = {  # the first if left out
 class EditSpec(Closed):
     """One change inside the forward pass; `kind`, `layer`, `head` left out mean all."""
 
-    op: Literal["ablate", "block", "set", "scale", "positions"]
+    op: Literal["ablate", "block", "unmask", "set", "scale", "positions"]
     kind: KindName | None = None
     layer: int | None = None
     head: int | None = None
@@ -277,6 +277,36 @@ class EmbeddingRequest(TokenizeRequest):
 
 class PermutationRequest(TokenizeRequest):
     text_b: Text | None = Field(None, description="the same words in another order; else reversed")
+
+
+class MasksRequest(Asked):
+    """Several texts as one batch; in a query string they are a JSON list."""
+
+    formats: ClassVar[tuple[str, ...]] = ("json", "safetensors", "npz")
+
+    model: str = Field(description="a name from /models", examples=["bert"])
+    texts: Annotated[
+        tuple[Text, ...], Field(min_length=1, max_length=8), BeforeValidator(from_json)
+    ] = Field(description="one to eight", examples=[["This is a test", "This is it"]])
+    kind: KindName | None = Field(None, description="the family's first if left out")
+    layer: int = Field(0, ge=0, description="one layer")
+    head: int = Field(0, ge=0, description="one head")
+    off: Annotated[
+        tuple[Literal["causal", "padding"], ...],
+        BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value),
+    ] = Field((), description="masks that are switched off in every layer, by comma")
+    fill: float | None = Field(
+        None, ge=-1e30, le=0, description="in place of -inf in this head's scores"
+    )
+    precision: Literal["float32", "float16", "bfloat16"] = Field(
+        "float32", description="of the scores, with fill"
+    )
+    format: Literal["json", "safetensors", "npz"] | None = Field(
+        None, description="left out, the Accept header decides"
+    )
+
+    def models(self) -> tuple[str, ...]:
+        return (self.model,)
 
 
 class FieldError(BaseModel):
@@ -513,6 +543,34 @@ class PermutationAnswer(BaseModel):
     by_token: dict[str, list[float]] = Field(description="the same, token by token of A")
 
 
+class MasksAnswer(BaseModel):
+    """A batch of texts, B of them, filled up to the longest; masks are true where looking is
+    allowed."""
+
+    model: str
+    texts: list[str]
+    kind: str
+    layer: int
+    head: int
+    pad: str = Field(description="the token that fills up")
+    q_tokens: list[list[TokenOut]] = Field(description="of each text, without padding")
+    k_tokens: list[list[TokenOut]]
+    losses: dict[str, float] = Field(
+        description="of the next word, in nats, with the causal mask on and off; a GPT alone"
+    )
+    leak: float = Field(description="largest attention of a real query to what it may not see")
+    pad_attention: list[float] = Field(description="of each text: its queries' mean to padding")
+    ids: list[list[int]] = Field(description="(B, Tk)")
+    padding: list[list[bool]] = Field(description="(B, Tk): true at real tokens")
+    causal: list[list[bool]] | None = Field(description="(Tq, Tk); null where there is none")
+    combined: list[list[list[bool]]] = Field(description="(B, Tq, Tk): padding and causal")
+    scores: list[list[list[float]]] = Field(description="(B, Tq, Tk), before the mask")
+    masked: list[list[list[float | None]]] = Field(description="(B, Tq, Tk); -inf is null")
+    attn: list[list[list[float]]] = Field(description="(B, Tq, Tk)")
+    row_sums: list[list[float]] = Field(description="(B, Tq)")
+    provenance: Provenance
+
+
 class HiddenAnswer(BaseModel):
     """The residual stream: hidden[0] at the embedding, hidden[i] after layer i - 1."""
 
@@ -698,6 +756,25 @@ class PositionsPage(Content):
     shift_error: float | None = None
     embedding: EmbeddingAnswer | None = None
     permutation: PermutationAnswer | None = None
+
+
+class MasksPage(Content):
+    models: list[ModelSummary] = Field(description="those that have masks")
+    model: str
+    texts: list[str]
+    kind: str
+    layer: int
+    head: int
+    row: int = Field(description="which of the texts is drawn")
+    off: list[str]
+    fill: float | None
+    precision: str
+    leak: float | None = None
+    losses: dict[str, float] = {}
+    pad: str = ""
+    q_tokens: list[list[TokenOut]] = []
+    rows: list[list[int]] = Field([], description="the ids, padding included")
+    row_sums: list[float] = Field([], description="of the text that is drawn")
 
 
 class ExplorePage(Content):

@@ -19,6 +19,7 @@ from app import __version__, errors
 from app.schemas import (
     WITH,
     AnatomyRequest,
+    MasksRequest,
     ModelCard,
     ModelSummary,
     PermutationRequest,
@@ -32,6 +33,7 @@ from model import run as door
 from model.anatomy import Anatomy, anatomy
 from model.checkpoint import BadWeights
 from model.compare import hidden_states
+from model.masks import Masks, masks
 from model.record import AttentionRecord, Part, Run, Token
 from model.run import EVERYTHING, BadInput, Spec
 from model.tape import Edit
@@ -181,6 +183,15 @@ class Service:
         self._check_length(text=asked.text, text_b=asked.text_b)
         with refusing():
             return experiments.permutation(self._loaded(asked.model), asked.text, asked.text_b)
+
+    def masks(self, asked: MasksRequest) -> Masks:
+        """Several texts in one batch, one head, its masks."""
+        for text in asked.texts:
+            self._check_length(texts=text)
+        options = asked.model_dump(include={"kind", "layer", "head", "off", "fill"})
+        with refusing():
+            loaded = self._loaded(asked.model)
+            return masks(loaded, asked.texts, dtype=asked.precision, **options)
 
     def _loaded(self, name: str) -> Loaded:
         if name in self.missing:

@@ -60,13 +60,20 @@ def selected(
     record: AttentionRecord, layers: tuple[int, ...] | None, heads: tuple[int, ...] | None
 ) -> AttentionRecord:
     """Some layers and heads of a record, in the order asked for; None is all."""
-    layers, heads = layers or record.layers, heads or record.heads
-    L, H = [record.layers.index(i) for i in layers], [record.heads.index(i) for i in heads]
-    mask = record.mask
-    mask = mask[L] if mask.size(0) > 1 else mask
-    mask = mask[:, H] if mask.size(1) > 1 else mask
-    mask = collapsed(mask)
-    return replace(record, attn=record.attn[L][:, H], mask=mask, layers=layers, heads=heads)
+    attn, mask = record.attn, record.mask
+    if layers is not None:  # all of them are not copied
+        at = [record.layers.index(layer) for layer in layers]
+        attn, mask = attn[at], mask[at] if mask.size(0) > 1 else mask
+    if heads is not None:
+        at = [record.heads.index(head) for head in heads]
+        attn, mask = attn[:, at], mask[:, at] if mask.size(1) > 1 else mask
+    return replace(
+        record,
+        attn=attn,
+        mask=collapsed(mask),
+        layers=layers or record.layers,
+        heads=heads or record.heads,
+    )
 
 
 def words(record: AttentionRecord) -> AttentionRecord:

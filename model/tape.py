@@ -14,7 +14,7 @@ from torch import Tensor
 
 Kind = Literal["encoder", "decoder", "cross"]
 Quantity = Literal["q", "k", "v", "mask", "scores", "attn", "z"]
-Op = Literal["ablate", "block", "set", "scale", "positions"]
+Op = Literal["ablate", "block", "unmask", "set", "scale", "positions"]
 Value = Literal["zero", "mean", "none", "shuffle"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -28,6 +28,7 @@ class Edit:
 
     ablate  the head's output z is zero, or its mean over all positions, later ones too (`value`)
     block   `query` may not look at `key` (None: any): -inf before the softmax
+    unmask  every query may look at every key: ahead of itself, at padding
     set     `query`'s attention becomes `row`, normalised
     scale   the scores are multiplied by `by`, before the mask
     positions  the position encoding is left out ("none"), or permuted with `seed` ("shuffle")
@@ -170,14 +171,15 @@ class Track:
         return tensor[:, list(self.tape.heads)]
 
     def edit_mask(self, mask: Tensor | None, scores: Tensor) -> Tensor | None:
-        """block: (B, H, Tq, Tk) bool, False where looking is no longer allowed; None is all."""
-        blocks = self._of("block")
-        if not blocks:
+        """block, unmask: (B, H, Tq, Tk) bool, True where looking is allowed; None is everywhere."""
+        edits = [edit for edit in self.edits if edit.op in ("block", "unmask")]
+        if not edits:
             return mask
         mask = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask
         mask = mask.expand(scores.shape).clone()
-        for edit in blocks:
-            mask[:, _at(edit.head), _at(edit.query), _at(edit.key)] = False
+        for edit in edits:
+            place = slice(None), _at(edit.head), _at(edit.query), _at(edit.key)
+            mask[place] = edit.op == "unmask"
         return mask
 
     def edit_scores(self, scores: Tensor) -> Tensor:

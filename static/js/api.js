@@ -46,6 +46,9 @@ export const anatomy = (spec, options) => record("anatomy", spec, options);
 /** Position encodings, by their sizes or a model's. @param {Options} options */
 export const positions = (spec, options) => record("positions", spec, options);
 
+/** Texts in one batch, a head's masks and scores. @param {Options} options */
+export const masks = (spec, options) => record("masks", spec, options);
+
 /** A text's words and positions, as lengths. @param {Options} options */
 export const embedding = (spec, options) => json("embedding", spec, options);
 

@@ -77,6 +77,21 @@ export const POSITIONS = {
   theme: EXPLORE.theme
 };
 
+/** The same of the Masks page. */
+export const MASKS = {
+  model: COMPARE.model,
+  texts: {name: "texts", initial: null, ...text},
+  kind: EXPLORE.kind,
+  layer: EXPLORE.layer,
+  head: EXPLORE.head,
+  row: {name: "row", initial: null, ...whole},
+  off: {name: "off", initial: "", ...oneOf("", "causal", "padding", "causal,padding")},
+  fill: {name: "fill", initial: "", ...oneOf("", "-1", "-5", "-10", "-100", "-10000")},
+  precision: {name: "precision", initial: "float32", ...oneOf("float32", "float16", "bfloat16")},
+  lang: EXPLORE.lang,
+  theme: EXPLORE.theme
+};
+
 /** The state as a query string, without what is at its default. */
 export function format(state, fields = EXPLORE) {
   const params = new URLSearchParams();

@@ -6,7 +6,7 @@
 
 import {tensor} from "./tensor.js";
 
-const ARRAYS = {F32: Float32Array, U8: Uint8Array, BOOL: Uint8Array};
+const ARRAYS = {F32: Float32Array, U8: Uint8Array, I32: Int32Array, BOOL: Uint8Array};
 
 /**
  * The metadata's values are JSON themselves: the format allows only strings there.

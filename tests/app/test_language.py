@@ -65,7 +65,9 @@ def test_translations_fill_in_the_same_values(code):
         ("lang=xx", "zh", "zh-CN"),
     ],
 )
-@pytest.mark.parametrize("path", ["/explore", "/compare", "/positions", "/models", "/models/gpt"])
+@pytest.mark.parametrize(
+    "path", ["/explore", "/compare", "/positions", "/masks", "/models", "/models/gpt"]
+)
 def test_a_page_speaks_the_language_asked_for(client, path, query, accept, tag):
     answer = client.get(f"{path}?{query}", headers={"accept-language": accept})
     assert f'<html lang="{tag}"' in answer.text

@@ -8,6 +8,7 @@ import re
 import pytest
 
 PAGE = re.compile(r'<script type="application/json" id="page">(.*?)</script>', re.DOTALL)
+PAGES = ["/explore", "/compare", "/positions", "/masks"]
 ADDRESSES = [
     "",
     "?text=She+opened+an+account+at+the+bank.&layer=3&head=2&query=4&view=matrix",
@@ -53,6 +54,17 @@ def test_compare_holds_what_its_twin_says(client, address):
     assert page.status_code == twin.status_code
 
 
+@pytest.mark.parametrize("path", ["/positions", "/masks"])
+@pytest.mark.parametrize(
+    "address", ["", "?model=gpt&layer=2", "?model=nope&base=0&off=x", "?text=&texts=", "?d_model=7"]
+)
+def test_the_other_pages_hold_what_their_twins_say(client, path, address):
+    page = client.get(f"{path}{address}")
+    twin = client.get(f"{path}.json{address}")
+    assert embedded(page.text) == twin.json()
+    assert page.status_code == twin.status_code < 500
+
+
 def test_compare_falls_back_and_names_what_is_not_there(client):
     twin = client.get("/compare.json?layer=99&head=x&align=1&off=9&kind=cross").json()
     assert [row["field"] for row in twin["ignored"]] == ["kind", "layer", "head", "align", "off"]
@@ -65,17 +77,11 @@ def test_compare_falls_back_and_names_what_is_not_there(client):
 def test_every_page_has_a_twin_and_says_so(app, client):
     paths = app.openapi()["paths"]
     pages = [p for p in paths if "text/html" in str(paths[p].get("get", {}).get("responses"))]
-    assert pages == [
-        "/models",
-        "/models/{name}",
-        "/explore",
-        "/compare",
-        "/positions",
-        "/explore.html",
-    ]
-    for path in pages[:-1]:  # the last is a file, which holds its own numbers
+    assert pages.pop() == "/explore.html", "a file, which holds its own numbers"
+    assert pages == ["/models", "/models/{name}", *PAGES]
+    for path in pages:
         assert f"{path}.json" in paths
-    for path in ("/models", "/models/gpt", "/explore", "/compare", "/positions"):
+    for path in ("/models", "/models/gpt", *PAGES):
         assert client.get(path).headers["link"] == (
             f'<{path}.json>; rel="alternate"; type="application/json"'
         )

@@ -1,0 +1,69 @@
+"""The Masks page: several texts in one batch, and what masks do to a head."""
+
+# No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import ValidationError
+
+from app import errors
+from app.masks import masks_answer
+from app.pages import Choice, numbers, page, printable, validation_problem
+from app.schemas import MasksPage, MasksRequest
+from app.service import Service
+
+router = APIRouter(tags=["pages"])
+TEXTS = ("This is a test", "This is a new test", "This is it")
+MASKS = ("", "causal", "padding", "causal,padding")
+FILLS = ("", "-1", "-5", "-10", "-100", "-10000")
+
+
+@page("/masks", "masks.html", MasksPage, router)
+async def masks_page(
+    request: Request,
+    model: str = "",
+    texts: str | None = None,
+    kind: str = "",
+    layer: str = "",
+    head: str = "",
+    row: str = "",
+    off: str = "",
+    fill: str = "",
+    precision: str = "",
+) -> MasksPage:
+    """Texts in one batch, one a line: ids, masks, scores before, attention after."""
+    service: Service = request.app.state.service
+    models = [found for found in service.summaries() if found.family != "recurrent"]
+    sent = {"model": model, "kind": kind, "layer": layer, "head": head, "row": row}
+    choice = Choice({**sent, "off": off, "fill": fill, "precision": precision})
+    batch = TEXTS if texts is None else [line for line in texts.splitlines() if line.strip()]
+    name = choice.of("model", [found.name for found in models])
+    chosen = next(found for found in models if found.name == name)
+    asked: dict[str, Any] = {
+        "model": name,
+        "texts": list(batch),
+        "kind": choice.of("kind", chosen.kinds),
+        "layer": int(choice.of("layer", numbers(chosen.n_layer))),
+        "head": int(choice.of("head", numbers(chosen.n_head))),
+        "off": [part for part in choice.of("off", MASKS).split(",") if part],
+        "precision": choice.of("precision", ["float32", "float16", "bfloat16"]),
+    }
+    filled = choice.of("fill", FILLS)
+    asked["fill"] = float(filled) if filled else None
+    shown: dict[str, Any] = {"models": models, "ignored": choice.ignored}
+    shown["row"] = int(choice.of("row", numbers(max(1, len(batch)))))
+    try:
+        spec = MasksRequest.model_validate(asked)
+        found = await service.compute(lambda: masks_answer(service, spec))
+        fields, tensors = found.fields, found.tensors
+        shown |= {key: fields[key] for key in ("leak", "losses", "pad", "q_tokens")}
+        sums = tensors["row_sums"][shown["row"]].tolist()
+        shown |= {"rows": tensors["ids"].tolist(), "row_sums": sums}
+        return MasksPage.model_validate({**asked, **shown})
+    except ValidationError as error:
+        problem = validation_problem(error)
+    except errors.AppError as error:
+        problem = errors.problem(error)
+    asked["texts"] = [printable(each) for each in batch]
+    return MasksPage.model_validate({**asked, **shown, "problem": problem})

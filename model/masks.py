@@ -1,0 +1,139 @@
+"""Several texts in one batch: what padding and causal masks do to one head's scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from model.generate import translate
+from model.record import Token
+from model.recurrent import Recurrent
+from model.run import BadInput, check_part, tokenize
+from model.tape import Edit, Kind, Quantity, Tape
+from model.transformer import GPT, Bert, EncoderDecoder, causal_mask
+from model.zoo import Loaded
+
+KEEP: tuple[Quantity, ...] = ("q", "k", "mask", "attn")
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Padded:
+    """Token sequences of different length in one batch, filled up with a padding token."""
+
+    tokens: list[tuple[Token, ...]]
+    ids: Tensor  # (B, T)
+    real: Tensor  # (B, T) bool, False at padding
+    pad: str  # the padding token, as the vocabulary spells it
+
+
+@dataclass(frozen=True)
+class Masks:
+    """One head of one layer for each text of a batch; a mask is True where looking is allowed."""
+
+    kind: Kind
+    q: Padded
+    k: Padded
+    causal: Tensor | None  # (Tq, Tk)
+    combined: Tensor  # (B, Tq, Tk), padding and causal
+    scores: Tensor  # (B, Tq, Tk), before the mask
+    masked: Tensor  # (B, Tq, Tk), -inf or `fill` where masked
+    attn: Tensor  # (B, Tq, Tk)
+    losses: dict[str, float]  # of the next word, mask "on" and "off"; a decoder alone has them
+
+
+@torch.inference_mode()
+def masks(
+    loaded: Loaded,
+    texts: Sequence[str],
+    *,
+    kind: Kind | None,
+    layer: int,
+    head: int,
+    off: Sequence[str] = (),
+    fill: float | None = None,
+    dtype: str = "float32",
+) -> Masks:
+    """`off` names masks that are switched off in every layer: "causal", "padding".
+
+    `fill` takes the place of -inf in this head's scores, in the precision `dtype`.
+    """
+    kind = kind or loaded.kinds[0]
+    if isinstance(loaded.model, Recurrent):
+        raise BadInput("model", f"{loaded.name} reads one text at a time: it has no masks")
+    check_part(loaded, kind, (layer,), (head,))
+    source = padded(loaded, [tokenize(loaded, text) for text in texts])
+    edits = [Edit("unmask", kind="decoder")] if "causal" in off else []
+    tape = Tape(KEEP, (kind,), (layer,), (head,), edits)
+    seen = None if "padding" in off else source.real
+    target = _run(loaded, source, seen, tape)
+    step = next(iter(tape))
+    q, k = {"encoder": (source, source), "cross": (target, source)}.get(kind, (target, target))
+    Tq, Tk = q.ids.size(1), k.ids.size(1)
+    causal = causal_mask(Tq, Tk, k.ids.device) if kind == "decoder" else None
+    combined = k.real[:, None].expand(-1, Tq, Tk)
+    combined = combined if causal is None else combined & causal
+    scores = (step.q @ step.k.transpose(-2, -1))[:, 0] * step.q.size(-1) ** -0.5
+    allowed = step.mask[:, 0].expand(len(texts), Tq, Tk)
+    masked, attn = scores.masked_fill(~allowed, -torch.inf), step.attn[:, 0]
+    if fill is not None:
+        masked = scores.to(DTYPES[dtype]).masked_fill(~allowed, fill)
+        attn = masked.softmax(-1)
+    losses = _losses(loaded, source) if isinstance(loaded.model, GPT) else {}
+    found = [combined, scores, masked.float(), attn.float()]
+    combined, scores, masked, attn = (tensor.cpu() for tensor in found)
+    return Masks(kind, q, k, causal, combined, scores, masked, attn, losses)
+
+
+def padded(loaded: Loaded, tokens: list[tuple[Token, ...]]) -> Padded:
+    """Token sequences as one batch. A GPT has no padding token; the end of text stands in."""
+    names = {Bert: "[PAD]", EncoderDecoder: "<pad>", GPT: "<|endoftext|>"}
+    pad = names[type(loaded.model)]
+    T = max(map(len, tokens))
+    fill = loaded.tokenizer.id(pad)
+    rows = [[token.id for token in row] + [fill] * (T - len(row)) for row in tokens]
+    real = [[True] * len(row) + [False] * (T - len(row)) for row in tokens]
+    device = loaded.device
+    return Padded(tokens, torch.tensor(rows, device=device), torch.tensor(real, device=device), pad)
+
+
+def _run(loaded: Loaded, source: Padded, seen: Tensor | None, tape: Tape) -> Padded:
+    """The batch through the model; the target of a translator, else the batch itself."""
+    model = loaded.model
+    if isinstance(model, Bert):
+        model.encode(source.ids, torch.zeros_like(source.ids), tape, seen)
+    elif isinstance(model, GPT):
+        model.hidden(source.ids, tape)
+    elif isinstance(model, EncoderDecoder):
+        target = padded(loaded, [_target(loaded, row) for row in source.tokens])
+        model(source.ids, target.ids, tape, seen)
+        return target
+    return source
+
+
+def _target(loaded: Loaded, source: tuple[Token, ...]) -> tuple[Token, ...]:
+    """A text's translation, from <s> on."""
+    tokenizer = loaded.tokenizer
+    begin, end = tokenizer.id("<s>"), tokenizer.id("</s>")
+    assert isinstance(loaded.model, EncoderDecoder)
+    ids = torch.tensor([[token.id for token in source]], device=loaded.device)
+    [found] = translate(loaded.model, ids, begin=begin, end=end)
+    return (Token(begin, "<s>", "<s>", special=True), *tokenizer.label(found))
+
+
+def _losses(loaded: Loaded, batch: Padded) -> dict[str, float]:
+    """Mean loss of each text's next tokens, in nats, with the causal mask and without."""
+    model = loaded.model
+    assert isinstance(model, GPT)
+    found = {}
+    for name, edits in (("on", ()), ("off", (Edit("unmask"),))):
+        logits = model(batch.ids, Tape(layers=(), edits=edits))[:, :-1]
+        following, there = batch.ids[:, 1:], batch.real[:, 1:]
+        found[name] = (
+            F.cross_entropy(logits[there], following[there]).item() if there.any() else 0.0
+        )
+    return found

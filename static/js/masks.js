@@ -1,0 +1,215 @@
+// The Masks page: several texts in one batch, and what masks do to one head.
+
+import {address, camel, masks} from "./api.js";
+import {mountTheme} from "./controls.js";
+import {h} from "./dom.js";
+import {_} from "./language.js";
+import {heatmap} from "./plot.js";
+import {KIND_NAMES} from "./reading.js";
+import {createStore} from "./store.js";
+import {say, waysOut} from "./summary.js";
+import {at} from "./tensor.js";
+import {label, tokenNode} from "./token.js";
+import * as url from "./url.js";
+
+const TYPING_PAUSE = 250;
+const FIELDS = ["texts", "model", "kind", "layer", "head", "row", "off", "fill", "precision"];
+
+const byId = (id) => document.getElementById(id);
+const page = camel(JSON.parse(byId("page").textContent));
+const form = document.querySelector(".batch");
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const themeOf = ({theme}) => (theme === "auto" ? (dark.matches ? "dark" : "light") : theme);
+const given = {...page, texts: page.texts.join("\n"), off: page.off.join(),
+  fill: page.fill === null ? "" : `${page.fill}`};
+
+const store = createStore({
+  ...fromAddress(url.current(url.MASKS)),
+  ...Object.fromEntries(FIELDS.map((key) => [key, given[key]])),
+  ignored: page.ignored.map(({message}) => message),
+  found: null,
+  problem: page.problem?.detail ?? null,
+  notice: "",
+  busy: false
+});
+
+/** What the address asks for; what is left out is what the page was made with. */
+function fromAddress({state, ignored}) {
+  const all = FIELDS.map((key) => [key, state[key] ?? given[key]]);
+  return {...state, ...Object.fromEntries(all), ignored};
+}
+
+/** The state with a kind, a layer, a head and a text that are there. */
+function fitted(state) {
+  const {kinds, nLayer, nHead} = page.models.find(({name}) => name === state.model) ?? page.models[0];
+  const within = (i, n) => Math.max(0, Math.min(Number(i) || 0, n - 1));
+  return {...state, kind: kinds.includes(state.kind) ? state.kind : kinds[0],
+    layer: within(state.layer, nLayer), head: within(state.head, nHead),
+    row: within(state.row, linesOf(state.texts).length)};
+}
+
+const linesOf = (texts) => texts.split("\n").filter((line) => line.trim());
+
+function specOf({model, texts, kind, layer, head, off, fill, precision}) {
+  return {model, texts: JSON.stringify(linesOf(texts)), kind, layer, head, off: off || null,
+    fill: fill === "" ? null : Number(fill), precision};
+}
+
+let pending = new AbortController();
+let timer = 0;
+
+async function load(asked, step) {
+  clearTimeout(timer);
+  pending.abort();
+  pending = new AbortController();
+  const {signal} = pending;
+  const wanted = fitted(asked);
+  store.set({busy: true});
+  try {
+    const found = await masks(specOf(wanted), {signal, onRetry: (notice) => store.set({notice})});
+    signal.throwIfAborted();
+    store.set({...wanted, found, problem: null, notice: "", busy: false});
+    if (step) url[step](store.get(), url.MASKS);
+  } catch (error) {
+    if (!signal.aborted) store.set({problem: error.message, notice: "", busy: false});
+  }
+}
+
+const typed = () => Object.fromEntries(FIELDS.map((key) => [key, form.elements[key].value]));
+
+form.addEventListener("input", () => {
+  clearTimeout(timer);
+  timer = setTimeout(() => load({...store.get(), ...typed(), ignored: []}, "replace"), TYPING_PAUSE);
+});
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  load({...store.get(), ...typed(), ignored: []}, "push");
+});
+
+// Drawing.
+
+/** The tokens of an axis, with the padding that fills it up. */
+function filled(tokens, n, pad) {
+  const filler = {raw: pad, text: pad, special: true, unknown: false};
+  return [...tokens, ...Array.from({length: n - tokens.length}, () => filler)];
+}
+
+const rowsOf = ({data, shape: [n, m]}, change = (value) => value) => Array.from({length: n},
+  (none, i) => Array.from({length: m}, (nothing, k) => change(data[i * m + k])));
+
+function drawPlots({found, row}, theme) {
+  const {combined, scores, masked, attn, padding, causal, pad} = found;
+  const [, Tq, Tk] = scores.shape;
+  const queries = filled(found.qTokens[row], Tq, pad).map(label);
+  const keys = filled(found.kTokens[row], Tk, pad).map(label);
+  const allowed = (value) => (value ? 1 : null);
+  const draw = (name, z, options) => heatmap(byId(`${name}-plot`), {z, qLabels: queries,
+    kLabels: keys, theme, locked: null, ...options});
+  const share = {name: _("attention"), range: {low: 0, high: 1, scale: "linear"}};
+  const mask = {name: _("allowed"), range: {low: 0, high: 1, scale: "linear"}};
+  draw("padding", rowsOf({data: at(padding, row).data, shape: [1, Tk]}, allowed),
+    {...mask, qLabels: [_("all")]});
+  byId("causal-plot").parentElement.hidden = !causal?.shape;
+  if (causal?.shape) draw("causal", rowsOf(causal, allowed), mask);
+  draw("combined", rowsOf(at(combined, row), allowed), mask);
+  const {data} = at(scores, row);
+  const range = {low: Math.min(...data), high: Math.max(...data), scale: "linear", power: 1};
+  draw("scores", rowsOf(at(scores, row)), {name: _("score"), range});
+  draw("masked", rowsOf(at(masked, row), (value) => (value === -Infinity ? null : value)),
+    {name: _("score"), range});
+  draw("attn", rowsOf(at(attn, row), (value) => (value === 0 ? null : value)), share);
+}
+
+function drawTables({found, row, kind}) {
+  const {ids, padding, pad, kTokens, qTokens, rowSums} = found;
+  const T = ids.shape[1];
+  const lines = kTokens.map((tokens, b) => h("tr", {}, ...filled(tokens, T, pad).map((token, i) => {
+    const isPad = !padding.data[b * T + i];
+    return h("td", {class: isPad ? "pad" : ""}, tokenNode(token), h("br"), `${ids.data[b * T + i]}`);
+  })));
+  byId("ids-table").replaceChildren(h("table", {class: "numbers"},
+    h("caption", {}, _("Ids; {pad} fills up", {pad})), h("tbody", {}, ...lines)));
+  const sums = at(rowSums, row).data;
+  const queries = filled(qTokens[row], sums.length, pad);
+  byId("sums-table").replaceChildren(h("table", {class: "numbers"}, h("tbody", {},
+    ...queries.map((token, q) => h("tr", {}, h("th", {scope: "row"}, tokenNode(token)),
+      h("td", {class: "n"}, sums[q].toFixed(3)))))));
+  byId("sums").textContent = `${_("Rows sum to")} (${KIND_NAMES[kind]})`;
+}
+
+function drawNumbers({found, row}) {
+  const {leak, losses, padAttention} = found;
+  const strong = (name, value) => h("span", {}, `${name} `, h("b", {}, value));
+  const parts = [strong(_("Largest attention to what may not be seen:"), leak.toPrecision(2)),
+    strong(_("To padding, on average:"), padAttention[row].toFixed(3))];
+  if ("on" in losses) {
+    parts.push(strong(_("Loss of the next word, causal mask on:"), losses.on.toFixed(2)),
+      strong(_("off, where it sees the answer and was never trained to:"), losses.off.toFixed(2)));
+  }
+  byId("leaks").replaceChildren(...parts);
+}
+
+function drawFoot(state) {
+  const copy = async () => {
+    const copied = await navigator.clipboard?.writeText(url.href()).then(() => true, () => false);
+    return copied ? _("copied") : _("copy it from the address bar");
+  };
+  const link = (format) => [format, address("masks", {...specOf(state), format})];
+  const {sha256, version} = state.found.provenance;
+  const weights = _("weights {sha}", {sha: sha256.slice(0, 8)});
+  const place = _("Layer {layer} · Head {head}", state);
+  byId("foot").replaceChildren(
+    h("span", {}, `${state.model} · ${weights} · ${place} · Attention Atlas ${version}`),
+    waysOut({links: ["json", "npz", "safetensors"].map(link), actions: [[_("Copy link"), copy]]}));
+}
+
+/** The choices that a model and the texts leave. */
+function drawChoices({model, texts}) {
+  const {kinds, nLayer, nHead} = page.models.find(({name}) => name === model);
+  const {elements} = form;
+  const fill = (select, entries) => {
+    const same = entries.map(([, text]) => text).join("\n")
+      === Array.from(select.options, ({textContent}) => textContent).join("\n");
+    if (!same) select.replaceChildren(...entries.map(([value, text]) => h("option", {value}, text)));
+  };
+  fill(elements.kind, kinds.map((kind) => [kind, KIND_NAMES[kind]]));
+  fill(elements.row, linesOf(texts).map((line, i) => [i, line.slice(0, 40)]));
+  elements.layer.max = nLayer - 1;
+  elements.head.max = nHead - 1;
+}
+
+const updateTheme = mountTheme((patch) => {
+  store.set(patch);
+  url.replace(store.get(), url.MASKS);
+});
+let drawn = {};
+
+function render(state) {
+  const theme = themeOf(state);
+  document.documentElement.dataset.theme = theme;
+  updateTheme(theme);
+  say("problem", state.problem ?? "");
+  const skipped = state.ignored.length
+    ? _("Ignored from the address: {parts}.", {parts: state.ignored.join(", ")}) : "";
+  say("notice", [state.notice, skipped].filter(Boolean).join(" "));
+  byId("batch").ariaBusy = state.busy || !state.found;
+  if (!state.found) return;
+  if (drawn.found === state.found && drawn.theme === theme && drawn.row === state.row) return;
+  drawn = {found: state.found, theme, row: state.row};
+  for (const plain of document.querySelectorAll(".plain")) plain.remove();
+  drawChoices(state);
+  for (const key of FIELDS) {
+    const field = form.elements[key];
+    if (field.value !== `${state[key]}` && field !== document.activeElement) field.value = state[key];
+  }
+  drawPlots(state, theme);
+  drawTables(state);
+  drawNumbers(state);
+  drawFoot(state);
+}
+
+store.subscribe(render);
+url.linkLanguage(byId("language"));
+dark.addEventListener("change", () => render(store.get()));
+url.onBack((found) => load({...store.get(), ...fromAddress(found)}, null), url.MASKS);
+if (!page.problem) load(store.get(), store.get().ignored.length ? null : "replace");

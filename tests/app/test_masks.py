@@ -1,0 +1,130 @@
+"""/masks: several texts in one batch, and what masks do to a head."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+TEXTS = ["This is a test", "This is a new test", "This is it"]
+KINDS = [
+    ("bert", "encoder"),
+    ("gpt", "decoder"),
+    ("translator", "encoder"),
+    ("translator", "decoder"),
+    ("translator", "cross"),
+]
+
+
+@pytest.fixture
+def batch(client):
+    def ask(model="bert", texts=TEXTS, **options):
+        place = {"layer": 1, "head": 2, **options}
+        answer = client.post("/api/v1/masks", json={"model": model, "texts": texts, **place})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    return ask
+
+
+@pytest.mark.parametrize(("model", "kind"), KINDS)
+def test_a_padded_text_attends_as_it_does_alone(batch, get, model, kind):
+    found = batch(model, kind=kind)
+    for i, text in enumerate(TEXTS):
+        alone = get("/attention", model=model, text=text, kind=kind, layer=1, head=2)
+        [[rows]] = alone["attn"]
+        q, k = np.shape(rows)
+        attn = np.array(found["attn"][i])
+        np.testing.assert_allclose(attn[:q, :k], rows, atol=1e-5)
+        assert (attn[:q, k:] == 0).all()
+        assert found["q_tokens"][i] == alone["q_tokens"]
+
+
+@pytest.mark.parametrize(("model", "kind"), KINDS)
+def test_masks_are_what_they_say(batch, model, kind):
+    found = batch(model, kind=kind)
+    padding, combined = np.array(found["padding"]), np.array(found["combined"])
+    lengths = [len(tokens) for tokens in found["k_tokens"]]
+    assert padding.sum(1).tolist() == lengths
+    expected = np.broadcast_to(padding[:, None], combined.shape)
+    if kind == "decoder":
+        causal = np.array(found["causal"])
+        np.testing.assert_array_equal(causal, np.tril(np.ones_like(causal)))
+        expected = expected & causal
+    else:
+        assert found["causal"] is None
+    np.testing.assert_array_equal(combined, expected)
+    masked = np.array(found["masked"], dtype=float)
+    if kind != "decoder":  # padding at the end is never before a real word
+        np.testing.assert_array_equal(np.isnan(masked), ~combined)
+    np.testing.assert_allclose(masked[combined], np.array(found["scores"])[combined], atol=1e-5)
+    np.testing.assert_allclose(found["row_sums"], 1, atol=1e-5)
+    assert found["leak"] == 0
+
+
+def test_without_the_causal_mask_a_decoder_looks_ahead(batch):
+    on, off = batch("gpt"), batch("gpt", off=["causal"])
+    assert on["leak"] == 0 and off["leak"] > 0.05
+    ahead = np.triu(np.array(off["attn"][1]), 1)
+    assert ahead.sum() > 0.1
+    assert off["losses"] == on["losses"]
+    assert on["losses"]["on"] != pytest.approx(on["losses"]["off"], abs=0.05)
+
+
+def test_without_the_padding_mask_padding_is_looked_at(batch):
+    on, off = batch(), batch(off=["padding"])
+    assert on["pad_attention"] == [0, 0, 0]
+    assert off["pad_attention"][2] > 0.01
+    assert off["pad_attention"][1] == 0, "the longest text has none"
+
+
+@pytest.mark.parametrize(
+    ("fill", "precision", "leaks"),
+    [
+        (-1, "float32", True),
+        (-10, "float32", True),
+        (-1e4, "float32", False),
+        (-1e4, "float16", False),
+    ],
+)
+def test_a_small_number_in_place_of_infinity_leaks(batch, fill, precision, leaks):
+    found = batch("gpt", layer=0, head=0, fill=fill, precision=precision)
+    assert (found["leak"] > 1e-9) == leaks
+    np.testing.assert_allclose(found["row_sums"], 1, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"texts": []}, "at least 1 item"),
+        ({"texts": ["a"] * 9}, "at most 8 items"),
+        ({"texts": ["hi", ""]}, "the text is empty"),
+        ({"layer": 6}, "layer 6 is not there: bert has layers 0 to 5"),
+        ({"model": "recurrent"}, "it has no masks"),
+        ({"off": ["cross"]}, "'causal' or 'padding'"),
+        ({"fill": 1}, "less than or equal to 0"),
+    ],
+)
+def test_what_cannot_be_is_said(client, asked, said):
+    body = {"model": "bert", "texts": TEXTS, **asked}
+    answer = client.post("/api/v1/masks", json=body)
+    assert answer.status_code == 422
+    assert said in answer.json()["detail"]
+
+
+def test_get_answers_what_post_answers(client):
+    asked = {"model": "gpt", "texts": json.dumps(TEXTS), "off": "causal,padding", "layer": 2}
+    got = client.get("/api/v1/masks", params=asked)
+    body = {"model": "gpt", "texts": TEXTS, "off": ["causal", "padding"], "layer": 2}
+    assert got.json() == client.post("/api/v1/masks", json=body).json()
+
+
+def test_a_mask_can_be_edited_away(client):
+    body = {"model": "gpt", "text": "Once upon a time", "layer": 0, "head": 0}
+    edit = {"op": "unmask", "layer": 0, "head": 0}
+    plain = client.post("/api/v1/attention", json=body).json()
+    edited = client.post("/api/v1/attention", json={**body, "edits": [edit]}).json()
+    assert np.triu(plain["attn"][0][0], 1).sum() == 0
+    assert np.triu(edited["attn"][0][0], 1).sum() > 0.1
+    assert np.all(edited["mask"])

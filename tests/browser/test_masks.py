@@ -1,0 +1,132 @@
+"""The Masks page in a real Chromium."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+import pytest
+from playwright.sync_api import Page, expect
+
+TEXTS = ["This is a test", "This is a new test", "This is it"]
+LIGHT = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}
+DARK = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "dark"}
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+
+
+def api(server: str, **query: object) -> Any:
+    spec = {"model": "bert", "texts": json.dumps(TEXTS), **query}
+    with urlopen(f"{server}/api/v1/masks?{urlencode(spec)}") as answer:
+        return json.load(answer)
+
+
+def opened(page: Page, **query: object) -> Page:
+    page.goto(f"/masks?{urlencode(query)}")
+    page.locator("#batch[aria-busy=false]").wait_for()
+    page.locator("#attn-plot .xtick text").first.wait_for()
+    return page
+
+
+def choose(page: Page, name: str, value: str) -> None:
+    page.get_by_role("combobox", name=name, exact=True).select_option(value)
+
+
+def drawn(page: Page, part: str, expected: list[list[Any]]) -> None:
+    """The plot's numbers become these; null where nothing is drawn."""
+    z = f"document.querySelector('#{part}-plot').data?.[0].z"
+    page.wait_for_function(
+        f"""(wanted) => {z}?.length === wanted.length && {z}.every((row, q) =>
+          row.every((value, k) => (value === null) === (wanted[q][k] === null)
+            && Math.abs((value ?? 0) - (wanted[q][k] ?? 0)) < 1e-6))""",
+        arg=expected,
+    )
+
+
+def absent(rows: list[list[float]]) -> list[list[float | None]]:
+    return [[value or None for value in row] for row in rows]
+
+
+def test_scores_masks_and_attention_are_the_apis(page: Page, server: str) -> None:
+    opened(page, layer=1, head=2, row=2)
+    found = api(server, layer=1, head=2)
+    drawn(page, "scores", found["scores"][2])
+    drawn(page, "masked", found["masked"][2])
+    drawn(page, "attn", absent(found["attn"][2]))
+    allowed = [[1 if cell else None for cell in row] for row in found["combined"][2]]
+    drawn(page, "combined", allowed)
+    expect(page.locator("#ids-table td")).to_have_count(21)
+    expect(page.locator("#ids-table")).to_contain_text("[PAD]")
+
+
+def test_each_control_changes_the_numbers(page: Page, server: str) -> None:
+    opened(page, model="gpt", layer=1, head=2)
+    choose(page, "Switched off", "causal")
+    found = api(server, model="gpt", layer=1, head=2, off="causal")
+    expect(page.locator("#leaks")).to_contain_text(re.compile(rf"{found['leak']:.2g}"))
+    drawn(page, "attn", absent(found["attn"][0]))
+    choose(page, "Switched off", "")
+    choose(page, "Masked scores become", "-1")
+    found = api(server, model="gpt", layer=1, head=2, fill=-1)
+    drawn(page, "attn", absent(found["attn"][0]))
+    choose(page, "Text shown", "1")
+    drawn(page, "attn", absent(found["attn"][1]))
+    page.get_by_label("Layer", exact=True).fill("3")
+    found = api(server, model="gpt", layer=3, head=2, fill=-1)
+    drawn(page, "scores", found["scores"][1])
+    expect(page).to_have_url(re.compile("layer=3.*fill=-1"))
+
+
+def test_my_own_text_joins_the_batch(page: Page) -> None:
+    opened(page)
+    field = page.get_by_role("textbox", name="Texts, one a line")
+    field.fill("\n".join([*TEXTS, "The river bank is closed today"]))
+    expect(page.locator("#ids-table")).to_contain_text("river")
+    choose(page, "Text shown", "3")
+    expect(page.locator("#sums-table")).to_contain_text("closed")
+
+
+def test_a_decoder_shows_its_causal_mask_and_its_loss(page: Page, server: str) -> None:
+    opened(page)
+    expect(page.locator("#causal-plot")).to_be_hidden()
+    choose(page, "Model", "gpt")
+    page.locator("#causal-plot .xtick text").first.wait_for()
+    losses = api(server, model="gpt")["losses"]
+    expect(page.locator("#leaks")).to_contain_text(f"{losses['on']:.2f}")
+    expect(page.locator("#leaks")).to_contain_text(f"{losses['off']:.2f}")
+
+
+def test_too_many_texts_are_refused_and_the_picture_stays(page: Page) -> None:
+    opened(page)
+    page.get_by_role("textbox", name="Texts, one a line").fill("\n".join(["hi"] * 9))
+    expect(page.get_by_role("alert")).to_contain_text("at most 8")
+    expect(page.locator("#ids-table")).to_contain_text("test")
+
+
+def test_nonsense_in_the_address_is_named(page: Page) -> None:
+    opened(page, layer=99, off="x", fill=3, kind="cross")
+    for part in ("layer 99", "off x", "fill 3", "kind cross"):
+        expect(page.locator("#notice")).to_contain_text(part)
+
+
+@pytest.mark.parametrize("setting", [LIGHT, DARK, PHONE], ids=["light", "dark", "phone"])
+def test_axe_finds_no_violation(page: Page) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    opened(page, model="gpt")
+    found = Axe().run(page).response["violations"]
+    assert [(rule["id"], rule["nodes"][0]["html"][:160]) for rule in found] == []
+
+
+@pytest.mark.parametrize("setting", [PHONE], ids=["phone"])
+def test_a_phone_never_scrolls_sideways(page: Page) -> None:
+    assert opened(page).evaluate("document.documentElement.scrollWidth") == 390
+
+
+@pytest.mark.parametrize("setting", [LIGHT | {"java_script_enabled": False}], ids=["no script"])
+def test_without_a_script_there_are_numbers(page: Page) -> None:
+    page.goto("/masks")
+    expect(page.locator("#ids-table td")).to_have_count(21)
+    expect(page.locator("#sums-table td.n").first).to_have_text("1.000")
