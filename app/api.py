@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
-from app import wire
+from app import arithmetic, wire
 from app.answers import (
     PREFIX,
     attention_fields,
@@ -22,12 +22,19 @@ from app.schemas import (
     AnatomyRequest,
     AttentionAnswer,
     AttentionRequest,
+    BlocksAnswer,
     CompareAnswer,
     CompareRequest,
+    CostAnswer,
+    CostRequest,
     EmbeddingAnswer,
     EmbeddingRequest,
+    GradientsAnswer,
+    GradientsRequest,
+    HeadPartsAnswer,
     HiddenAnswer,
     HiddenRequest,
+    LayerRequest,
     MasksAnswer,
     MasksRequest,
     MetricsAnswer,
@@ -42,6 +49,8 @@ from app.schemas import (
     PositionsRequest,
     RunAnswer,
     RunRequest,
+    ScalingAnswer,
+    ScalingRequest,
     Tokenized,
     TokenizeRequest,
 )
@@ -204,3 +213,33 @@ def permutation(service: Service, asked: PermutationRequest) -> Answer:
 def masks(service: Service, asked: MasksRequest) -> Answer:
     """Texts padded into one batch: their masks, and a head's scores before and after."""
     return masks_answer(service, asked)
+
+
+@resource(router, "/arithmetic/scaling", ScalingRequest, ScalingAnswer)
+def scaling(service: Service, asked: ScalingRequest) -> Answer:
+    """Why scores are divided by sqrt(d): variance, entropy and gradient by width, measured."""
+    return arithmetic.scaling_answer(asked)
+
+
+@resource(router, "/arithmetic/heads", LayerRequest, HeadPartsAnswer)
+def head_parts(service: Service, asked: LayerRequest) -> Answer:
+    """What each head adds to a layer's attention output, token by token."""
+    return arithmetic.heads_answer(service, asked)
+
+
+@resource(router, "/arithmetic/blocks", TokenizeRequest, BlocksAnswer)
+def blocks(service: Service, asked: TokenizeRequest) -> Answer:
+    """Residual stream, updates, and what layer norm and batch norm average over, by layer."""
+    return arithmetic.blocks_answer(service, asked)
+
+
+@resource(router, "/arithmetic/gradients", GradientsRequest, GradientsAnswer)
+def gradients(service: Service, asked: GradientsRequest) -> Answer:
+    """The gradient through a deep stack, with and without residuals and norms."""
+    return arithmetic.gradients_answer(asked)
+
+
+@resource(router, "/arithmetic/cost", CostRequest, CostAnswer)
+def cost(service: Service, asked: CostRequest) -> Answer:
+    """Attention's time by the number of tokens, measured when asked."""
+    return arithmetic.cost_answer(service, asked)

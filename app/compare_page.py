@@ -68,7 +68,7 @@ EXAMPLES = (
 )
 KINDS: tuple[str, ...] = get_args(KindName)
 OFF = re.compile(r"^\d{1,3}\.\d{1,3}$")  # a head: layer.head
-ALIGN = re.compile(r"^(?:\d{1,4}-\d{1,4},?)+$")
+ALIGN = re.compile(r"^[0-9]{1,4}-[0-9]{1,4}(?:,[0-9]{1,4}-[0-9]{1,4})*$")
 
 
 @page("/compare", "compare.html", ComparePage, router)
@@ -90,7 +90,8 @@ async def compare_page(
 ) -> ComparePage:
     """A word in two runs, layer by layer and head by head; what is left out is an example's."""
     service: Service = request.app.state.service
-    first = EXAMPLES[0]
+    there = {found.name for found in service.summaries()}
+    first = next((e for e in EXAMPLES if e.model in there), EXAMPLES[0])
     asked: dict[str, Any] = {
         "model": model or first.model,
         "text": first.text if text is None else text,
@@ -117,7 +118,6 @@ async def compare_page(
         "occurrence_b": choice.of("occurrence_b", ["", *numbers(1000)]),
     }
     asked["off"] = choice.of("off", ["", *OFF.findall(off)])
-    there = {found.name for found in models}
     examples = [e for e in EXAMPLES if {e.model, e.model_b or e.model} <= there]
     shown: dict[str, Any] = {"models": models, "examples": examples, "kind": chosen["kind"]}
     shown["ignored"] = choice.ignored

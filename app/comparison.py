@@ -150,8 +150,12 @@ def _states(service: Service, asked: CompareRequest, a: Side, b: Side) -> dict[s
             raise
         return nothing  # the recurrent model has no layers
     words = [word_states(stream, pieces(x)) for stream, x in zip(states, (a, b), strict=True)]
-    known = _known(service, asked.a.model, asked.word, asked.word_b)
-    others = [*_others(asked.a, a, states[0]), *_others(asked.b, b, states[1]), *known]
+    known = _known(service, asked, a)
+    others = [
+        *_others(service, asked.a, a, states[0]),
+        *_others(service, asked.b, b, states[1]),
+        *known,
+    ]
     return {
         "similarity": similarity(*words).tolist(),
         "references": _references(words, known) if known else None,
@@ -168,26 +172,32 @@ def _stream(service: Service, spec: RunRequest, found: Side) -> Tensor:
     return service.hidden(spec, sequence)
 
 
-def _others(spec: RunRequest, found: Side, stream: Tensor) -> list[Known]:
+def _others(service: Service, spec: RunRequest, found: Side, stream: Tensor) -> list[Known]:
     """The other words of a text."""
+    run = service.run(spec)
+    is_target = axes(found.record.kind, run.sequences)[0] == "target"
+    text = run.target if is_target and run.target else run.text
     return [
-        (unit.text, spec.text, "", word_states(stream, unit.tokens))
+        (unit.text, text, "", word_states(stream, unit.tokens))
         for i, unit in enumerate(found.q)
         if i != found.word and not unit.special and unit.text.isalnum()
     ]
 
 
-def _known(service: Service, model: str, word: str, word_b: str | None) -> list[Known]:
-    """The word in the reference sentences, if it has some and both texts have the same word."""
-    senses = REFERENCES.get(word.casefold(), {}) if word_b in (None, word) else {}
+def _known(service: Service, asked: CompareRequest, a: Side) -> list[Known]:
+    """The word in the reference sentences, if it has some, both texts have the same word, and the
+    model reads English."""
+    model = asked.a.model
+    word, word_b = ((w or "").strip().casefold() for w in (asked.word, asked.word_b))
+    english = service.card(model).family in ("encoder", "decoder")
+    senses = REFERENCES.get(word, {}) if english and word_b in ("", word) else {}
     found = []
     for sense, sentences in senses.items():
         for text in sentences:
-            asked = RunRequest(model=model, text=text)
-            tokens = service.tokens(asked)
-            words = units([text], tokens)
+            spec = RunRequest(model=model, text=text)
+            words = units([text], service.tokens(spec))
             at = words[occurrences(words, word)[0]]
-            found.append((word, text, sense, word_states(service.hidden(asked), at.tokens)))
+            found.append((word, text, sense, word_states(service.hidden(spec), at.tokens)))
     return found
 
 

@@ -14,6 +14,7 @@ from starlette_compress import CompressMiddleware
 from app import (
     __version__,
     api,
+    arithmetic_page,
     compare_page,
     errors,
     masks_page,
@@ -55,7 +56,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     }
     app.mount("/static", assets, name="static")
     app.include_router(api.router)
-    for part in (pages, compare_page, positions_page, masks_page, standalone):
+    learning = (positions_page, masks_page, arithmetic_page)
+    for part in (pages, compare_page, *learning, standalone):
         app.include_router(part.router)
     app.add_api_route("/healthz", health, tags=["server"])
     missing: pages.Responses = {503: {"description": "a model is missing; says which, and why"}}

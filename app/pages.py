@@ -213,7 +213,8 @@ async def explore(
     """A text, its tokens, and one head's numbers; what is not in the address has a default."""
     service: Service = request.app.state.service
     sent = {"text": text, "text_pair": text_pair or None, "target": target or None}
-    first = EXAMPLES[0]
+    there = {found.name for found in service.summaries()}
+    first = next((example for example in EXAMPLES if example.model in there), EXAMPLES[0])
     asked = {"model": model or first.model, **sent}
     if text is None:
         asked["text"] = next((e.text for e in EXAMPLES if e.model == asked["model"]), first.text)

@@ -111,6 +111,8 @@ class EditSpec(Closed):
         if self.with_ not in (None, *allowed):
             there = " or ".join(allowed) or "no with"
             raise ValueError(f"with={self.with_} is not for {self.op}, which takes {there}")
+        if self.row and self.op != "set":
+            raise ValueError(f"row is for set, not for {self.op}")
         if self.op == "positions" and (self.layer, self.head) != (None, None):
             raise ValueError("positions are added once, before the layers: no layer, no head")
         return self
@@ -216,9 +218,8 @@ def paired(value: object) -> object:
     return value
 
 
-Pairs = Annotated[
-    tuple[tuple[StrictInt, StrictInt], ...], Field(max_length=2000), BeforeValidator(paired)
-]
+Index = Annotated[StrictInt, Field(ge=0)]
+Pairs = Annotated[tuple[tuple[Index, Index], ...], Field(max_length=2000), BeforeValidator(paired)]
 
 
 class CompareRequest(Asked):
@@ -307,6 +308,39 @@ class MasksRequest(Asked):
 
     def models(self) -> tuple[str, ...]:
         return (self.model,)
+
+
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+class Measurement(Asked):
+    """What is measured without a model."""
+
+    def models(self) -> tuple[str, ...]:
+        return ()
+
+
+class ScalingRequest(Measurement):
+    d_k: int = Field(256, ge=1, le=4096, description="the largest width; powers of 2 up to it")
+    n_key: int = Field(16, ge=2, le=256, description="keys of each query")
+    seed: Seed = Field(0, description="of the random vectors")
+
+
+class GradientsRequest(Measurement):
+    depth: int = Field(24, ge=1, le=64, description="layers of the small stack")
+    width: int = Field(64, ge=1, le=256)
+    seed: Seed = 0
+
+
+class CostRequest(Measurement):
+    n_max: int = Field(512, ge=64, le=1024, description="tokens; 64, 128, … up to it")
+    n_head: int = Field(8, ge=1, le=32)
+    d: int = Field(32, ge=1, le=256, description="width of a head")
+    n_loop: int = Field(64, ge=1, le=128, description="tokens of the loop in Python")
+
+
+class LayerRequest(TokenizeRequest):
+    layer: int = Field(0, ge=0, description="one layer")
 
 
 class FieldError(BaseModel):
@@ -571,6 +605,75 @@ class MasksAnswer(BaseModel):
     provenance: Provenance
 
 
+class ScalingOut(BaseModel):
+    d_k: int
+    variance: float = Field(description="of q·k, of random vectors; d_k in theory")
+    entropy: dict[str, float] = Field(description="of the softmax, in nats: plain, scaled")
+    gradient: dict[str, float] = Field(description="size of the softmax's Jacobian")
+
+
+class ScalingAnswer(BaseModel):
+    n_key: int
+    n_sample: int
+    seed: int
+    widths: list[ScalingOut]
+
+
+class HeadPartsAnswer(BaseModel):
+    """What each head adds to a layer's attention output, as lengths of vectors."""
+
+    model: str
+    text: str
+    layer: int
+    tokens: list[TokenOut]
+    norms: list[list[float]] = Field(description="(H, T)")
+    output: list[float] = Field(description="(T,): length of all heads' sum and the bias")
+    error: float = Field(description="of the parts' sum against W_O of the concatenation")
+
+
+class BlockOut(BaseModel):
+    residual: float = Field(description="length of what comes in, mean over tokens")
+    attention: float = Field(description="of what self-attention adds")
+    feed_forward: float = Field(description="of what the feed-forward network adds")
+    token_std: tuple[float, float] = Field(description="of a token's dimensions; after layer norm")
+    dimension_std: tuple[float, float] = Field(description="over tokens; after batch norm")
+
+
+class BlocksAnswer(BaseModel):
+    model: str
+    text: str
+    tokens: list[TokenOut]
+    layers: list[BlockOut]
+
+
+class GradientsAnswer(BaseModel):
+    """The gradient's length at the input of each layer, the last one's 1."""
+
+    depth: int
+    width: int
+    seed: int
+    stacks: dict[str, list[float]] = Field(description="plain, norm, residual, residual_norm")
+
+
+class CostOut(BaseModel):
+    n: int
+    seconds: float
+    n_numbers: int = Field(description="attention weights: H T T")
+
+
+class CostAnswer(BaseModel):
+    """Measured when asked, on the server's machine: another time gives other numbers."""
+
+    device: str
+    threads: int
+    n_head: int
+    d: int
+    sizes: list[CostOut]
+    exponent: float = Field(description="p of time ~ T^p, fitted")
+    loop: dict[str, float] = Field(description="loop, product: seconds; error between them")
+    n_loop: int
+
+
 class HiddenAnswer(BaseModel):
     """The residual stream: hidden[0] at the embedding, hidden[i] after layer i - 1."""
 
@@ -775,6 +878,21 @@ class MasksPage(Content):
     q_tokens: list[list[TokenOut]] = []
     rows: list[list[int]] = Field([], description="the ids, padding included")
     row_sums: list[float] = Field([], description="of the text that is drawn")
+
+
+class ArithmeticPage(Content):
+    models: list[ModelSummary]
+    model: str
+    text: str
+    word: int = Field(description="the query: index of its token")
+    layer: int
+    head: int
+    d_k: int
+    depth: int
+    scaling: ScalingAnswer | None = None
+    heads: HeadPartsAnswer | None = None
+    blocks: BlocksAnswer | None = None
+    gradients: GradientsAnswer | None = None
 
 
 class ExplorePage(Content):

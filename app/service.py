@@ -19,6 +19,7 @@ from app import __version__, errors
 from app.schemas import (
     WITH,
     AnatomyRequest,
+    LayerRequest,
     MasksRequest,
     ModelCard,
     ModelSummary,
@@ -28,7 +29,7 @@ from app.schemas import (
     TokenizeRequest,
 )
 from app.settings import Settings
-from model import experiments, reductions, zoo
+from model import arithmetic, experiments, reductions, zoo
 from model import run as door
 from model.anatomy import Anatomy, anatomy
 from model.checkpoint import BadWeights
@@ -162,7 +163,7 @@ class Service:
             with refusing():
                 states = hidden_states(loaded, spec, sequence)
             with self._lock:
-                if states.nbytes <= self._hidden.maxsize:
+                if states.nbytes <= self._hidden.maxsize and not any(e.row for e in spec.edits):
                     self._hidden[key] = states
         return states
 
@@ -192,6 +193,18 @@ class Service:
         with refusing():
             loaded = self._loaded(asked.model)
             return masks(loaded, asked.texts, dtype=asked.precision, **options)
+
+    def head_parts(self, asked: LayerRequest) -> arithmetic.HeadParts:
+        """What each head adds to its layer's output."""
+        self._check_length(text=asked.text)
+        with refusing():
+            return arithmetic.head_parts(self._loaded(asked.model), asked.text, asked.layer)
+
+    def blocks(self, asked: TokenizeRequest) -> tuple[tuple[Token, ...], list[arithmetic.Block]]:
+        """Residual stream and updates, layer by layer."""
+        self._check_length(text=asked.text)
+        with refusing():
+            return arithmetic.blocks(self._loaded(asked.model), asked.text)
 
     def _loaded(self, name: str) -> Loaded:
         if name in self.missing:

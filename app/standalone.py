@@ -8,8 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request
-from fastapi.responses import HTMLResponse
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse
+from markupsafe import Markup
 
 from app import language, wire
 from app.answers import attention_record
@@ -27,26 +28,31 @@ STYLES = ("app", "explore", "grid", "lines", "matrix", "tokens", "table")
 
 
 @router.get("/explore.html", response_class=HTMLResponse, responses={422: {"description": "why"}})
-async def standalone(request: Request, page: ExplorePage = Depends(explore)) -> HTMLResponse:
+async def standalone(request: Request, page: ExplorePage = Depends(explore)) -> Response:
     """The Explore page as one file, for the same address: no server, no network needed."""
     service: Service = request.app.state.service
     if page.problem:
-        return HTMLResponse(page.problem.detail, page.problem.status)
-    answers = await service.compute(lambda: _answers(service, page))
-    content = {
-        "page": page,
-        "search": f"?{request.url.query}",
-        "answers": answers,
-        "bundle": modules(),
-        "css": styles(),
-        **language.context(request),
-    }
-    response: HTMLResponse = request.app.state.templates.TemplateResponse(
-        request, "standalone.html", content
-    )
+        return PlainTextResponse(page.problem.detail, page.problem.status)
     name = f"attention-{page.model}-L{page.layer}H{page.head}.html"
-    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    return response
+    headers = {
+        "Content-Disposition": f'attachment; filename="{name}"',
+        "Content-Language": language.chosen(request).tag,
+        "Vary": "Accept-Language",
+    }
+
+    def work() -> Response:
+        content = {
+            "page": page,
+            "search": f"?{request.url.query}",
+            "answers": _answers(service, page),
+            "bundle": modules(),
+            "css": styles(),
+            **language.context(request),
+        }
+        templates = request.app.state.templates
+        return templates.TemplateResponse(request, "standalone.html", content, headers=headers)
+
+    return await service.compute(work)
 
 
 def _answers(service: Service, page: ExplorePage) -> dict[str, Any]:
@@ -90,7 +96,10 @@ def _data(script: str) -> str:
 
 
 @cache
-def styles() -> str:
-    return "\n".join(
+def styles() -> Markup:
+    """Our own CSS, which is not text to be escaped: inside <style> entities mean nothing."""
+    css = "\n".join(
         (folder("static") / "css" / f"{name}.css").read_text("utf-8") for name in STYLES
     )
+    assert "</style" not in css
+    return Markup(css)

@@ -131,7 +131,8 @@ def _row(found: Side) -> Tensor:
 
 
 def _without(row: Tensor, index: Sequence[int]) -> Tensor:
-    kept = [i for i in range(row.size(-1)) if i not in set(index)]
+    gone = set(index)
+    kept = [i for i in range(row.size(-1)) if i not in gone]
     return row[..., kept]
 
 

@@ -46,6 +46,21 @@ export const anatomy = (spec, options) => record("anatomy", spec, options);
 /** Position encodings, by their sizes or a model's. @param {Options} options */
 export const positions = (spec, options) => record("positions", spec, options);
 
+/** Random vectors' products by width. @param {Options} options */
+export const scaling = ({dK}, options) => json("arithmetic/scaling", {dK}, options);
+
+/** What each head adds. @param {Options} options */
+export const headParts = (spec, options) => json("arithmetic/heads", spec, options);
+
+/** Residual stream and updates by layer. @param {Options} options */
+export const blocks = (spec, options) => json("arithmetic/blocks", spec, options);
+
+/** The gradient through a small stack. @param {Options} options */
+export const gradients = (spec, options) => json("arithmetic/gradients", spec, options);
+
+/** What attention costs, measured now. @param {Options} options */
+export const cost = (spec, options) => json("arithmetic/cost", spec, options);
+
 /** Texts in one batch, a head's masks and scores. @param {Options} options */
 export const masks = (spec, options) => record("masks", spec, options);
 

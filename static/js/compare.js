@@ -28,7 +28,7 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 const themeOf = ({theme}) => (theme === "auto" ? (dark.matches ? "dark" : "light") : theme);
 
 const store = createStore({
-  ...fromAddress(url.current(url.COMPARE)),
+  ...fromAddress(url.current(url.COMPARE), true),
   ...dropped(),
   comparison: page.comparison,
   records: null, // {a, b}: the chosen head of each run
@@ -41,8 +41,9 @@ const store = createStore({
 });
 
 /** What the address asks for; what is left out is what the page was made with. */
-function fromAddress({state, ignored}) {
-  const given = (key) => state[key] ?? page[key] ?? null;
+function fromAddress({state, ignored}, isFirst = false) {
+  const optional = (key) => !isFirst && ["wordB", "off"].includes(key);
+  const given = (key) => state[key] ?? (optional(key) ? "" : page[key] ?? null);
   const inputs = Object.fromEntries(Object.keys(FIELDS).map((key) => [key, given(key)]));
   return {...state, ...inputs, ignored};
 }
@@ -52,13 +53,17 @@ function dropped() {
   const keys = {layer: "layer", head: "head", kind: "kind", align: "align", off: "off",
     occurrence_a: "occurrenceA", occurrence_b: "occurrenceB"};
   const aside = page.ignored.map(({field}) => [keys[field], field === "off" ? "" : null]);
-  return {...Object.fromEntries(aside), ignored: page.ignored.map(({message}) => message)};
+  const {ignored} = url.current(url.COMPARE);
+  const named = page.ignored.map(({message}) => message);
+  const others = ignored.filter((part) => !page.ignored.some(({field}) => part.startsWith(`${field}=`)));
+  return {...Object.fromEntries(aside), ignored: [...named, ...others]};
 }
 
 /** What /compare is asked for. */
 function specOf({model, text, modelB, textB, word, wordB, off, kind, layer, head, ...rest}) {
-  const [offLayer, offHead] = off ? off.split(".").map(Number) : [];
-  const edits = off ? {edits: [{op: "ablate", layer: offLayer, head: offHead}]} : {};
+  const isHead = off && url.COMPARE.off.valid(off);
+  const [offLayer, offHead] = isHead ? off.split(".").map(Number) : [];
+  const edits = isHead ? {edits: [{op: "ablate", layer: offLayer, head: offHead}]} : {};
   const {align, occurrenceA, occurrenceB} = rest;
   return {a: {model, text}, b: {model: modelB, text: textB, ...edits}, word, wordB: wordB || null,
     kind, layer, head, align, occurrenceA, occurrenceB};
@@ -66,8 +71,11 @@ function specOf({model, text, modelB, textB, word, wordB, off, kind, layer, head
 
 let pending = new AbortController();
 let timer = 0;
+let newest = null; // the wish that is on its way or was refused; null when it is on screen
 
-async function load(wanted, {step}) {
+async function load(asked, {step}) {
+  const wanted = {...asked, kind: bothHave(asked)};
+  newest = wanted;
   clearTimeout(timer);
   pending.abort();
   pending = new AbortController();
@@ -78,16 +86,18 @@ async function load(wanted, {step}) {
     const spec = specOf(wanted);
     const comparison = await compare(spec, options);
     const {layer, head} = comparison;
-    const place = {kind: comparison.a.kind, layer, head};
+    const chosen = {kind: comparison.a.kind, layer, head};
     const [a, b] = await Promise.all([
-      attention({...spec.a, ...place}, options),
-      attention({...spec.b, ...place, kind: comparison.b.kind,
+      attention({...spec.a, ...chosen}, options),
+      attention({...spec.b, ...chosen, kind: comparison.b.kind,
         ...(spec.b.edits ? {edits: JSON.stringify(spec.b.edits)} : {})}, options)
     ]);
     signal.throwIfAborted();
     const query = comparison.a.qWords[comparison.a.word].tokens[0];
     const calm = {problem: null, notice: "", busy: false, pointed: null};
-    store.set({...wanted, comparison, records: {a, b}, query, side: "query", ...calm});
+    const {theme, threshold, ...place} = wanted; // these two may have changed meanwhile
+    store.set({...place, comparison, records: {a, b}, query, side: "query", ...calm});
+    newest = null;
     if (step === "push") url.push(store.get(), url.COMPARE);
     else if (step === "replace") url.replace(store.get(), url.COMPARE);
   } catch (error) {
@@ -95,12 +105,21 @@ async function load(wanted, {step}) {
   }
 }
 
-/** Every wish arrives here. */
+/** The kind of attention that is asked for, if both models have it. */
+function bothHave({kind, model, modelB}) {
+  const has = (name) => page.models.find((found) => found.name === name)?.kinds.includes(kind);
+  return has(model) && has(modelB) ? kind : null;
+}
+
+/** Every wish arrives here, and builds on the newest. */
 function emit(patch) {
-  store.set({...patch, ignored: []});
-  if ("threshold" in patch || "theme" in patch) return url.replace(store.get(), url.COMPARE);
-  if ("query" in patch || "side" in patch) return null;
-  return load(store.get(), {step: "push"});
+  if (["threshold", "theme"].some((key) => key in patch)) {
+    store.set(patch);
+    return url.replace(store.get(), url.COMPARE);
+  }
+  if ("query" in patch || "side" in patch) return store.set(patch);
+  store.set({ignored: []});
+  return load({...(store.get().busy ? newest : store.get()), ...patch}, {step: "push"});
 }
 
 // The form.
@@ -108,14 +127,19 @@ function emit(patch) {
 const fields = Object.entries(FIELDS).map(([key, name]) => [key, form.elements[name]]);
 const typed = () => Object.fromEntries(fields.map(([key, el]) => [key, el.value]));
 
+let isBurst = false; // typing goes on in the same step of the browser's history
+
 function retype(typing) {
-  const wanted = {...store.get(), ...typed(), ...FRESH, ignored: []};
-  const same = fields.every(([key]) => (store.get()[key] ?? "") === (wanted[key] ?? ""));
-  if (same) return;
   clearTimeout(timer);
-  const go = () => load(wanted, {step: typing ? "replace" : "push"});
-  if (typing) timer = setTimeout(go, TYPING_PAUSE);
-  else go();
+  const base = newest ?? store.get();
+  const wanted = {...base, ...typed(), ...FRESH, ignored: []};
+  const same = fields.every(([key]) => (base[key] ?? "") === (wanted[key] ?? ""));
+  if (!typing) isBurst = false;
+  if (same || !form.elements.off.checkValidity()) return;
+  const step = typing && isBurst ? "replace" : "push";
+  isBurst = typing;
+  if (typing) timer = setTimeout(() => load(wanted, {step}), TYPING_PAUSE);
+  else load(wanted, {step});
 }
 
 form.addEventListener("input", (event) => event.isComposing || retype(true));
@@ -240,7 +264,7 @@ function partner(run, {side, index}) {
   const {a, b, alignment} = store.get().comparison;
   const [own, other] = run === "a" ? [a, b] : [b, a];
   const words = side === "query" ? "qWords" : "kWords";
-  if (side === "query" && own.qWords.length !== own.kWords.length) return null;
+  if (side === "query" && (a.kind === "cross" || b.kind === "cross")) return null;
   const unit = own[words].findIndex(({tokens}) => tokens.includes(index));
   const pair = alignment.find((found) => found[run === "a" ? 0 : 1] === unit);
   const twin = pair && other[words][pair[run === "a" ? 1 : 0]];

@@ -17,6 +17,7 @@ const EDGE = 24;
 const TOP = 64; // title and sentence
 const FOOT = 40; // provenance
 const LETTER = 7.2; // CSS pixels of an average one
+const LONGEST = 120; // characters of a sentence above a figure
 const SHADES = 48; // colours of a matrix in a figure, each one path
 
 /** @typedef {{title: string, sentence: string, provenance: string}} Words */
@@ -30,7 +31,10 @@ export function figure(view, frame, words) {
   const draw = {lines, tokens, anatomy, grid}[view] ?? matrix;
   const ink = INK[frame.theme];
   const {width, height, parts} = draw(frame, ink);
-  const wide = Math.max(width, LETTER * 0.82 * words.provenance.length) + 2 * EDGE;
+  const sentence = words.sentence.length > LONGEST
+    ? `${words.sentence.slice(0, LONGEST - 1)}…` : words.sentence;
+  const wide = Math.max(width, LETTER * 0.82 * words.provenance.length, LETTER * sentence.length)
+    + 2 * EDGE;
   const high = height + TOP + FOOT;
   return svg("svg", {
     xmlns: "http://www.w3.org/2000/svg", width: wide, height: high,
@@ -39,7 +43,7 @@ export function figure(view, frame, words) {
   svg("title", {}, words.title),
   svg("rect", {width: wide, height: high, fill: ink.paper}),
   text(EDGE, 28, words.title, {"font-size": 16, "font-weight": 600}),
-  text(EDGE, 48, words.sentence, {fill: ink.muted}),
+  text(EDGE, 48, sentence, {fill: ink.muted}),
   svg("g", {transform: `translate(${EDGE} ${TOP})`}, ...parts),
   text(EDGE, high - 14, words.provenance, {"font-size": 10.5, fill: ink.muted}));
 }

@@ -5,11 +5,14 @@ export function mountHelp({focusText, fullScreen}) {
   const dialog = document.getElementById("help");
   const open = () => dialog.open || dialog.showModal();
   const keys = {"?": open, "/": focusText, f: fullScreen};
+  const isOn = document.getElementById("keys-on");
+  isOn.checked = localStorage.getItem("keys") !== "off";
+  isOn.addEventListener("change", () => localStorage.setItem("keys", isOn.checked ? "on" : "off"));
   document.getElementById("help-open").addEventListener("click", open);
   document.getElementById("full-screen").addEventListener("click", fullScreen);
   document.addEventListener("keydown", (event) => {
     const isTyping = event.target.closest?.("input, textarea, select");
-    if (isTyping || event.ctrlKey || event.metaKey || event.altKey || dialog.open) return;
+    if (!isOn.checked || isTyping || event.ctrlKey || event.metaKey || event.altKey || dialog.open) return;
     const act = keys[event.key];
     if (!act) return;
     event.preventDefault();

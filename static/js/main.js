@@ -36,7 +36,7 @@ const picture = document.getElementById("picture");
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 if (page.run) remember("run", inputsOf(page, page.models), page.run);
-const first = fromAddress(isOffline ? url.parse(page.offline) : url.current());
+const first = fromAddress(isOffline && !url.hasQuery() ? url.parse(page.offline) : url.current());
 const given = page.problem ? pick(page, INPUTS) : null;
 const store = createStore({
   ...first.state,
@@ -55,14 +55,21 @@ const store = createStore({
   busy: false
 });
 
+/** What a file that stands alone can show: heads as they are, no anatomy. */
+function alone({view, layer, head}) {
+  return {view: view === "anatomy" ? "lines" : view, reduce: "none", quantity: "attn", heads: "",
+    layer: layer ?? page.layer, head: head ?? page.head};
+}
+
 /** What the address asks for, and what of it cannot be: that falls back, and is named. */
 function fromAddress({state: asked, ignored}) {
   const {text, textPair, target} = asked.text === null ? page : asked;
   const model = asked.model ?? page.model;
   const wanted = {...asked, model, text, textPair: textPair || null, target: target || null};
-  const state = fit(wanted, page.models, page);
+  const state = {...fit(wanted, page.models, page), ...(isOffline ? alone(wanted) : {})};
   const fell = (key) => ![null, ""].includes(asked[key]) && asked[key] !== state[key];
-  const fitted = ["kind", "layer", "head", "heads", "quantity", "reduce", "merge", "special"];
+  const fitted = ["kind", "layer", "head", "heads", "quantity", "reduce", "merge", "special",
+    "metric"];
   const fallen = fitted.filter(fell);
   return {state, ignored: [...ignored, ...fallen.map((key) => `${key}=${asked[key]}`)]};
 }
@@ -73,13 +80,13 @@ let pending = new AbortController();
 let timer = 0;
 
 /** @param {Object} wanted  @param {(state: Object) => void} done  tells the address */
-async function load(wanted, done) {
+async function load(wanted, done, {before = store.get().record, kept = {}} = {}) {
   clearTimeout(timer);
   pending.abort();
   pending = new AbortController();
   const {signal} = pending;
   const parts = partsOf(wanted, page.models);
-  const {record: before, run} = store.get();
+  const {run} = store.get();
   store.set({busy: true});
   try {
     const options = {signal, onRetry: (notice) => store.set({notice})};
@@ -89,7 +96,7 @@ async function load(wanted, done) {
     const query = follow(wanted.query, before?.[tokens], found.record[tokens], found.run === run);
     const apart = await fetchAnatomy({...wanted, query}, parts, found.record, options);
     signal.throwIfAborted();
-    const calm = {drawn: parts, draft: null, problem: null, notice: "", busy: false};
+    const calm = {drawn: parts, draft: null, problem: null, notice: "", busy: false, ...kept};
     const lost = !before && query !== wanted.query ? [`query=${wanted.query}`] : [];
     const ignored = [...store.get().ignored, ...lost];
     store.set({...wanted, ...found, ...calm, anatomy: apart, query, ignored});
@@ -121,10 +128,12 @@ function emit(patch, {typing = false} = {}) {
   if (keys.some((key) => INPUTS.includes(key))) return retype(patch, typing);
   store.set({...agreed(patch), ignored: []});
   const name = typing ? keys.join() : null;
-  const draft = state.problem ? {} : state.draft; // a refused text is not asked for again
+  const refused = state.problem && state.draft; // not asked for again, and not forgotten
+  const draft = refused ? {} : state.draft;
   const wanted = fit({...store.get(), ...draft}, page.models);
   if (!state.busy && !asksForMore(wanted)) return write(store.get(), name);
-  load(wanted, (settled) => write(settled, name));
+  const kept = refused ? pick(state, ["draft", "problem"]) : {};
+  load(wanted, (settled) => write(settled, name), {kept});
 }
 
 /** What is chosen last counts: words, or a mean of heads, take the place of scores. */
@@ -249,11 +258,11 @@ dark.addEventListener("change", () => render(store.get()));
 url.onBack((asked) => {
   const {state, ignored} = fromAddress(asked);
   burst = null;
-  store.set({draft: null, problem: null, ignored});
-  load({...store.get(), ...state}, () => {});
+  store.set({draft: pick(state, INPUTS), problem: null, ignored});
+  load({...store.get(), ...state}, () => {}, {before: null}); // the lock is of that text's tokens
 });
 if (!page.problem || url.draft()) {
   // A bare address becomes a link to just this picture; one with nonsense stays to be looked at.
   const complete = (state) => state.ignored.length || url.replace(addressed(state));
-  load({...store.get(), ...store.get().draft}, complete);
+  load(fit({...store.get(), ...store.get().draft}, page.models), complete);
 }

@@ -4,6 +4,7 @@ import {anatomy, attention, metrics, overview, pictureSize, run} from "./api.js"
 import {shownHeads} from "./heads.js";
 
 export const INPUTS = ["model", "text", "textPair", "target"];
+const OF_CROSS = ["", "entropy", "first_token", "special"]; // metrics of two sequences
 const REMEMBERED = 24; // answers kept, so that going back or choosing again asks for nothing
 
 export const pick = (object, keys) => Object.fromEntries(keys.map((key) => [key, object[key]]));
@@ -22,7 +23,9 @@ export function fit(state, models, fallback = {layer: 0, head: 0}) {
     head: within(state.head, fallback.head, model.nHead)
   };
   const [, ...beside] = shownHeads(fitted).filter(isThere);
-  return {...fitted, heads: beside.map((place) => place.join(".")).join(), ...together(fitted)};
+  const metric = kind === "cross" && !OF_CROSS.includes(state.metric) ? "" : state.metric;
+  return {...fitted, metric, heads: beside.map((place) => place.join(".")).join(),
+    ...together(fitted)};
 }
 
 /**
@@ -130,6 +133,7 @@ export async function fetchAnatomy({view, layer, head, query, side}, parts, {qTo
 export function follow(index, before, after, sameText) {
   if (index === null || !before) return after[index ?? -1] ? index : null;
   const token = before[index];
+  if (!token) return null;
   if (after[index]?.raw === token.raw) return index;
   const holds = ({start, end, special}) => !special && start <= token.start && token.start < end;
   const found = sameText && !token.special ? after.findIndex(holds) : -1;

@@ -58,6 +58,16 @@ function outline({side, index}, Tq, Tk, color) {
   return {type: "rect", x0: x[0], x1: x[1], y0: y[0], y1: y[1], line: {color, width: 1.5}};
 }
 
+const drawing = new WeakMap(); // an element -> its drawing under way
+
+/** One drawing of an element at a time, in the order asked for: the newest is the last. */
+function react(el, ...plot) {
+  const draw = () => (el.isConnected ? globalThis.Plotly.react(el, ...plot) : null);
+  const done = (drawing.get(el) ?? Promise.resolve()).then(draw, draw);
+  drawing.set(el, done);
+  return done;
+}
+
 /** What colours stand for: from low to high, linear or by the logarithm; the numbers stay. */
 function colored(z, range, theme) {
   if (range.scale === "signed") {
@@ -113,7 +123,7 @@ export async function heatmap(el, {z, name, qLabels, kLabels, axes, range, theme
     yaxis: {...tokenAxis(query, queries, plotHeight, spike), range: [queries.length - 0.5, -0.5]},
     shapes: locked ? [outline(locked, qLabels.length, kLabels.length, accent)] : []
   };
-  await globalThis.Plotly.react(el, [trace], layout, {displayModeBar: false});
+  await react(el, [trace], layout, {displayModeBar: false});
 }
 
 /** After a zoom, as many labels as there is room for; after the first drawing. */
@@ -137,6 +147,7 @@ export function onPick(el, callback) {
   el.on("plotly_click", ({points: [{x, y}]}) => callback(y, x));
 }
 
+const EDGE = 1e-9; // a label a rounding error outside the axis is not drawn
 const DASHES = ["dot", "dash", "dashdot", "longdash"];
 
 /**
@@ -179,12 +190,12 @@ export async function curves(el, {lines, x, y, log = false, zero = true, dashes 
     xaxis: {...axis, title: {text: x, standoff: 8}, ...(log ? {type: "log", dtick: "D2"} : {})},
     yaxis: {...axis, title: {text: escape(y), standoff: 8}, rangemode: zero ? "tozero" : "normal"},
     annotations: named.map((line) => ({
-      x: log ? Math.log10(last(line.x)) : last(line.x), y: last(line.y), text: escape(line.name),
+      x: log ? Math.log10(last(line.x)) - EDGE : last(line.x), y: last(line.y), text: escape(line.name),
       showarrow: false, xanchor: "right", yanchor: line.chosen ? "bottom" : "top",
       font: {color: line.chosen ? accent : muted}
     }))
   };
-  await globalThis.Plotly.react(el, traces, layout, {displayModeBar: false, responsive: true});
+  await react(el, traces, layout, {displayModeBar: false, responsive: true});
 }
 
 export function purge(el) {

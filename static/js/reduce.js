@@ -3,7 +3,8 @@
 /** 1 where a line may be drawn: looking is allowed, the segments are asked for, among the top. */
 export function drawnLines({attn: {data, shape: [Tq, Tk]}, mask}, {qTokens, kTokens}, {top, segments}) {
   const drawn = Uint8Array.from(mask.data);
-  if (segments !== "all") {
+  const isPair = kTokens.some(({segment}) => segment === 1);
+  if (segments !== "all" && isPair) { // of one text there is nothing between
     const [from, to] = [...segments].map((letter) => "ab".indexOf(letter));
     for (let i = 0; i < drawn.length; i++) {
       const [q, k] = [Math.floor(i / Tk), i % Tk];

@@ -10,7 +10,7 @@ export function saveBlob(blob, name) {
 }
 
 /** What the server makes; the answer says its name. */
-export function saveAddress(href) {
+export async function saveAddress(href) {
   h("a", {href, download: ""}).click();
   return "";
 }

@@ -108,7 +108,11 @@ export function waysOut({links, actions}) {
   const said = h("span", {role: "status"});
   const button = ([name, act]) => h("button", {type: "button", class: "plain-button",
     onclick: async () => {
-      said.textContent = await act();
+      try {
+        said.textContent = await act();
+      } catch (error) {
+        said.textContent = error.message;
+      }
     }}, name);
   const anchors = links.map(([name, href]) => h("a", {href}, name));
   return h("span", {class: "ways"}, said, ...actions.map(button), ...anchors);

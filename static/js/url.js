@@ -92,6 +92,19 @@ export const MASKS = {
   theme: EXPLORE.theme
 };
 
+/** The same of the Arithmetic page. */
+export const ARITHMETIC = {
+  model: COMPARE.model,
+  text: COMPARE.text,
+  word: {name: "word", initial: null, ...whole},
+  layer: EXPLORE.layer,
+  head: EXPLORE.head,
+  dK: {name: "d_k", initial: null, ...whole},
+  depth: {name: "depth", initial: null, ...whole},
+  lang: EXPLORE.lang,
+  theme: EXPLORE.theme
+};
+
 /** The state as a query string, without what is at its default. */
 export function format(state, fields = EXPLORE) {
   const params = new URLSearchParams();
@@ -119,6 +132,7 @@ export function parse(search, fields = EXPLORE) {
 }
 
 export const current = (fields = EXPLORE) => parse(location.search, fields);
+export const hasQuery = () => location.search !== "";
 export const standalone = () => `${location.pathname}.html${location.search}`;
 export const href = () => location.href;
 

@@ -66,7 +66,8 @@ def test_translations_fill_in_the_same_values(code):
     ],
 )
 @pytest.mark.parametrize(
-    "path", ["/explore", "/compare", "/positions", "/masks", "/models", "/models/gpt"]
+    "path",
+    ["/explore", "/compare", "/positions", "/masks", "/arithmetic", "/models", "/models/gpt"],
 )
 def test_a_page_speaks_the_language_asked_for(client, path, query, accept, tag):
     answer = client.get(f"{path}?{query}", headers={"accept-language": accept})

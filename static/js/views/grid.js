@@ -82,7 +82,7 @@ export function mount(root, emit) {
       paint(image, headOf(overview, layer, head), shades);
       context.putImageData(image, Math.round(x * ratio), Math.round(y * ratio));
     }
-    if (metric && metrics) captions(context, ratio, plan, metric);
+    if (metrics?.metrics[metric]) captions(context, ratio, plan, metric);
     const {layers: {length: L}, heads: {length: H}} = overview;
     placeHeadings(overview, metric !== "");
     grid.setAttribute("aria-label",

@@ -114,13 +114,15 @@ export function mount(root, emit, onPoint = () => {}) {
   /** The active token's attention, beside the tokens of the other side that reach the threshold. */
   function number() {
     const values = active ? heads.map((head) => valuesOf(head, active)) : [];
+    const lined = active ? heads.map(({attn, drawn}) =>
+      valuesOf({attn, mask: {data: drawn, shape: attn.shape}}, active)) : [];
     for (const [side, list] of Object.entries(sides)) {
       const isOther = active !== null && side !== active.side;
       list.classList.toggle("faded", isOther);
       for (const [i, button] of buttons(list).entries()) {
-        const best = isOther ? largest(values, i) : 0;
-        const reached = isOther && values[best][i] >= frame.threshold;
-        const text = reached ? values[best][i].toFixed(3) : "";
+        const best = isOther ? largest(lined, i) : 0;
+        const reached = isOther && lined[best][i] >= frame.threshold;
+        const text = reached ? lined[best][i].toFixed(3) : "";
         const number = button.lastChild;
         if (number.textContent !== text) number.textContent = text;
         const color = reached && heads[best].color ? `inset 3px 0 ${heads[best].color}` : "";
@@ -238,7 +240,9 @@ export function mount(root, emit, onPoint = () => {}) {
 /** Which of the heads gives most at i. */
 function largest(values, i) {
   let best = 0;
-  for (let j = 1; j < values.length; j++) if (values[j][i] > values[best][i]) best = j;
+  for (let j = 1; j < values.length; j++) {
+    if (!(values[best][i] >= values[j][i]) && values[j][i] >= 0) best = j; // NaN is not drawn
+  }
   return best;
 }
 

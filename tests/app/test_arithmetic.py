@@ -1,0 +1,84 @@
+"""/arithmetic/…: the claims of the lecture notes, measured."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+TEXT = "Bob cashed a check at the bank"
+
+
+def test_the_variance_of_dot_products_is_their_width(get):
+    for width in get("/arithmetic/scaling", d_k=512, n_key=64)["widths"]:
+        assert width["variance"] == pytest.approx(width["d_k"], rel=0.1)
+
+
+def test_the_scale_keeps_the_softmax_soft(get):
+    found = get("/arithmetic/scaling", d_k=1024)
+    first, last = found["widths"][0], found["widths"][-1]
+    assert [width["d_k"] for width in found["widths"]] == [2**i for i in range(11)]
+    assert first["entropy"]["plain"] == pytest.approx(first["entropy"]["scaled"])
+    assert last["entropy"]["scaled"] == pytest.approx(first["entropy"]["scaled"], abs=0.15)
+    assert last["entropy"]["plain"] < 0.2
+    assert last["gradient"]["plain"] < last["gradient"]["scaled"] / 3
+    assert last["entropy"]["scaled"] < math.log(found["n_key"])
+
+
+@pytest.mark.parametrize(("model", "layer"), [("bert", 0), ("gpt", 5), ("translator", 3)])
+def test_the_heads_parts_are_the_whole(get, model, layer):
+    found = get("/arithmetic/heads", model=model, text=TEXT, layer=layer)
+    assert np.shape(found["norms"]) == (8, len(found["tokens"]))
+    assert found["error"] < 1e-4
+    assert len(found["output"]) == len(found["tokens"])
+
+
+@pytest.mark.parametrize("model", ["bert", "gpt", "translator"])
+def test_the_residual_stream_is_the_hidden_states(get, model):
+    found = get("/arithmetic/blocks", model=model, text=TEXT)["layers"]
+    hidden = np.array(get("/hidden-states", model=model, text=TEXT)["hidden"])
+    lengths = np.linalg.norm(hidden, axis=-1).mean(-1)
+    np.testing.assert_allclose([b["residual"] for b in found], lengths[:-1], rtol=1e-4)
+
+
+def test_layer_norm_is_over_dimensions_and_batch_norm_over_tokens(get):
+    for block in get("/arithmetic/blocks", model="bert", text=TEXT)["layers"]:
+        assert block["token_std"][1] == pytest.approx(1, abs=1e-2)
+        assert block["dimension_std"][1] == pytest.approx(1, abs=1e-2)
+        assert block["token_std"][0] != pytest.approx(block["dimension_std"][0], abs=1e-3)
+
+
+def test_residuals_and_norms_keep_the_gradient_alive(get):
+    stacks = get("/arithmetic/gradients", depth=48)["stacks"]
+    assert all(len(lengths) == 49 and lengths[-1] == 1 for lengths in stacks.values())
+    assert stacks["plain"][0] < 1e-9
+    assert 0.1 < stacks["residual_norm"][0] < 100
+    assert get("/arithmetic/gradients", depth=48)["stacks"] == stacks, "the seed says all"
+
+
+def test_the_cost_is_measured(get):
+    found = get("/arithmetic/cost", n_max=256, n_loop=32)
+    assert [size["n"] for size in found["sizes"]] == [64, 128, 256]
+    assert [size["n_numbers"] for size in found["sizes"]] == [8 * n * n for n in (64, 128, 256)]
+    assert all(size["seconds"] > 0 for size in found["sizes"])
+    assert found["loop"]["error"] < 1e-4
+    assert found["loop"]["loop"] > found["loop"]["product"]
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "said"),
+    [
+        ("scaling", {"d_k": 1_000_000}, "less than or equal to 4096"),
+        ("scaling", {"d_k": 0}, "greater than or equal to 1"),
+        ("gradients", {"depth": 1000}, "less than or equal to 64"),
+        ("cost", {"n_max": 100_000}, "less than or equal to 1024"),
+        ("heads", {"model": "bert", "text": "hi", "layer": 6}, "bert has layers 0 to 5"),
+        ("heads", {"model": "recurrent", "text": "hola"}, "no layers of self-attention"),
+        ("blocks", {"model": "bert", "text": ""}, "the text is empty"),
+    ],
+)
+def test_what_cannot_be_is_said_with_its_limit(client, path, asked, said):
+    answer = client.get(f"/api/v1/arithmetic/{path}", params=asked)
+    assert answer.status_code == 422
+    assert said in answer.json()["detail"]
