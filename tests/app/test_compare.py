@@ -143,6 +143,7 @@ def test_an_alignment_can_be_given(compare):
         ({"word": "bank", "layer": 6}, "layer 6 is not there: both have layers 0 to 5"),
         ({"word": "bank", "align": [[99, 0]]}, "A has words 0 to 12"),
         ({"word": "bank", "align": [[0, 0], [1, 0]]}, "a word of B is in more than one pair"),
+        ({"word": "bank", "align": [[-1, 0]]}, "greater than or equal to 0"),
         ({"word": ""}, "at least 1 character"),
     ],
 )
@@ -193,3 +194,23 @@ def test_hidden_states_that_cannot_be_are_said_why(client, asked, said):
     answer = client.get("/api/v1/hidden-states", params=asked)
     assert answer.status_code == 422
     assert said in answer.json()["detail"]
+
+
+def test_references_are_of_models_that_read_english(compare):
+    spec = {"model": "translator", "text": "The bank."}
+    assert compare(spec, spec)["references"] is None
+    assert compare(RIVER, MONEY, " BANK ")["references"]
+
+
+def test_a_row_is_for_set_alone(client):
+    edit = {"op": "scale", "by": 1, "row": [0.5]}
+    body = {"model": "bert", "text": "hi", "edits": [edit]}
+    answer = client.post("/api/v1/hidden-states", json=body)
+    assert answer.status_code == 422
+    assert "row is for set" in answer.json()["detail"]
+
+
+def test_a_long_wrong_alignment_is_put_aside_at_once(client):
+    align = "1" + "-1111" * 60 + "x"
+    twin = client.get("/compare.json", params={"align": align}).json()
+    assert [row["field"] for row in twin["ignored"]] == ["align"]

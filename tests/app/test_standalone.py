@@ -76,3 +76,17 @@ def test_a_refused_text_is_said_why(client, text, said):
 def test_what_is_typed_stays_text(client):
     text = client.get("/explore.html", params={**BANK, "text": "</script><img src=x>"}).text
     assert "<img src=x" not in text
+
+
+def test_a_refusal_is_text_and_no_page(client):
+    answer = client.get("/explore.html", params={"model": "<img src=x onerror=alert(1)>"})
+    assert answer.status_code == 404
+    assert answer.headers["content-type"].startswith("text/plain")
+
+
+def test_the_styles_are_as_they_are(client):
+    text = client.get("/explore.html", params=BANK).text
+    css = re.search(r"<style>(.*?)</style>", text, re.S)
+    assert css
+    assert ':root[data-theme="dark"]' in css[1]
+    assert "&#34;" not in css[1] and "&gt;" not in css[1]

@@ -100,7 +100,7 @@ def test_each_control_changes_the_numbers(page: Page, server: str) -> None:
     expect(page.locator("#scaling")).to_contain_text(f"{widths[-1]['variance']:.2f}")
     page.get_by_label("depth of a small stack").select_option("12")
     page.wait_for_function("document.querySelector('#depth-plot').data?.[0].x.length === 13")
-    page.get_by_label("Model", exact=True).select_option("gpt")
+    page.get_by_role("combobox", name="Model", exact=True).select_option("gpt")
     blocks = api(server, "arithmetic/blocks", model="gpt", text=TEXT)["layers"]
     expect(page.locator("#norms")).to_contain_text(f"{blocks[1]['residual']:.2f}")
     expect(page).to_have_url(re.compile("model=gpt.*layer=3.*d_k=16.*depth=12"))

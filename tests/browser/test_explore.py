@@ -285,6 +285,22 @@ def test_back_undoes_each_choice(explore: Explore) -> None:
     expect(page.get_by_role("tab", name="Table")).to_have_attribute("aria-selected", "true")
 
 
+def test_back_keeps_the_lock_of_the_earlier_text(explore: Explore) -> None:
+    page = explore(model="bert", text=RIVER, query=10)
+    text_field(page).fill("the bank")
+    text_field(page).press("Enter")
+    expect(page).to_have_url(re.compile("the\\+bank"))
+    page.go_back()
+    expect(token(page, "query", 10)).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_role("alert")).to_be_empty()
+
+
+def test_a_metric_that_cross_attention_lacks_falls_back(explore: Explore) -> None:
+    page = explore(model="recurrent", text="El banco.", metric="distance")
+    expect(page.locator("#notice")).to_contain_text("metric=distance")
+    expect(page.get_by_role("alert")).to_be_empty()
+
+
 @pytest.mark.parametrize(("text", "reason"), [("", "empty"), ("bank " * 600, "512")])
 def test_a_refused_text_keeps_the_picture_and_the_words(
     explore: Explore, text: str, reason: str
