@@ -44,6 +44,7 @@ def heads_answer(service: Service, asked: LayerRequest) -> Answer:
         "norms": found.norms.tolist(),
         "output": found.output.tolist(),
         "error": found.error,
+        "regrouped": [asdict(cut) for cut in found.regrouped],
     }
     return Answer(fields, {})
 

@@ -619,6 +619,16 @@ class ScalingAnswer(BaseModel):
     widths: list[ScalingOut]
 
 
+class RegroupedOut(BaseModel):
+    """The same queries and keys cut into another number of heads."""
+
+    n_head: int
+    d: int
+    n_number: int = Field(description="attention weights: n_head T T")
+    entropy: float = Field(description="mean over heads and queries, in nats")
+    apart: float = Field(description="how different the heads are: mean divergence, in nats")
+
+
 class HeadPartsAnswer(BaseModel):
     """What each head adds to a layer's attention output, as lengths of vectors."""
 
@@ -629,6 +639,7 @@ class HeadPartsAnswer(BaseModel):
     norms: list[list[float]] = Field(description="(H, T)")
     output: list[float] = Field(description="(T,): length of all heads' sum and the bias")
     error: float = Field(description="of the parts' sum against W_O of the concatenation")
+    regrouped: list[RegroupedOut] = Field(description="fewer and more heads, same d_model")
 
 
 class BlockOut(BaseModel):

@@ -16,12 +16,12 @@ from model.attention import attend
 from model.record import Token
 from model.recurrent import Recurrent
 from model.run import BadInput, Spec, check_part, forward
-from model.tape import Quantity, Tape
+from model.tape import Attended, Quantity, Tape
 from model.transformer import GPT, EncoderLayer, GPTLayer, MultiHeadAttention, causal_mask
 from model.zoo import Loaded
 
 SAMPLES = 400  # random queries
-Z: tuple[Quantity, ...] = ("z",)
+KEEP: tuple[Quantity, ...] = ("q", "k", "mask", "z")
 
 
 @dataclass(frozen=True)
@@ -68,29 +68,57 @@ class HeadParts:
     norms: Tensor  # (H, T): length of a head's part
     output: Tensor  # (T,): length of the whole
     error: float  # of the parts' sum plus the bias against W_O of the concatenation
+    regrouped: list[Regrouped]
+
+
+@dataclass(frozen=True)
+class Regrouped:
+    """The same queries and keys cut into another number of heads, at the same d_model."""
+
+    n_head: int
+    d: int  # of each head: d_model / n_head
+    n_number: int  # attention weights: n_head T T
+    entropy: float  # mean over heads and queries, in nats
+    apart: (
+        float  # how different the heads' rows are: mean Jensen-Shannon divergence from their mean
+    )
 
 
 @torch.inference_mode()
 def head_parts(loaded: Loaded, text: str, layer: int) -> HeadParts:
     """z_h W_O,h for each head h: their sum and b_O are the attention's output (section 3.2.2)."""
-    attention, tokens, z = _attended(loaded, text, layer)
+    attention, tokens, step = _attended(loaded, text, layer)
+    z = step.z[0]
     H, _, d = z.shape
     parts = torch.stack([z[h] @ attention.W_O.weight[:, h * d : (h + 1) * d].T for h in range(H)])
     whole = attention.W_O(z.transpose(0, 1).flatten(1))  # (T, D)
     error = (parts.sum(0) + attention.W_O.bias - whole).abs().max().item()
-    return HeadParts(tokens, parts.norm(dim=-1).cpu(), whole.norm(dim=-1).cpu(), error)
+    cuts = [_regrouped(step, n) for n in (1, 2, 4, 8, 16, 32) if H * d % n == 0]
+    return HeadParts(tokens, parts.norm(dim=-1).cpu(), whole.norm(dim=-1).cpu(), error, cuts)
+
+
+def _regrouped(step: Attended, n: int) -> Regrouped:
+    """A layer's q and k, (1, H, T, d), as n heads: softmax(q k^T / sqrt(d_model / n))."""
+    H, T, width = step.q.shape[1:]
+    d = H * width // n
+    q, k = (x.transpose(1, 2).reshape(1, T, n, d).transpose(1, 2) for x in (step.q, step.k))
+    scores = (q @ k.transpose(-2, -1) * d**-0.5).masked_fill(~step.mask, -torch.inf)
+    attn = scores.softmax(-1)[0]  # (n, T, T)
+    entropy = torch.special.entr(attn).sum(-1)  # (n, T)
+    apart = torch.special.entr(attn.mean(0)).sum(-1) - entropy.mean(0)
+    return Regrouped(n, d, n * T * T, entropy.mean().item(), apart.mean().item())
 
 
 def _attended(
     loaded: Loaded, text: str, layer: int
-) -> tuple[MultiHeadAttention, tuple[Token, ...], Tensor]:
-    """One self-attention layer, the text's tokens, and its heads' outputs z (H, T, d)."""
+) -> tuple[MultiHeadAttention, tuple[Token, ...], Attended]:
+    """One self-attention layer, the text's tokens, and what the layer wrote down."""
     kind = loaded.kinds[0]
     check_part(loaded, kind, (layer,), ())
     module = _layers(loaded)[layer].attention
-    tape = Tape(Z, (kind,), (layer,))
+    tape = Tape(KEEP, (kind,), (layer,))
     sequences, _ = forward(loaded, Spec(text), tape)
-    return module, sequences["source"], next(iter(tape)).z[0]
+    return module, sequences["source"], next(iter(tape))
 
 
 def _layers(loaded: Loaded) -> Sequence[EncoderLayer | GPTLayer]:

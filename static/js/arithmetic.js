@@ -182,7 +182,13 @@ function drawScaling({widths}) {
       [dK, variance, entropy.plain, entropy.scaled, gradient.plain, gradient.scaled])}));
 }
 
-function drawHeads({tokens, norms, output, error}) {
+function drawHeads({tokens, norms, output, error, regrouped}) {
+  byId("regrouped").replaceChildren(sortable({
+    caption: _("Fewer or more heads at the same d_model: this layer's q and k, cut otherwise"),
+    columns: [[_("heads"), 0], [_("d of each"), 0], [_("attention weights"), 0],
+      [_("entropy"), 3], [_("heads apart, nats"), 3]],
+    rows: regrouped.map(({nHead, d, nNumber, entropy, apart}) => [nHead, d, nNumber, entropy, apart])
+  }));
   const rows = norms.map((row, i) => [`${_("Head")} ${i}`, ...row]);
   byId("heads-table").replaceChildren(sortable({
     caption: _("Length of what each head adds, token by token"),
@@ -239,8 +245,8 @@ function drawCost({sizes, exponent, loop, nLoop, threads}) {
   const values = {n: nLoop, loop: (1000 * loop.loop).toFixed(1), product: (1000 * loop.product).toFixed(3)};
   byId("cost-table").replaceChildren(sortable({
     caption: _("One layer on the server, {threads} thread(s); the same weights serve every T", {threads}),
-    columns: [[_("tokens"), 0], [_("milliseconds"), 2], [_("attention weights"), 0]],
-    rows: sizes.map(({n, seconds, nNumbers}) => [n, 1000 * seconds, nNumbers])
+    columns: [[_("tokens"), 0], [_("milliseconds"), 2], [_("attention weights"), 0], [_("MB"), 2]],
+    rows: sizes.map(({n, seconds, nNumbers}) => [n, 1000 * seconds, nNumbers, (4 * nNumbers) / 1e6])
   }), h("p", {class: "note"},
     _("{n} × {n} scores: {loop} ms in a loop, {product} ms as one product.", values)));
 }

@@ -154,9 +154,9 @@ const DASHES = ["dot", "dash", "dashdot", "longdash"];
  * Lines over a number of tokens. The chosen one stands out; the rest are ink, told apart by hover.
  * @param {HTMLElement} el
  * @param {{lines: {name: string, x: number[], y: number[], chosen: boolean}[], x: string, y: string,
- *   log?: boolean, zero?: boolean, dashes?: boolean}} options  with dashes each line has its name
+ *   log?: boolean, zero?: boolean, dashes?: boolean, bars?: boolean}} options  with dashes each line has its name
  */
-export async function curves(el, {lines, x, y, log = false, zero = true, dashes = false}) {
+export async function curves(el, {lines, x, y, log = false, zero = true, dashes = false, bars = false}) {
   await import("plotly");
   const style = getComputedStyle(el);
   const color = (name) => style.getPropertyValue(`--${name}`);
@@ -164,8 +164,8 @@ export async function curves(el, {lines, x, y, log = false, zero = true, dashes 
   const [accent, panel] = [color("accent"), color("panel")];
   const last = (points) => points.at(-1);
   const traces = [...lines].sort((a, b) => a.chosen - b.chosen).map((line) => ({
-    type: "scatter",
-    mode: "lines",
+    ...(bars ? {type: "bar", marker: {color: line.chosen ? accent : muted}}
+      : {type: "scatter", mode: "lines"}),
     name: line.name,
     x: line.x,
     y: line.y,

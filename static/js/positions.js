@@ -137,7 +137,7 @@ function drawCurves({sines, own, dimension, position, model}) {
   const plain = {zero: false, dashes: true};
   curves(byId("wave-plot"), {lines: both(({encoding}) => column(encoding, dimension)),
     x: _("position"), y: _("value"), ...plain});
-  curves(byId("code-plot"), {lines: both(row), x: _("dimension"), y: _("value"), ...plain});
+  curves(byId("code-plot"), {lines: both(row), x: _("dimension"), y: _("value"), bars: true, ...plain});
   curves(byId("fall-plot"), {lines: both(({byDistance}) => Array.from(byDistance.data)),
     x: _("distance"), y: _("mean likeness"), ...plain});
   const waves = Array.from(sines.wavelengths.data, Math.log10);

@@ -34,6 +34,20 @@ def test_the_heads_parts_are_the_whole(get, model, layer):
     assert len(found["output"]) == len(found["tokens"])
 
 
+def test_heads_can_be_fewer_or_more_at_the_same_d_model(get):
+    asked = {"model": "gpt", "text": TEXT, "layer": 2}
+    found = get("/arithmetic/heads", **asked)["regrouped"]
+    assert [(cut["n_head"], cut["n_head"] * cut["d"]) for cut in found] == [
+        (n, 256) for n in (1, 2, 4, 8, 16, 32)
+    ]
+    attn = np.array(get("/attention", **asked)["attn"])[0]
+    entropy = -(attn * np.log(np.where(attn > 0, attn, 1))).sum(-1).mean()
+    own = next(cut for cut in found if cut["n_head"] == 8)
+    assert own["entropy"] == pytest.approx(entropy, abs=1e-5)
+    assert found[0]["apart"] == pytest.approx(0, abs=1e-6), "one head does not differ from itself"
+    assert own["apart"] > 0.01
+
+
 @pytest.mark.parametrize("model", ["bert", "gpt", "translator"])
 def test_the_residual_stream_is_the_hidden_states(get, model):
     found = get("/arithmetic/blocks", model=model, text=TEXT)["layers"]
