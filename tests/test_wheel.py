@@ -73,6 +73,7 @@ def test_templates_static_files_and_weights_travel_in_the_wheel(wheel: Path) -> 
     for kind in ("static", "templates"):
         files = {path.relative_to(ROOT).as_posix() for path in (ROOT / kind).rglob("*.*")}
         assert {f"app/{file}" for file in files} <= set(names)
+    assert "app/locale/zh.po" in names
     weights = [name for name in names if name.endswith("/model.safetensors")]
     assert len(weights) == len(zoo.names())
 

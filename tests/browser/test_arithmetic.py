@@ -106,6 +106,14 @@ def test_each_control_changes_the_numbers(page: Page, server: str) -> None:
     expect(page).to_have_url(re.compile("model=gpt.*layer=3.*d_k=16.*depth=12"))
 
 
+def test_the_head_changes_the_anatomy(page: Page, server: str) -> None:
+    opened(page)
+    page.get_by_label("Head", exact=True).fill("5")
+    found = api(server, "anatomy", model="bert", text=TEXT, layer=0, head=5, query=4)
+    scores = page.locator("#anatomy .anatomy-attn")
+    expect(scores).to_have_text([f"{share:.3f}" for share in found["attn"]])
+
+
 def test_the_cost_is_measured_when_asked(page: Page) -> None:
     opened(page).get_by_role("button", name="Measure on the server now").click()
     expect(page.locator("#cost-table tbody tr")).to_have_count(4, timeout=30_000)

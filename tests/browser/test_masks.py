@@ -79,6 +79,18 @@ def test_each_control_changes_the_numbers(page: Page, server: str) -> None:
     expect(page).to_have_url(re.compile("layer=3.*fill=-1"))
 
 
+def test_kind_head_and_precision_change_the_numbers(page: Page, server: str) -> None:
+    opened(page, model="translator")
+    choose(page, "Attention", "cross")
+    page.get_by_label("Head", exact=True).fill("7")
+    choose(page, "Masked scores become", "-10")
+    choose(page, "in", "bfloat16")
+    spec = {"model": "translator", "kind": "cross", "head": 7, "fill": -10}
+    found = api(server, **spec, precision="bfloat16")
+    drawn(page, "attn", absent(found["attn"][0]))
+    expect(page).to_have_url(re.compile("kind=cross.*head=7.*precision=bfloat16"))
+
+
 def test_my_own_text_joins_the_batch(page: Page) -> None:
     opened(page)
     field = page.get_by_role("textbox", name="Texts, one a line")

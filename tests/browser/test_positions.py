@@ -69,6 +69,18 @@ def test_each_control_changes_the_numbers(
     )
 
 
+def test_likeness_and_model_change_the_numbers(page: Page, server: str) -> None:
+    opened(page)
+    page.get_by_role("combobox", name="Likeness", exact=True).select_option("dot")
+    expect(page).to_have_url(re.compile("measure=dot"))
+    page.get_by_role("combobox", name="Model", exact=True).select_option("translator")
+    expect(page).to_have_url(re.compile("model=translator"))
+    found = api(server, "positions", model="translator", n_positions=64, measure="dot")
+    drawn = "document.querySelector('#own-similarity').data[0].z[0][5]"
+    wanted = found["similarity"][0][5]
+    page.wait_for_function(f"(value) => Math.abs({drawn} - value) < 1e-4", arg=wanted)
+
+
 def test_one_dimension_and_one_position_are_drawn(page: Page, server: str) -> None:
     opened(page, dimension=6, position=11)
     found = api(server, "positions", n_positions=64, d_model=64)
