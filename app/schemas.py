@@ -127,7 +127,7 @@ class Asked(Closed):
     formats: ClassVar[tuple[str, ...]] = ("json",)
 
     def models(self) -> tuple[str, ...]:
-        raise NotImplementedError
+        return ()
 
 
 class TokenizeRequest(Asked):
@@ -313,26 +313,19 @@ class MasksRequest(Asked):
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
-class Measurement(Asked):
-    """What is measured without a model."""
-
-    def models(self) -> tuple[str, ...]:
-        return ()
-
-
-class ScalingRequest(Measurement):
+class ScalingRequest(Asked):
     d_k: int = Field(256, ge=1, le=4096, description="the largest width; powers of 2 up to it")
     n_key: int = Field(16, ge=2, le=256, description="keys of each query")
     seed: Seed = Field(0, description="of the random vectors")
 
 
-class GradientsRequest(Measurement):
+class GradientsRequest(Asked):
     depth: int = Field(24, ge=1, le=64, description="layers of the small stack")
     width: int = Field(64, ge=1, le=256)
     seed: Seed = 0
 
 
-class CostRequest(Measurement):
+class CostRequest(Asked):
     n_max: int = Field(512, ge=64, le=1024, description="tokens; 64, 128, … up to it")
     n_head: int = Field(8, ge=1, le=32)
     d: int = Field(32, ge=1, le=256, description="width of a head")

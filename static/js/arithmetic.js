@@ -7,7 +7,7 @@ import {centred, cosine, dot, gelu, pearson, relu, softmax} from "./formulas.js"
 import {_} from "./language.js";
 import {curves} from "./plot.js";
 import {createStore} from "./store.js";
-import {say, waysOut} from "./summary.js";
+import {copyLink, showNotice, waysOut} from "./summary.js";
 import {sortable} from "./tables.js";
 import {label} from "./token.js";
 import * as url from "./url.js";
@@ -261,10 +261,7 @@ function render(state) {
   const theme = themeOf(state);
   document.documentElement.dataset.theme = theme;
   updateTheme(theme);
-  say("problem", state.problem ?? "");
-  const skipped = state.ignored.length
-    ? _("Ignored from the address: {parts}.", {parts: state.ignored.join(", ")}) : "";
-  say("notice", [state.notice, skipped].filter(Boolean).join(" "));
+  showNotice(state);
   form.ariaBusy = state.busy || !state.found;
   const {found, measured} = state;
   if (found && (drawn.found !== found || drawn.theme !== theme)) {
@@ -285,10 +282,7 @@ function render(state) {
 }
 
 function drawFoot({model, found}) {
-  const copy = async () => {
-    const copied = await navigator.clipboard?.writeText(url.href()).then(() => true, () => false);
-    return copied ? _("copied") : _("copy it from the address bar");
-  };
+  const copy = () => copyLink(url.href());
   const {sha256, version} = found.apart.provenance;
   const weights = _("weights {sha}", {sha: sha256.slice(0, 8)});
   byId("foot").replaceChildren(h("span", {}, `${model} · ${weights} · Attention Atlas ${version}`),

@@ -10,7 +10,7 @@ import {curves, heatmap} from "./plot.js";
 import {KIND_NAMES, placeName} from "./reading.js";
 import {fileName, saveBlob, svgBlob} from "./save.js";
 import {createStore} from "./store.js";
-import {say, waysOut} from "./summary.js";
+import {copyLink, showNotice, waysOut} from "./summary.js";
 import {sortable} from "./tables.js";
 import * as url from "./url.js";
 import * as lines from "./views/lines.js";
@@ -384,10 +384,7 @@ function provenance({a, b}) {
 
 function drawFoot(state) {
   const {comparison: found} = state;
-  const copy = async () => {
-    const copied = await navigator.clipboard?.writeText(url.href()).then(() => true, () => false);
-    return copied ? _("copied") : _("copy it from the address bar");
-  };
+  const copy = () => copyLink(url.href());
   const save = (run) => {
     const own = found[run];
     const {layer, head} = found;
@@ -411,10 +408,8 @@ function render(state) {
   const theme = themeOf(state);
   document.documentElement.dataset.theme = theme;
   updateTheme(theme);
-  const {comparison, records, problem, notice, ignored, busy} = state;
-  say("problem", problem ?? "");
-  const skipped = ignored.length ? _("Ignored from the address: {parts}.", {parts: ignored.join(", ")}) : "";
-  say("notice", [notice, skipped].filter(Boolean).join(" "));
+  const {comparison, records, problem, busy} = state;
+  showNotice(state);
   byId("comparison").ariaBusy = busy || (!records && !problem);
   byId("comparison").classList.toggle("stale", Boolean(problem && comparison));
   if (!comparison || !records) return;

@@ -1,4 +1,4 @@
-// Small formulas that move while a hand does. Their twin is PyTorch: tests/golden/formulas.json.
+// Small formulas that move while a hand does; tests/browser holds them to PyTorch and SciPy.
 
 const sum = (values) => values.reduce((total, x) => total + x, 0);
 const mean = (values) => sum(values) / values.length;

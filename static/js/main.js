@@ -13,7 +13,7 @@ import {
 import {recordTitle} from "./reading.js";
 import {fileName, pngBlob, saveAddress, saveBlob, svgBlob} from "./save.js";
 import {createStore} from "./store.js";
-import {provenance, showMessages, showPicture, waysOut} from "./summary.js";
+import {copyLink, provenance, showMessages, showPicture, waysOut} from "./summary.js";
 import * as url from "./url.js";
 import * as anatomy from "./views/anatomy.js";
 import * as grid from "./views/grid.js";
@@ -207,10 +207,7 @@ function links({drawn}) {
 }
 
 function actions() {
-  const copy = async () => {
-    const copied = await navigator.clipboard?.writeText(url.href()).then(() => true, () => false);
-    return copied ? _("copied") : _("copy it from the address bar");
-  };
+  const copy = () => copyLink(url.href());
   const pictures = [["SVG", () => save("svg")], ["PNG", () => save("png")],
     [_("All heads as SVG"), () => save("svg", "grid")]];
   const page = () => saveAddress(url.standalone());

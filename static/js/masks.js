@@ -7,7 +7,7 @@ import {_} from "./language.js";
 import {heatmap} from "./plot.js";
 import {KIND_NAMES} from "./reading.js";
 import {createStore} from "./store.js";
-import {say, waysOut} from "./summary.js";
+import {copyLink, showNotice, waysOut} from "./summary.js";
 import {at} from "./tensor.js";
 import {label, tokenNode} from "./token.js";
 import * as url from "./url.js";
@@ -150,10 +150,7 @@ function drawNumbers({found, row}) {
 }
 
 function drawFoot(state) {
-  const copy = async () => {
-    const copied = await navigator.clipboard?.writeText(url.href()).then(() => true, () => false);
-    return copied ? _("copied") : _("copy it from the address bar");
-  };
+  const copy = () => copyLink(url.href());
   const link = (format) => [format, address("masks", {...specOf(state), format})];
   const {sha256, version} = state.found.provenance;
   const weights = _("weights {sha}", {sha: sha256.slice(0, 8)});
@@ -188,10 +185,7 @@ function render(state) {
   const theme = themeOf(state);
   document.documentElement.dataset.theme = theme;
   updateTheme(theme);
-  say("problem", state.problem ?? "");
-  const skipped = state.ignored.length
-    ? _("Ignored from the address: {parts}.", {parts: state.ignored.join(", ")}) : "";
-  say("notice", [state.notice, skipped].filter(Boolean).join(" "));
+  showNotice(state);
   byId("batch").ariaBusy = state.busy || !state.found;
   if (!state.found) return;
   if (drawn.found === state.found && drawn.theme === theme && drawn.row === state.row) return;

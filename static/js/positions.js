@@ -6,7 +6,7 @@ import {h} from "./dom.js";
 import {_} from "./language.js";
 import {curves, heatmap} from "./plot.js";
 import {createStore} from "./store.js";
-import {say, waysOut} from "./summary.js";
+import {copyLink, showNotice, waysOut} from "./summary.js";
 import {sortable} from "./tables.js";
 import * as url from "./url.js";
 
@@ -168,10 +168,7 @@ function drawWords({words, moved}) {
 }
 
 function drawFoot({nPositions, dModel, base, measure, shift, words, model}) {
-  const copy = async () => {
-    const copied = await navigator.clipboard?.writeText(url.href()).then(() => true, () => false);
-    return copied ? _("copied") : _("copy it from the address bar");
-  };
+  const copy = () => copyLink(url.href());
   const sines = {nPositions, dModel, base, measure, shift};
   const links = [["json", address("positions", sines)],
     ["npz", address("positions", {...sines, format: "npz"})],
@@ -190,10 +187,7 @@ function render(state) {
   const theme = themeOf(state);
   document.documentElement.dataset.theme = theme;
   updateTheme(theme);
-  say("problem", state.problem ?? "");
-  const skipped = state.ignored.length
-    ? _("Ignored from the address: {parts}.", {parts: state.ignored.join(", ")}) : "";
-  say("notice", [state.notice, skipped].filter(Boolean).join(" "));
+  showNotice(state);
   byId("encodings").ariaBusy = state.busy || !state.sines;
   if (!state.sines || (drawn.sines === state.sines && drawn.theme === theme)) return;
   drawn = {sines: state.sines, theme};

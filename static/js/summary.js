@@ -82,21 +82,31 @@ function rowsSum({quantity, reduce}, special) {
     : _("rows sum to 1");
 }
 
-/** What went wrong, and what there is to know: both are read aloud when they change. */
-export function showMessages({problem, draft, record, text, notice, ignored}) {
+/** The two lines of every page: the problem; what there is to know, and what was ignored. */
+export function showNotice({problem, notice, ignored}, more = "") {
   say("problem", problem ?? "");
-  const isStale = problem && draft && record;
-  const stale = isStale ? _("The picture is of the earlier text: {text}", {text: quote(text)}) : "";
   const skipped = ignored.length
     ? _("Ignored from the address: {parts}.", {parts: ignored.join(", ")}) : "";
-  say("notice", [notice, stale, skipped].filter(Boolean).join(" "));
+  say("notice", [notice, more, skipped].filter(Boolean).join(" "));
+}
+
+/** What went wrong, and what there is to know: both are read aloud when they change. */
+export function showMessages({problem, draft, record, text, notice, ignored}) {
+  const isStale = problem && draft && record;
+  const stale = isStale ? _("The picture is of the earlier text: {text}", {text: quote(text)}) : "";
+  showNotice({problem, notice, ignored}, stale);
   byId("picture").classList.toggle("stale", stale !== "");
 }
 
-/** The text of a line that is read aloud when it changes. */
-export function say(id, text) {
+function say(id, text) {
   const el = byId(id);
   if (el.textContent !== text) el.textContent = text;
+}
+
+/** Put an address on the clipboard; answers what to say of it. */
+export async function copyLink(href) {
+  const copied = await navigator.clipboard?.writeText(href).then(() => true, () => false);
+  return copied ? _("copied") : _("copy it from the address bar");
 }
 
 /**

@@ -61,7 +61,7 @@ def test_the_curve_is_the_similarity_of_the_api(page: Page, server: str) -> None
 
 
 def test_a_click_on_the_map_shows_the_head_of_both(page: Page, server: str) -> None:
-    opened(page)
+    opened(page).locator("#difference .xtick text").first.wait_for()
     page.get_by_role("button", name="layer 0, head 7").click()
     expect(page.get_by_role("heading", name="Layer 0 · Head 7")).to_be_visible()
     found = compared(server, layer=0, head=7)

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model import attention
 from model.attention import attend
-from model.tape import Attended, Tape
+from model.tape import Attended, Edit, Tape
 
 EVERYTHING = ("q", "k", "v", "mask", "scores", "attn", "z")
 PADDING = torch.tensor([[True, True, True, False, False]])
@@ -21,14 +20,6 @@ PADDING = torch.tensor([[True, True, True, False, False]])
 def qkv() -> tuple[Tensor, Tensor, Tensor]:
     torch.manual_seed(0)
     return torch.randn(1, 4, 3, 2), torch.randn(1, 4, 5, 2), torch.randn(1, 4, 5, 2)
-
-
-@pytest.fixture(autouse=True, params=["fused", "plain"])
-def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Everything holds on both paths: the fused kernel, and plain products where scores are few."""
-    if request.param == "fused":
-        monkeypatch.setattr(attention, "SMALL", 0)
-    return str(request.param)
 
 
 @pytest.fixture
@@ -105,20 +96,18 @@ def test_a_query_with_nowhere_to_look_attends_to_nothing(
     torch.testing.assert_close(step.attn.sum(-1), torch.tensor([1.0, 0.0, 1.0]).expand(1, 4, 3))
 
 
-def test_many_scores_take_the_fused_path_and_few_do_not(
-    qkv: tuple[Tensor, Tensor, Tensor], fused_calls: list[None], path: str
+def test_without_a_track_only_the_fused_path_runs(
+    qkv: tuple[Tensor, Tensor, Tensor], fused_calls: list[None]
 ) -> None:
     attend(*qkv)
-    assert len(fused_calls) == (path == "fused")
+    assert fused_calls == [None]
 
 
-def test_both_paths_give_the_same(
-    qkv: tuple[Tensor, Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plain = [attend(*qkv, mask=mask) for mask in MASKS.values()]
-    monkeypatch.setattr(attention, "SMALL", 0)
-    fused = [attend(*qkv, mask=mask) for mask in MASKS.values()]
-    torch.testing.assert_close(plain, fused, atol=1e-6, rtol=1e-5)
+def test_both_paths_give_the_same(qkv: tuple[Tensor, Tensor, Tensor]) -> None:
+    no_op = Tape(layers=(), edits=[Edit("scale", by=1.0)])  # edits take the recorded path
+    for mask in MASKS.values():
+        recorded = attend(*qkv, mask=mask, track=no_op.track("cross", 0))
+        torch.testing.assert_close(recorded, attend(*qkv, mask=mask), atol=1e-6, rtol=1e-5)
 
 
 def test_what_is_kept_is_off_the_graph(qkv: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -137,14 +126,12 @@ MASKS = {
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
 def test_learning_and_looking_give_the_same(
-    qkv: tuple[Tensor, Tensor, Tensor], mask: Tensor | None, fused_calls: list[None], path: str
+    qkv: tuple[Tensor, Tensor, Tensor], mask: Tensor | None, fused_calls: list[None]
 ) -> None:
     looking = attend(*qkv, mask=mask)
     learning = [tensor.clone().requires_grad_() for tensor in qkv]
     found = attend(*learning, mask=mask, training=True)
-    assert len(fused_calls) == (
-        path == "fused"
-    )  # looking; its backward pass is too slow to learn by
+    assert len(fused_calls) == 1  # looking; its backward pass is too slow to learn by
     torch.testing.assert_close(found, looking)
     found.square().sum().backward()
     assert all(tensor.grad is not None and tensor.grad.isfinite().all() for tensor in learning)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model import attention
 from model.tape import Edit, Tape
 from model.transformer import GPT, Bert, Config, EncoderDecoder, Transformer
 
@@ -148,11 +147,8 @@ def test_two_threads_on_one_model_never_mix(gpt: GPT) -> None:
 
 
 def test_a_layer_not_asked_for_takes_the_fused_path(
-    encoder_decoder: EncoderDecoder,
-    fused_calls: list[tuple[int, int]],
-    monkeypatch: pytest.MonkeyPatch,
+    encoder_decoder: EncoderDecoder, fused_calls: list[tuple[int, int]]
 ) -> None:
-    monkeypatch.setattr(attention, "SMALL", 0)
     edit = Edit("scale", kind="cross", layer=1, by=2.0)
     encoder_decoder(SOURCE, TARGET, Tape(layers=(), edits=[edit]))
     assert fused_calls == [(5, 5), (5, 5), (3, 3), (3, 5), (3, 3)]
@@ -168,7 +164,6 @@ def test_only_the_layers_and_heads_asked_for_compute_scores(
         calls.append(scores.shape)
         return softmax(scores, dim=dim)
 
-    monkeypatch.setattr(attention, "SMALL", 0)
     monkeypatch.setattr(Tensor, "softmax", spy)
     gpt(IDS, Tape(layers=(1,), heads=(2, 0)))
     assert calls == [(1, 2, 5, 5)]
