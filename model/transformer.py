@@ -362,8 +362,8 @@ class GPT(nn.Module):
         """ids (B, T) -> x (B, T, D) after the last norm. With `past`, ids are the new ones only."""
         seen = len(past[0]) if past else 0
         T = ids.size(1)
-        x = self.embedding(ids) + self.position(torch.arange(seen, seen + T, device=ids.device))
-        x = note(tape, "decoder", self.dropout(x))
+        position = placed(tape, "decoder", self.position.weight[seen : seen + T])
+        x = note(tape, "decoder", self.dropout(self.embedding(ids) + position))
         mask = causal_mask(T, seen + T, ids.device)
         for i, layer in enumerate(self.decoder):
             before = past[i] if past else None

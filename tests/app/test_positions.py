@@ -117,8 +117,9 @@ def test_other_words_are_no_other_order(client):
     assert "only the second has river" in answer.json()["detail"]
 
 
-def test_positions_can_be_edited_away(client, get):
-    asked = {"model": "bert", "text": "the bank of the river"}
+@pytest.mark.parametrize("model", ["bert", "gpt", "translator"])
+def test_positions_can_be_edited_away(client, get, model):
+    asked = {"model": model, "text": "the bank of the river"}
     plain = np.array(get("/attention", **asked)["attn"])
 
     def edited(edit: dict) -> np.ndarray:

@@ -233,6 +233,14 @@ def test_bert_without_positions_does_not_know_the_order(bert: Bert) -> None:
         torch.testing.assert_close(other.attn, step.attn[:, :, order][..., order])
 
 
+@torch.no_grad()
+def test_gpt_edited_to_have_no_positions_has_none(gpt: GPT) -> None:
+    edited = gpt(IDS, Tape(layers=(), edits=[Edit("positions", value="none")]))
+    assert not torch.allclose(edited, gpt(IDS))
+    gpt.position.weight.zero_()
+    torch.testing.assert_close(edited, gpt(IDS))
+
+
 def test_positions_tell_the_order(bert: Bert) -> None:
     order = torch.tensor([2, 4, 0, 3, 1])
     segments = torch.zeros(1, 5, dtype=torch.long)
