@@ -89,7 +89,7 @@ def tokenize(loaded: Loaded, text: str, text_pair: str | None = None) -> tuple[T
     tokens = loaded.tokenizer.encode(text, text_pair)
     if all(token.special and token.start == token.end for token in tokens):
         raise BadInput("text", "the text has no tokens: only spaces or invisible characters")
-    _fits(loaded, "text", len(tokens))
+    fits(loaded, "text", len(tokens))
     return tokens
 
 
@@ -149,7 +149,7 @@ def _in_range(loaded: Loaded, field: str, name: str, indices: Sequence[int], n: 
             raise BadInput(field, f"{name} {index} is not there: {there}")
 
 
-def _fits(loaded: Loaded, field: str, n: int) -> None:
+def fits(loaded: Loaded, field: str, n: int) -> None:
     n_ctx = loaded.config.n_ctx
     if n > n_ctx:
         raise BadInput(
@@ -162,7 +162,7 @@ def _bert(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
     model = loaded.model
     assert isinstance(model, Bert)
     tokens = tokenize(loaded, spec.text, spec.text_pair)
-    x = model.encode(_ids(loaded, tokens), _batch(loaded, [t.segment for t in tokens]), tape)
+    x = model.encode(batch_of(loaded, tokens), _batch(loaded, [t.segment for t in tokens]), tape)
     mask_id = loaded.tokenizer.id("[MASK]")
     places = [i for i, token in enumerate(tokens) if token.id == mask_id]
     masks = [
@@ -177,7 +177,7 @@ def _gpt(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
     model = loaded.model
     assert isinstance(model, GPT)
     tokens = tokenize(loaded, spec.text, spec.text_pair)
-    x = model.hidden(_ids(loaded, tokens), tape)
+    x = model.hidden(batch_of(loaded, tokens), tape)
     return {"source": tokens}, {"next_token": candidates(loaded, model.logits(x[0, -1]))}
 
 
@@ -185,7 +185,7 @@ def _translator(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
     model, tokenizer = loaded.model, loaded.tokenizer
     assert isinstance(model, EncoderDecoder | Recurrent)
     source = tokenize(loaded, spec.text, spec.text_pair)
-    source_ids = _ids(loaded, source)
+    source_ids = batch_of(loaded, source)
     begin, end = tokenizer.id("<s>"), tokenizer.id("</s>")
     if spec.target is None:
         editing = Tape(layers=(), edits=spec.edits)
@@ -194,8 +194,8 @@ def _translator(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
     else:
         tokens, text = tokenizer.encode(spec.target)[:-1], spec.target  # without </s>
     target = (Token(begin, "<s>", "<s>", special=True), *tokens)
-    _fits(loaded, "target", len(target))
-    logits = model(source_ids, _ids(loaded, target), tape)
+    fits(loaded, "target", len(target))
+    logits = model(source_ids, batch_of(loaded, target), tape)
     following = _batch(loaded, [*(token.id for token in tokens), end])[0]  # (Tq,)
     log_p = logits[0].log_softmax(-1).gather(-1, following[:, None]).sum().item()
     return {"source": source, "target": target}, {"translation": text, "log_probability": log_p}
@@ -209,10 +209,10 @@ FORWARD: dict[type, Callable[[Loaded, Spec, Tape], Forward]] = {
 }
 
 
-def candidates(loaded: Loaded, logits: Tensor) -> list[dict[str, Any]]:
-    """The most probable tokens: logits (V,) -> the first TOP, best first."""
-    probability = logits.softmax(-1)
-    best = probability.topk(TOP).indices.tolist()
+def candidates(loaded: Loaded, logits: Tensor, n: int = TOP) -> list[dict[str, Any]]:
+    """The most probable tokens: logits (V,) -> the first n, best first."""
+    probability = logits.float().softmax(-1)
+    best = probability.topk(min(n, len(logits))).indices.tolist()
     return [
         {
             "id": i,
@@ -225,7 +225,8 @@ def candidates(loaded: Loaded, logits: Tensor) -> list[dict[str, Any]]:
     ]
 
 
-def _ids(loaded: Loaded, tokens: Sequence[Token]) -> Tensor:
+def batch_of(loaded: Loaded, tokens: Sequence[Token]) -> Tensor:
+    """Tokens as ids on the model's device: (1, T)."""
     return _batch(loaded, [token.id for token in tokens])
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model import corpus
+from model.corruption import corrupted
 from model.positions import sinusoidal
 from model.recurrent import Recurrent
 from model.tape import Tape
@@ -338,16 +339,16 @@ class BertTask:
 
     def corrupt(self, ids: Tensor, rng: Generator) -> tuple[Tensor, Tensor]:
         """Devlin et al. 2019, section 3.1: ids (B, T) -> corrupted ids, flat places to predict."""
-        flat = ids.flatten().numpy().copy()
-        ordinary = ~np.isin(flat, [self.cls, self.sep, self.pad])
-        chosen = np.flatnonzero(ordinary & (rng.random(flat.size) < 0.15))
-        if not chosen.size:  # a tiny batch: no place to predict would have no loss
-            chosen = np.flatnonzero(ordinary)[:1]
-        chance = rng.random(chosen.size)
-        flat[chosen[chance < 0.8]] = self.mask
-        other = chosen[(chance >= 0.8) & (chance < 0.9)]
-        flat[other] = rng.integers(5, self.tokenizer.vocab_size, other.size)
-        return torch.from_numpy(flat).view(ids.shape), torch.from_numpy(chosen)
+        flat = ids.flatten().numpy()
+        found = corrupted(
+            flat,
+            ~np.isin(flat, [self.cls, self.sep, self.pad]),
+            rng,
+            mask=self.mask,
+            first=5,  # after the specials
+            vocab_size=self.tokenizer.vocab_size,
+        )
+        return torch.from_numpy(found.ids).view(ids.shape), torch.from_numpy(found.chosen)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         assert isinstance(model, Bert)

@@ -33,6 +33,15 @@ class Tokenizer:
         self.unknown_id = backend.token_to_id("[UNK]")
         normalized = backend.normalizer.normalize_str("x") if backend.normalizer else "x"
         self.prefix = normalized.removesuffix("x")  # what is put before every text
+        self.begin_id = self._first("<s>", "[CLS]", "<|endoftext|>")
+        self.end_id = self._first("</s>", "[SEP]", "<|endoftext|>")
+        self.pad_id = self._first("<pad>", "[PAD]")
+        self.mask_id = self._first("[MASK]")
+
+    def _first(self, *spellings: str) -> int | None:
+        """The id of the first of some special tokens that is there."""
+        found = (self.backend.token_to_id(raw) for raw in spellings)
+        return next((i for i in found if i is not None), None)
 
     @classmethod
     def load(cls, path: Path) -> Tokenizer:

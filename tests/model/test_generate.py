@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
+from scipy.stats import chisquare
 from torch import Tensor
+from transformers.generation import (
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
-from model.generate import beam_search, generate, translate
+from model.generate import (
+    Sampling,
+    Step,
+    beam_search,
+    beam_steps,
+    filtered,
+    generating,
+    translate,
+    translating,
+)
 from model.recurrent import Recurrent
 from model.tape import Edit, Tape
 from model.transformer import GPT, Config, EncoderDecoder
@@ -30,15 +49,119 @@ def slow_translate(
     return [i for i in target[1:] if i != end]
 
 
+def continued(model: GPT, prompt: list[int], n: int, **options: Any) -> list[Step]:
+    return list(generating(model, torch.tensor([prompt]), max_new_tokens=n, **options))
+
+
 @pytest.mark.parametrize("prompt", [[3], [3, 1, 4, 1, 5]])
 def test_generate_is_greedy(gpt: GPT, prompt: list[int]) -> None:
-    found = generate(gpt, torch.tensor([prompt]), max_new_tokens=6)
-    assert found.tolist() == [slow_generate(gpt, prompt, 6)]
+    found = [step.id for step in continued(gpt, prompt, 6)]
+    assert prompt + found == slow_generate(gpt, prompt, 6)
 
 
 def test_generate_stops_where_the_model_ends(gpt: GPT) -> None:
-    assert generate(gpt, torch.zeros(1, 12, dtype=torch.long), max_new_tokens=50).size(1) == 16
-    assert generate(gpt, torch.zeros(1, 16, dtype=torch.long), max_new_tokens=50).size(1) == 16
+    assert len(continued(gpt, [0] * 12, 50)) == 4
+    assert continued(gpt, [0] * 16, 50) == []
+
+
+def test_generate_stops_at_the_end_of_the_text(gpt: GPT) -> None:
+    whole = [step.id for step in continued(gpt, [3, 1], 9)]
+    end = whole[4]
+    found = [step.id for step in continued(gpt, [3, 1], 9, end=end)]
+    assert found == whole[: whole.index(end) + 1]
+
+
+@pytest.mark.parametrize("look", [True, False])
+def test_a_kv_cache_changes_nothing(gpt: GPT, look: bool) -> None:
+    """An edit that does nothing makes every step read the text anew."""
+    plain = [Edit("scale", by=1.0)]
+    cached = continued(gpt, [3, 1, 4], 8, look=look)
+    anew = continued(gpt, [3, 1, 4], 8, look=look, edits=plain)
+    assert [step.id for step in cached] == [step.id for step in anew]
+    for step, other in zip(cached, anew, strict=True):
+        torch.testing.assert_close(step.logits, other.logits, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(step.attn, other.attn, atol=1e-5, rtol=1e-5)
+
+
+def test_a_steps_row_is_the_texts_attention(gpt: GPT) -> None:
+    steps = continued(gpt, [3, 1, 4], 5)
+    tape = Tape()
+    gpt(torch.tensor([[3, 1, 4, *(step.id for step in steps)]]), tape)
+    whole = torch.cat([layer.attn for layer in tape])  # (L, H, T, T)
+    for n, step in enumerate(steps, 3):  # the token at n is chosen by the query before it
+        torch.testing.assert_close(step.attn, whole[:, :, n - 1, :n], atol=1e-5, rtol=1e-5)
+
+
+def test_forced_tokens_are_taken_and_the_draws_after_them_stay(gpt: GPT) -> None:
+    warm = Sampling(temperature=1.5, seed=7)
+    free = [step.id for step in continued(gpt, [3, 1], 6, sampling=warm)]
+    same = continued(gpt, [3, 1], 6, sampling=warm, forced=free[:3])
+    assert [step.id for step in same] == free
+    other = continued(gpt, [3, 1], 6, sampling=warm, forced=[9, 8])
+    assert [step.id for step in other][:2] == [9, 8]
+
+
+def test_a_seed_gives_the_same_text_again(gpt: GPT) -> None:
+    texts = [
+        [step.id for step in continued(gpt, [3], 8, sampling=Sampling(1.0, seed=seed))]
+        for seed in (1, 1, 2)
+    ]
+    assert texts[0] == texts[1] != texts[2]
+
+
+@pytest.mark.parametrize("sampling", [Sampling(0.7), Sampling(1, 5), Sampling(1.3, 9, 0.8)])
+def test_draws_follow_the_filtered_distribution(gpt: GPT, sampling: Sampling) -> None:
+    """Chi-square over 2 000 seeds, cells of few expected draws together."""
+    [step] = continued(gpt, [3, 1, 4], 1, sampling=sampling)
+    p = step.filtered["top_p"].detach().double().numpy()
+    p /= p.sum()
+    n = 2000
+    drawn = [
+        int(torch.multinomial(step.filtered["top_p"], 1, generator=_seeded(seed)))
+        for seed in range(n)
+    ]
+    assert drawn[3] == continued(gpt, [3, 1, 4], 1, sampling=replace(sampling, seed=3))[0].id
+    counts = np.bincount(drawn, minlength=p.size).astype(float)
+    assert counts[p == 0].sum() == 0
+    large = p * n >= 5
+    seen = [*counts[large], counts[~large].sum()]
+    expected = [*(p[large] * n), p[~large].sum() * n]
+    keep = [i for i, value in enumerate(expected) if value > 0]
+    test = chisquare([seen[i] for i in keep], [expected[i] for i in keep])
+    assert test.pvalue > 1e-3
+
+
+def _seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
+@pytest.mark.parametrize(("top_k", "top_p"), [(0, 1.0), (7, 1.0), (0, 0.6), (12, 0.85), (1, 0.5)])
+def test_filters_are_transformers(temperature: float, top_k: int, top_p: float) -> None:
+    logits = 3 * torch.randn(1, 50, generator=_seeded(5))
+    found = filtered(logits[0], Sampling(temperature, top_k, top_p))
+    scores = TemperatureLogitsWarper(temperature)(None, logits)
+    expected = {"temperature": scores.softmax(-1)[0]}
+    scores = TopKLogitsWarper(top_k)(None, scores) if top_k else scores
+    expected["top_k"] = scores.softmax(-1)[0]
+    scores = TopPLogitsWarper(top_p)(None, scores) if top_p < 1 else scores
+    expected["top_p"] = scores.softmax(-1)[0]
+    torch.testing.assert_close(found, expected)
+
+
+def test_translating_step_by_step_is_translating(translator: EncoderDecoder | Recurrent) -> None:
+    whole = slow_translate(translator, SOURCE, NEVER, 15)
+    for end in (NEVER, whole[4]):
+        steps = list(translating(translator, SOURCE, begin=BEGIN, end=end))
+        [expected] = translate(translator, SOURCE, begin=BEGIN, end=end)
+        assert [step.id for step in steps if step.id != end] == expected
+    target = torch.tensor([[BEGIN, *(step.id for step in steps)]])
+    tape = Tape(kinds=("cross",))
+    logits = translator(SOURCE, target, tape)[0]
+    rows = torch.cat([layer.attn for layer in tape])  # (L, H, Tq, Tk)
+    for n, step in enumerate(steps):
+        torch.testing.assert_close(step.logits, logits[n], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(step.attn, rows[:, :, n], atol=1e-5, rtol=1e-4)
 
 
 def test_translate_is_greedy(encoder_decoder: EncoderDecoder) -> None:
@@ -90,12 +213,14 @@ def slow_beam(
             log_p = model(source, torch.tensor([ids]))[0, -1].log_softmax(-1).tolist()
             longer += [(total + p, [*ids, i]) for i, p in enumerate(log_p)]
         longer.sort(key=lambda row: -row[0])
-        ended += [(p / length, ids[1:-1]) for p, ids in longer[:n_beam] if ids[-1] == end]
+        for p, ids in longer[:n_beam]:
+            if ids[-1] == end or length == n:  # at the limit, those that go on are complete too
+                ended.append((p / length, ids[1:] if ids[-1] != end else ids[1:-1]))
         ended = sorted(ended, key=lambda row: -row[0])[:n_beam]
         running = [row for row in longer if row[1][-1] != end][:n_beam]
         if len(ended) == n_beam and ended[-1][0] >= running[0][0] / length:
             break
-    return ended[0] if ended else (running[0][0] / length, running[0][1][1:])
+    return ended[0]
 
 
 @pytest.fixture
@@ -133,3 +258,28 @@ def test_a_beam_of_a_batch_is_a_beam_of_each(translator: EncoderDecoder | Recurr
 def test_the_recurrent_model_translates_greedily(recurrent: Recurrent) -> None:
     [found] = translate(recurrent, SOURCE, begin=BEGIN, end=NEVER, max_tokens=7)
     assert found == slow_translate(recurrent, SOURCE, NEVER, 6)
+
+
+@pytest.mark.parametrize("n_beam", [2, 4])
+def test_a_beams_steps_lead_to_its_best(
+    translator: EncoderDecoder | Recurrent, n_beam: int
+) -> None:
+    """Following the parents of what was kept gives each hypothesis its tokens."""
+    options = {"n_beam": n_beam, "begin": BEGIN, "end": 7, "max_tokens": 8}
+    steps, found = [], None
+    walk = beam_steps(translator, SOURCE, look=True, **options)
+    while found is None:
+        try:
+            steps.append(next(walk))
+        except StopIteration as stop:
+            [found] = stop.value
+    rows: list[list[int]] = [[] for _ in range(n_beam)]
+    complete = []
+    for step in steps:
+        parent, token = step.parent[0].tolist(), step.token[0].tolist()
+        complete += [rows[parent[i]] for i in range(n_beam) if token[i] == 7]
+        rows = [[*rows[parent[i]], token[i]] for i in step.kept[0].tolist()]
+        torch.testing.assert_close(step.attn.sum(-1), torch.ones(step.attn.shape[:-1]))
+    assert found[0] == beam_search(translator, SOURCE, **options)[0]
+    assert all(ids in [*complete, *rows] for _, ids in found)
+    assert [score for score, _ in found] == sorted((s for s, _ in found), reverse=True)

@@ -21,6 +21,7 @@ from transformers import (
 
 from model.attention import attend
 from model.checkpoint import from_hugging_face, to_hugging_face
+from model.generate import beam_search, generating, translating
 from model.tape import Edit, Tape
 from model.transformer import GPT, Bert, Config, EncoderDecoder, MultiHeadAttention, Transformer
 
@@ -297,3 +298,45 @@ def test_both_paths_give_one_translation(encoder_decoder: EncoderDecoder) -> Non
     source, target = torch.tensor([[3, 1, 4, 1, 5]]), torch.tensor([[9, 2, 6]])
     explicit = encoder_decoder(source, target, Tape(edits=[NO_OP]))
     close(explicit, encoder_decoder(source, target))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_generate_is_transformers_generate(seed: int) -> None:
+    pair = make_pair("GPT", seed, "to")
+    ids = pair.ids(4)[:1]
+    n = pair.config.n_ctx - 4
+    theirs = pair.theirs.generate(ids, max_new_tokens=n, do_sample=False, pad_token_id=0).sequences
+    steps = generating(pair.ours, ids, max_new_tokens=n, end=0)
+    assert [step.id for step in steps] == theirs[0, 4:].tolist()
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("n_beam", [1, 2, 4])
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.0])
+@pytest.mark.parametrize("ends", [False, True], ids=["endless", "ends"])
+def test_translate_is_transformers_generate(
+    seed: int, n_beam: int, length_penalty: float, ends: bool
+) -> None:
+    pair = make_pair("EncoderDecoder", seed, "to")
+    pair.ours.embedding.weight.data *= 0.2  # several tokens are likely
+    pair.theirs.load_state_dict(to_hugging_face(pair.ours))
+    source, n = pair.ids(5)[:1], pair.config.n_ctx - 1
+    free = [step.logits for step in translating(pair.ours, source, begin=1, end=-1)]
+    end = int(free[3].topk(3).indices[2]) if ends else 2
+    [found] = pair.theirs.generate(
+        source,
+        num_beams=n_beam,
+        length_penalty=length_penalty,
+        max_new_tokens=n,
+        do_sample=False,
+        eos_token_id=end,
+        forced_eos_token_id=None,
+    ).sequences.tolist()
+    theirs = found[1:]
+    frame = {"begin": 1, "end": end}
+    if n_beam == 1:
+        ours = [step.id for step in translating(pair.ours, source, **frame) if step.id != end]
+    else:
+        options = {"n_beam": n_beam, "length_penalty": length_penalty, **frame}
+        [(_, ours)] = beam_search(pair.ours, source, **options)
+    assert ours == (theirs[: theirs.index(end)] if end in theirs else theirs)
