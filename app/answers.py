@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,6 +11,7 @@ from app.schemas import AttentionRequest, KindShape, RunAnswer, RunRequest, Toke
 from app.service import Service
 from model import reductions
 from model.record import AttentionRecord, Part, Run, Token, axes
+from model.tape import Kind
 
 PREFIX = "/api/v1"
 
@@ -23,11 +25,11 @@ def run_answer(service: Service, asked: RunRequest) -> RunAnswer:
         text_pair=run.text_pair,
         target=run.target,
         target_decoded=run.target_decoded,
-        sequences={
-            name: [TokenOut.model_validate(label) for label in labels(run.sequences.get(name, ()))]
-            for name in ("source", "target")
-        },
-        kinds=[_kind_shape(run, record) for record in run.records.values()],
+        sequences=sequences_out(run.sequences),
+        kinds=[
+            kind_shape(kind, run.sequences, *record.attn.shape[:2])
+            for kind, record in run.records.items()
+        ],
         predictions=run.predictions,
         provenance=service.provenance(asked.model),
         links=links(asked),
@@ -90,6 +92,14 @@ def labels(tokens: tuple[Token, ...]) -> list[dict[str, Any]]:
     return [token._asdict() for token in tokens]
 
 
+def sequences_out(sequences: Mapping[str, tuple[Token, ...]]) -> dict[str, list[TokenOut]]:
+    """A run's sequences as JSON objects; a model with one text has an empty target."""
+    return {
+        name: [TokenOut.model_validate(label) for label in labels(sequences.get(name, ()))]
+        for name in ("source", "target")
+    }
+
+
 def links(asked: RunRequest) -> dict[str, str]:
     """The addresses of a run's tensors and of its page."""
     fields = set(RunRequest.model_fields) - {"edits"}
@@ -105,10 +115,13 @@ def links(asked: RunRequest) -> dict[str, str]:
     }
 
 
-def _kind_shape(run: Run, record: AttentionRecord) -> KindShape:
-    q, k = axes(record.kind, run.sequences)
-    shape = list(record.attn.shape)
-    return KindShape(kind=record.kind, q=q, k=k, n_layer=shape[0], n_head=shape[1], shape=shape)
+def kind_shape(
+    kind: Kind, sequences: Mapping[str, tuple[Token, ...]], n_layer: int, n_head: int
+) -> KindShape:
+    """The shape of one kind of attention between a run's sequences."""
+    q, k = axes(kind, sequences)
+    shape = [n_layer, n_head, len(sequences[q]), len(sequences[k])]
+    return KindShape(kind=kind, q=q, k=k, n_layer=n_layer, n_head=n_head, shape=shape)
 
 
 def _refuse_scores(asked: AttentionRequest) -> None:

@@ -55,7 +55,33 @@ from app.schemas import (
     TokenizeRequest,
 )
 from app.service import Service, refusing
+from app.streaming import Emit, stepwise
 from app.wire import Answer
+from app.work import (
+    corruption_answer,
+    few_shot_answer,
+    fill_mask_answer,
+    generate_answer,
+    next_sentence_answer,
+    next_token_answer,
+    translate_answer,
+)
+from app.work_schemas import (
+    CorruptionAnswer,
+    CorruptionRequest,
+    FewShotAnswer,
+    FewShotRequest,
+    FillMaskAnswer,
+    FillMaskRequest,
+    GenerateAnswer,
+    GenerateRequest,
+    NextSentenceAnswer,
+    NextSentenceRequest,
+    NextTokenAnswer,
+    NextTokenRequest,
+    TranslateAnswer,
+    TranslateRequest,
+)
 from model import metrics, reductions
 from model.compare import pieces, side, word_states
 from model.record import Part, axes
@@ -243,3 +269,45 @@ def gradients(service: Service, asked: GradientsRequest) -> Answer:
 def cost(service: Service, asked: CostRequest) -> Answer:
     """Attention's time by the number of tokens, measured when asked."""
     return arithmetic.cost_answer(service, asked)
+
+
+@stepwise(router, "/translate", TranslateRequest, TranslateAnswer)
+def translate(service: Service, asked: TranslateRequest, emit: Emit) -> Answer:
+    """A translation, greedy or by beam, token by token; a reference read by teacher forcing."""
+    return translate_answer(service, asked, emit)
+
+
+@stepwise(router, "/generate", GenerateRequest, GenerateAnswer)
+def generate(service: Service, asked: GenerateRequest, emit: Emit) -> Answer:
+    """A continuation, token by token, and what each filter leaves of each distribution."""
+    return generate_answer(service, asked, emit)
+
+
+@resource(router, "/next-token", NextTokenRequest, NextTokenAnswer)
+def next_token(service: Service, asked: NextTokenRequest) -> Answer:
+    """The distribution after a text, and how sure the model was of each of its tokens."""
+    return next_token_answer(service, asked)
+
+
+@resource(router, "/fill-mask", FillMaskRequest, FillMaskAnswer)
+def fill_mask(service: Service, asked: FillMaskRequest) -> Answer:
+    """What the model would write for each [MASK]."""
+    return fill_mask_answer(service, asked)
+
+
+@resource(router, "/next-sentence", NextSentenceRequest, NextSentenceAnswer)
+def next_sentence(service: Service, asked: NextSentenceRequest) -> Answer:
+    """The probability that a sentence follows another."""
+    return next_sentence_answer(service, asked)
+
+
+@resource(router, "/corruption", CorruptionRequest, CorruptionAnswer)
+def corruption(service: Service, asked: CorruptionRequest) -> Answer:
+    """BERT's training noise on a text: 15 % chosen, most of them hidden, and the loss there."""
+    return corruption_answer(service, asked)
+
+
+@stepwise(router, "/few-shot", FewShotRequest, FewShotAnswer)
+def measure_few_shot(service: Service, asked: FewShotRequest, emit: Emit) -> Answer:
+    """A pattern's accuracy by the number of examples in the prompt, and the heads that carry it."""
+    return few_shot_answer(service, asked, emit)

@@ -101,13 +101,18 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         return respond(_problem(error.status_code, str(error.detail), []), error.headers)
 
-    async def bug(request: Request, error: Exception) -> JSONResponse:
-        return respond(_problem(500, "a mistake of ours; the server's log has the details", []))
+    async def ours_alone(request: Request, error: Exception) -> JSONResponse:
+        return respond(bug())
 
     app.add_exception_handler(AppError, ours)
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(Exception, bug)
+    app.add_exception_handler(Exception, ours_alone)
+
+
+def bug() -> Problem:
+    """What is not the user's mistake."""
+    return _problem(500, "a mistake of ours; the server's log has the details", [])
 
 
 def respond(found: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:

@@ -3,8 +3,8 @@
 # No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
 
 import hashlib
-from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -17,8 +17,9 @@ from app.wire import Answer
 
 Asking = TypeVar("Asking", bound=Asked)
 Make = Callable[[Service, Asking], Answer]
+Made = TypeVar("Made", bound=Callable[..., Answer])
 
-TEXT = ("layer", "head", "edits", "a", "b", "align", "texts", "off")  # in a query string
+TEXT = ("layer", "head", "edits", "a", "b", "align", "texts", "off", "forced")  # in a query string
 PROBLEM = {"$ref": f"#/components/schemas/{Problem.__name__}"}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"description": description, "content": {errors.MEDIA_TYPE: {"schema": PROBLEM}}}
@@ -36,8 +37,19 @@ def resource(
     router: APIRouter, path: str, asking: type[Asking], answer: type[BaseModel]
 ) -> Callable[[Make[Asking]], Make[Asking]]:
     """Serve what `make` returns: GET with a query string, POST with the same fields as JSON."""
+    return served(router, path, asking, answer, respond)
 
-    def register(make: Make[Asking]) -> Make[Asking]:
+
+def served(
+    router: APIRouter,
+    path: str,
+    asking: type[Asking],
+    answer: type[BaseModel],
+    respond: Callable[[Request, Asking, Any], Awaitable[Response]],
+) -> Callable[[Made], Made]:
+    """Serve what `respond` makes of a request and the function it is put on."""
+
+    def register(make: Made) -> Made:
         async def get(request: Request, query: Any) -> Response:
             try:
                 body = asking.model_validate(query.model_dump(exclude_unset=True))
@@ -67,7 +79,8 @@ def resource(
 
 def other_formats(asking: type[Asked]) -> dict[str, Any]:
     """The media types of an answer beside JSON, for the OpenAPI schema."""
-    return {wire.MEDIA_TYPES[name]: {} for name in asking.formats if name != "json"}
+    events: dict[str, Any] = {"text/event-stream": {}} if "stream" in asking.model_fields else {}
+    return {wire.MEDIA_TYPES[name]: {} for name in asking.formats if name != "json"} | events
 
 
 def query_form(asking: type[Asked]) -> type[BaseModel]:
@@ -84,8 +97,16 @@ def query_form(asking: type[Asked]) -> type[BaseModel]:
     return create_model(f"{asking.__name__}Query", __config__=asking.model_config, **fields)
 
 
-async def respond(request: Request, body: Asking, make: Make[Asking]) -> Response:
-    """304 if the client has this answer already; else the work, on a worker, and its bytes."""
+class Named(NamedTuple):
+    """An answer before it is made: its format, and the headers that name it."""
+
+    format: str
+    headers: dict[str, str]
+    known: bool  # the client has it already
+
+
+def named(request: Request, body: Asked) -> Named:
+    """What a request asks for, by its ETag. UnknownModel if there is no such model."""
     service: Service = request.app.state.service
     wanted, accept = getattr(body, "format", None), request.headers.get("accept", "")
     format = wire.chosen_format(wanted, accept, body.formats)
@@ -93,17 +114,28 @@ async def respond(request: Request, body: Asking, make: Make[Asking]) -> Respons
     etag = tag(request.url.path, body, sources, format)
     vary = "Accept, Accept-Encoding"
     headers = {"ETag": etag, "Cache-Control": "no-cache", "Vary": vary}
-    if has(request, etag):
+    return Named(format, headers, has(request, etag))
+
+
+async def respond(request: Request, body: Asking, make: Make[Asking]) -> Response:
+    """An answer, or that it is what the client has already."""
+    service: Service = request.app.state.service
+    format, headers, known = named(request, body)
+    if known:
         return Response(status_code=304, headers=headers)
-
-    def work() -> tuple[bytes, dict[str, str]]:
-        found = make(service, body)
-        check_size(found, format, service.settings.max_json_numbers)
-        coding = request.headers.get("accept-encoding", "")
-        return wire.compressed(wire.encode(found, format), coding)
-
-    content, coding = await service.compute(work)
+    content, coding = await service.compute(
+        lambda: packed(request, service, make(service, body), format)
+    )
     return Response(content, media_type=wire.MEDIA_TYPES[format], headers=headers | coding)
+
+
+def packed(
+    request: Request, service: Service, found: Answer, format: str
+) -> tuple[bytes, dict[str, str]]:
+    """An answer as bytes that the client takes, and the headers that say so: work."""
+    check_size(found, format, service.settings.max_json_numbers)
+    coding = request.headers.get("accept-encoding", "")
+    return wire.compressed(wire.encode(found, format), coding)
 
 
 def tag(path: str, body: BaseModel, sources: list[Provenance], format: str) -> str:

@@ -19,6 +19,7 @@ from app import __version__, errors
 from app.schemas import (
     WITH,
     AnatomyRequest,
+    Edits,
     LayerRequest,
     MasksRequest,
     ModelCard,
@@ -206,6 +207,13 @@ class Service:
         with refusing():
             return arithmetic.blocks(self._loaded(asked.model), asked.text)
 
+    @contextmanager
+    def lent(self, name: str, **texts: str | None) -> Iterator[Loaded]:
+        """A model to work with, on a worker; what it cannot take is the user's mistake."""
+        self._check_length(**texts)
+        with refusing():
+            yield self._loaded(name)
+
     def _loaded(self, name: str) -> Loaded:
         if name in self.missing:
             raise errors.NotReady(f"model {name} could not be loaded; /readyz says why", "model")
@@ -247,15 +255,19 @@ def refusing() -> Iterator[None]:
         raise errors.Invalid(error.message, error.field) from None
 
 
-def _spec(asked: RunRequest) -> Spec:
-    edits = tuple(
+def edits_of(asked: Edits) -> tuple[Edit, ...]:
+    """A request's edits as the model's."""
+    return tuple(
         Edit(
             **found.model_dump(exclude={"with_"}),
             value=found.with_ or WITH.get(found.op, ("zero",))[0],
         )
-        for found in asked.edits
+        for found in asked
     )
-    return Spec(asked.text, asked.text_pair, asked.target, edits)
+
+
+def _spec(asked: RunRequest) -> Spec:
+    return Spec(asked.text, asked.text_pair, asked.target, edits_of(asked.edits))
 
 
 def _summary(loaded: Loaded) -> dict[str, Any]:

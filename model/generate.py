@@ -3,7 +3,8 @@ asking stops the work."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
@@ -17,6 +18,7 @@ from model.transformer import GPT, EncoderDecoder
 Translator = EncoderDecoder | Recurrent
 Hypothesis = tuple[float, list[int]]  # what it scores, and its ids without <s> and </s>
 Result = TypeVar("Result")
+Yielded = TypeVar("Yielded")
 CROSS: tuple[Kind, ...] = ("cross",)
 
 
@@ -190,13 +192,17 @@ def beam_steps(
     return ended
 
 
-def returned(steps: Generator[object, None, Result]) -> Result:
-    """What a generator returns in the end."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            return stop.value
+def returned(
+    steps: Generator[Yielded, None, Result], watch: Callable[[Yielded], object] = lambda step: None
+) -> Result:
+    """What a generator returns in the end; `watch` sees what it yields, and may end it."""
+    with closing(steps):
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as stop:
+                return stop.value
+            watch(step)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -100,7 +101,7 @@ AXES: dict[Kind, tuple[str, str]] = {
 }
 
 
-def axes(kind: Kind, sequences: dict[str, tuple[Token, ...]]) -> tuple[str, str]:
+def axes(kind: Kind, sequences: Mapping[str, tuple[Token, ...]]) -> tuple[str, str]:
     """The names of a kind's query and key sequences; a model with one text has only "source"."""
     q, k = AXES[kind]
     return (q if q in sequences else "source"), (k if k in sequences else "source")

@@ -6,16 +6,16 @@ asking stops the work. Raises BadInput, naming the limit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from model.corruption import Corrupted, corrupted
+from model.corruption import Fate, corrupted
 from model.generate import (
     CROSS,
     Hypothesis,
@@ -29,7 +29,16 @@ from model.generate import (
 )
 from model.record import Token
 from model.recurrent import Recurrent
-from model.run import BadInput, Spec, batch_of, candidates, check_spec, fits, tokenize
+from model.run import (
+    BadInput,
+    Spec,
+    batch_of,
+    candidates,
+    check_part,
+    check_spec,
+    fits,
+    tokenize,
+)
 from model.tape import Edit, Tape
 from model.transformer import GPT, Bert, EncoderDecoder
 from model.zoo import Loaded
@@ -46,7 +55,9 @@ class Said:
     rank: int  # 0: the most probable
     candidates: list[dict[str, Any]]
     attn: Tensor  # (L, H, Tk): where the query that chose it looks
-    forced: bool = False
+    text: str  # so far, this token included
+    forced: bool = False  # it was given, not chosen
+    n_kept: dict[str, int] = field(default_factory=dict)  # tokens that each filter leaves
 
 
 class Node(NamedTuple):
@@ -54,6 +65,7 @@ class Node(NamedTuple):
 
     id: int
     parent: int | None  # None: it follows <s>
+    step: int
     token: Token
     log_probability: float  # of the token
     total: float  # of the hypothesis
@@ -73,7 +85,7 @@ class Ended(NamedTuple):
 
     score: float  # log-probability / length ** length_penalty
     log_probability: float
-    ids: list[int]
+    ids: list[int]  # with </s>, if it is complete
     text: str
 
 
@@ -82,6 +94,11 @@ def check_task(loaded: Loaded, task: str, *others: str) -> None:
     if not {task, *others} & set(loaded.tasks):
         there = ", ".join(loaded.tasks) or "nothing but attention"
         raise BadInput("model", f"{loaded.name} does not {task}; it has {there}")
+
+
+def check_head(loaded: Loaded, head: int | None) -> None:
+    """A head that every layer has, or none."""
+    check_part(loaded, None, (), () if head is None else (head,))
 
 
 # Translate.
@@ -93,6 +110,59 @@ class Source(NamedTuple):
     tokens: tuple[Token, ...]
     ids: Tensor  # (1, Tk)
     longest: int
+
+
+class Translation(NamedTuple):
+    """A translation, and where it came from."""
+
+    sequences: dict[str, tuple[Token, ...]]  # source and target, as a forward pass has them
+    steps: list[Said]
+    tokens: tuple[Token, ...]  # of the steps, with their spans in the whole text
+    finished: bool  # it ends with </s>; else the limit cut it off
+    hypotheses: list[Ended]  # the best first
+    tree: list[Node]  # of the beam, if there is one
+    reference: list[Said]  # a translation that was typed, read the same way
+
+
+@torch.inference_mode()
+def translate(
+    loaded: Loaded,
+    text: str,
+    *,
+    n_beam: int = 1,
+    length_penalty: float = 1.0,
+    max_new_tokens: int | None = None,
+    reference: str | None = None,
+    edits: Sequence[Edit] = (),
+    top: int = 5,
+) -> Generator[Source | Said | Grown, None, Translation]:
+    """First the source, then each step; n_beam 1 is greedy. Returns the whole."""
+    source = source_of(loaded, text, max_new_tokens)
+    forced = reference_ids(loaded, reference) if reference else []
+    fits(loaded, "reference", len(forced))  # <s> takes the place of the last
+    check_spec(loaded, Spec(text, edits=tuple(edits)))
+    yield source
+    tree: list[Node] = []
+    with edits_that_fit():
+        if n_beam == 1:
+            steps = yield from _greedy(loaded, source, edits, top)
+            total = sum(step.log_probability for step in steps)
+            score = total / len(steps) ** length_penalty
+            best = Ended(score, total, [step.token.id for step in steps], steps[-1].text)
+            hypotheses = [best]
+        else:
+            hypotheses, tree = yield from _beam(loaded, source, n_beam, length_penalty, edits)
+            steps = spoken(loaded, source, hypotheses[0].ids, edits=edits, top=top)
+        read = spoken(loaded, source, forced, edits=edits, top=top) if forced else []
+    tokenizer = loaded.tokenizer
+    ids = hypotheses[0].ids
+    finished = ids[-1] == tokenizer.end_id
+    tokens = tokenizer.label(ids)
+    begin = _frame(loaded)["begin"]
+    start = Token(begin, tokenizer.raw(begin), tokenizer.raw(begin), special=True)
+    target = (start, *(tokens[:-1] if finished else tokens))
+    sequences = {"source": source.tokens, "target": target}
+    return Translation(sequences, steps, tokens, finished, hypotheses, tree, read)
 
 
 def source_of(loaded: Loaded, text: str, max_new_tokens: int | None) -> Source:
@@ -108,32 +178,26 @@ def source_of(loaded: Loaded, text: str, max_new_tokens: int | None) -> Source:
     return Source(tokens, batch_of(loaded, tokens), max_new_tokens or most)
 
 
-@torch.inference_mode()
-def translate_greedily(
-    loaded: Loaded, source: Source, *, edits: Sequence[Edit] = (), top: int = 5
-) -> Iterator[Said]:
+def _greedy(
+    loaded: Loaded, source: Source, edits: Sequence[Edit], top: int
+) -> Generator[Said, None, list[Said]]:
     """The most probable token, again and again; </s> is the last unless the limit came first."""
     model, frame = loaded.model, _frame(loaded)
     assert isinstance(model, EncoderDecoder | Recurrent)
+    found: list[Said] = []
     ids: list[int] = []
     options = {**frame, "max_tokens": source.longest + 1}
-    check_spec(loaded, Spec("", edits=tuple(edits)))
-    with edits_that_fit():
-        for step in translating(model, source.ids, edits=edits, **options):
-            ids.append(step.id)
-            yield said(loaded, loaded.tokenizer.label(ids)[-1], step, top)
+    for step in translating(model, source.ids, edits=edits, **options):
+        ids.append(step.id)
+        found.append(said(loaded, ids, step, top))
+        yield found[-1]
+    return found
 
 
-@torch.inference_mode()
-def translate_by_beam(
-    loaded: Loaded,
-    source: Source,
-    *,
-    n_beam: int,
-    length_penalty: float,
-    edits: Sequence[Edit] = (),
-) -> Iterator[Grown | list[Ended]]:
-    """A step of the beam for each token; at last the hypotheses, the best first."""
+def _beam(
+    loaded: Loaded, source: Source, n_beam: int, length_penalty: float, edits: Sequence[Edit]
+) -> Generator[Grown, None, tuple[list[Ended], list[Node]]]:
+    """A step of the beam for each token; the hypotheses, the best first, and the whole tree."""
     model, frame = loaded.model, _frame(loaded)
     assert isinstance(model, EncoderDecoder | Recurrent)
     steps = beam_steps(
@@ -148,15 +212,15 @@ def translate_by_beam(
         end=frame["end"],
     )
     tree = Tree(loaded, n_beam, frame["end"])
-    check_spec(loaded, Spec("", edits=tuple(edits)))
-    with edits_that_fit():
-        while True:
-            try:
-                yield tree.grow(next(steps))
-            except StopIteration as stop:
-                [found] = stop.value
-                yield [_ended(loaded, hypothesis, length_penalty, tree) for hypothesis in found]
-                return
+    nodes: list[Node] = []
+    while True:
+        try:
+            grown = tree.grow(next(steps))
+        except StopIteration as stop:
+            [found] = stop.value
+            return [_ended(loaded, each, length_penalty, tree) for each in found], nodes
+        nodes += grown.nodes
+        yield grown
 
 
 class Tree:
@@ -165,7 +229,7 @@ class Tree:
     def __init__(self, loaded: Loaded, n_beam: int, end: int) -> None:
         self.loaded, self.n_beam, self.end = loaded, n_beam, end
         self.running: list[tuple[int | None, list[int], float]] = [(None, [], 0.0)] * n_beam
-        self.n = 0
+        self.n = self.step = 0
         self.complete: set[tuple[int, ...]] = set()
 
     def grow(self, step: Weighed) -> Grown:
@@ -178,13 +242,15 @@ class Tree:
             of, ids, before = self.running[parent[i]]
             grown = [*ids, token[i]]
             label = self.loaded.tokenizer.label(grown)[-1]
-            nodes.append(Node(self.n, of, label, total[i] - before, total[i], token[i] == self.end))
-            if token[i] == self.end:
+            step_p, is_end = total[i] - before, token[i] == self.end
+            nodes.append(Node(self.n, of, self.step, label, step_p, total[i], is_end))
+            if is_end:
                 self.complete.add(tuple(ids))
             else:
                 running.append((self.n, grown, total[i]))
             self.n += 1
         self.running = running
+        self.step += 1
         best = int(step.kept[0, 0])
         assert step.attn is not None
         text = self.loaded.tokenizer.decode(running[0][1])
@@ -193,40 +259,33 @@ class Tree:
 
 def _ended(loaded: Loaded, found: Hypothesis, length_penalty: float, tree: Tree) -> Ended:
     score, ids = found
-    n = len(ids) + (tuple(ids) in tree.complete)
-    return Ended(score, score * n**length_penalty, ids, loaded.tokenizer.decode(ids))
+    whole = [*ids, tree.end] if tuple(ids) in tree.complete else ids
+    total = score * len(whole) ** length_penalty
+    return Ended(score, total, whole, loaded.tokenizer.decode(ids))
 
 
-@torch.inference_mode()
 def spoken(
-    loaded: Loaded,
-    source: Source,
-    ids: Sequence[int],
-    *,
-    edits: Sequence[Edit] = (),
-    top: int = 5,
+    loaded: Loaded, source: Source, ids: Sequence[int], *, edits: Sequence[Edit], top: int
 ) -> list[Said]:
     """Teacher forcing: how probable each of a translation's tokens is after those before it."""
-    model, tokenizer = loaded.model, loaded.tokenizer
+    model = loaded.model
     assert isinstance(model, EncoderDecoder | Recurrent)
-    fits(loaded, "reference", len(ids))  # <s> takes the place of the last
     tape = Tape(kinds=CROSS, edits=edits)
     begin = _frame(loaded)["begin"]
     target = torch.tensor([[begin, *ids[:-1]]], device=loaded.device)
     logits = model(source.ids, target, tape)[0]  # (Tq, V)
     rows = torch.cat([step.attn for step in tape])  # (L, H, Tq, Tk)
     return [
-        said(loaded, token, Step(token.id, logits[n], rows[:, :, n]), top, forced=True)
-        for n, token in enumerate(tokenizer.label(list(ids)))
+        said(loaded, ids[: n + 1], Step(i, logits[n], rows[:, :, n]), top, forced=True)
+        for n, i in enumerate(ids)
     ]
 
 
 def reference_ids(loaded: Loaded, text: str) -> list[int]:
     """A translation that was typed, as ids with its </s>."""
-    ids = [token.id for token in loaded.tokenizer.encode(text)]
-    if len(ids) < 2:
+    if not text.strip():
         raise BadInput("reference", "the reference has no tokens: only spaces")
-    return ids
+    return [token.id for token in loaded.tokenizer.encode(text)]
 
 
 def _frame(loaded: Loaded) -> dict[str, int]:
@@ -248,8 +307,8 @@ def edits_that_fit() -> Iterator[None]:
 # Generate.
 
 
-def said(loaded: Loaded, token: Token, step: Step, top: int, *, forced: bool = False) -> Said:
-    """A step in words: how sure the model was, and what else it might have said."""
+def said(loaded: Loaded, ids: Sequence[int], step: Step, top: int, *, forced: bool = False) -> Said:
+    """A step in words, the last of the ids: how sure the model was, and what else it might say."""
     log_p = step.logits.float().log_softmax(-1)
     found = candidates(loaded, step.logits, top)
     for candidate in found:
@@ -257,56 +316,67 @@ def said(loaded: Loaded, token: Token, step: Step, top: int, *, forced: bool = F
         candidate |= {name: p[at].item() for name, p in step.filtered.items()}
     drawn = step.filtered.get("top_p")
     return Said(
-        token=token,
+        token=loaded.tokenizer.label(ids)[-1],
         log_probability=log_p[step.id].item(),
         probability=(log_p[step.id].exp() if drawn is None else drawn[step.id]).item(),
         entropy=torch.special.entr(log_p.exp()).sum().item(),
         rank=int((log_p > log_p[step.id]).sum()),
         candidates=found,
         attn=step.attn.cpu(),
+        text=loaded.tokenizer.decode(ids),
         forced=forced,
+        n_kept={name: int((p > 0).sum()) for name, p in step.filtered.items()},
     )
 
 
-class Generated(NamedTuple):
-    said: Said
-    n_kept: dict[str, int]  # how many tokens each filter leaves
+class Continuation(NamedTuple):
+    """What a decoder went on with."""
+
+    prompt: tuple[Token, ...]
+    steps: list[Said]
+    tokens: tuple[Token, ...]  # of the steps, with their spans in the text
+    text: str
+    finished: bool  # it ends with the end of a text; else it is as long as was asked
 
 
 @torch.inference_mode()
 def generate(
     loaded: Loaded,
-    prompt: tuple[Token, ...],
+    text: str,
     *,
     sampling: Sampling,
     max_new_tokens: int,
     forced: Sequence[int] = (),
     edits: Sequence[Edit] = (),
     top: int = 10,
-) -> Iterator[Generated]:
-    """A continuation, token by token; the end of the text, if it is said, is the last."""
+) -> Generator[tuple[Token, ...] | Said, None, Continuation]:
+    """First the prompt's tokens, then each new one; the end of the text, if said, is the last."""
+    prompt = prompt_of(loaded, text, max_new_tokens)
     model, tokenizer = loaded.model, loaded.tokenizer
     assert isinstance(model, GPT)
     for i in forced:
         if i >= tokenizer.vocab_size:
             there = f"{loaded.name} has tokens 0 to {tokenizer.vocab_size - 1}"
             raise BadInput("forced", f"token {i} is not there: {there}")
-    check_spec(loaded, Spec("", edits=tuple(edits)))
+    check_spec(loaded, Spec(text, edits=tuple(edits)))
+    yield prompt
+    found: list[Said] = []
     ids: list[int] = []
-    steps = generating(
-        model,
-        batch_of(loaded, prompt),
-        max_new_tokens=max_new_tokens,
-        sampling=sampling,
-        end=tokenizer.end_id,
-        forced=forced,
-        edits=edits,
-    )
-    for n, step in enumerate(steps):
-        ids.append(step.id)
-        label = tokenizer.label(ids)[-1]
-        n_kept = {name: int((p > 0).sum()) for name, p in step.filtered.items()}
-        yield Generated(said(loaded, label, step, top, forced=n < len(forced)), n_kept)
+    with edits_that_fit():
+        for step in generating(
+            model,
+            batch_of(loaded, prompt),
+            max_new_tokens=max_new_tokens,
+            sampling=sampling,
+            end=tokenizer.end_id,
+            forced=forced,
+            edits=edits,
+        ):
+            ids.append(step.id)
+            found.append(said(loaded, ids, step, top, forced=len(ids) <= len(forced)))
+            yield found[-1]
+    finished = ids[-1:] == [tokenizer.end_id]
+    return Continuation(prompt, found, tokenizer.label(ids), tokenizer.decode(ids), finished)
 
 
 def prompt_of(loaded: Loaded, text: str, max_new_tokens: int) -> tuple[Token, ...]:
@@ -324,6 +394,19 @@ def prompt_of(loaded: Loaded, text: str, max_new_tokens: int) -> tuple[Token, ..
     return tokens
 
 
+class Guess(NamedTuple):
+    """A distribution over tokens: its most probable ones, and how sure it is."""
+
+    candidates: list[dict[str, Any]]
+    entropy: float  # in nats
+
+
+def guess(loaded: Loaded, logits: Tensor, top: int) -> Guess:
+    """Logits (V,) in words."""
+    entropy = torch.special.entr(logits.float().softmax(-1)).sum().item()
+    return Guess(candidates(loaded, logits, top), entropy)
+
+
 class Surprise(NamedTuple):
     """How a text looks to the model that reads it: of each token but the first."""
 
@@ -331,11 +414,11 @@ class Surprise(NamedTuple):
     log_probabilities: list[float]
     entropies: list[float]  # of the distribution before the token, in nats
     ranks: list[int]
-    following: Tensor  # (V,): logits of what comes after the text
+    following: Guess  # what comes after the text
 
 
 @torch.inference_mode()
-def surprise(loaded: Loaded, text: str, edits: Sequence[Edit] = ()) -> Surprise:
+def surprise(loaded: Loaded, text: str, edits: Sequence[Edit] = (), top: int = 10) -> Surprise:
     """The probability of each token of a text after those before it, in one pass."""
     check_task(loaded, "next-token", "generate")
     check_spec(loaded, Spec(text, edits=tuple(edits)))
@@ -351,7 +434,7 @@ def surprise(loaded: Loaded, text: str, edits: Sequence[Edit] = ()) -> Surprise:
         own[:, 0].tolist(),
         torch.special.entr(log_p.exp()).sum(-1).tolist(),
         (log_p > own).sum(-1).tolist(),
-        logits[-1],
+        guess(loaded, logits[-1], top),
     )
 
 
@@ -360,12 +443,13 @@ def surprise(loaded: Loaded, text: str, edits: Sequence[Edit] = ()) -> Surprise:
 
 class Filled(NamedTuple):
     tokens: tuple[Token, ...]
-    places: list[int]
-    logits: Tensor  # (masks, V)
+    masks: dict[int, Guess]  # by their position
 
 
 @torch.inference_mode()
-def fill(loaded: Loaded, text: str, text_pair: str | None, edits: Sequence[Edit] = ()) -> Filled:
+def fill(
+    loaded: Loaded, text: str, text_pair: str | None, edits: Sequence[Edit] = (), top: int = 10
+) -> Filled:
     """What the model would write for each [MASK]."""
     check_task(loaded, "fill-mask")
     model, tokenizer = loaded.model, loaded.tokenizer
@@ -379,7 +463,9 @@ def fill(loaded: Loaded, text: str, text_pair: str | None, edits: Sequence[Edit]
         message = f"the text has no {mask}; write {mask} where a word is to be filled in"
         raise BadInput("text", message)
     x = _read(loaded, tokens, Tape(layers=(), edits=edits))
-    return Filled(tokens, places, model.masked_words(x[places]))
+    logits = model.masked_words(x[places])  # (masks, V)
+    guesses = [guess(loaded, row, top) for row in logits]
+    return Filled(tokens, dict(zip(places, guesses, strict=True)))
 
 
 def _read(loaded: Loaded, tokens: tuple[Token, ...], tape: Tape | None = None) -> Tensor:
@@ -390,35 +476,41 @@ def _read(loaded: Loaded, tokens: tuple[Token, ...], tape: Tape | None = None) -
     return model.encode(batch_of(loaded, tokens), segments, tape)[0]
 
 
-class Noisy(NamedTuple):
-    """A text as BERT sees it in training, and what it makes of it."""
+class Hidden(NamedTuple):
+    """A place that BERT has to predict."""
 
-    tokens: tuple[Token, ...]
-    found: Corrupted
-    log_probabilities: list[float]  # of the right token at each chosen place
-    logits: Tensor  # (chosen, V)
+    position: int
+    fate: Fate
+    shown: str  # what it reads there
+    log_probability: float  # of the right token
+    guess: Guess
 
 
 @torch.inference_mode()
-def corrupt(loaded: Loaded, text: str, text_pair: str | None, seed: int) -> Noisy:
-    """15 % of the tokens chosen; of those 80 % [MASK], 10 % random, 10 % as they are."""
+def corrupt(
+    loaded: Loaded, text: str, text_pair: str | None, seed: int, top: int = 5
+) -> tuple[tuple[Token, ...], list[Hidden]]:
+    """A text as BERT sees it in training, and what it makes of it."""
     check_task(loaded, "fill-mask")
     model, tokenizer = loaded.model, loaded.tokenizer
     assert isinstance(model, Bert) and tokenizer.mask_id is not None
     tokens = tokenize(loaded, text, text_pair)
-    found = corrupted(
+    ids, chosen, fates = corrupted(
         np.array([token.id for token in tokens]),
         np.array([not token.special for token in tokens]),
         np.random.default_rng(seed),
         mask=tokenizer.mask_id,
-        first=5,
+        first=len(tokenizer.special_ids),
         vocab_size=tokenizer.vocab_size,
     )
-    noisy = tuple(token._replace(id=int(i)) for token, i in zip(tokens, found.ids, strict=True))
-    logits = model.masked_words(_read(loaded, noisy)[found.chosen.tolist()]).float()
-    right = torch.tensor([tokens[i].id for i in found.chosen], device=loaded.device)
-    log_p = logits.log_softmax(-1).gather(-1, right[:, None])[:, 0]
-    return Noisy(tokens, found, log_p.tolist(), logits)
+    noisy = tuple(token._replace(id=int(i)) for token, i in zip(tokens, ids, strict=True))
+    logits = model.masked_words(_read(loaded, noisy)[chosen.tolist()])  # (chosen, V)
+    found = []
+    for place, fate, row in zip(chosen.tolist(), fates, logits, strict=True):
+        log_p = row.float().log_softmax(-1)[tokens[place].id].item()
+        shown = tokenizer.readable(int(ids[place]))
+        found.append(Hidden(place, fate, shown, log_p, guess(loaded, row, top)))
+    return tokens, found
 
 
 @torch.inference_mode()

@@ -1,0 +1,203 @@
+"""Models at work, labelled: against the forward pass, and against each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from model import work, zoo
+from model.generate import Sampling, returned
+from model.run import BadInput, Spec, run
+from model.tape import Edit
+from model.work import Grown, Said, Source
+from model.zoo import Loaded
+
+CPU = torch.device("cpu")
+TEXT = "El banco está cerrado."
+
+
+@pytest.fixture(scope="module", params=["translator", "recurrent"])
+def loaded(request: pytest.FixtureRequest) -> Loaded:
+    return zoo.load(request.param, CPU)
+
+
+@pytest.fixture(scope="module")
+def gpt() -> Loaded:
+    return zoo.load("gpt", CPU)
+
+
+@pytest.fixture(scope="module")
+def bert() -> Loaded:
+    return zoo.load("bert", CPU)
+
+
+def translated(loaded: Loaded, text: str = TEXT, **options: Any) -> tuple[work.Translation, list]:
+    seen: list[Any] = []
+    return returned(work.translate(loaded, text, **options), seen.append), seen
+
+
+def test_greedy_is_what_a_run_decodes(loaded: Loaded) -> None:
+    found, seen = translated(loaded)
+    plain = run(loaded, Spec(TEXT))
+    assert found.hypotheses[0].text == plain.target
+    assert found.sequences == plain.sequences
+    total = sum(step.log_probability for step in found.steps)
+    assert total == pytest.approx(plain.predictions["log_probability"], abs=1e-4)
+    assert isinstance(seen[0], Source) and seen[1:] == found.steps
+    assert [step.text for step in found.steps][-1] == plain.target
+
+
+def test_a_steps_row_is_the_runs_attention(loaded: Loaded) -> None:
+    """The query before a token chose it: row n is of the step that has token n as output."""
+    found, _ = translated(loaded)
+    cross = run(loaded, Spec(TEXT)).records["cross"].attn
+    for n, step in enumerate(found.steps):
+        torch.testing.assert_close(step.attn, cross[:, :, n], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("n_beam", [2, 4])
+def test_a_beams_tree_holds_its_hypotheses(loaded: Loaded, n_beam: int) -> None:
+    found, seen = translated(loaded, n_beam=n_beam, length_penalty=0.8)
+    grown = [step for step in seen if isinstance(step, Grown)]
+    assert [node for step in grown for node in step.nodes] == found.tree
+    nodes = {node.id: node for node in found.tree}
+    for ended in found.hypotheses:
+        leaf = next(
+            node
+            for node in found.tree
+            if node.total == pytest.approx(ended.log_probability, abs=1e-4)
+        )
+        ids, total = [], 0.0
+        at: int | None = leaf.id
+        while at is not None:
+            ids.append(nodes[at].token.id)
+            total += nodes[at].log_probability
+            at = nodes[at].parent
+        assert ids[::-1] == ended.ids
+        assert total == pytest.approx(ended.log_probability, abs=1e-4)
+        assert ended.score == pytest.approx(total / len(ids) ** 0.8, abs=1e-4)
+    scores = [ended.score for ended in found.hypotheses]
+    assert scores == sorted(scores, reverse=True)
+    best = sum(step.log_probability for step in found.steps)
+    assert best == pytest.approx(found.hypotheses[0].log_probability, abs=1e-3)
+
+
+def test_forced_probabilities_multiply_to_the_sequences(loaded: Loaded) -> None:
+    reference = "The bank is closed today."
+    found, _ = translated(loaded, reference=reference)
+    total = sum(step.log_probability for step in found.reference)
+    given = run(loaded, Spec(TEXT, target=reference)).predictions["log_probability"]
+    assert total == pytest.approx(given, abs=1e-4)
+    assert all(step.forced for step in found.reference)
+    ranks = [[c["id"] for c in step.candidates[:1]] == [step.token.id] for step in found.reference]
+    assert ranks == [step.rank == 0 for step in found.reference]
+
+
+def test_an_edit_is_felt_while_translating(loaded: Loaded) -> None:
+    """Who may not look at the source says the same of every source."""
+    blind = (Edit("block", kind="cross"),)
+    texts = [
+        translated(loaded, text, edits=blind)[0].hypotheses[0].text for text in (TEXT, "Hola.")
+    ]
+    if loaded.name == "translator":  # the recurrent one begins with the encoder's last state
+        assert texts[0] == texts[1]
+    assert texts[0] != translated(loaded)[0].hypotheses[0].text
+
+
+def test_the_limit_cuts_a_translation_off(loaded: Loaded) -> None:
+    for n_beam in (1, 3):
+        found, _ = translated(loaded, max_new_tokens=2, n_beam=n_beam)
+        assert len(found.tokens) == len(found.steps) == 2 and not found.finished
+        assert len(found.sequences["target"]) == 3
+
+
+def test_generating_is_the_texts_own_attention(gpt: Loaded) -> None:
+    found = returned(work.generate(gpt, "The king", sampling=Sampling(), max_new_tokens=6, top=3))
+    whole = run(gpt, Spec("The king" + found.text))
+    attn, T = whole.records["decoder"].attn, len(found.prompt)
+    assert whole.sequences["source"][T:] != () and len(found.steps) == 6
+    for n, step in enumerate(found.steps):
+        row = attn[:, :, T + n - 1, : T + n]
+        torch.testing.assert_close(step.attn, row, atol=1e-4, rtol=1e-3)
+        assert step.rank == 0 and step.probability == 1.0
+        assert step.n_kept == {"temperature": 1, "top_k": 1, "top_p": 1}
+
+
+def test_candidates_say_what_each_filter_leaves(gpt: Loaded) -> None:
+    sampling = Sampling(0.8, top_k=5, top_p=0.9, seed=4)
+    steps = work.generate(gpt, "The king", sampling=sampling, max_new_tokens=4, top=8)
+    for step in returned(steps).steps:
+        rows = step.candidates
+        assert [row["top_k"] > 0 for row in rows] == [True] * 5 + [False] * 3
+        kept = [row["top_p"] for row in rows if row["top_p"]]
+        assert sum(kept) == pytest.approx(1, abs=1e-5) and len(kept) == step.n_kept["top_p"] <= 5
+        own = next(row for row in rows if row["id"] == step.token.id)
+        assert step.probability == own["top_p"] > 0
+        assert step.log_probability == pytest.approx(
+            torch.tensor(own["probability"]).log().item(), abs=1e-4
+        )
+
+
+def test_a_texts_surprise_is_its_likelihood(gpt: Loaded) -> None:
+    found = work.surprise(gpt, "The king of France")
+    shorter = work.surprise(gpt, "The king of")
+    assert found.log_probabilities[:-1] == pytest.approx(shorter.log_probabilities, abs=1e-4)
+    last = found.tokens[-1].id
+    if candidate := [c for c in shorter.following.candidates if c["id"] == last]:
+        log_p = torch.tensor(candidate[0]["probability"]).log().item()
+        assert found.log_probabilities[-1] == pytest.approx(log_p, abs=1e-4)
+    assert found.entropies[-1] == pytest.approx(shorter.following.entropy, abs=1e-4)
+    assert len(found.tokens) == len(found.ranks) + 1
+
+
+def test_a_blank_is_filled_as_a_run_says(bert: Loaded) -> None:
+    text = "He sat on the [MASK] bank and [MASK] the water."
+    found = work.fill(bert, text, None)
+    masks = run(bert, Spec(text)).predictions["masks"]
+    assert list(found.masks) == [mask["position"] for mask in masks]
+    for mask in masks:
+        own = found.masks[mask["position"]].candidates
+        assert [c["id"] for c in own] == [c["id"] for c in mask["candidates"]]
+        assert own[0]["probability"] == pytest.approx(mask["candidates"][0]["probability"], 1e-4)
+
+
+def test_noise_is_the_trainings(bert: Loaded) -> None:
+    text = "He sat on the river bank and watched the water. " * 20
+    tokens, found = work.corrupt(bert, text, None, seed=1)
+    ordinary = sum(not token.special for token in tokens)
+    assert 0.08 < len(found) / ordinary < 0.22
+    fates = [place.fate for place in found]
+    assert set(fates) <= {"masked", "replaced", "kept"} and fates.count("masked") > len(fates) / 2
+    for place in found:
+        assert (place.shown == "[MASK]") == (place.fate == "masked")
+        if place.fate == "kept":
+            own = bert.tokenizer.readable(tokens[place.position].id)
+            assert place.shown == own
+    again = work.corrupt(bert, text, None, seed=1)[1]
+    assert again == found != work.corrupt(bert, text, None, seed=2)[1]
+
+
+def test_the_next_sentence_is_as_a_run_says(bert: Loaded) -> None:
+    pair = ("It rained.", "They went home.")
+    expected = run(bert, Spec(*pair)).predictions["is_next"]
+    assert work.next_sentence(bert, *pair) == pytest.approx(expected, abs=1e-5)
+
+
+def test_what_a_model_does_not_do_is_said(bert: Loaded, gpt: Loaded) -> None:
+    with pytest.raises(BadInput, match="bert does not translate; it has fill-mask"):
+        returned(work.translate(bert, "hi"))
+    with pytest.raises(BadInput, match="gpt does not fill-mask; it has generate, next-token"):
+        work.fill(gpt, "hi", None)
+    with pytest.raises(BadInput, match="at most 509 fit"):
+        returned(work.generate(gpt, "The king", sampling=Sampling(), max_new_tokens=600))
+
+
+def test_who_stops_asking_stops_the_work(gpt: Loaded) -> None:
+    steps = work.generate(gpt, "The king", sampling=Sampling(), max_new_tokens=500)
+    seen = [next(steps) for _ in range(4)]
+    steps.close()
+    assert [isinstance(step, Said) for step in seen] == [False, True, True, True]
+    with pytest.raises(StopIteration):
+        next(steps)
