@@ -16,6 +16,7 @@ const STOPS = new Set("a an the at of on in to and or is are was it he she they 
 const START = {x: [1, 2, -1, 0.5], y: [2, 1, 0, 1]};
 const byId = (id) => document.getElementById(id);
 const page = pageData();
+const form = document.querySelector(".sums");
 
 /** A wish with a layer and a head that are there. */
 function fit(wanted) {
@@ -199,6 +200,9 @@ function drawCost({sizes, exponent, loop, nLoop, threads}) {
 
 function draw(state, theme) {
   const {found} = state;
+  const {nLayer, nHead} = page.models.find(({name}) => name === state.model);
+  form.elements.layer.max = nLayer - 1;
+  form.elements.head.max = nHead - 1;
   drawWords(state, theme);
   drawScaling(found.widths);
   drawHeads(found.parts);
@@ -217,5 +221,5 @@ function drawFoot({model, found}) {
 
 mountHand();
 byId("measure").addEventListener("click", measure);
-const sums = ask({page, fields: url.ARITHMETIC, form: document.querySelector(".sums"),
-  busy: document.querySelector(".sums"), local: ["stops"], fit, answer, draw});
+const sums = ask({page, fields: url.ARITHMETIC, form, busy: form,
+  local: ["stops"], fit, answer, draw});

@@ -23,7 +23,7 @@ export const pageData = () => camel(JSON.parse(byId("page").textContent));
  *   more?: Object,      what else is in the state, and not in the address
  *   local?: string[],   keys that change the picture without asking
  *   fit?: (wanted: Object) => Object,     a wish with what there is in place of what there is not
- *   retype?: (wanted: Object) => Object,  a wish after its form has changed
+ *   retype?: (wanted: Object, before: Object) => Object,  a wish after its form has changed
  *   answer: (wanted: Object, options: import("./api.js").Options) => Promise<{found: Object}>,
  *   draw: (state: Object, theme: string) => void    of a new `found`, theme or local key
  * }} options  `page` as of pageData(), `fields` one of url.js, `busy` is marked while an answer is awaited
@@ -78,7 +78,7 @@ export function ask({page, fields, form, busy, given = page, more = {}, local = 
       newest = null;
       const inputs = pick(wanted, [...Object.keys(fields), "ignored"]);
       const now = pick(store.get(), shown); // these may have changed meanwhile
-      store.set({...inputs, ...found, ...now, problem: null, notice: "", busy: false});
+      store.set({...inputs, ...now, ...found, problem: null, notice: "", busy: false});
       write(step);
     } catch (error) {
       if (!signal.aborted) store.set({problem: error.message, notice: "", busy: false});
@@ -123,7 +123,7 @@ export function ask({page, fields, form, busy, given = page, more = {}, local = 
     burst = isTyping ? step : null;
     if (!isSound(isTyping)) return;
     const base = newest ?? store.get();
-    const wanted = retype({...base, ...typed(), ignored: []});
+    const wanted = retype({...base, ...typed(), ignored: []}, base);
     const isSame = typable.every(([key]) => (base[key] ?? "") === (wanted[key] ?? ""));
     if (isSame && !store.get().problem) return;
     if (isTyping) timer = setTimeout(() => load(wanted, step), TYPING_PAUSE);
@@ -172,6 +172,7 @@ export function ask({page, fields, form, busy, given = page, more = {}, local = 
     updateTheme(theme);
     showNotice(state);
     busy.ariaBusy = state.busy || !(state.found || state.problem);
+    busy.classList.toggle("stale", Boolean(state.found && state.problem));
     const wanted = [state.found, theme, ...local.map((key) => state[key])];
     if (!state.found || wanted.every((value, i) => Object.is(value, drawn[i]))) return;
     const isNew = drawn[0] !== state.found;

@@ -21,6 +21,10 @@ function fit(wanted) {
     position: Math.min(position, nPositions - 1)};
 }
 
+/** Other words have another order of their own: the server's, which is theirs from the end. */
+const retype = (wanted, before) =>
+  (wanted.text !== before.text && wanted.textB === before.textB ? {...wanted, textB: ""} : wanted);
+
 async function answer({nPositions, dModel, base, measure, shift, model, text, textB}, options) {
   const {nCtx} = page.models.find(({name}) => name === model);
   const [sines, own, words, moved] = await Promise.all([
@@ -29,7 +33,7 @@ async function answer({nPositions, dModel, base, measure, shift, model, text, te
     embedding({model, text}, options),
     permutation({model, text, textB: textB || null}, options)
   ]);
-  return {found: {sines, own, words, moved}};
+  return {textB: moved.textB, found: {sines, own, words, moved}};
 }
 
 // Drawing.
@@ -117,4 +121,4 @@ function draw(state, theme) {
 }
 
 ask({page, fields: url.POSITIONS, form: document.querySelector(".sizes"), busy: byId("encodings"),
-  fit, answer, draw});
+  fit, retype, answer, draw});
