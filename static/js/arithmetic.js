@@ -1,91 +1,37 @@
 // The Arithmetic page: attention's steps, one by one, with numbers that move.
 
-import {anatomy, blocks, camel, cost, gradients, headParts, scaling} from "./api.js";
-import {mountTheme} from "./controls.js";
+import {anatomy, blocks, cost, gradients, headParts, scaling} from "./api.js";
+import {ask, pageData} from "./asking.js";
 import {h} from "./dom.js";
 import {centred, cosine, dot, gelu, pearson, relu, softmax} from "./formulas.js";
 import {_} from "./language.js";
 import {curves} from "./plot.js";
-import {createStore} from "./store.js";
-import {copyLink, showNotice, waysOut} from "./summary.js";
+import {copyLink, waysOut} from "./summary.js";
 import {sortable} from "./tables.js";
 import {label} from "./token.js";
 import * as url from "./url.js";
 import * as anatomyView from "./views/anatomy.js";
 
-const TYPING_PAUSE = 250;
 const STOPS = new Set("a an the at of on in to and or is are was it he she they his her".split(" "));
 const START = {x: [1, 2, -1, 0.5], y: [2, 1, 0, 1]};
 const byId = (id) => document.getElementById(id);
-const page = camel(JSON.parse(byId("page").textContent));
+const page = pageData();
 const form = document.querySelector(".sums");
-const dark = matchMedia("(prefers-color-scheme: dark)");
-const themeOf = ({theme}) => (theme === "auto" ? (dark.matches ? "dark" : "light") : theme);
-const KEYS = ["model", "text", "word", "layer", "head", "dK", "depth"];
 
-const store = createStore({
-  ...fromAddress(url.current(url.ARITHMETIC)),
-  ...Object.fromEntries(KEYS.filter((key) => key !== "text").map((key) => [key, page[key]])),
-  ignored: page.ignored.map(({message}) => message),
-  found: null, // the answers
-  measured: null, // what it costs
-  problem: page.problem?.detail ?? null,
-  notice: "",
-  busy: false
-});
-
-/** What the address asks for; what is left out is what the page was made with. */
-function fromAddress({state, ignored}) {
-  const all = KEYS.map((key) => [key, state[key] ?? page[key]]);
-  return {...state, ...Object.fromEntries(all), ignored};
+/** A wish with a layer and a head that are there. */
+function fit(wanted) {
+  const {nLayer, nHead} = page.models.find(({name}) => name === wanted.model);
+  return {...wanted, layer: Math.min(wanted.layer, nLayer - 1), head: Math.min(wanted.head, nHead - 1)};
 }
 
-let pending = new AbortController();
-let timer = 0;
-
-async function load(asked, step) {
-  clearTimeout(timer);
-  pending.abort();
-  pending = new AbortController();
-  const {signal} = pending;
-  const model = page.models.find(({name}) => name === asked.model);
-  const within = (i, n) => Math.max(0, Math.min(Number(i) || 0, n - 1));
-  const wanted = {...asked, layer: within(asked.layer, model.nLayer),
-    head: within(asked.head, model.nHead)};
-  store.set({busy: true});
-  try {
-    const options = {signal, onRetry: (notice) => store.set({notice})};
-    const {layer, head, dK, depth} = wanted;
-    const spec = {model: wanted.model, text: wanted.text};
-    const [widths, parts, block, deep] = await Promise.all([scaling({dK}, options),
-      headParts({...spec, layer}, options), blocks(spec, options), gradients({depth}, options)]);
-    const word = Math.min(wanted.word, parts.tokens.length - 1);
-    const apart = await anatomy({...spec, layer, head, query: word}, options);
-    signal.throwIfAborted();
-    const found = {widths, parts, block, deep, apart};
-    store.set({...wanted, word, found, problem: null, notice: "", busy: false});
-    if (step) url[step](store.get(), url.ARITHMETIC);
-  } catch (error) {
-    if (!signal.aborted) store.set({problem: error.message, notice: "", busy: false});
-  }
+async function answer({model, text, layer, head, word: asked, dK, depth}, options) {
+  const spec = {model, text};
+  const [widths, parts, block, deep] = await Promise.all([scaling({dK}, options),
+    headParts({...spec, layer}, options), blocks(spec, options), gradients({depth}, options)]);
+  const word = Math.min(asked, parts.tokens.length - 1);
+  const apart = await anatomy({...spec, layer, head, query: word}, options);
+  return {word, found: {widths, parts, block, deep, apart}};
 }
-
-const valueOf = (name) => form.elements[name].value;
-const typed = () => ({model: valueOf("model"), text: valueOf("text"), layer: Number(valueOf("layer")),
-  head: Number(valueOf("head")), dK: Number(valueOf("d_k")), depth: Number(valueOf("depth"))});
-
-form.addEventListener("input", (event) => {
-  const {name} = event.target;
-  if (name === "stops") return drawWords(store.get());
-  if (!(name in {model: 1, text: 1, layer: 1, head: 1, d_k: 1, depth: 1})) return null;
-  clearTimeout(timer);
-  timer = setTimeout(() => load({...store.get(), ...typed(), ignored: []}, "replace"), TYPING_PAUSE);
-  return null;
-});
-form.addEventListener("submit", (event) => {
-  event.preventDefault();
-  load({...store.get(), ...typed(), ignored: []}, "push");
-});
 
 // Scores: two vectors, by hand.
 
@@ -132,7 +78,7 @@ function drawHand() {
 // A text's own numbers.
 
 const view = anatomyView.mount(byId("anatomy"), ({query}) =>
-  query !== undefined && load({...store.get(), word: query, ignored: []}, "push"));
+  query !== undefined && sums.want({word: query}));
 
 /** The anatomy without stop words: their rows left out, the rest as it is. */
 function withoutStops(found) {
@@ -148,12 +94,10 @@ function withoutStops(found) {
   return {...found, ...pick, kTokens: kept.map((i) => found.kTokens[i])};
 }
 
-function drawWords(state) {
-  const {found, layer, head} = state;
-  if (!found) return;
-  const shown = valueOf("stops") === "hidden" ? withoutStops(found.apart) : found.apart;
-  view.update({anatomy: shown, layer, head, theme: themeOf(state)});
-  const {nHead, dModel, dHead} = page.models.find(({name}) => name === state.model);
+function drawWords({found, model, layer, head, stops}, theme) {
+  const shown = stops === "hidden" ? withoutStops(found.apart) : found.apart;
+  view.update({anatomy: shown, layer, head, theme});
+  const {nHead, dModel, dHead} = page.models.find(({name}) => name === model);
   const T = found.parts.tokens.length;
   const rows = [["x", `1 × ${T} × ${dModel}`, `N × T × ${dModel}`],
     ["q, k, v", `${nHead} × ${T} × ${dHead}`, `N × ${nHead} × T × ${dHead}`],
@@ -225,14 +169,17 @@ function drawBlock({layers}, {stacks}) {
   x: _("layer"), y: _("log10 of the gradient's length"), zero: false, dashes: true});
 }
 
+let measured = null; // what it costs; here, as it has no place in the address
+
 async function measure() {
   const button = byId("measure");
   button.disabled = true;
   try {
-    const measured = await cost({}, {signal: new AbortController().signal});
-    store.set({measured, problem: null});
+    measured = await cost({}, {signal: new AbortController().signal});
+    sums.patch({problem: null});
+    drawCost(measured);
   } catch (error) {
-    store.set({problem: error.message});
+    sums.patch({problem: error.message});
   }
   button.disabled = false;
 }
@@ -251,34 +198,17 @@ function drawCost({sizes, exponent, loop, nLoop, threads}) {
     _("{n} × {n} scores: {loop} ms in a loop, {product} ms as one product.", values)));
 }
 
-const updateTheme = mountTheme((patch) => {
-  store.set(patch);
-  url.replace(store.get(), url.ARITHMETIC);
-});
-let drawn = {};
-
-function render(state) {
-  const theme = themeOf(state);
-  document.documentElement.dataset.theme = theme;
-  updateTheme(theme);
-  showNotice(state);
-  form.ariaBusy = state.busy || !state.found;
-  const {found, measured} = state;
-  if (found && (drawn.found !== found || drawn.theme !== theme)) {
-    for (const plain of document.querySelectorAll(".plain")) plain.remove();
-    for (const [name, key] of [["layer", "layer"], ["head", "head"], ["model", "model"], ["text", "text"],
-      ["d_k", "dK"], ["depth", "depth"], ["word", "word"]]) {
-      const field = form.elements[name];
-      if (field !== document.activeElement && field.value !== `${state[key]}`) field.value = state[key];
-    }
-    drawWords(state);
-    drawScaling(found.widths);
-    drawHeads(found.parts);
-    drawBlock(found.block, found.deep);
-    drawFoot(state);
-  }
-  if (measured && (drawn.measured !== measured || drawn.theme !== theme)) drawCost(measured);
-  drawn = {found, measured, theme};
+function draw(state, theme) {
+  const {found} = state;
+  const {nLayer, nHead} = page.models.find(({name}) => name === state.model);
+  form.elements.layer.max = nLayer - 1;
+  form.elements.head.max = nHead - 1;
+  drawWords(state, theme);
+  drawScaling(found.widths);
+  drawHeads(found.parts);
+  drawBlock(found.block, found.deep);
+  if (measured) drawCost(measured);
+  drawFoot(state);
 }
 
 function drawFoot({model, found}) {
@@ -291,8 +221,5 @@ function drawFoot({model, found}) {
 
 mountHand();
 byId("measure").addEventListener("click", measure);
-store.subscribe(render);
-url.linkLanguage(byId("language"));
-dark.addEventListener("change", () => render(store.get()));
-url.onBack((asked) => load({...store.get(), ...fromAddress(asked)}, null), url.ARITHMETIC);
-if (!page.problem) load(store.get(), store.get().ignored.length ? null : "replace");
+const sums = ask({page, fields: url.ARITHMETIC, form, busy: form,
+  local: ["stops"], fit, answer, draw});

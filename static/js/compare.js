@@ -1,63 +1,27 @@
 // The Compare page: two runs beside each other. Reads the page's data, keeps it up to date, draws it.
 
-import {address, attention, camel, compare} from "./api.js";
+import {address, attention, compare} from "./api.js";
+import {ask, pageData} from "./asking.js";
 import {colorOf, css, textOn} from "./color.js";
-import {mountTheme} from "./controls.js";
 import {h} from "./dom.js";
 import {figure} from "./figure.js";
 import {_} from "./language.js";
 import {curves, heatmap} from "./plot.js";
 import {KIND_NAMES, placeName} from "./reading.js";
 import {fileName, saveBlob, svgBlob} from "./save.js";
-import {createStore} from "./store.js";
-import {copyLink, showNotice, waysOut} from "./summary.js";
+import {copyLink, waysOut} from "./summary.js";
 import {sortable} from "./tables.js";
 import * as url from "./url.js";
 import * as lines from "./views/lines.js";
 
 const LN2 = Math.log(2);
-const TYPING_PAUSE = 300;
-const FIELDS = {text: "text", textB: "text_b", model: "model", modelB: "model_b", word: "word",
-  wordB: "word_b", off: "off"};
 const FRESH = {layer: null, head: null, align: null, occurrenceA: null, occurrenceB: null};
 
 const byId = (id) => document.getElementById(id);
-const page = camel(JSON.parse(byId("page").textContent));
+const page = pageData();
 const form = document.querySelector(".compare-ask");
-const dark = matchMedia("(prefers-color-scheme: dark)");
-const themeOf = ({theme}) => (theme === "auto" ? (dark.matches ? "dark" : "light") : theme);
-
-const store = createStore({
-  ...fromAddress(url.current(url.COMPARE), true),
-  ...dropped(),
-  comparison: page.comparison,
-  records: null, // {a, b}: the chosen head of each run
-  query: null, // the locked token of A, in its place
-  side: "query",
-  pointed: null, // {run, side, index} under the pointer
-  problem: page.problem?.detail ?? null,
-  notice: "",
-  busy: false
-});
-
-/** What the address asks for; what is left out is what the page was made with. */
-function fromAddress({state, ignored}, isFirst = false) {
-  const optional = (key) => !isFirst && ["wordB", "off"].includes(key);
-  const given = (key) => state[key] ?? (optional(key) ? "" : page[key] ?? null);
-  const inputs = Object.fromEntries(Object.keys(FIELDS).map((key) => [key, given(key)]));
-  return {...state, ...inputs, ignored};
-}
-
-/** What of the address the server has put aside, and why. */
-function dropped() {
-  const keys = {layer: "layer", head: "head", kind: "kind", align: "align", off: "off",
-    occurrence_a: "occurrenceA", occurrence_b: "occurrenceB"};
-  const aside = page.ignored.map(({field}) => [keys[field], field === "off" ? "" : null]);
-  const {ignored} = url.current(url.COMPARE);
-  const named = page.ignored.map(({message}) => message);
-  const others = ignored.filter((part) => !page.ignored.some(({field}) => part.startsWith(`${field}=`)));
-  return {...Object.fromEntries(aside), ignored: [...named, ...others]};
-}
+const GIVEN = ["model", "text", "modelB", "textB", "word", "wordB", "off"];
+const given = Object.fromEntries(GIVEN.map((key) => [key, page[key] ?? ""]));
 
 /** What /compare is asked for. */
 function specOf({model, text, modelB, textB, word, wordB, off, kind, layer, head, ...rest}) {
@@ -69,41 +33,21 @@ function specOf({model, text, modelB, textB, word, wordB, off, kind, layer, head
     kind, layer, head, align, occurrenceA, occurrenceB};
 }
 
-let pending = new AbortController();
-let timer = 0;
-let newest = null; // the wish that is on its way or was refused; null when it is on screen
-
-async function load(asked, {step}) {
-  const wanted = {...asked, kind: bothHave(asked)};
-  newest = wanted;
-  clearTimeout(timer);
-  pending.abort();
-  pending = new AbortController();
-  const {signal} = pending;
-  store.set({busy: true});
-  try {
-    const options = {signal, onRetry: (notice) => store.set({notice})};
-    const spec = specOf(wanted);
-    const comparison = await compare(spec, options);
-    const {layer, head} = comparison;
-    const chosen = {kind: comparison.a.kind, layer, head};
-    const [a, b] = await Promise.all([
-      attention({...spec.a, ...chosen}, options),
-      attention({...spec.b, ...chosen, kind: comparison.b.kind,
-        ...(spec.b.edits ? {edits: JSON.stringify(spec.b.edits)} : {})}, options)
-    ]);
-    signal.throwIfAborted();
-    const query = comparison.a.qWords[comparison.a.word].tokens[0];
-    const calm = {problem: null, notice: "", busy: false, pointed: null};
-    const {theme, threshold, ...place} = wanted; // these two may have changed meanwhile
-    store.set({...place, comparison, records: {a, b}, query, side: "query", ...calm});
-    newest = null;
-    if (step === "push") url.push(store.get(), url.COMPARE);
-    else if (step === "replace") url.replace(store.get(), url.COMPARE);
-  } catch (error) {
-    if (!signal.aborted) store.set({problem: error.message, notice: "", busy: false});
-  }
+async function answer(wanted, options) {
+  const spec = specOf(wanted);
+  const comparison = await compare(spec, options);
+  const {a, b, layer, head} = comparison;
+  const edits = spec.b.edits ? {edits: JSON.stringify(spec.b.edits)} : {};
+  const records = await Promise.all([
+    attention({...spec.a, kind: a.kind, layer, head}, options),
+    attention({...spec.b, kind: b.kind, layer, head, ...edits}, options)
+  ]);
+  const query = a.qWords[a.word].tokens[0];
+  const found = {comparison, records: {a: records[0], b: records[1]}};
+  return {found, query, side: "query", pointed: null};
 }
+
+const fit = (wanted) => ({...wanted, kind: bothHave(wanted)});
 
 /** The kind of attention that is asked for, if both models have it. */
 function bothHave({kind, model, modelB}) {
@@ -111,50 +55,13 @@ function bothHave({kind, model, modelB}) {
   return has(model) && has(modelB) ? kind : null;
 }
 
-/** Every wish arrives here, and builds on the newest. */
-function emit(patch) {
-  if (["threshold", "theme"].some((key) => key in patch)) {
-    store.set(patch);
-    return url.replace(store.get(), url.COMPARE);
-  }
-  if ("query" in patch || "side" in patch) return store.set(patch);
-  store.set({ignored: []});
-  return load({...(store.get().busy ? newest : store.get()), ...patch}, {step: "push"});
-}
-
-// The form.
-
-const fields = Object.entries(FIELDS).map(([key, name]) => [key, form.elements[name]]);
-const typed = () => Object.fromEntries(fields.map(([key, el]) => [key, el.value]));
-
-let isBurst = false; // typing goes on in the same step of the browser's history
-
-function retype(typing) {
-  clearTimeout(timer);
-  const base = newest ?? store.get();
-  const wanted = {...base, ...typed(), ...FRESH, ignored: []};
-  const same = fields.every(([key]) => (base[key] ?? "") === (wanted[key] ?? ""));
-  if (!typing) isBurst = false;
-  if (same || !form.elements.off.checkValidity()) return;
-  const step = typing && isBurst ? "replace" : "push";
-  isBurst = typing;
-  if (typing) timer = setTimeout(() => load(wanted, {step}), TYPING_PAUSE);
-  else load(wanted, {step});
-}
-
-form.addEventListener("input", (event) => event.isComposing || retype(true));
-form.addEventListener("change", () => retype(false));
-form.addEventListener("submit", (event) => {
-  event.preventDefault();
-  retype(false);
-});
 form.querySelector(".examples").addEventListener("click", (event) => {
   const link = event.target.closest("a");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   const {model, text, textB, word, modelB, wordB, off} = page.examples[Number(link.dataset.example)];
   const inputs = {model, text, textB, word, modelB: modelB ?? model, wordB, off};
-  load({...store.get(), ...inputs, ...FRESH, kind: null, ignored: []}, {step: "push"});
+  asked.want({...inputs, ...FRESH, kind: null});
 });
 
 // Drawing.
@@ -199,7 +106,7 @@ const more = (name, ...content) => h("details", {class: "compare-more"}, h("summ
   h("div", {class: "scroll", tabindex: "0", role: "group", "aria-label": name}, ...content));
 
 function nearest(name) {
-  const {nearestA, nearestB} = store.get().comparison;
+  const {nearestA, nearestB} = asked.get().found.comparison;
   const found = name === "A" ? nearestA : nearestB;
   const words = ({text, sense, cosine}) => `${text}${sense ? ` (${sense})` : ""} ${cosine.toFixed(3)}`;
   const rows = found.map((row, i) => [layerNames(found.length)[i], ...row.map(words)]);
@@ -217,7 +124,7 @@ function drawMap({divergence, layer, head, ranked, unalignedA, unalignedB}, them
         {layer: l, head: k, value: value.toFixed(3)}),
       title: _("on words without a partner: A {a}, B {b}",
         {a: unalignedA[l][k].toFixed(2), b: unalignedB[l][k].toFixed(2)}),
-      onclick: () => emit({layer: l, head: k})}, value.toFixed(2));
+      onclick: () => asked.want({layer: l, head: k})}, value.toFixed(2));
     button.style.background = css(bytes);
     button.style.color = textOn(bytes);
     return h("td", {}, button);
@@ -239,7 +146,7 @@ function drawMap({divergence, layer, head, ranked, unalignedA, unalignedB}, them
     rows,
     pick: ([place]) => {
       const [l, k] = place.match(/\d+/g).map(Number);
-      emit({layer: l, head: k});
+      asked.want({layer: l, head: k});
     }
   }));
 }
@@ -247,7 +154,7 @@ function drawMap({divergence, layer, head, ranked, unalignedA, unalignedB}, them
 function drawKinds({model, modelB, kind}) {
   const kindsOf = (name) => page.models.find((found) => found.name === name)?.kinds ?? [];
   const both = kindsOf(model).filter((name) => kindsOf(modelB).includes(name));
-  const select = h("select", {onchange: () => emit({...FRESH, kind: select.value})},
+  const select = h("select", {onchange: () => asked.want({...FRESH, kind: select.value})},
     ...both.map((name) => h("option", {value: name}, KIND_NAMES[name])));
   select.value = kind ?? both[0] ?? "";
   byId("kind").replaceChildren(...(both.length > 1
@@ -261,7 +168,7 @@ const mounted = {
 
 /** The token of the other run that is in the same place, by the alignment; null where none is. */
 function partner(run, {side, index}) {
-  const {a, b, alignment} = store.get().comparison;
+  const {a, b, alignment} = asked.get().found.comparison;
   const [own, other] = run === "a" ? [a, b] : [b, a];
   const words = side === "query" ? "qWords" : "kWords";
   if (side === "query" && (a.kind === "cross" || b.kind === "cross")) return null;
@@ -275,20 +182,20 @@ function lock(run, patch) {
   if (patch.query === undefined) return;
   const {side = "query", query} = patch;
   const place = query === null ? null : run === "a" ? {side, index: query} : partner(run, {side, index: query});
-  emit({query: place?.index ?? null, side: place?.side ?? "query"});
+  asked.patch({query: place?.index ?? null, side: place?.side ?? "query"});
 }
 
 function point(run, place) {
-  const {pointed} = store.get();
+  const {pointed} = asked.get();
   const now = place && {run, ...place};
   const same = pointed?.run === now?.run && pointed?.index === now?.index && pointed?.side === now?.side;
   if (same || (!now && pointed && pointed.run !== run)) return;
-  store.set({pointed: now});
+  asked.patch({pointed: now});
 }
 
 /** A run's frame: the word's own row is locked in both unless another is. */
 function frameOf(run, state, theme) {
-  const {records, comparison, query, side, pointed, threshold} = state;
+  const {found: {records, comparison}, query, side, pointed, threshold} = state;
   const {layer, head} = comparison;
   const place = query === null ? null : {side, index: query};
   const locked = run === "a" || !place ? place : partnerOrWord(place);
@@ -307,7 +214,7 @@ function shownOf(record, layer, head) {
 
 /** B's place for A's locked one; the word itself has its partner by definition. */
 function partnerOrWord(place) {
-  const {a, b} = store.get().comparison;
+  const {a, b} = asked.get().found.comparison;
   const isWord = place.side === "query" && a.qWords[a.word].tokens.includes(place.index);
   return isWord ? {side: "query", index: b.qWords[b.word].tokens[0]} : partner("a", place);
 }
@@ -347,25 +254,24 @@ function drawAlignment({alignment, a, b}) {
   byId("alignment-note").textContent = _("{n} of {all} words of A have a partner in B; without one in B: {alone}.",
     {n: alignment.length, all: a.kWords.length, alone: alone.join(", ") || _("none")});
   byId("alignment").replaceChildren(h("div", {class: "compare-alignment"}, ...choices),
-    h("button", {type: "button", class: "plain-button", onclick: () => emit({align: null})},
+    h("button", {type: "button", class: "plain-button", onclick: () => asked.want({align: null})},
       _("Align equal words again")));
 }
 
 function align(i, value) {
-  const {alignment} = store.get().comparison;
+  const {alignment} = asked.get().found.comparison;
   const others = alignment.filter(([x, y]) => x !== i && `${y}` !== value);
   const pairs = value === "" ? others : [...others, [i, Number(value)]];
-  emit({align: pairs.sort(([x], [y]) => x - y).map((pair) => pair.join("-")).join()});
+  asked.want({align: pairs.sort(([x], [y]) => x - y).map((pair) => pair.join("-")).join()});
 }
 
 const thresholdField = h("input", {type: "number", min: 0, max: 1, step: 0.01, oninput() {
   const value = thresholdField.valueAsNumber;
-  if (value >= 0 && value <= 1) emit({threshold: value});
+  if (value >= 0 && value <= 1) asked.set({threshold: value});
 }});
 byId("options").replaceChildren(h("label", {class: "choice"}, `${_("Threshold")} `, thresholdField));
 
-function drawHead(state, theme) {
-  const {comparison: found} = state;
+function drawHead(found) {
   const {layer, head} = found;
   byId("head-title").textContent = _("Layer {layer} · Head {head}", {layer, head});
   const stats = [[_("divergence"), found.divergence[layer][head]],
@@ -382,15 +288,15 @@ function provenance({a, b}) {
   return [side("A", a), side("B", b), `Attention Atlas ${a.provenance.version}`].join(" · ");
 }
 
-function drawFoot(state) {
-  const {comparison: found} = state;
+function drawFoot(state, theme) {
+  const {comparison: found} = state.found;
   const copy = () => copyLink(url.href());
   const save = (run) => {
     const own = found[run];
     const {layer, head} = found;
     const words = {title: `${run.toUpperCase()} · ${_("Layer {layer} · Head {head}", {layer, head})} · ${own.model}`,
       sentence: own.text, provenance: provenance(found)};
-    const picture = figure("lines", frameOf(run, store.get(), themeOf(store.get())), words);
+    const picture = figure("lines", frameOf(run, asked.get(), theme), words);
     const name = fileName(["compare", run, own.model, `L${layer}H${head}`], "svg");
     saveBlob(svgBlob(picture), name);
     return name;
@@ -401,45 +307,28 @@ function drawFoot(state) {
   }));
 }
 
-const updateTheme = mountTheme(emit);
 let drawn = {};
 
-function render(state) {
-  const theme = themeOf(state);
-  document.documentElement.dataset.theme = theme;
-  updateTheme(theme);
-  const {comparison, records, problem, busy} = state;
-  showNotice(state);
-  byId("comparison").ariaBusy = busy || (!records && !problem);
-  byId("comparison").classList.toggle("stale", Boolean(problem && comparison));
-  if (!comparison || !records) return;
+function draw(state, theme) {
+  const {found} = state;
   byId("comparison").hidden = false;
-  for (const plain of document.querySelectorAll(".plain")) plain.remove();
-  if (drawn.comparison !== comparison || drawn.theme !== theme) {
-    drawn = {comparison, theme};
-    for (const [key, el] of fields) {
-      const value = state[key] ?? "";
-      if (el.value !== value && el !== document.activeElement) el.value = value;
-    }
+  if (drawn.found !== found || drawn.theme !== theme) {
+    drawn = {found, theme};
+    const {comparison} = found;
     drawKinds(state);
     drawCurve(comparison);
     drawMap(comparison, theme);
-    drawHead(state, theme);
+    drawHead(comparison);
     drawDifference(comparison, theme);
     drawAlignment(comparison);
-    drawFoot(state);
+    drawFoot(state, theme);
     document.title = `${state.word} · ${_("Compare")} · Attention Atlas`;
   }
   if (thresholdField.valueAsNumber !== state.threshold) thresholdField.value = state.threshold;
   for (const run of ["a", "b"]) mounted[run].update(frameOf(run, state, theme));
 }
 
-store.subscribe(render);
-url.linkLanguage(byId("language"));
-dark.addEventListener("change", () => render(store.get()));
-url.onBack((found) => {
-  const wanted = {...store.get(), ...fromAddress(found)};
-  for (const [key, el] of fields) el.value = wanted[key] ?? "";
-  load(wanted, {step: null});
-}, url.COMPARE);
-if (!page.problem) load(store.get(), {step: store.get().ignored.length ? null : "replace"});
+const asked = ask({page, fields: url.COMPARE, form, busy: byId("comparison"), given, fit,
+  more: {query: null, side: "query", pointed: null}, // the locked token of A, in its place; what is under the pointer
+  local: ["threshold", "query", "side", "pointed"],
+  retype: (wanted) => ({...wanted, ...FRESH}), answer, draw});

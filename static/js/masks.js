@@ -1,46 +1,24 @@
 // The Masks page: several texts in one batch, and what masks do to one head.
 
-import {address, camel, masks} from "./api.js";
-import {mountTheme} from "./controls.js";
+import {address, masks} from "./api.js";
+import {ask, pageData} from "./asking.js";
 import {h} from "./dom.js";
 import {_} from "./language.js";
 import {heatmap} from "./plot.js";
 import {KIND_NAMES} from "./reading.js";
-import {createStore} from "./store.js";
-import {copyLink, showNotice, waysOut} from "./summary.js";
+import {copyLink, waysOut} from "./summary.js";
 import {at} from "./tensor.js";
 import {label, tokenNode} from "./token.js";
 import * as url from "./url.js";
 
-const TYPING_PAUSE = 250;
-const FIELDS = ["texts", "model", "kind", "layer", "head", "row", "off", "fill", "precision"];
-
 const byId = (id) => document.getElementById(id);
-const page = camel(JSON.parse(byId("page").textContent));
+const page = pageData();
 const form = document.querySelector(".batch");
-const dark = matchMedia("(prefers-color-scheme: dark)");
-const themeOf = ({theme}) => (theme === "auto" ? (dark.matches ? "dark" : "light") : theme);
 const given = {...page, texts: page.texts.join("\n"), off: page.off.join(),
   fill: page.fill === null ? "" : `${page.fill}`};
 
-const store = createStore({
-  ...fromAddress(url.current(url.MASKS)),
-  ...Object.fromEntries(FIELDS.map((key) => [key, given[key]])),
-  ignored: page.ignored.map(({message}) => message),
-  found: null,
-  problem: page.problem?.detail ?? null,
-  notice: "",
-  busy: false
-});
-
-/** What the address asks for; what is left out is what the page was made with. */
-function fromAddress({state, ignored}) {
-  const all = FIELDS.map((key) => [key, state[key] ?? given[key]]);
-  return {...state, ...Object.fromEntries(all), ignored};
-}
-
-/** The state with a kind, a layer, a head and a text that are there. */
-function fitted(state) {
+/** A wish with a kind, a layer, a head and a text that are there. */
+function fit(state) {
   const {kinds, nLayer, nHead} = page.models.find(({name}) => name === state.model) ?? page.models[0];
   const within = (i, n) => Math.max(0, Math.min(Number(i) || 0, n - 1));
   return {...state, kind: kinds.includes(state.kind) ? state.kind : kinds[0],
@@ -54,37 +32,6 @@ function specOf({model, texts, kind, layer, head, off, fill, precision}) {
   return {model, texts: JSON.stringify(linesOf(texts)), kind, layer, head, off: off || null,
     fill: fill === "" ? null : Number(fill), precision};
 }
-
-let pending = new AbortController();
-let timer = 0;
-
-async function load(asked, step) {
-  clearTimeout(timer);
-  pending.abort();
-  pending = new AbortController();
-  const {signal} = pending;
-  const wanted = fitted(asked);
-  store.set({busy: true});
-  try {
-    const found = await masks(specOf(wanted), {signal, onRetry: (notice) => store.set({notice})});
-    signal.throwIfAborted();
-    store.set({...wanted, found, problem: null, notice: "", busy: false});
-    if (step) url[step](store.get(), url.MASKS);
-  } catch (error) {
-    if (!signal.aborted) store.set({problem: error.message, notice: "", busy: false});
-  }
-}
-
-const typed = () => Object.fromEntries(FIELDS.map((key) => [key, form.elements[key].value]));
-
-form.addEventListener("input", () => {
-  clearTimeout(timer);
-  timer = setTimeout(() => load({...store.get(), ...typed(), ignored: []}, "replace"), TYPING_PAUSE);
-});
-form.addEventListener("submit", (event) => {
-  event.preventDefault();
-  load({...store.get(), ...typed(), ignored: []}, "push");
-});
 
 // Drawing.
 
@@ -175,35 +122,13 @@ function drawChoices({model, texts}) {
   elements.head.max = nHead - 1;
 }
 
-const updateTheme = mountTheme((patch) => {
-  store.set(patch);
-  url.replace(store.get(), url.MASKS);
-});
-let drawn = {};
-
-function render(state) {
-  const theme = themeOf(state);
-  document.documentElement.dataset.theme = theme;
-  updateTheme(theme);
-  showNotice(state);
-  byId("batch").ariaBusy = state.busy || !state.found;
-  if (!state.found) return;
-  if (drawn.found === state.found && drawn.theme === theme && drawn.row === state.row) return;
-  drawn = {found: state.found, theme, row: state.row};
-  for (const plain of document.querySelectorAll(".plain")) plain.remove();
+function draw(state, theme) {
   drawChoices(state);
-  for (const key of FIELDS) {
-    const field = form.elements[key];
-    if (field.value !== `${state[key]}` && field !== document.activeElement) field.value = state[key];
-  }
   drawPlots(state, theme);
   drawTables(state);
   drawNumbers(state);
   drawFoot(state);
 }
 
-store.subscribe(render);
-url.linkLanguage(byId("language"));
-dark.addEventListener("change", () => render(store.get()));
-url.onBack((found) => load({...store.get(), ...fromAddress(found)}, null), url.MASKS);
-if (!page.problem) load(store.get(), store.get().ignored.length ? null : "replace");
+ask({page, fields: url.MASKS, form, busy: byId("batch"), given, fit,
+  answer: async (wanted, options) => ({found: await masks(specOf(wanted), options)}), draw});

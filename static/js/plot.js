@@ -60,9 +60,16 @@ function outline({side, index}, Tq, Tk, color) {
 
 const drawing = new WeakMap(); // an element -> its drawing under way
 
-/** One drawing of an element at a time, in the order asked for: the newest is the last. */
-function react(el, ...plot) {
-  const draw = () => (el.isConnected ? globalThis.Plotly.react(el, ...plot) : null);
+/**
+ * One drawing of an element at a time, in the order asked for: the newest is the last. The first
+ * ones wait for Plotly in this line too, as a browser resumes what awaits an import in any order.
+ * @param {HTMLElement} el  @param {() => [traces: Object[], layout: Object, config: Object]} plot
+ */
+function react(el, plot) {
+  const draw = async () => {
+    await import("plotly"); // a UMD file: it sets globalThis.Plotly
+    if (el.isConnected) await globalThis.Plotly.react(el, ...plot());
+  };
   const done = (drawing.get(el) ?? Promise.resolve()).then(draw, draw);
   drawing.set(el, done);
   return done;
@@ -88,9 +95,9 @@ function colored(z, range, theme) {
  *   range: {low: number, high: number, scale: string, power?: number}, theme: string,
  *   locked: {side: string, index: number}|null}} options
  */
-export async function heatmap(el, {z, name, qLabels, kLabels, axes, range, theme, locked}) {
-  await import("plotly"); // a UMD file: it sets globalThis.Plotly
-  if (!el.isConnected) return;
+export const heatmap = (el, options) => react(el, () => heatmapOf(el, options));
+
+function heatmapOf(el, {z, name, qLabels, kLabels, axes, range, theme, locked}) {
   const style = getComputedStyle(el);
   const color = (token) => style.getPropertyValue(`--${token}`);
   const [ink, accent, panel] = [color("ink"), color("accent"), color("panel")];
@@ -123,7 +130,7 @@ export async function heatmap(el, {z, name, qLabels, kLabels, axes, range, theme
     yaxis: {...tokenAxis(query, queries, plotHeight, spike), range: [queries.length - 0.5, -0.5]},
     shapes: locked ? [outline(locked, qLabels.length, kLabels.length, accent)] : []
   };
-  await react(el, [trace], layout, {displayModeBar: false});
+  return [[trace], layout, {displayModeBar: false}];
 }
 
 /** After a zoom, as many labels as there is room for; after the first drawing. */
@@ -156,8 +163,9 @@ const DASHES = ["dot", "dash", "dashdot", "longdash"];
  * @param {{lines: {name: string, x: number[], y: number[], chosen: boolean}[], x: string, y: string,
  *   log?: boolean, zero?: boolean, dashes?: boolean, bars?: boolean}} options  with dashes each line has its name
  */
-export async function curves(el, {lines, x, y, log = false, zero = true, dashes = false, bars = false}) {
-  await import("plotly");
+export const curves = (el, options) => react(el, () => curvesOf(el, options));
+
+function curvesOf(el, {lines, x, y, log = false, zero = true, dashes = false, bars = false}) {
   const style = getComputedStyle(el);
   const color = (name) => style.getPropertyValue(`--${name}`);
   const [ink, muted, rule] = [color("ink"), color("muted"), color("rule")];
@@ -195,7 +203,7 @@ export async function curves(el, {lines, x, y, log = false, zero = true, dashes 
       font: {color: line.chosen ? accent : muted}
     }))
   };
-  await react(el, traces, layout, {displayModeBar: false, responsive: true});
+  return [traces, layout, {displayModeBar: false, responsive: true}];
 }
 
 export function purge(el) {

@@ -1,104 +1,40 @@
 // The Positions page: encodings beside each other, and what they are for.
 
-import {address, camel, embedding, permutation, positions} from "./api.js";
-import {mountTheme} from "./controls.js";
+import {address, embedding, permutation, positions} from "./api.js";
+import {ask, pageData} from "./asking.js";
 import {h} from "./dom.js";
 import {_} from "./language.js";
 import {curves, heatmap} from "./plot.js";
-import {createStore} from "./store.js";
-import {copyLink, showNotice, waysOut} from "./summary.js";
+import {copyLink, waysOut} from "./summary.js";
 import {sortable} from "./tables.js";
 import * as url from "./url.js";
 
-const TYPING_PAUSE = 250;
-const NUMBERS = ["nPositions", "dModel", "base", "dimension", "position", "shift"];
-const NAMES = {nPositions: "n_positions", dModel: "d_model", base: "base", dimension: "dimension",
-  position: "position", shift: "shift", measure: "measure", model: "model", text: "text",
-  textB: "text_b"};
 const PARTS = {word: _("word"), position: _("position"), segment: _("segment"), sum: _("sum"),
   input: _("input")};
-
 const byId = (id) => document.getElementById(id);
-const page = camel(JSON.parse(byId("page").textContent));
-const form = document.querySelector(".sizes");
-const dark = matchMedia("(prefers-color-scheme: dark)");
-const themeOf = ({theme}) => (theme === "auto" ? (dark.matches ? "dark" : "light") : theme);
+const page = pageData();
 
-const store = createStore({
-  ...fromAddress(url.current(url.POSITIONS)),
-  ignored: page.ignored.map(({message}) => message),
-  sines: null, own: null, words: null, moved: null, // the answers
-  problem: page.problem?.detail ?? null,
-  notice: "",
-  busy: false
-});
-
-/** What the address asks for; what is left out is what the page was made with. */
-function fromAddress({state, ignored}) {
-  const given = (key) => (page.ignored.some(({field}) => field === NAMES[key]) ? page[key]
-    : state[key] ?? page[key]);
-  return {...state, ...Object.fromEntries(Object.keys(NAMES).map((key) => [key, given(key)])), ignored};
+/** A dimension and a position that are there. */
+function fit(wanted) {
+  const {dimension, position, dModel, nPositions} = wanted;
+  return {...wanted, dimension: Math.min(dimension, dModel - 1),
+    position: Math.min(position, nPositions - 1)};
 }
 
-let pending = new AbortController();
-let timer = 0;
+/** Other words have another order of their own: the server's, which is theirs from the end. */
+const retype = (wanted, before) =>
+  (wanted.text !== before.text && wanted.textB === before.textB ? {...wanted, textB: ""} : wanted);
 
-async function load(wanted, step) {
-  clearTimeout(timer);
-  pending.abort();
-  pending = new AbortController();
-  const {signal} = pending;
-  store.set({busy: true});
-  try {
-    const options = {signal, onRetry: (notice) => store.set({notice})};
-    const {nPositions, dModel, base, measure, shift, model, text, textB} = wanted;
-    const nCtx = page.models.find(({name}) => name === model).nCtx;
-    const [sines, own, words, moved] = await Promise.all([
-      positions({nPositions, dModel, base, measure, shift}, options),
-      positions({model, nPositions: Math.min(nPositions, nCtx), measure, shift}, options),
-      embedding({model, text}, options),
-      permutation({model, text, textB: textB || null}, options)
-    ]);
-    signal.throwIfAborted();
-    const dimension = Math.min(wanted.dimension, dModel - 1);
-    const position = Math.min(wanted.position, nPositions - 1);
-    const calm = {problem: null, notice: "", busy: false};
-    store.set({...wanted, dimension, position, sines, own, words, moved, ...calm});
-    if (step) url[step](store.get(), url.POSITIONS);
-  } catch (error) {
-    if (!signal.aborted) store.set({problem: error.message, notice: "", busy: false});
-  }
+async function answer({nPositions, dModel, base, measure, shift, model, text, textB}, options) {
+  const {nCtx} = page.models.find(({name}) => name === model);
+  const [sines, own, words, moved] = await Promise.all([
+    positions({nPositions, dModel, base, measure, shift}, options),
+    positions({model, nPositions: Math.min(nPositions, nCtx), measure, shift}, options),
+    embedding({model, text}, options),
+    permutation({model, text, textB: textB || null}, options)
+  ]);
+  return {textB: moved.textB, found: {sines, own, words, moved}};
 }
-
-const fieldOf = (key) => form.elements[NAMES[key]];
-const sliderOf = (key) => form.querySelector(`[data-of="${NAMES[key]}"]`);
-
-function typed() {
-  const numbers = NUMBERS.map((key) => [key, fieldOf(key).valueAsNumber]);
-  const words = ["measure", "model", "text", "textB"].map((key) => [key, fieldOf(key).value]);
-  return Object.fromEntries([...numbers, ...words]);
-}
-
-/** A number outside its limits is said to be, and nothing is asked. */
-function sound() {
-  const wrong = NUMBERS.map(fieldOf).find((field) => !field.checkValidity());
-  if (!wrong) return true;
-  store.set({problem: `${wrong.labels[0].textContent.trim()}: ${wrong.validationMessage}`});
-  return false;
-}
-
-form.addEventListener("input", (event) => {
-  const name = event.target.dataset.of;
-  if (name) form.elements[name].value = event.target.value;
-  clearTimeout(timer);
-  if (!sound()) return;
-  const wanted = {...store.get(), ...typed(), ignored: []};
-  timer = setTimeout(() => load(wanted, "replace"), TYPING_PAUSE);
-});
-form.addEventListener("submit", (event) => {
-  event.preventDefault();
-  if (sound()) load({...store.get(), ...typed(), ignored: []}, "push");
-});
 
 // Drawing.
 
@@ -113,21 +49,21 @@ function map(id, tensor, {title, axes, theme, locked = null, range}) {
     range: range ?? {low: -largest(tensor), high: largest(tensor), scale: "signed"}, theme, locked});
 }
 
-function drawEncodings({sines, own, position, model, measure}, theme) {
+function drawEncodings({found: {sines, own}, position, model, measure}, theme) {
   byId("own").textContent = `${model} (${own.kind})`;
   const likeness = measure === "cosine" ? _("cosine") : _("dot product");
-  for (const [name, found] of [["sines", sines], ["own", own]]) {
-    const index = Math.min(position, found.encoding.shape[0] - 1);
-    map(`${name}-encoding`, found.encoding, {title: _("value"), theme,
+  for (const [name, {encoding, similarity}] of [["sines", sines], ["own", own]]) {
+    const index = Math.min(position, encoding.shape[0] - 1);
+    map(`${name}-encoding`, encoding, {title: _("value"), theme,
       axes: [_("position"), _("dimension")], locked: {side: "query", index}});
-    map(`${name}-similarity`, found.similarity, {title: likeness, theme,
+    map(`${name}-similarity`, similarity, {title: likeness, theme,
       axes: [_("position"), _("position")]});
   }
 }
 
 const column = ({data, shape: [n, m]}, k) => names(n).map((none, i) => data[i * m + Math.min(k, m - 1)]);
 
-function drawCurves({sines, own, dimension, position, model}) {
+function drawCurves({found: {sines, own}, dimension, position, model}) {
   const line = (name, y, chosen) => ({name, x: y.map((none, i) => i), y: Array.from(y), chosen});
   const both = (of) => [line("sin, cos", of(sines), true), line(model, of(own), false)];
   const row = ({encoding: {data, shape: [n, m]}}) => {
@@ -167,46 +103,22 @@ function drawWords({words, moved}) {
     : _("Largest change {with} with positions, {without} without: the same vectors in another order.", values);
 }
 
-function drawFoot({nPositions, dModel, base, measure, shift, words, model}) {
+function drawFoot({nPositions, dModel, base, measure, shift, model}) {
   const copy = () => copyLink(url.href());
   const sines = {nPositions, dModel, base, measure, shift};
   const links = [["json", address("positions", sines)],
     ["npz", address("positions", {...sines, format: "npz"})],
     [`${model} npz`, address("positions", {model, measure, format: "npz"})]];
-  byId("foot").replaceChildren(h("span", {}, `${words.model} · Attention Atlas`),
+  byId("foot").replaceChildren(h("span", {}, `${model} · Attention Atlas`),
     waysOut({links, actions: [[_("Copy link"), copy]]}));
 }
 
-const updateTheme = mountTheme((patch) => {
-  store.set(patch);
-  url.replace(store.get(), url.POSITIONS);
-});
-let drawn = {};
-
-function render(state) {
-  const theme = themeOf(state);
-  document.documentElement.dataset.theme = theme;
-  updateTheme(theme);
-  showNotice(state);
-  byId("encodings").ariaBusy = state.busy || !state.sines;
-  if (!state.sines || (drawn.sines === state.sines && drawn.theme === theme)) return;
-  drawn = {sines: state.sines, theme};
-  for (const plain of document.querySelectorAll(".plain")) plain.remove();
-  for (const key of Object.keys(NAMES)) {
-    const field = fieldOf(key);
-    const value = `${state[key] ?? ""}`;
-    if (field.value !== value && field !== document.activeElement) field.value = value;
-    const slider = sliderOf(key);
-    if (slider) slider.value = value;
-  }
+function draw(state, theme) {
   drawEncodings(state, theme);
   drawCurves(state);
-  drawWords(state);
+  drawWords(state.found);
   drawFoot(state);
 }
 
-store.subscribe(render);
-url.linkLanguage(byId("language"));
-dark.addEventListener("change", () => render(store.get()));
-url.onBack((found) => load({...store.get(), ...fromAddress(found)}, null), url.POSITIONS);
-if (!page.problem) load(store.get(), store.get().ignored.length ? null : "replace");
+ask({page, fields: url.POSITIONS, form: document.querySelector(".sizes"), busy: byId("encodings"),
+  fit, retype, answer, draw});

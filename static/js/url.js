@@ -101,6 +101,7 @@ export const ARITHMETIC = {
   head: EXPLORE.head,
   dK: {name: "d_k", initial: null, ...whole},
   depth: {name: "depth", initial: null, ...whole},
+  stops: {name: "stops", initial: "shown", ...oneOf("shown", "hidden")},
   lang: EXPLORE.lang,
   theme: EXPLORE.theme
 };

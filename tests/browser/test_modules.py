@@ -157,3 +157,19 @@ def test_the_numbers_of_a_head_are_those_of_the_definitions(js: Any) -> None:
     code = """const t = {data: Float32Array.from(arg.flat()), shape: [3, 3]};
     return [m.entropy(t), m.distance(t), m.previousToken(t), m.firstToken(t)];"""
     assert js("metrics.js", code, attn) == pytest.approx([np.log(2) / 3, 0.5, 0.75, 0.5])
+
+
+def test_the_newest_drawing_is_the_last_before_plotly_is_there_too(page: Page) -> None:
+    """Twenty plots, each asked for twice while Plotly is still to come."""
+    page.goto("/models")
+    code = """async () => {
+      const {heatmap} = await import('/static/js/plot.js');
+      const plots = Array.from({length: 20}, () =>
+        document.body.appendChild(document.createElement("div")));
+      const options = {qLabels: ["q"], kLabels: ["k"], name: "x", theme: "light", locked: null,
+        range: {low: 0, high: 1, scale: "linear"}};
+      const asked = [0, 1].flatMap((z) => plots.map((el) => heatmap(el, {...options, z: [[z]]})));
+      await Promise.all(asked);
+      return plots.map((el) => el.data[0].z[0][0]);
+    }"""
+    assert page.evaluate(code) == [1] * 20

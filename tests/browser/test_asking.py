@@ -1,0 +1,89 @@
+"""What the asking pages share, in Chromium: the newest wish, the address, Back, the theme."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+PAGES = {  # a field, by its name in the address, and what to type into it
+    "compare": ("text_b", "They fished from the bank of the river."),
+    "positions": ("text", "The river bank"),
+    "masks": ("texts", "This is mine"),
+    "arithmetic": ("text", "The river bank"),
+}
+READY = ":is(#comparison, #encodings, #batch, .sums)[aria-busy=false]"
+
+
+def opened(page: Page, name: str) -> Page:
+    page.goto(f"/{name}")
+    page.locator(READY).wait_for()
+    expect(page).to_have_url(re.compile("model="))
+    return page
+
+
+def part(page: Page, name: str) -> str:
+    return parse_qs(urlsplit(page.url).query).get(name, [""])[0]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_sentence_typed_letter_by_letter_is_one_step_back(page: Page, name: str) -> None:
+    field, sentence = PAGES[name]
+    box = opened(page, name).locator(f"[name={field}]")
+    before = box.input_value()
+    box.fill("")
+    box.press_sequentially(sentence)
+    expect(page).to_have_url(re.compile(rf"{field}={sentence.split()[0]}.*{sentence[-4:-1]}"))
+    assert part(page, field) == sentence
+    page.go_back()
+    expect(box).to_have_value(before)
+    page.locator(READY).wait_for()
+    assert part(page, field).splitlines() == before.splitlines()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_theme_is_in_the_address_and_asks_for_nothing(page: Page, name: str) -> None:
+    opened(page, name)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.get_by_role("button", name="Dark theme").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    assert part(page, "theme") == "dark"
+    assert [url for url in asked if "/api/" in url] == []
+
+
+def test_the_newest_wish_wins(page: Page) -> None:
+    opened(page, "masks")
+    held: list[Route] = []
+    page.route(re.compile("texts=.*slow"), lambda route: held.append(route))
+    box = page.get_by_role("textbox")
+    with page.expect_request(re.compile("texts=.*slow")):
+        box.fill("slow")
+    box.fill("quick")
+    expect(page.locator("#ids-table")).to_contain_text("quick")
+    for route in held:
+        route.abort()
+    assert part(page, "texts") == "quick"
+
+
+def test_what_is_refused_leaves_the_picture_and_the_address(page: Page) -> None:
+    opened(page, "masks")
+    address = page.url
+    page.get_by_role("textbox").fill("\n".join(["hi"] * 9))
+    expect(page.get_by_role("alert")).to_contain_text("at most 8")
+    expect(page.locator("#ids-table")).to_contain_text("new")
+    assert page.url == address
+
+
+def test_a_picture_follows_the_words_and_not_an_unfinished_number(page: Page) -> None:
+    opened(page, "arithmetic")
+    layer = page.get_by_label("Layer", exact=True)
+    layer.fill("")
+    expect(page.get_by_role("alert")).to_be_empty()
+    layer.fill("9")
+    expect(page.get_by_role("alert")).to_contain_text("Layer")
+    layer.fill("2")
+    expect(page.get_by_role("alert")).to_be_empty()
+    expect(page).to_have_url(re.compile("layer=2"))
