@@ -21,6 +21,7 @@ from app import (
     pages,
     positions_page,
     standalone,
+    work_pages,
 )
 from app.assets import Assets, folder
 from app.middleware import BodyLimit, HeadAsGet
@@ -56,7 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     }
     app.mount("/static", assets, name="static")
     app.include_router(api.router)
-    learning = (positions_page, masks_page, arithmetic_page)
+    learning = (positions_page, masks_page, arithmetic_page, work_pages)
     for part in (pages, compare_page, *learning, standalone):
         app.include_router(part.router)
     app.add_api_route("/healthz", health, tags=["server"])

@@ -4,13 +4,13 @@
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.templating import Jinja2Templates
-from pydantic import ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from app import errors, language, wire
 from app.answers import attention_record, labels, run_answer
@@ -303,6 +303,19 @@ class Choice:
             names = ", ".join(there) if len(there) < 4 else f"{there[0]} to {there[-1]}"
             self.ignore(field, value, f"is not there: {names}")
         return allowed[0]
+
+    def taken(self, field: str, asking: type[BaseModel], first: Any) -> Any:
+        """The address's value if a request takes it, else the first, and the limits said."""
+        value, info = self.shown[field], asking.model_fields[field]
+        if not value:
+            return first
+        try:
+            kind: Any = Annotated[info.annotation, info]
+            return TypeAdapter(kind).validate_python(value)
+        except ValidationError as error:
+            why = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+            self.ignore(field, value, f"is not taken: {why[0].lower()}{why[1:]}")
+            return first
 
     def ignore(self, field: str, value: str, why: str) -> None:
         """A part of the address that is left aside, and why."""

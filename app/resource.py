@@ -19,7 +19,18 @@ Asking = TypeVar("Asking", bound=Asked)
 Make = Callable[[Service, Asking], Answer]
 Made = TypeVar("Made", bound=Callable[..., Answer])
 
-TEXT = ("layer", "head", "edits", "a", "b", "align", "texts", "off", "forced")  # in a query string
+TEXT = (
+    "layer",
+    "head",
+    "edits",
+    "a",
+    "b",
+    "align",
+    "texts",
+    "off",
+    "forced",
+    "words",
+)  # in a query string
 PROBLEM = {"$ref": f"#/components/schemas/{Problem.__name__}"}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"description": description, "content": {errors.MEDIA_TYPE: {"schema": PROBLEM}}}

@@ -23,7 +23,7 @@ from app.work_schemas import (
     NextTokenRequest,
     TranslateRequest,
 )
-from model import few_shot, metrics, work
+from model import few_shot, work
 from model.generate import Sampling, returned
 from model.record import Token
 from model.tape import KINDS
@@ -150,11 +150,18 @@ def next_token_answer(service: Service, asked: NextTokenRequest) -> Answer:
 def fill_mask_answer(service: Service, asked: FillMaskRequest) -> Answer:
     """What the model would write for each [MASK]."""
     with service.lent(asked.model, text=asked.text, text_pair=asked.text_pair) as loaded:
-        edits = edits_of(asked.edits)
-        found = work.fill(loaded, asked.text, asked.text_pair, edits, asked.top)
+        found = work.fill(
+            loaded,
+            asked.text,
+            asked.text_pair,
+            words=asked.words or (),
+            edits=edits_of(asked.edits),
+            top=asked.top,
+        )
     fields = {
         **spoken_fields(asked),
         "text_pair": asked.text_pair,
+        "masked": found.text,
         "tokens": labels(found.tokens),
         "masks": [{"position": at, **guess._asdict()} for at, guess in found.masks.items()],
         "provenance": provenance(service, asked),
@@ -221,10 +228,6 @@ def few_shot_answer(service: Service, asked: FewShotRequest, emit: Emit) -> Answ
             prompt, answer = shot.example
             shots.append({"n": shot.n, "accuracy": accuracy, "prompt": prompt, "answer": answer})
             emit("shot", shots[-1])
-    definitions = {
-        "previous_token": metrics.previous_token.__doc__ or "",
-        "induction": metrics.induction.__doc__ or "",
-    }
     fields = {
         "model": asked.model,
         "pattern": asked.pattern,
@@ -236,7 +239,7 @@ def few_shot_answer(service: Service, asked: FewShotRequest, emit: Emit) -> Answ
             "previous_token": heads.previous_token.tolist(),
             "induction": heads.induction.tolist(),
         },
-        "definitions": {name: text.split("\n")[0] for name, text in definitions.items()},
+        "definitions": few_shot.score_definitions(),
         "shots": shots,
         "provenance": provenance(service, asked),
     }

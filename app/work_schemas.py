@@ -8,9 +8,12 @@ from pydantic import BaseModel, BeforeValidator, Field, StrictInt
 
 from app.schemas import (
     Asked,
+    Content,
     Edits,
+    Indices,
     KindShape,
     Measured,
+    ModelSummary,
     Provenance,
     Seed,
     Text,
@@ -72,7 +75,9 @@ class NextTokenRequest(TokenizeRequest):
 
 
 class FillMaskRequest(NextTokenRequest):
-    pass
+    words: Indices | None = Field(
+        None, description="words of `text` to hide, by the number that their tokens have"
+    )
 
 
 class NextSentenceRequest(TokenizeRequest):
@@ -205,7 +210,8 @@ class FillMaskAnswer(BaseModel):
     model: str
     text: str
     text_pair: str | None
-    tokens: list[TokenOut]
+    masked: str = Field(description="the text as the model reads it")
+    tokens: list[TokenOut] = Field(description="of that")
     masks: list[MaskOut]
     provenance: Provenance
 
@@ -266,3 +272,61 @@ class FewShotAnswer(BaseModel):
     definitions: dict[str, str]
     shots: list[ShotOut]
     provenance: Provenance
+
+
+class WorkExample(BaseModel):
+    label: str
+    model: str
+    text: str
+    text_pair: str | None = None
+    words: str = Field("", description="fill: numbers of the words to hide, by comma")
+
+
+class TranslatePage(Content):
+    models: list[ModelSummary] = Field(description="those that translate")
+    examples: list[WorkExample]
+    model: str
+    model_b: str = Field(description="the one beside it; empty for none")
+    text: str
+    num_beams: int
+    length_penalty: float
+    reference: str
+    layer: int
+    head: int | None = Field(description="null is the mean of heads")
+    step: int
+    translation: TranslateAnswer | None = None
+    other: TranslateAnswer | None = None
+
+
+class GeneratePage(Content):
+    models: list[ModelSummary] = Field(description="those that generate")
+    examples: list[WorkExample]
+    model: str
+    text: str
+    max_new_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+    seed: int
+    forced: str
+    step: int
+    pattern: str
+    patterns: dict[str, str] = Field(description="pattern -> what it is")
+    n_max: int
+    generation: GenerateAnswer | None = None
+
+
+class FillPage(Content):
+    models: list[ModelSummary] = Field(description="those that fill in blanks")
+    examples: list[WorkExample]
+    partners: list[str] = Field(description="sentences that follow nothing in particular")
+    model: str
+    text: str
+    text_pair: str
+    words: str
+    layer: int
+    head: int | None = Field(description="null is the mean of heads")
+    seed: int
+    filled: FillMaskAnswer | None = None
+    next: NextSentenceAnswer | None = None
+    corruption: CorruptionAnswer | None = None

@@ -87,6 +87,12 @@ def definitions() -> dict[str, str]:
     return {name: (pattern.__doc__ or "").strip() for name, pattern in PATTERNS.items()}
 
 
+def score_definitions() -> dict[str, str]:
+    """What the two scores of a head are, in a sentence each."""
+    found = {"previous_token": metrics.previous_token, "induction": metrics.induction}
+    return {name: (metric.__doc__ or "").split("\n")[0] for name, metric in found.items()}
+
+
 def _drawn(rng: Generator, words: Sequence[str], n: int) -> list[str]:
     return [words[i] for i in rng.choice(len(words), n, replace=False)]
 

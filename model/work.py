@@ -442,18 +442,26 @@ def surprise(loaded: Loaded, text: str, edits: Sequence[Edit] = (), top: int = 1
 
 
 class Filled(NamedTuple):
+    text: str  # with a [MASK] in place of each word that was to be hidden
     tokens: tuple[Token, ...]
     masks: dict[int, Guess]  # by their position
 
 
 @torch.inference_mode()
 def fill(
-    loaded: Loaded, text: str, text_pair: str | None, edits: Sequence[Edit] = (), top: int = 10
+    loaded: Loaded,
+    text: str,
+    text_pair: str | None = None,
+    *,
+    words: Sequence[int] = (),
+    edits: Sequence[Edit] = (),
+    top: int = 10,
 ) -> Filled:
-    """What the model would write for each [MASK]."""
+    """What the model would write for each [MASK], and for each of the words to be hidden."""
     check_task(loaded, "fill-mask")
     model, tokenizer = loaded.model, loaded.tokenizer
     assert isinstance(model, Bert)
+    text = masked(loaded, text, words)
     tokens = tokenize(loaded, text, text_pair)
     check_spec(loaded, Spec(text, text_pair, edits=tuple(edits)))
     places = [i for i, token in enumerate(tokens) if token.id == tokenizer.mask_id]
@@ -465,7 +473,32 @@ def fill(
     x = _read(loaded, tokens, Tape(layers=(), edits=edits))
     logits = model.masked_words(x[places])  # (masks, V)
     guesses = [guess(loaded, row, top) for row in logits]
-    return Filled(tokens, dict(zip(places, guesses, strict=True)))
+    return Filled(text, tokens, dict(zip(places, guesses, strict=True)))
+
+
+def masked(loaded: Loaded, text: str, words: Sequence[int]) -> str:
+    """The text with [MASK] in place of some words, numbered as its tokens have them."""
+    tokens, mask_id = tokenize(loaded, text), loaded.tokenizer.mask_id
+    assert mask_id is not None
+    mask, spans = loaded.tokenizer.raw(mask_id), _word_spans(tokens)
+    for word in words:
+        if word not in spans:
+            message = f"word {word} is not there: the text has words 0 to {max(spans, default=0)}"
+            raise BadInput("words", message)
+    for word in sorted(set(words), reverse=True):
+        start, end = spans[word]
+        text = f"{text[:start]}{mask}{text[end:]}"
+    return text
+
+
+def _word_spans(tokens: Sequence[Token]) -> dict[int, tuple[int, int]]:
+    """Where each word of a text begins and ends, in characters."""
+    spans: dict[int, tuple[int, int]] = {}
+    for token in tokens:
+        if token.word is not None:
+            start, _ = spans.get(token.word, (token.start, token.end))
+            spans[token.word] = (start, token.end)
+    return spans
 
 
 def _read(loaded: Loaded, tokens: tuple[Token, ...], tape: Tape | None = None) -> Tensor:

@@ -1,6 +1,7 @@
 // The REST API: the only fetch. JSON is snake_case, and becomes camelCase here, once. Its twin in a
 // file that stands alone is offline.js.
 
+import {events} from "./events.js";
 import {_} from "./language.js";
 import {camel, camelKeys, snake} from "./names.js";
 import {decode} from "./wire.js";
@@ -10,6 +11,7 @@ export {camel};
 const ROOT = "/api/v1";
 const JSON_TYPE = "application/json";
 const TENSORS = "application/vnd.safetensors";
+const EVENTS = "text/event-stream";
 const LONGEST_QUERY = 6000; // beyond it, the same fields go as a POST
 const TRIES = 6;
 
@@ -73,6 +75,41 @@ export const permutation = (spec, options) => json("permutation", spec, options)
 /** A word in two runs. @param {Options} options */
 export const compare = (spec, options) => json("compare", spec, options);
 
+/** @typedef {Options & {onEvent: (name: string, data: Object) => void}} Watching */
+
+/** A translation, its steps as they come. @param {Watching} options */
+export const translate = (spec, options) => steps("translate", spec, options);
+
+/** A continuation, its steps as they come. @param {Watching} options */
+export const generate = (spec, options) => steps("generate", spec, options);
+
+/** Accuracy by number of examples, as it is measured. @param {Watching} options */
+export const fewShot = (spec, options) => steps("few-shot", spec, options);
+
+/** How a text looks to a decoder that reads it. @param {Options} options */
+export const nextToken = (spec, options) => json("next-token", spec, options);
+
+/** What BERT would write for each [MASK]. @param {Options} options */
+export const fillMask = (spec, options) => json("fill-mask", spec, options);
+
+/** Whether a sentence follows another. @param {Options} options */
+export const nextSentence = (spec, options) => json("next-sentence", spec, options);
+
+/** A text with the noise of BERT's training. @param {Options} options */
+export const corruption = (spec, options) => json("corruption", spec, options);
+
+/** An answer that comes step by step: each event on its way, and at last the whole. */
+async function steps(path, spec, {onEvent, ...options}) {
+  const response = await request(path, {...spec, stream: true}, EVENTS, options);
+  for await (const {name, data} of events(response.body)) {
+    options.signal.throwIfAborted();
+    if (name === "problem") throw asError(data, data.status);
+    if (name === "result") return camel(data);
+    onEvent(name, camel(data));
+  }
+  throw new Error(_("the answer broke off"));
+}
+
 async function json(path, spec, options) {
   const response = await request(path, spec, JSON_TYPE, options);
   return camel(await response.json());
@@ -133,9 +170,11 @@ async function attemptOnce(path, spec, accept, signal) {
 async function apiError(response) {
   if (!response) return Object.assign(new Error(_("the server does not answer")), {status: 0});
   const problem = await response.json().catch(() => ({}));
-  const message = problem.detail || `${response.status} ${response.statusText}`;
-  return Object.assign(new Error(message), {name: "ApiError", status: response.status});
+  return asError(problem, response.status, response.statusText);
 }
+
+const asError = ({detail}, status, text = "") =>
+  Object.assign(new Error(detail || `${status} ${text}`), {name: "ApiError", status});
 
 function pause(milliseconds, signal) {
   return new Promise((resolve, reject) => {

@@ -31,7 +31,7 @@ export function sortable({caption, columns, rows, sorted = null, pick = null}) {
   }
 
   const line = (row) => h("tr", {}, ...row.map((value, i) => (i === 0 && pick
-    ? h("th", {scope: "row"}, h("button", {type: "button", onclick: () => pick(row)}, value))
+    ? h("th", {scope: "row"}, h("button", {type: "button", onclick: () => pick(row)}, contentOf(value)))
     : cell(value, columns[i][1], i === 0))));
   body.append(...rows.map(line));
   mark();
@@ -39,6 +39,7 @@ export function sortable({caption, columns, rows, sorted = null, pick = null}) {
     h("thead", {}, h("tr", {}, ...headings)), body);
 }
 
+const contentOf = (value) => (typeof value === "object" ? tokenNode(value) : value);
 const textOf = (value) => (typeof value === "object" ? label(value) : value);
 
 function compare(a, b) {
@@ -50,7 +51,7 @@ function compare(a, b) {
 function cell(value, digits, isFirst) {
   const isNumber = typeof value === "number";
   const text = isNumber ? number(value, digits) : value;
-  const content = typeof value === "object" ? tokenNode(value) : text;
+  const content = contentOf(text);
   if (isFirst) return h("th", {scope: "row"}, content);
   return h("td", isNumber ? {class: "n"} : {}, content);
 }

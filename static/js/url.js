@@ -106,6 +106,57 @@ export const ARITHMETIC = {
   theme: EXPLORE.theme
 };
 
+const someHead = {parse: (s) => s, valid: (s) => /^(mean|\d{1,3})$/.test(s)};
+const listed = {parse: (s) => s, valid: (s) => /^(\d{1,6}(,\d{1,6})*)?$/.test(s)};
+
+/** The same of the Translate page. */
+export const TRANSLATE = {
+  model: COMPARE.model,
+  text: COMPARE.text,
+  modelB: COMPARE.modelB,
+  numBeams: {name: "num_beams", initial: null, ...whole},
+  lengthPenalty: {name: "length_penalty", initial: null, ...number},
+  reference: {name: "reference", initial: "", ...text},
+  layer: EXPLORE.layer,
+  head: {name: "head", initial: null, ...someHead},
+  step: {name: "step", initial: 0, ...whole},
+  view: {name: "view", initial: "matrix", ...oneOf("matrix", "lines")},
+  lang: EXPLORE.lang,
+  theme: EXPLORE.theme
+};
+
+/** The same of the Generate page. */
+export const GENERATE = {
+  model: COMPARE.model,
+  text: COMPARE.text,
+  maxNewTokens: {name: "max_new_tokens", initial: null, ...whole},
+  temperature: {name: "temperature", initial: null, ...number},
+  topK: {name: "top_k", initial: null, ...whole},
+  topP: {name: "top_p", initial: null, ...number},
+  seed: {name: "seed", initial: null, parse: Number, valid: (s) => /^\d{1,10}$/.test(s)},
+  forced: {name: "forced", initial: "", ...listed},
+  step: {name: "step", initial: 0, ...whole},
+  layer: {name: "layer", initial: 0, ...whole},
+  shade: {name: "shade", initial: "attention", ...oneOf("attention", "entropy")},
+  pattern: {name: "pattern", initial: "pairs", ...oneOf("pairs", "list", "copy", "arrows")},
+  nMax: {name: "n_max", initial: 3, ...whole},
+  lang: EXPLORE.lang,
+  theme: EXPLORE.theme
+};
+
+/** The same of the Fill in page. */
+export const FILL = {
+  model: COMPARE.model,
+  text: COMPARE.text,
+  textPair: {name: "text_pair", initial: null, ...text},
+  words: {name: "words", initial: null, ...listed},
+  layer: EXPLORE.layer,
+  head: {name: "head", initial: null, ...someHead},
+  seed: GENERATE.seed,
+  lang: EXPLORE.lang,
+  theme: EXPLORE.theme
+};
+
 /** The state as a query string, without what is at its default. */
 export function format(state, fields = EXPLORE) {
   const params = new URLSearchParams();

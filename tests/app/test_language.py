@@ -9,8 +9,9 @@ import pytest
 from babel.messages.extract import extract
 from jinja2.ext import babel_extract
 
-from app import compare_page, pages
+from app import compare_page, pages, work_pages
 from app.language import LANGUAGES, catalogue
+from model import few_shot
 from model.zoo import NOT_FOR
 
 ROOT = Path(__file__).parents[2]
@@ -19,8 +20,10 @@ CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 def said() -> set[str]:
     """All that templates and scripts say, and what of Python's they show."""
-    examples = [*pages.EXAMPLES, *compare_page.EXAMPLES]
+    work = (*work_pages.TRANSLATIONS, *work_pages.PROMPTS, *work_pages.BLANKS)
+    examples = [*pages.EXAMPLES, *compare_page.EXAMPLES, *work]
     found: set[str] = {NOT_FOR, *(example.label for example in examples)}
+    found |= {*few_shot.definitions().values(), *few_shot.score_definitions().values()}
     for path in (ROOT / "static/js").rglob("*.js"):
         with path.open("rb") as file:
             inside = {"parse_template_string": True}
@@ -67,7 +70,18 @@ def test_translations_fill_in_the_same_values(code):
 )
 @pytest.mark.parametrize(
     "path",
-    ["/explore", "/compare", "/positions", "/masks", "/arithmetic", "/models", "/models/gpt"],
+    [
+        "/explore",
+        "/compare",
+        "/positions",
+        "/masks",
+        "/arithmetic",
+        "/translate",
+        "/generate",
+        "/fill",
+        "/models",
+        "/models/gpt",
+    ],
 )
 def test_a_page_speaks_the_language_asked_for(client, path, query, accept, tag):
     answer = client.get(f"{path}?{query}", headers={"accept-language": accept})

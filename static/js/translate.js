@@ -1,0 +1,335 @@
+// The Translate page: a translation token by token, and what each of its tokens looked at.
+
+import {address, anatomy, attention, translate} from "./api.js";
+import {ask, pageData} from "./asking.js";
+import {h, svg} from "./dom.js";
+import {figure} from "./figure.js";
+import {_} from "./language.js";
+import {heatmap} from "./plot.js";
+import {fileName, pngBlob, saveBlob, svgBlob} from "./save.js";
+import {copyLink, waysOut} from "./summary.js";
+import {sortable} from "./tables.js";
+import {headOf} from "./tensor.js";
+import {label} from "./token.js";
+import * as url from "./url.js";
+import * as anatomyView from "./views/anatomy.js";
+import * as lines from "./views/lines.js";
+import * as matrix from "./views/matrix.js";
+import {candidatesTable, drawTokens, fillSelect, headEntries, mostOf, placeOf, rowOf, rowsOf} from "./work.js";
+
+const byId = (id) => document.getElementById(id);
+const data = pageData();
+const form = document.querySelector(".work");
+const modelOf = (name) => data.models.find((model) => model.name === name) ?? data.models[0];
+const given = {...data, head: `${data.head ?? "mean"}`, modelB: data.modelB || "none", view: "matrix"};
+
+/** A wish with a layer, a head and another model that are there. */
+function fit(wanted) {
+  const {nLayer, nHead} = modelOf(wanted.model);
+  const layer = Math.max(0, Math.min(Number(wanted.layer) || 0, nLayer - 1));
+  const head = wanted.head === "mean" || Number(wanted.head) < nHead ? wanted.head : "mean";
+  const others = data.models.map(({name}) => name).filter((name) => name !== wanted.model);
+  const modelB = [...others, "none"].includes(wanted.modelB) ? wanted.modelB : others[0] ?? "none";
+  return {...wanted, layer, head, modelB};
+}
+
+/** With another model comes the head that its card names. */
+function retype(wanted, before) {
+  return wanted.model === before.model ? wanted : {...wanted, ...named(wanted.model)};
+}
+
+/** The head of cross-attention that aligns words best, as the model's card has it, or the last mean. */
+function named(name) {
+  const {metrics, nLayer} = modelOf(name);
+  const [, layer, head] = metrics.alignmentErrorRate?.detail.match(/^L(\d+) H(\d+)$/) ?? [];
+  return layer === undefined ? {layer: nLayer - 1, head: "mean"} : {layer: Number(layer), head};
+}
+
+const specOf = ({model, text, numBeams, lengthPenalty, reference}) =>
+  ({model, text, numBeams, lengthPenalty, reference: reference || null});
+
+let decoded = {key: "", translation: null}; // what was decoded last; another head asks for no more
+
+async function answer(wanted, options) {
+  const spec = specOf(wanted);
+  const key = JSON.stringify(spec);
+  if (decoded.key !== key) {
+    const translation = await translate({...spec, ...(wanted.head === "mean" ? {} : {head: wanted.head})},
+      {...options, onEvent: live(wanted)});
+    decoded = {key, translation};
+  }
+  const {translation} = decoded;
+  const target = wanted.numBeams > 1 ? translation.target : null;
+  const own = {model: wanted.model, text: wanted.text, target};
+  const {kinds} = modelOf(wanted.model);
+  const look = (of, kind, place) => attention({...of, kind, ...place}, options);
+  const place = placeOf(wanted.layer, wanted.head);
+  const [found, forced, beside] = await Promise.all([
+    Promise.all(kinds.map((kind) => look(own, kind, place))),
+    wanted.reference ? look({...own, target: wanted.reference}, "cross", place) : null,
+    wanted.modelB === "none" ? null : other(wanted, options)
+  ]);
+  const records = Object.fromEntries(kinds.map((kind, i) => [kind, found[i]]));
+  return {found: {translation, records, forced, beside, joint: joint(records)}};
+}
+
+/** The other model's translation of the same sentence, and its cross-attention. */
+async function other({modelB, text, numBeams, lengthPenalty}, options) {
+  const spec = {model: modelB, text, numBeams, lengthPenalty};
+  const translation = await translate(spec, {...options, onEvent: () => {}});
+  const {layer, head} = named(modelB);
+  const target = numBeams > 1 ? translation.target : null;
+  const cross = await attention({model: modelB, text, target, kind: "cross", ...placeOf(layer, head)}, options);
+  return {translation, cross};
+}
+
+/** What comes while it is being decoded: the tokens so far, the source lit by the newest's row. */
+function live({layer}) {
+  let source = [];
+  const said = [];
+  const theme = () => document.documentElement.dataset.theme;
+  return (name, event) => {
+    if (name === "start") ({source} = event);
+    const plain = {special: false, unknown: false, raw: ""};
+    if (event.token) said.push(event.token);
+    const target = event.beams ? [{...plain, text: event.text}] : said;
+    drawTokens(byId("source"), {tokens: source, theme: theme(), values: event.attn?.[layer]});
+    drawTokens(byId("target"), {tokens: target, theme: theme(), current: target.length - 1});
+  };
+}
+
+/** Encoder, decoder and cross-attention as one head between all tokens of both texts. */
+function joint({encoder, decoder, cross}) {
+  const [T, S] = headOf(cross).attn.shape;
+  const N = S + T;
+  const attn = new Float32Array(N * N);
+  const mask = new Uint8Array(N * N);
+  const place = (record, top, left) => {
+    if (!record) return;
+    const {attn: own, mask: allowed} = headOf(record);
+    const [n, m] = own.shape;
+    for (let q = 0; q < n; q++) {
+      for (let k = 0; k < m; k++) {
+        attn[(top + q) * N + left + k] = own.data[q * m + k];
+        mask[(top + q) * N + left + k] = allowed.data[q * m + k];
+      }
+    }
+  };
+  place(encoder, 0, 0);
+  place(cross, S, 0);
+  place(decoder, S, S);
+  const tokens = [...cross.kTokens, ...cross.qTokens];
+  return Object.freeze({...cross, kind: "joint", layers: [cross.layers.at(-1)], heads: [cross.heads[0]],
+    attn: {data: attn, shape: [1, 1, N, N]}, mask: {data: mask, shape: [1, 1, N, N]},
+    qTokens: tokens, kTokens: tokens, nSource: S});
+}
+
+// Drawing.
+
+const VIEWS = {matrix, lines};
+let mounted = null; // {view, id}
+
+function frameOf({found, layer}, step, theme) {
+  const {joint: record} = found;
+  return Object.freeze({record, shown: [{layer, head: record.heads[0], record}], layer,
+    head: record.heads[0], heads: "", query: record.nSource + step, side: "query", pointed: null,
+    threshold: 0.05, top: 0, segments: "all", several: false, alone: true, reduce: "none", low: 0,
+    high: 1, scale: "linear", theme});
+}
+
+function drawJoint(state, step, theme) {
+  if (mounted?.id !== state.view) {
+    mounted?.view.destroy();
+    mounted = {id: state.view, view: VIEWS[state.view].mount(byId("joint-view"), pick)};
+  }
+  mounted.view.update(frameOf(state, step, theme));
+}
+
+/** A row of the target is a step. */
+function pick({query}) {
+  const {found} = page.get();
+  if (query === undefined || query === null) return;
+  const step = query - found.joint.nSource;
+  if (step >= 0) page.set({step: Math.min(step, found.translation.steps.length - 1)});
+}
+
+function drawSteps({translation, records}, step, theme) {
+  const {cross} = records;
+  const row = rowOf(headOf(cross).attn, step);
+  drawTokens(byId("source"), {tokens: cross.kTokens, theme, values: row});
+  drawTokens(byId("target"), {tokens: translation.tokens, theme, current: step,
+    pick: (i) => page.set({step: i}), titles: translation.steps.map(({probability, entropy}) =>
+      _("probability {p}, entropy {e} nats", {p: probability.toFixed(3), e: entropy.toFixed(2)}))});
+  const {token, probability, rank, entropy} = translation.steps[step];
+  const values = {token: label(token), p: probability.toFixed(3), rank: rank + 1, e: entropy.toFixed(2),
+    most: mostOf(cross.kTokens, row)};
+  byId("step-said").textContent =
+    _("{token}: probability {p}, number {rank}, entropy {e} nats. Its query looks most at {most}", values);
+  byId("candidates").replaceChildren(candidatesTable(translation.steps[step],
+    {caption: _("What might have been said at this step")}));
+}
+
+function drawDrove({translation, records: {cross}}) {
+  const {attn} = headOf(cross);
+  const best = (q) => {
+    if (q >= attn.shape[0]) return ["", ""];
+    const row = rowOf(attn, q);
+    const k = row.indexOf(Math.max(...row));
+    return [cross.kTokens[k], row[k]];
+  };
+  const rows = translation.tokens.map((token, n) => [token, ...best(n), ...best(n + 1)]);
+  byId("drove-table").replaceChildren(sortable({
+    caption: _("The source token that each target token's query looks at most"),
+    columns: [[_("token")], [_("as output")], [_("attention"), 3], [_("as input")], [_("attention"), 3]],
+    rows
+  }));
+}
+
+const STEP_WIDTH = 104;
+const LANE = 26;
+
+/** The hypotheses of a beam as they grow: a column a step, the winner's path set off. */
+function drawTree({translation: {tree, hypotheses, numBeams}}) {
+  byId("beam-section").hidden = numBeams < 2;
+  if (numBeams < 2) return;
+  const byNode = new Map(tree.map((node) => [node.id, node]));
+  const best = hypotheses[0].logProbability;
+  const leaf = tree.reduce((a, b) => (Math.abs(b.total - best) < Math.abs(a.total - best) ? b : a));
+  const path = new Set();
+  for (let at = leaf; at; at = byNode.get(at.parent)) path.add(at.id);
+  const lanes = new Map();
+  const place = new Map(tree.map(({id, step}) => {
+    const lane = lanes.get(step) ?? 0;
+    lanes.set(step, lane + 1);
+    return [id, {x: 4 + step * STEP_WIDTH, y: 8 + lane * LANE}];
+  }));
+  const parts = tree.flatMap(({id, parent, token, total, ended}) => {
+    const {x, y} = place.get(id);
+    const from = place.get(parent);
+    const kind = [path.has(id) && "best", ended && "ended"].filter(Boolean).join(" ");
+    const edge = from ? [svg("path", {class: `work-edge ${kind}`,
+      d: `M${from.x + 72} ${from.y + 8}C${x - 8} ${from.y + 8} ${from.x + 80} ${y + 8} ${x - 4} ${y + 8}`})] : [];
+    const said = `${label(token)} ${total.toFixed(2)}`;
+    return [...edge, svg("text", {class: `work-node ${kind}`, x, y: y + 12}, svg("title", {}, said), label(token))];
+  });
+  const width = 12 + (Math.max(...lanes.keys()) + 1) * STEP_WIDTH;
+  const height = 16 + Math.max(...lanes.values()) * LANE;
+  byId("tree").replaceChildren(svg("svg", {width, height, viewBox: `0 0 ${width} ${height}`, role: "img",
+    "aria-label": _("Hypotheses growing from left to right; the best is set off")}, ...parts));
+  byId("hypotheses").replaceChildren(sortable({caption: _("Hypotheses, the best first"),
+    columns: [[_("Hypothesis")], [_("score"), 3], [_("log-probability"), 2]],
+    rows: hypotheses.map(({text, score, logProbability}) => [text, score, logProbability])}));
+}
+
+const SHARES = {name: _("attention"), range: {low: 0, high: 1, scale: "linear"}, locked: null};
+
+function drawCross(id, record, theme, locked = null) {
+  heatmap(byId(id), {...SHARES, z: rowsOf(headOf(record)), qLabels: record.qTokens.map(label),
+    kLabels: record.kTokens.map(label), theme, locked});
+}
+
+function drawReference({translation: {reference}, records, forced}, theme) {
+  byId("forced-pair").hidden = !reference;
+  byId("reference-table").hidden = !reference;
+  if (!reference) return;
+  const rows = reference.steps.map(({token, probability, rank, candidates: [first]}) => [token,
+    probability, rank + 1, rank === 0 ? "" : label({...first, raw: first.token}), rank === 0 ? "" : first.probability]);
+  byId("reference-table").replaceChildren(sortable({
+    caption: _("Log-probability of the reference {log}; where the model would have gone another way, its own choice",
+      {log: reference.logProbability.toFixed(2)}),
+    columns: [[_("token")], [_("probability"), 4], [_("number"), 0], [_("the model's own choice")], [_("probability"), 4]],
+    rows
+  }));
+  drawCross("free-plot", records.cross, theme);
+  drawCross("forced-plot", forced, theme);
+}
+
+function drawBeside({translation, records, beside}, step, theme) {
+  const both = [translation, ...(beside ? [beside.translation] : [])];
+  const card = (name, metric) => modelOf(name).metrics[metric]?.value ?? "";
+  const rows = both.map(({model, target, logProbability, steps}) => [model, target, logProbability,
+    logProbability / steps.length, card(model, "bleu"), card(model, "decodingSpeed")]);
+  byId("beside-table").replaceChildren(sortable({
+    caption: _("BLEU and speed are of the models' cards: test sentences, and tokens a second, greedily, one at a time"),
+    columns: [[_("Model")], [_("Translation")], [_("log-probability"), 2], [_("per token"), 2], ["BLEU", 1],
+      [_("tokens/s"), 0]],
+    rows
+  }));
+  const name = ({model}, {layers, heads, reduce}) => `${model} · L${layers.at(-1)} `
+    + (reduce === "none" ? `H${heads[0]}` : _("mean of all"));
+  byId("own-title").textContent = name(translation, records.cross);
+  drawCross("own-plot", records.cross, theme, {side: "query", index: step});
+  byId("other-side").hidden = !beside;
+  if (!beside) return;
+  byId("other-title").textContent = name(beside.translation, beside.cross);
+  drawCross("other-plot", beside.cross, theme);
+}
+
+const apart = anatomyView.mount(byId("anatomy"), ({query}) =>
+  query !== undefined && page.set({step: Math.min(query, page.get().found.translation.steps.length - 1)}));
+let taken = {key: "", stop: new AbortController()};
+
+/** The step's query in the chosen head, or in the first where the mean of all is shown. */
+async function drawApart({model, text, numBeams, layer, head, found}, step, theme) {
+  const target = numBeams > 1 ? found.translation.target : null;
+  const place = {kind: "cross", layer, head: head === "mean" ? 0 : Number(head)};
+  const spec = {model, text, target, ...place, query: step};
+  const key = JSON.stringify([spec, theme]);
+  if (taken.key === key) return;
+  taken.stop.abort();
+  taken = {key, stop: new AbortController()};
+  try {
+    const parts = await anatomy(spec, {signal: taken.stop.signal});
+    if (taken.key === key) apart.update({anatomy: parts, ...place, theme});
+  } catch (error) {
+    if (error.name !== "AbortError") page.patch({problem: error.message});
+  }
+}
+
+function drawFoot(state, step, theme) {
+  const {found: {translation}, layer} = state;
+  const {sha256, version} = translation.provenance;
+  const weights = _("weights {sha}", {sha: sha256.slice(0, 8)});
+  const line = `${state.model} · ${weights} · ${_("Layer {layer}", {layer})} · Attention Atlas ${version}`;
+  const words = {title: _("Encoder, decoder and cross-attention as one"),
+    sentence: `${state.text} · ${translation.target}`, provenance: line};
+  const save = async (ending) => {
+    const drawn = figure(state.view, frameOf(state, step, theme), words);
+    const name = fileName([state.model, "joint", `L${layer}`, state.view], ending);
+    saveBlob(ending === "svg" ? svgBlob(drawn) : await pngBlob(drawn), name);
+    return name;
+  };
+  const spec = specOf(state);
+  byId("foot").replaceChildren(h("span", {}, line), waysOut({
+    links: [["json", address("translate", spec)], [_("Explore"), translation.links.explore]],
+    actions: [[_("Copy link"), () => copyLink(url.href())], ["SVG", () => save("svg")], ["PNG", () => save("png")]]
+  }));
+}
+
+function draw(state, theme) {
+  const {found} = state;
+  const last = found.translation.steps.length - 1;
+  const step = Math.min(state.step, last);
+  form.elements.step.max = last;
+  fillSelect(form.elements.head, headEntries(modelOf(state.model).nHead));
+  form.elements.layer.max = modelOf(state.model).nLayer - 1;
+  drawSteps(found, step, theme);
+  drawJoint(state, step, theme);
+  drawDrove(found);
+  drawTree(found);
+  drawReference(found, theme);
+  drawBeside(found, step, theme);
+  drawApart(state, step, theme);
+  drawFoot(state, step, theme);
+}
+
+const page = ask({page: data, fields: url.TRANSLATE, form, busy: byId("work"), given, local: ["step", "view"],
+  fit, retype, answer, draw});
+
+form.querySelector(".examples").addEventListener("click", (event) => {
+  const link = event.target.closest("a");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const {text} = data.examples[Number(link.dataset.example)];
+  page.want({text, reference: ""});
+});

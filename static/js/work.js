@@ -1,0 +1,81 @@
+// What the pages of models at work have in common: tokens to step through, and what each was chosen from.
+
+import {colorOf, css, textOn} from "./color.js";
+import {h, roving} from "./dom.js";
+import {_} from "./language.js";
+import {sortable} from "./tables.js";
+import {label, tokenNode} from "./token.js";
+
+/**
+ * A line of tokens, shaded; those that can be picked are buttons, one stop of Tab.
+ * @param {HTMLElement} el
+ * @param {{tokens: import("./view.js").Token[], theme: string, values?: (number|undefined)[],
+ *   current?: number|null, from?: number, pick?: (i: number) => void, titles?: string[],
+ *   marks?: (string|undefined)[]}} line
+ *   values from 0 to 1; tokens before `from` cannot be picked; `marks` are classes
+ */
+export function drawTokens(el, {tokens, theme, values = [], current = null, from = 0, pick = null,
+  titles = [], marks = []}) {
+  const had = el.contains(document.activeElement) ? document.activeElement.dataset.index : null;
+  el.replaceChildren(...tokens.map((token, i) => {
+    const isPicked = pick && i >= from;
+    const props = {class: ["work-token", marks[i]].filter(Boolean).join(" "), "data-index": i,
+      ...(titles[i] ? {title: titles[i]} : {})};
+    const node = isPicked ? h("button", {...props, type: "button", onclick: () => pick(i),
+      tabindex: i === (current ?? from) ? "0" : "-1", "aria-pressed": `${i === current}`},
+    tokenNode(token)) : h("span", props, tokenNode(token));
+    if (values[i] > 0) {
+      const bytes = colorOf(values[i], theme);
+      node.style.background = css(bytes);
+      node.style.color = textOn(bytes);
+    }
+    return node;
+  }));
+  if (pick) el.onkeydown = roving;
+  if (had !== null) el.querySelector(`button[data-index="${had}"]`)?.focus();
+}
+
+/** The candidates of a step; with `pick`, each one can be taken instead. */
+export function candidatesTable({candidates, token}, {caption, filters = [], pick = null}) {
+  const names = {temperature: _("after temperature"), topK: _("after top-k"), topP: _("after top-p")};
+  const rows = candidates.map(({id, token: raw, text, probability, logit, ...left}) => [
+    {id, raw, text, special: false, unknown: false}, probability, logit,
+    ...filters.map((name) => left[name])]);
+  const columns = [[_("token")], [_("probability"), 4], [_("logit"), 2],
+    ...filters.map((name) => [names[name], 4])];
+  const table = sortable({caption, columns, rows, pick: pick && (([{id}]) => pick(id))});
+  const at = candidates.findIndex(({id}) => id === token?.id);
+  if (at >= 0) table.tBodies[0].rows[at].setAttribute("aria-current", "true");
+  return table;
+}
+
+/** "river 0.42 · the 0.10 · …": the largest of a row. */
+export function mostOf(tokens, row, n = 3) {
+  const order = Array.from(row, (value, i) => [value, i]).sort(([a], [b]) => b - a).slice(0, n);
+  return order.map(([value, i]) => `${label(tokens[i])} ${value.toFixed(2)}`).join(" · ");
+}
+
+/** One row of a (Tq, Tk) tensor, as an array. */
+export const rowOf = ({data, shape: [, m]}, i) => Array.from(data.subarray(i * m, (i + 1) * m));
+
+/** The rows of a (Tq, Tk) tensor, null where looking is not allowed. */
+export const rowsOf = ({attn, mask}) => Array.from({length: attn.shape[0]}, (none, q) =>
+  rowOf(attn, q).map((value, k) => (mask.data[q * attn.shape[1] + k] ? value : null)));
+
+/** A select's options, replaced only if they are others. */
+export function fillSelect(select, entries) {
+  const same = entries.map(([value, text]) => `${value}\t${text}`).join("\n")
+    === Array.from(select.options, ({value, textContent}) => `${value}\t${textContent}`).join("\n");
+  if (same) return;
+  const {value} = select;
+  select.replaceChildren(...entries.map(([name, text]) => h("option", {value: name}, text)));
+  if (entries.some(([name]) => `${name}` === value)) select.value = value;
+}
+
+/** The heads of a model, and the mean of all. */
+export const headEntries = (nHead) => [["mean", _("mean of all")],
+  ...Array.from({length: nHead}, (none, i) => [`${i}`, `${i}`])];
+
+/** What is asked of /attention for a layer and a head, or the mean of all. */
+export const placeOf = (layer, head) => ({layer,
+  ...(head === "mean" ? {reduce: "mean_heads"} : {head: Number(head)})});
