@@ -29,8 +29,8 @@ log = logging.getLogger("evaluate")
 
 # The measures of each model; a function may give several, or none for want of text.
 MEASURES: dict[str, tuple[Callable[..., dict[str, Measure]], ...]] = {
-    "translator": (quality.bleu, quality.alignment, quality.best_heads),
-    "recurrent": (quality.bleu, quality.alignment),
+    "translator": (quality.bleu, quality.decoding_speed, quality.alignment, quality.best_heads),
+    "recurrent": (quality.bleu, quality.decoding_speed, quality.alignment),
     "bert": (quality.masked_words, quality.bank_senses, quality.best_heads),
     "gpt": (quality.bits_per_byte, quality.blimp, quality.best_heads),
 }

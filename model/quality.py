@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -19,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model import corpus, metrics
-from model.generate import Translator, beam_search, translate
+from model import corpus, metrics, work
+from model.generate import Translator, beam_search, returned, translate
 from model.record import Token
 from model.recurrent import Recurrent
 from model.run import Spec, run
@@ -36,6 +37,7 @@ N_ROW = 768  # held-out pairs of texts, of 128 tokens each
 N_TOKEN = 65_536  # of each corpus's held-out text, at most
 SHORT = 15  # words: the longest side of a pair whose words are aligned
 N_FOLD = 5
+N_TIMED = 64  # sentences
 
 
 def bleu(loaded: Loaded, task: TranslatorTask, data: Path) -> Measures:
@@ -67,6 +69,24 @@ def bleu(loaded: Loaded, task: TranslatorTask, data: Path) -> Measures:
             detail=detail,
         )
     return found
+
+
+def decoding_speed(loaded: Loaded, task: TranslatorTask, data: Path) -> Measures:
+    """Tokens a second, </s> included, of greedy decoding, one sentence at a time."""
+    pairs = corpus.held_out_pairs(data, "test")[:N_TIMED]
+    if not pairs:
+        return {}
+    tokens, seconds = [], []
+    for text, _ in pairs:
+        began = time.perf_counter()
+        found = returned(work.translate(loaded, text, top=1))
+        seconds.append(time.perf_counter() - began)
+        tokens.append(len(found.steps))
+    n, s = np.array(tokens, float), np.array(seconds)
+    threads = torch.get_num_threads()
+    detail = f"{loaded.device}, {threads} thread{'s' if threads > 1 else ''}"
+    speed = measured(lambda i: n[i].sum() / s[i].sum(), len(n), "sentences", detail)
+    return {"decoding_speed": speed}
 
 
 @torch.inference_mode()

@@ -15,24 +15,27 @@ from app.schemas import AttentionRequest, OverviewRequest
 from app.service import Service
 from app.settings import Settings
 from model import run as door
+from model import work
+from model.generate import Sampling, generating, returned
 from model.run import Spec
-from model.tape import Tape
+from model.tape import Edit, Tape
 from model.transformer import GPT, Bert
 from tests.bench.rows import Plan, Row
 from tests.bench.text import passage
 
 LAYER, HEAD = 3, 2
 LENGTHS = (32, 128, 512)
-OVERVIEW_GOAL, HEAD_GOAL = 1.15, 1.10
+OVERVIEW_GOAL, HEAD_GOAL, CAPTURE_GOAL = 1.15, 1.10, 1.30
+NEW = 64  # tokens of a continuation
 
 
 def seconds(rounds: int, *works: Callable[[], Any]) -> list[float]:
     """The median time of each, measured in turns so that a slow moment falls on all alike."""
     found: list[list[float]] = [[] for _ in works]
     for _ in range(rounds):
-        for times, work in zip(found, works, strict=True):
+        for times, doing in zip(found, works, strict=True):
             began = time.perf_counter()
-            work()
+            doing()
             times.append(time.perf_counter() - began)
     return [median(times) for times in found]
 
@@ -86,6 +89,36 @@ def looks(service: Service, name: str, n: int, rounds: int) -> Iterator[Row]:
     yield Row(f"{what}: one head in float32 / nothing kept", head / plain, "x", goal=HEAD_GOAL)
 
 
+@torch.inference_mode()
+def decoding(service: Service, rounds: int) -> Iterator[Row]:
+    """A continuation with the attention of every step, against the same without."""
+    loaded = service.models["gpt"]
+    model = loaded.model
+    assert isinstance(model, GPT)
+    text = passage(32, loaded.tokenizer)
+    ids = torch.tensor([[token.id for token in loaded.tokenizer.encode(text)]])
+
+    def decode(**options: Any) -> None:
+        for _ in generating(model, ids, max_new_tokens=NEW, **options):
+            pass
+
+    def labelled() -> None:
+        returned(work.generate(loaded, text, sampling=Sampling(), max_new_tokens=NEW))
+
+    plain, looked, told, anew = seconds(
+        rounds,
+        lambda: decode(look=False),
+        lambda: decode(look=True),
+        labelled,
+        lambda: decode(look=False, edits=[Edit("scale", by=1.0)]),
+    )
+    what = f"gpt, {NEW} new tokens after 32"
+    yield Row(f"{what}: nothing kept", plain * 1000, "ms")
+    yield Row(f"{what}: all attention kept / nothing kept", looked / plain, "x", goal=CAPTURE_GOAL)
+    yield Row(f"{what}: with candidates and labels too / nothing kept", told / plain, "x")
+    yield Row(f"{what}: without a KV cache / with", anew / plain, "x")
+
+
 def sizes(service: Service, name: str, n: int) -> Iterator[Row]:
     """Bytes of the first picture and of all numbers, before compression."""
     text = passage(n, service.models[name].tokenizer)
@@ -109,5 +142,6 @@ def rows(plan: Plan) -> Iterator[Row]:
                 yield from tapes(service, name, n, 3 * plan.rounds)
                 yield from looks(service, name, n, 3 * plan.rounds)
             yield from sizes(service, name, 128)
+        yield from decoding(service, plan.rounds)
     finally:
         service.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -12,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from model import quality
+from model import quality, work
+from model.generate import returned
 from model.record import Token
 from model.recurrent import Recurrent
 from model.tasks import BertTask, GPTTask, RecurrentTask, TranslatorTask
@@ -160,6 +162,23 @@ def test_bleu_is_of_the_test_pairs(make: type, architecture: type, data: Path, m
     assert found["bleu"].n == 2
     assert "beam 4; nrefs:var" in found["bleu"].detail
     assert found["bleu_greedy"].detail == "greedy"
+
+
+@pytest.mark.parametrize(
+    ("make", "architecture"), [(TranslatorTask, EncoderDecoder), (RecurrentTask, Recurrent)]
+)
+def test_speed_is_all_tokens_over_all_seconds(
+    make: type, architecture: type, data: Path, monkeypatch
+) -> None:
+    task = make(data, None, 0, train=False)
+    clock = itertools.count(0, 0.25)  # each sentence takes a quarter of a second
+    monkeypatch.setattr(quality.time, "perf_counter", lambda: next(clock))
+    model = loaded(task, architecture)
+    found = quality.decoding_speed(model, task, data)["decoding_speed"]
+    texts = ("el perro", "el gato")
+    n_token = sum(len(returned(work.translate(model, text)).steps) for text in texts)
+    assert found.value == pytest.approx(n_token / 0.5)
+    assert (found.n, found.of, found.detail) == (2, "sentences", "cpu, 1 thread")
 
 
 def test_translations_come_back_in_order(
