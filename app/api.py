@@ -267,7 +267,7 @@ def gradients(service: Service, asked: GradientsRequest) -> Answer:
 
 @resource(router, "/arithmetic/cost", CostRequest, CostAnswer)
 def cost(service: Service, asked: CostRequest) -> Answer:
-    """Attention's time by the number of tokens, measured when asked."""
+    """Attention's time and memory by the number of tokens, measured when asked."""
     return arithmetic.cost_answer(service, asked)
 
 

@@ -73,9 +73,9 @@ def gradients_answer(asked: GradientsRequest) -> Answer:
 
 
 def cost_answer(service: Service, asked: CostRequest) -> Answer:
-    """Time of attention by the number of tokens, measured now; a loop against one product."""
+    """Time and memory of attention by tokens, measured now; a loop against one product."""
     sizes = [n for n in (64, 128, 256, 512, 1024) if n <= asked.n_max]
-    found, exponent = arithmetic.cost(sizes, n_head=asked.n_head, d=asked.d)
+    found, exponents = arithmetic.cost(sizes, n_head=asked.n_head, d=asked.d)
     fields = {
         "device": "cpu",
         "threads": torch.get_num_threads(),
@@ -83,7 +83,7 @@ def cost_answer(service: Service, asked: CostRequest) -> Answer:
         "d": asked.d,
         "n_loop": asked.n_loop,
         "sizes": [asdict(each) for each in found],
-        "exponent": exponent,
+        "exponents": exponents,
         "loop": arithmetic.loop_and_product(asked.n_loop, asked.d),
     }
     return Answer(fields, {})

@@ -20,8 +20,7 @@ from app.service import Service
 
 router = APIRouter(tags=["pages"])
 TEXT, WORD = "Bob cashed a check at the bank", "check"
-WIDTHS = ("256", "16", "64", "1024", "4096")
-DEPTHS = ("24", "4", "12", "48", "64")
+WIDTHS, DEPTHS = range(1, 4097), range(1, 65)  # of ScalingRequest, GradientsRequest
 
 
 @page("/arithmetic", "arithmetic.html", ArithmeticPage, router)
@@ -47,8 +46,8 @@ async def arithmetic_page(
         "text": TEXT if text is None else text,
         "layer": int(choice.of("layer", numbers(chosen.n_layer))),
         "head": int(choice.of("head", numbers(chosen.n_head))),
-        "d_k": int(choice.of("d_k", WIDTHS)),
-        "depth": int(choice.of("depth", DEPTHS)),
+        "d_k": int(choice.of("d_k", ["", *map(str, WIDTHS)]) or 256),
+        "depth": int(choice.of("depth", ["", *map(str, DEPTHS)]) or 24),
         "word": 0,
     }
     shown: dict[str, Any] = {"models": models, "ignored": choice.ignored}

@@ -39,6 +39,7 @@ def positions_answer(service: Service, asked: PositionsRequest) -> Answer:
         "base": base if is_sine else None,
         "measure": asked.measure,
         "shift": asked.shift,
+        "provenance": asked.model and service.provenance(asked.model).model_dump(),
         "shift_error": encodings.shift_error(encoding, asked.shift, base=base) if is_sine else None,
     }
     waves = encodings.wavelengths(D, base=base).float() if is_sine else encoding.new_zeros(0)

@@ -542,6 +542,7 @@ class PositionsAnswer(BaseModel):
     similarity: list[list[float]] = Field(description="(n, n), by the measure")
     by_distance: list[float] = Field(description="(n,): mean similarity of positions k apart")
     wavelengths: list[float] = Field(description="(D / 2,): positions in a turn; sinusoidal only")
+    provenance: Provenance | None = Field(description="null where there are no weights")
 
 
 class EmbeddingAnswer(BaseModel):
@@ -661,8 +662,11 @@ class GradientsAnswer(BaseModel):
 
 class CostOut(BaseModel):
     n: int
-    seconds: float
-    n_numbers: int = Field(description="attention weights: H T T")
+    n_number: int = Field(description="attention weights: H T T")
+    seconds: float = Field(description="equation 1 written out")
+    bytes: int = Field(description="most held at a time, by PyTorch's allocator, beside q, k, v")
+    fused_seconds: float = Field(description="the same as one kernel, that keeps no weights")
+    fused_bytes: int
 
 
 class CostAnswer(BaseModel):
@@ -673,7 +677,9 @@ class CostAnswer(BaseModel):
     n_head: int
     d: int
     sizes: list[CostOut]
-    exponent: float = Field(description="p of time ~ T^p, fitted")
+    exponents: dict[str, float] = Field(
+        description="p of value ~ T^p, fitted: seconds, bytes, fused_seconds, fused_bytes"
+    )
     loop: dict[str, float] = Field(description="loop, product: seconds; error between them")
     n_loop: int
 

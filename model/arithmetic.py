@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from statistics import median
+from threading import Lock
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
 
 from model.attention import attend
 from model.record import Token
@@ -196,26 +200,63 @@ def gradients(depth: int, width: int, *, residual: bool, norm: bool, seed: int) 
 
 @dataclass(frozen=True)
 class Cost:
-    """One attention layer's measured time, and the numbers that it holds."""
+    """One attention layer measured: equation 1 written out, and the same as one fused kernel."""
 
     n: int  # tokens
+    n_number: int  # attention weights, H T^2
     seconds: float
-    n_numbers: int  # H T^2
+    bytes: int  # most that was held at a time, beside q, k and v
+    fused_seconds: float
+    fused_bytes: int
 
 
 @torch.inference_mode()
-def cost(sizes: Sequence[int], *, n_head: int, d: int) -> tuple[list[Cost], float]:
-    """Time of `attend` for each number of tokens, and the exponent of T that fits it best."""
-    found = []
-    for n in sizes:
-        q, k, v = (torch.randn(1, n_head, n, d) for _ in range(3))
-        found.append(Cost(n, _seconds(lambda: attend(q, k, v)), n_head * n * n))  # noqa: B023
-    return found, _exponent([c.n for c in found], [c.seconds for c in found])
+def cost(sizes: Sequence[int], *, n_head: int, d: int) -> tuple[list[Cost], dict[str, float]]:
+    """Time and memory of `attend` by the number of tokens T, and the power of T that fits each."""
+    found = [_cost(n, n_head, d) for n in sizes]
+    measured = ("seconds", "bytes", "fused_seconds", "fused_bytes")
+    exponents = {
+        name: _exponent(sizes, [float(getattr(each, name)) for each in found]) for name in measured
+    }
+    return found, exponents
 
 
-def _exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
-    """The slope of log time by log size, by least squares."""
-    x, y = (torch.tensor(values, dtype=torch.float64).log() for values in (sizes, seconds))
+def _cost(n: int, n_head: int, d: int) -> Cost:
+    q, k, v = (torch.randn(1, n_head, n, d) for _ in range(3))
+
+    def written_out() -> Tensor:
+        return attend(q, k, v, score=lambda q, k: q @ k.transpose(-2, -1) * d**-0.5)
+
+    def fused() -> Tensor:
+        return attend(q, k, v)
+
+    return Cost(
+        n=n,
+        n_number=n_head * n * n,
+        seconds=_seconds(written_out),
+        bytes=_peak(written_out),
+        fused_seconds=_seconds(fused),
+        fused_bytes=_peak(fused),
+    )
+
+
+_profiling = Lock()  # PyTorch has one profiler
+
+
+def _peak(work: Callable[[], object]) -> int:
+    """The most bytes that a piece of work held at a time, by what PyTorch allocated and freed."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler says when it starts, else
+    with _profiling, profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        work()
+    assert seen.profiler is not None and seen.profiler.kineto_results is not None
+    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
+    changes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    return max(0, *accumulate(changes, initial=0))
+
+
+def _exponent(sizes: Sequence[int], values: Sequence[float]) -> float:
+    """The slope of log value by log size, by least squares."""
+    x, y = (torch.tensor(each, dtype=torch.float64).log() for each in (sizes, values))
     x, y = x - x.mean(), y - y.mean()
     return ((x * y).sum() / x.square().sum()).item() if len(sizes) > 1 else 0.0
 

@@ -1,11 +1,13 @@
 // The Arithmetic page: attention's steps, one by one, with numbers that move.
 
-import {anatomy, blocks, cost, gradients, headParts, scaling} from "./api.js";
+import {address, anatomy, blocks, cost, gradients, headParts, scaling} from "./api.js";
 import {ask, pageData} from "./asking.js";
+import {diagram} from "./diagram.js";
 import {h} from "./dom.js";
 import {centred, cosine, dot, gelu, pearson, relu, softmax} from "./formulas.js";
 import {_} from "./language.js";
-import {curves} from "./plot.js";
+import {showCurves} from "./numbers.js";
+import {mountPlane} from "./plane.js";
 import {copyLink, waysOut} from "./summary.js";
 import {sortable} from "./tables.js";
 import {label} from "./token.js";
@@ -13,14 +15,15 @@ import * as url from "./url.js";
 import * as anatomyView from "./views/anatomy.js";
 
 const STOPS = new Set("a an the at of on in to and or is are was it he she they his her".split(" "));
-const START = {x: [1, 2, -1, 0.5], y: [2, 1, 0, 1]};
 const byId = (id) => document.getElementById(id);
 const page = pageData();
 const form = document.querySelector(".sums");
 
+const modelOf = (wanted) => page.models.find(({name}) => name === wanted);
+
 /** A wish with a layer and a head that are there. */
 function fit(wanted) {
-  const {nLayer, nHead} = page.models.find(({name}) => name === wanted.model);
+  const {nLayer, nHead} = modelOf(wanted.model);
   return {...wanted, layer: Math.min(wanted.layer, nLayer - 1), head: Math.min(wanted.head, nHead - 1)};
 }
 
@@ -35,33 +38,53 @@ async function answer({model, text, layer, head, word: asked, dK, depth}, option
 
 // Scores: two vectors, by hand.
 
-function vector(name, values, change) {
-  const sliders = values.map((value, i) => h("input", {type: "range", min: -3, max: 3, step: 0.1,
-    value, "aria-label": _("{name}, dimension {i}", {name, i}),
-    oninput: (event) => change(i, event.target.valueAsNumber)}));
-  return h("div", {class: "sums-vector"}, name, ...sliders);
-}
+const numbersOf = (text) => text.split(",").map(Number);
 
-const hand = {x: [...START.x], y: [...START.y], scores: [2, 1, 0, -1], temperature: 1};
-
-function mountHand() {
-  const change = (name) => (i, value) => {
-    hand[name][i] = value;
-    drawHand();
+/** A row of sliders; what they say stands in the address once the hand lets go. */
+function mountSliders(name, key) {
+  const sliders = numbersOf(sums.get()[key]).map((none, i) => h("input", {type: "range", min: -3,
+    max: 3, step: 0.1, "aria-label": _("{name}, dimension {i}", {name, i}),
+    oninput: () => move(), onchange: () => sums.set({})}));
+  const said = sliders.map(() => h("output"));
+  const move = () => moved({[key]: sliders.map(({value}) => Number(value)).join()}, false);
+  const el = h("div", {class: "sums-vector"}, h("b", {}, name),
+    ...sliders.map((slider, i) => h("span", {}, slider, said[i])));
+  const update = (state) => {
+    for (const [i, value] of numbersOf(state[key]).entries()) {
+      if (sliders[i].valueAsNumber !== value) sliders[i].value = value;
+      said[i].textContent = value.toFixed(1);
+    }
   };
-  byId("vectors").replaceChildren(vector("x", hand.x, change("x")), vector("y", hand.y, change("y")));
-  const warm = h("input", {type: "range", min: 0.1, max: 5, step: 0.1, value: 1,
-    "aria-label": _("temperature"), oninput: () => {
-      hand.temperature = warm.valueAsNumber;
-      drawHand();
-    }});
-  byId("softmax-controls").replaceChildren(vector("s", hand.scores, change("scores")),
-    h("label", {class: "choice"}, `${_("temperature")} `, warm));
-  drawHand();
+  return {el, update};
 }
 
-function drawHand() {
-  const {x, y, scores, temperature} = hand;
+function moved(patch, isDone) {
+  sums.patch(patch);
+  if (isDone) sums.set({});
+  drawHand(sums.get());
+}
+
+/** Draws what the hand has set; mounts what it sets it with. */
+function mountHand() {
+  const [x, y, s] = [["x", "x"], ["y", "y"], ["s", "scores"]].map((names) => mountSliders(...names));
+  const plane = h("div");
+  const drawPlane = mountPlane(plane, ["x", "y"], (name, place, isDone) =>
+    moved({[name]: [...place, ...numbersOf(sums.get()[name]).slice(2)].join()}, isDone));
+  const warm = h("input", {type: "range", min: 0.1, max: 5, step: 0.1, "aria-label": _("temperature"),
+    oninput: () => moved({temperature: warm.valueAsNumber}, false), onchange: () => sums.set({})});
+  byId("vectors").replaceChildren(plane, h("div", {}, x.el, y.el));
+  byId("softmax-controls").replaceChildren(s.el, h("label", {class: "choice"}, `${_("temperature")} `, warm));
+  return (state) => {
+    for (const {update} of [x, y, s]) update(state);
+    drawPlane({x: numbersOf(state.x), y: numbersOf(state.y)});
+    warm.value = state.temperature;
+    drawLikeness(state);
+  };
+}
+
+function drawLikeness(state) {
+  const [x, y, scores] = [state.x, state.y, state.scores].map(numbersOf);
+  const {temperature} = state;
   const rows = [[_("dot product"), dot(x, y)], [_("dot product / √d"), dot(x, y) / Math.sqrt(x.length)],
     [_("cosine"), cosine(x, y)], [_("Pearson's r"), pearson(x, y)],
     [_("cosine of the centred vectors"), cosine(centred(x), centred(y))]];
@@ -97,9 +120,12 @@ function withoutStops(found) {
 function drawWords({found, model, layer, head, stops}, theme) {
   const shown = stops === "hidden" ? withoutStops(found.apart) : found.apart;
   view.update({anatomy: shown, layer, head, theme});
-  const {nHead, dModel, dHead} = page.models.find(({name}) => name === model);
+  const {nHead, dModel, dHead} = modelOf(model);
   const T = found.parts.tokens.length;
+  byId("qkv-shapes").textContent = _("x {T} × {D}, times W_Q, W_K, W_V of this head, each {D} × {d}: q, k, v {T} × {d}. q kᵀ / √{d}: scores {T} × {T}, softmax: attention; times v: z {T} × {d}.",
+    {T, D: dModel, d: dHead});
   const rows = [["x", `1 × ${T} × ${dModel}`, `N × T × ${dModel}`],
+    ["W_Q, W_K, W_V", `${dModel} × ${nHead} · ${dHead}`, `${dModel} × ${nHead} · ${dHead}`],
     ["q, k, v", `${nHead} × ${T} × ${dHead}`, `N × ${nHead} × T × ${dHead}`],
     [_("scores, attention"), `${nHead} × ${T} × ${T}`, `N × ${nHead} × T × T`],
     [_("z, a head's output"), `${nHead} × ${T} × ${dHead}`, `N × ${nHead} × T × ${dHead}`],
@@ -108,17 +134,30 @@ function drawWords({found, model, layer, head, stops}, theme) {
     columns: [[_("what")], [_("this text")], [_("a batch")]], rows}));
 }
 
-function drawScaling({widths}) {
+/** What a plot is of, and where its numbers come from: the model's, or random vectors. */
+function wordsOf({found, model, layer, head, text}, part, title, source = null) {
+  const {sha256, version} = found.apart.provenance;
+  const weights = _("weights {sha}", {sha: sha256.slice(0, 8)});
+  const own = [model, weights, text.length > 60 ? `${text.slice(0, 59)}…` : text];
+  const place = part === "" ? [_("Layer {layer} · Head {head}", {layer, head})] : [];
+  return {title, provenance: [...(source ? [source] : own), ...place, `Attention Atlas ${version}`].join(" · "),
+    file: ["arithmetic", ...(source ? [] : [model]), part]};
+}
+
+function drawScaling(state) {
+  const {widths, nKey, nSample, seed} = state.found.widths;
   const x = widths.map(({dK}) => dK);
   const line = (name, y, chosen = false) => ({name, x, y, chosen});
   const plain = {x: "d", log: true, dashes: true};
-  curves(byId("variance-plot"), {lines: [line(_("measured"), widths.map(({variance}) => variance), true),
-    line("d", x)], y: _("variance of q·k"), ...plain});
+  const source = _("{n} random queries of {m} keys, seed {seed}", {n: nSample, m: nKey, seed});
+  showCurves(byId("variance-plot"), {lines: [line(_("measured"), widths.map(({variance}) => variance), true),
+    line("d", x)], y: _("variance of q·k"), ...plain}, wordsOf(state, "variance", _("variance of q·k"), source));
   const of = (what, how) => widths.map((width) => width[what][how]);
-  curves(byId("gradient-plot"), {lines: [line(_("entropy, scaled"), of("entropy", "scaled"), true),
+  showCurves(byId("gradient-plot"), {lines: [line(_("entropy, scaled"), of("entropy", "scaled"), true),
     line(_("entropy, plain"), of("entropy", "plain")),
     line(_("gradient, scaled"), of("gradient", "scaled")),
-    line(_("gradient, plain"), of("gradient", "plain"))], y: _("nats; size of the Jacobian"), ...plain});
+    line(_("gradient, plain"), of("gradient", "plain"))], y: _("nats; size of the Jacobian"), ...plain},
+  wordsOf(state, "gradient", _("entropy and gradient"), source));
   byId("scaling").replaceChildren(sortable({caption: _("Random vectors, variance 1 in each dimension"),
     columns: [["d", 0], [_("variance of q·k"), 2], [_("entropy, plain"), 3], [_("entropy, scaled"), 3],
       [_("gradient, plain"), 4], [_("gradient, scaled"), 4]],
@@ -144,15 +183,17 @@ function drawHeads({tokens, norms, output, error, regrouped}) {
       {error: error.toExponential(1)});
 }
 
-function drawBlock({layers}, {stacks}) {
+function drawBlock(state) {
+  const {block: {layers}, deep: {stacks, depth, width, seed}} = state.found;
   const line = (name, y, chosen = false) => ({name, x: y.map((none, i) => i), y, chosen});
   const of = (key) => layers.map((layer) => layer[key]);
-  curves(byId("block-plot"), {lines: [line(_("residual stream"), of("residual"), true),
+  showCurves(byId("block-plot"), {lines: [line(_("residual stream"), of("residual"), true),
     line(_("attention adds"), of("attention")), line(_("feed-forward adds"), of("feedForward"))],
-  x: _("layer"), y: _("mean length"), dashes: true});
+  x: _("layer"), y: _("mean length"), dashes: true}, wordsOf(state, "block", _("lengths by layer")));
   const x = Array.from({length: 81}, (none, i) => (i - 40) / 10);
-  curves(byId("activation-plot"), {lines: [{name: "GELU", x, y: x.map(gelu), chosen: true},
-    {name: "ReLU", x, y: x.map(relu), chosen: false}], x: "x", y: "f(x)", zero: false, dashes: true});
+  showCurves(byId("activation-plot"), {lines: [{name: "GELU", x, y: x.map(gelu), chosen: true},
+    {name: "ReLU", x, y: x.map(relu), chosen: false}], x: "x", y: "f(x)", zero: false, dashes: true},
+  wordsOf(state, "activation", _("ReLU and GELU"), "ReLU, GELU (tanh)"));
   byId("norms").replaceChildren(sortable({
     caption: _("Lengths, and the spread that each norm makes 1: of a token over its dimensions, of a dimension over the tokens"),
     columns: [[_("Layer")], [_("residual stream"), 2], [_("attention adds"), 2],
@@ -163,10 +204,11 @@ function drawBlock({layers}, {stacks}) {
   }));
   const names = {plain: _("plain"), norm: _("norm"), residual: _("residual"),
     residualNorm: _("residual and norm")};
-  const log = (values) => values.map((value) => Math.log10(Math.max(value, 1e-30)));
-  curves(byId("depth-plot"), {lines: Object.entries(names).map(([key, name]) =>
-    line(name, log(stacks[key]), key === "residualNorm")),
-  x: _("layer"), y: _("log10 of the gradient's length"), zero: false, dashes: true});
+  showCurves(byId("depth-plot"), {lines: Object.entries(names).map(([key, name]) =>
+    line(name, stacks[key], key === "residualNorm")),
+  x: _("layer"), y: _("gradient's length"), logY: true, dashes: true},
+  wordsOf(state, "depth", _("The gradient through a deep stack"),
+    _("a random stack of {depth} layers, width {width}, seed {seed}", {depth, width, seed})));
 }
 
 let measured = null; // what it costs; here, as it has no place in the address
@@ -184,42 +226,66 @@ async function measure() {
   button.disabled = false;
 }
 
-function drawCost({sizes, exponent, loop, nLoop, threads}) {
+function drawCost({sizes, exponents, loop, nLoop, threads, nHead, d}) {
   const x = sizes.map(({n}) => n);
-  const y = sizes.map(({seconds}) => 1000 * seconds);
-  curves(byId("cost-plot"), {lines: [{name: _("time ~ T^{p}", {p: exponent.toFixed(2)}), x, y,
-    chosen: true}], x: _("tokens"), y: _("milliseconds"), log: true});
+  const source = _("attention of {H} heads of {d}, {threads} thread(s)", {H: nHead, d, threads});
+  const line = (name, key, scale, chosen) => ({name: `${name} ~ T^${exponents[key].toFixed(2)}`, x,
+    y: sizes.map((size) => size[key] * scale), chosen});
+  const both = (key, scale) => [line(_("written out"), key, scale, true),
+    line(_("fused"), `fused${key[0].toUpperCase()}${key.slice(1)}`, scale, false)];
+  const plain = {x: _("tokens"), log: true, logY: true, dashes: true};
+  showCurves(byId("cost-plot"), {lines: both("seconds", 1000), y: _("milliseconds"), ...plain},
+    wordsOf(sums.get(), "time", _("time by tokens"), source));
+  showCurves(byId("memory-plot"), {lines: both("bytes", 1e-6), y: _("MB at most"), ...plain},
+    wordsOf(sums.get(), "memory", _("memory by tokens"), source));
   const values = {n: nLoop, loop: (1000 * loop.loop).toFixed(1), product: (1000 * loop.product).toFixed(3)};
   byId("cost-table").replaceChildren(sortable({
     caption: _("One layer on the server, {threads} thread(s); the same weights serve every T", {threads}),
-    columns: [[_("tokens"), 0], [_("milliseconds"), 2], [_("attention weights"), 0], [_("MB"), 2]],
-    rows: sizes.map(({n, seconds, nNumbers}) => [n, 1000 * seconds, nNumbers, (4 * nNumbers) / 1e6])
+    columns: [[_("tokens"), 0], [_("attention weights"), 0], [_("milliseconds"), 2], [_("MB at most"), 2],
+      [_("milliseconds, fused"), 2], [_("MB at most, fused"), 2]],
+    rows: sizes.map((size) => [size.n, size.nNumber, 1000 * size.seconds, size.bytes / 1e6,
+      1000 * size.fusedSeconds, size.fusedBytes / 1e6])
   }), h("p", {class: "note"},
     _("{n} × {n} scores: {loop} ms in a loop, {product} ms as one product.", values)));
 }
 
-function draw(state, theme) {
-  const {found} = state;
-  const {nLayer, nHead} = page.models.find(({name}) => name === state.model);
+function draw(state, theme, isLocal) {
+  drawHand(state);
+  drawWords(state, theme);
+  if (isLocal) return;
+  const {nLayer, nHead} = modelOf(state.model);
   form.elements.layer.max = nLayer - 1;
   form.elements.head.max = nHead - 1;
-  drawWords(state, theme);
-  drawScaling(found.widths);
-  drawHeads(found.parts);
-  drawBlock(found.block, found.deep);
+  drawScaling(state);
+  drawHeads(state.found.parts);
+  drawBlock(state);
   if (measured) drawCost(measured);
+  drawMap(state);
   drawFoot(state);
 }
 
-function drawFoot({model, found}) {
-  const copy = () => copyLink(url.href());
-  const {sha256, version} = found.apart.provenance;
-  const weights = _("weights {sha}", {sha: sha256.slice(0, 8)});
-  byId("foot").replaceChildren(h("span", {}, `${model} · ${weights} · Attention Atlas ${version}`),
-    waysOut({links: [], actions: [[_("Copy link"), copy]]}));
+/** The model drawn; each part leads to its numbers for this text. */
+function drawMap({model, text}) {
+  const to = (path, more = {}) =>
+    url.pageOf(path, {model, ...(path === "masks" ? {texts: text} : {text}), ...more});
+  byId("diagram").replaceChildren(...diagram(modelOf(model), to));
 }
 
-mountHand();
+function drawFoot(state) {
+  const {model, text, layer, head, word, dK, depth} = state;
+  const spec = {model, text};
+  const of = (path, asked, format = {}) => address(path, {...asked, ...format});
+  const place = {...spec, layer, head, query: word};
+  const links = [["json", of("anatomy", place)], ["npz", of("anatomy", place, {format: "npz"})],
+    ["safetensors", of("anatomy", place, {format: "safetensors"})],
+    [_("scaling"), of("arithmetic/scaling", {dK})], [_("heads"), of("arithmetic/heads", {...spec, layer})],
+    [_("blocks"), of("arithmetic/blocks", spec)], [_("gradients"), of("arithmetic/gradients", {depth})]];
+  byId("foot").replaceChildren(h("span", {}, wordsOf(state, "", "").provenance),
+    waysOut({links, actions: [[_("Copy link"), () => copyLink(url.href())]]}));
+}
+
 byId("measure").addEventListener("click", measure);
 const sums = ask({page, fields: url.ARITHMETIC, form, busy: form,
-  local: ["stops"], fit, answer, draw});
+  local: ["stops", "x", "y", "scores", "temperature"], fit, answer, draw});
+const drawHand = mountHand();
+drawHand(sums.get());

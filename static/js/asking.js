@@ -25,7 +25,7 @@ export const pageData = () => camel(JSON.parse(byId("page").textContent));
  *   fit?: (wanted: Object) => Object,     a wish with what there is in place of what there is not
  *   retype?: (wanted: Object, before: Object) => Object,  a wish after its form has changed
  *   answer: (wanted: Object, options: import("./api.js").Options) => Promise<{found: Object}>,
- *   draw: (state: Object, theme: string) => void    of a new `found`, theme or local key
+ *   draw: (state: Object, theme: string, isLocal: boolean) => void  of a new `found` or theme, or of a local key
  * }} options  `page` as of pageData(), `fields` one of url.js, `busy` is marked while an answer is awaited
  * @returns {{get: () => Object, want: (patch: Object) => Promise<void>, set: (patch: Object) => void,
  *   patch: (patch: Object) => void}}  ask for a change; change what is local; change what is in no address
@@ -176,9 +176,10 @@ export function ask({page, fields, form, busy, given = page, more = {}, local = 
     const wanted = [state.found, theme, ...local.map((key) => state[key])];
     if (!state.found || wanted.every((value, i) => Object.is(value, drawn[i]))) return;
     const isNew = drawn[0] !== state.found;
+    const isLocal = !isNew && drawn[1] === theme;
     drawn = wanted;
     for (const plain of document.querySelectorAll(".plain")) plain.remove();
-    draw(state, theme);
+    draw(state, theme, isLocal);
     if (isNew) fill(state);
   }
 

@@ -4,7 +4,7 @@ import {address, masks} from "./api.js";
 import {ask, pageData} from "./asking.js";
 import {h} from "./dom.js";
 import {_} from "./language.js";
-import {heatmap} from "./plot.js";
+import {showMap} from "./numbers.js";
 import {KIND_NAMES} from "./reading.js";
 import {copyLink, waysOut} from "./summary.js";
 import {at} from "./tensor.js";
@@ -44,27 +44,38 @@ function filled(tokens, n, pad) {
 const rowsOf = ({data, shape: [n, m]}, change = (value) => value) => Array.from({length: n},
   (none, i) => Array.from({length: m}, (nothing, k) => change(data[i * m + k])));
 
-function drawPlots({found, row}, theme) {
-  const {combined, scores, masked, attn, padding, causal, pad} = found;
+/** What a part is of, and where its numbers come from. */
+function wordsOf(state, part, title) {
+  const {found: {provenance: {sha256, version}}, model, kind, layer, head, texts, row, off, fill, precision} = state;
+  const changed = [off && _("without: {masks}", {masks: off}), fill && `−∞ → ${fill} (${precision})`];
+  const sources = [model, _("weights {sha}", {sha: sha256.slice(0, 8)}), _("{kind} attention", {kind: KIND_NAMES[kind]}),
+    _("Layer {layer} · Head {head}", {layer, head}), ...changed.filter(Boolean), `Attention Atlas ${version}`];
+  return {title: `${title} · ${linesOf(texts)[row]}`, provenance: sources.join(" · "),
+    file: ["masks", model, kind, `L${layer}H${head}`, part, row]};
+}
+
+function drawPlots(state, theme) {
+  const {found: {combined, scores, masked, attn, padding, causal, pad, ...tokens}, row, kind} = state;
   const [, Tq, Tk] = scores.shape;
-  const queries = filled(found.qTokens[row], Tq, pad).map(label);
-  const keys = filled(found.kTokens[row], Tk, pad).map(label);
+  const queries = filled(tokens.qTokens[row], Tq, pad).map(label);
+  const keys = filled(tokens.kTokens[row], Tk, pad).map(label);
   const allowed = (value) => (value ? 1 : null);
-  const draw = (name, z, options) => heatmap(byId(`${name}-plot`), {z, qLabels: queries,
-    kLabels: keys, theme, locked: null, ...options});
+  const show = (part, z, options) => showMap(byId(`${part}-plot`), {z, qLabels: queries,
+    kLabels: keys, theme, locked: null, ...options}, wordsOf(state, part, byId(`${part}-title`).textContent));
   const share = {name: _("attention"), range: {low: 0, high: 1, scale: "linear"}};
   const mask = {name: _("allowed"), range: {low: 0, high: 1, scale: "linear"}};
-  draw("padding", rowsOf({data: at(padding, row).data, shape: [1, Tk]}, allowed),
+  show("padding", rowsOf({data: at(padding, row).data, shape: [1, Tk]}, allowed),
     {...mask, qLabels: [_("all")]});
   byId("causal-plot").parentElement.hidden = !causal?.shape;
-  if (causal?.shape) draw("causal", rowsOf(causal, allowed), mask);
-  draw("combined", rowsOf(at(combined, row), allowed), mask);
+  if (causal?.shape) show("causal", rowsOf(causal, allowed), mask);
+  byId("combined-title").textContent = kind === "cross" ? _("Cross-attention mask") : _("Both together");
+  show("combined", rowsOf(at(combined, row), allowed), mask);
   const {data} = at(scores, row);
   const range = {low: Math.min(...data), high: Math.max(...data), scale: "linear", power: 1};
-  draw("scores", rowsOf(at(scores, row)), {name: _("score"), range});
-  draw("masked", rowsOf(at(masked, row), (value) => (value === -Infinity ? null : value)),
+  show("scores", rowsOf(at(scores, row)), {name: _("score"), range});
+  show("masked", rowsOf(at(masked, row), (value) => (value === -Infinity ? null : value)),
     {name: _("score"), range});
-  draw("attn", rowsOf(at(attn, row), (value) => (value === 0 ? null : value)), share);
+  show("attn", rowsOf(at(attn, row), (value) => (value === 0 ? null : value)), share);
 }
 
 function drawTables({found, row, kind}) {
@@ -99,11 +110,7 @@ function drawNumbers({found, row}) {
 function drawFoot(state) {
   const copy = () => copyLink(url.href());
   const link = (format) => [format, address("masks", {...specOf(state), format})];
-  const {sha256, version} = state.found.provenance;
-  const weights = _("weights {sha}", {sha: sha256.slice(0, 8)});
-  const place = _("Layer {layer} · Head {head}", state);
-  byId("foot").replaceChildren(
-    h("span", {}, `${state.model} · ${weights} · ${place} · Attention Atlas ${version}`),
+  byId("foot").replaceChildren(h("span", {}, wordsOf(state, "", "").provenance),
     waysOut({links: ["json", "npz", "safetensors"].map(link), actions: [[_("Copy link"), copy]]}));
 }
 

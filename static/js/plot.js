@@ -161,11 +161,12 @@ const DASHES = ["dot", "dash", "dashdot", "longdash"];
  * Lines over a number of tokens. The chosen one stands out; the rest are ink, told apart by hover.
  * @param {HTMLElement} el
  * @param {{lines: {name: string, x: number[], y: number[], chosen: boolean}[], x: string, y: string,
- *   log?: boolean, zero?: boolean, dashes?: boolean, bars?: boolean}} options  with dashes each line has its name
+ *   log?: boolean, logY?: boolean, zero?: boolean, dashes?: boolean, bars?: boolean}} options
+ *   with dashes each line has its name, in a line above
  */
 export const curves = (el, options) => react(el, () => curvesOf(el, options));
 
-function curvesOf(el, {lines, x, y, log = false, zero = true, dashes = false, bars = false}) {
+function curvesOf(el, {lines, x, y, log = false, logY = false, zero = true, dashes = false, bars = false}) {
   const style = getComputedStyle(el);
   const color = (name) => style.getPropertyValue(`--${name}`);
   const [ink, muted, rule] = [color("ink"), color("muted"), color("rule")];
@@ -179,24 +180,29 @@ function curvesOf(el, {lines, x, y, log = false, zero = true, dashes = false, ba
     y: line.y,
     line: {color: line.chosen ? accent : muted, width: line.chosen ? 2.5 : 1.25,
       dash: dashes && !line.chosen ? DASHES[lines.indexOf(line) % DASHES.length] : "solid"},
-    opacity: line.chosen || lines.length < 3 ? 1 : 0.5,
-    hovertemplate: `${escape(line.name)}<br>%{x:,} ${x}<br>%{y:.3f} ${escape(y)}<extra></extra>`
+    opacity: line.chosen || lines.length < 3 || dashes ? 1 : 0.5,
+    hovertemplate: `${escape(line.name)}<br>%{x:,} ${x}<br>%{y:.4~g} ${escape(y)}<extra></extra>`
   }));
-  const named = lines.filter(({chosen}) => chosen || lines.length < 3 || dashes);
+  const named = dashes ? [] : lines.filter(({chosen}) => chosen || lines.length < 3);
+  const all = lines.flatMap((line) => line.x);
+  const few = !log && all.every(Number.isInteger) && Math.max(...all) < 12 ? {dtick: 1} : {};
   const axis = {
     showgrid: true, gridcolor: rule, zeroline: false, linecolor: rule, tickcolor: "transparent"
   };
   const layout = {
     autosize: true,
-    margin: {l: 52, r: 16, t: 8, b: 44},
+    margin: {l: 60, r: 16, t: dashes ? 32 : 8, b: 44},
     paper_bgcolor: "transparent",
     plot_bgcolor: "transparent",
-    showlegend: false,
+    showlegend: dashes,
+    legend: {orientation: "h", x: 0, y: 1, yanchor: "bottom", traceorder: "reversed", itemclick: false,
+      itemdoubleclick: false, bgcolor: "transparent", font: {color: ink}},
     hovermode: "closest",
     font: {family: style.fontFamily, size: 12, color: muted},
     hoverlabel: {bgcolor: panel, bordercolor: accent, font: {family: style.fontFamily, color: ink}},
-    xaxis: {...axis, title: {text: x, standoff: 8}, ...(log ? {type: "log", dtick: "D2"} : {})},
-    yaxis: {...axis, title: {text: escape(y), standoff: 8}, rangemode: zero ? "tozero" : "normal"},
+    xaxis: {...axis, title: {text: x, standoff: 8}, ...few, ...(log ? {type: "log", dtick: "D2"} : {})},
+    yaxis: {...axis, title: {text: escape(y), standoff: 8}, 
+      ...(logY ? {type: "log", exponentformat: "e"} : {rangemode: zero ? "tozero" : "normal"})},
     annotations: named.map((line) => ({
       x: log ? Math.log10(last(line.x)) - EDGE : last(line.x), y: last(line.y), text: escape(line.name),
       showarrow: false, xanchor: "right", yanchor: line.chosen ? "bottom" : "top",
@@ -204,6 +210,35 @@ function curvesOf(el, {lines, x, y, log = false, zero = true, dashes = false, ba
     }))
   };
   return [traces, layout, {displayModeBar: false, responsive: true}];
+}
+
+const ABOVE_PICTURE = 44; // CSS pixels of a title
+const BELOW_PICTURE = 36; // and of a line that says where the numbers come from
+
+/**
+ * What is drawn, as a file's data: address, with its title and where its numbers come from.
+ * @param {HTMLElement} el  @param {{format: "svg"|"png", title: string, provenance: string}} options
+ */
+export async function image(el, {format, title, provenance}) {
+  await drawing.get(el);
+  const {data, layout, clientWidth, clientHeight} = el;
+  const style = getComputedStyle(el);
+  const [ink, muted, paper] = ["ink", "muted", "paper"].map((name) => style.getPropertyValue(`--${name}`));
+  const {margin} = layout;
+  const left = margin.l - 12;
+  const least = 0.8 * LETTER * provenance.length + 24;
+  const size = {width: layout.width ?? clientWidth, height: layout.height ?? clientHeight};
+  const width = Math.max(size.width, least);
+  const height = size.height + ABOVE_PICTURE + BELOW_PICTURE;
+  const words = (text, place) => ({text: escape(text), showarrow: false, xref: "paper", yref: "paper",
+    x: 0, xanchor: "left", xshift: -left, ...place});
+  const figure = {data, layout: {...layout, width, height, autosize: false, paper_bgcolor: paper,
+    margin: {...margin, r: margin.r + width - size.width, t: margin.t + ABOVE_PICTURE,
+      b: margin.b + BELOW_PICTURE},
+    annotations: [...(layout.annotations ?? []),
+      words(title, {y: 1, yanchor: "bottom", yshift: margin.t + 8, font: {size: 16, color: ink}}),
+      words(provenance, {y: 0, yanchor: "top", yshift: -margin.b - 8, font: {size: 10.5, color: muted}})]}};
+  return globalThis.Plotly.toImage(figure, {format, width, height, scale: format === "png" ? 2 : 1});
 }
 
 export function purge(el) {

@@ -4,7 +4,7 @@ import {address, embedding, permutation, positions} from "./api.js";
 import {ask, pageData} from "./asking.js";
 import {h} from "./dom.js";
 import {_} from "./language.js";
-import {curves, heatmap} from "./plot.js";
+import {showCurves, showMap} from "./numbers.js";
 import {copyLink, waysOut} from "./summary.js";
 import {sortable} from "./tables.js";
 import * as url from "./url.js";
@@ -43,42 +43,59 @@ const rowsOf = ({data, shape: [n, m]}) =>
 const names = (n) => Array.from({length: n}, (none, i) => `${i}`);
 const largest = ({data}) => data.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-9);
 
-function map(id, tensor, {title, axes, theme, locked = null, range}) {
-  const [n, m] = tensor.shape;
-  heatmap(byId(id), {z: rowsOf(tensor), name: title, qLabels: names(n), kLabels: names(m), axes,
-    range: range ?? {low: -largest(tensor), high: largest(tensor), scale: "signed"}, theme, locked});
+/** Where numbers come from; `own` are the chosen model's. */
+function wordsOf({found: {own}, nPositions, dModel, base, measure, shift, model}, title, of, part) {
+  const {sha256, version} = own.provenance;
+  const weights = _("weights {sha}", {sha: sha256.slice(0, 8)});
+  const sines = `sin, cos · d_model ${dModel} · ${_("base")} ${base}`;
+  const sources = {sines: [sines], own: [model, weights], both: [sines, model, weights]}[of];
+  const spec = of === "own" ? {model, nPositions: own.nPositions, measure, shift}
+    : {nPositions, dModel, base, measure, shift};
+  const link = (format) => [format, address("positions", {...spec, format})];
+  return {title, provenance: [...sources, `Attention Atlas ${version}`].join(" · "),
+    file: ["positions", of === "own" ? model : of, part],
+    links: of === "both" ? [] : ["json", "npz", "safetensors"].map(link)};
 }
 
-function drawEncodings({found: {sines, own}, position, model, measure}, theme) {
+function drawEncodings(state, theme) {
+  const {found: {sines, own}, position, model, measure} = state;
   byId("own").textContent = `${model} (${own.kind})`;
   const likeness = measure === "cosine" ? _("cosine") : _("dot product");
-  for (const [name, {encoding, similarity}] of [["sines", sines], ["own", own]]) {
+  const map = (of, part, tensor, {name, axes, locked = null}) => {
+    const [n, m] = tensor.shape;
+    const most = largest(tensor);
+    const title = `${of === "own" ? model : _("Sines and cosines")} · ${name} · ${axes.join(" × ")}`;
+    showMap(byId(`${of}-${part}`), {z: rowsOf(tensor), name, qLabels: names(n), kLabels: names(m), axes,
+      range: {low: -most, high: most, scale: "signed"}, theme, locked}, wordsOf(state, title, of, part));
+  };
+  for (const [of, {encoding, similarity}] of [["sines", sines], ["own", own]]) {
     const index = Math.min(position, encoding.shape[0] - 1);
-    map(`${name}-encoding`, encoding, {title: _("value"), theme,
-      axes: [_("position"), _("dimension")], locked: {side: "query", index}});
-    map(`${name}-similarity`, similarity, {title: likeness, theme,
-      axes: [_("position"), _("position")]});
+    map(of, "encoding", encoding, {name: _("value"), axes: [_("position"), _("dimension")],
+      locked: {side: "query", index}});
+    map(of, "similarity", similarity, {name: likeness, axes: [_("position"), _("position")]});
   }
 }
 
 const column = ({data, shape: [n, m]}, k) => names(n).map((none, i) => data[i * m + Math.min(k, m - 1)]);
 
-function drawCurves({found: {sines, own}, dimension, position, model}) {
+function drawCurves(state) {
+  const {found: {sines, own}, dimension, position, model} = state;
   const line = (name, y, chosen) => ({name, x: y.map((none, i) => i), y: Array.from(y), chosen});
   const both = (of) => [line("sin, cos", of(sines), true), line(model, of(own), false)];
   const row = ({encoding: {data, shape: [n, m]}}) => {
     const i = Math.min(position, n - 1);
     return Array.from(data.subarray(i * m, (i + 1) * m));
   };
-  const plain = {zero: false, dashes: true};
-  curves(byId("wave-plot"), {lines: both(({encoding}) => column(encoding, dimension)),
-    x: _("position"), y: _("value"), ...plain});
-  curves(byId("code-plot"), {lines: both(row), x: _("dimension"), y: _("value"), bars: true, ...plain});
-  curves(byId("fall-plot"), {lines: both(({byDistance}) => Array.from(byDistance.data)),
-    x: _("distance"), y: _("mean likeness"), ...plain});
-  const waves = Array.from(sines.wavelengths.data, Math.log10);
-  curves(byId("waves-plot"), {lines: [line("sin, cos", waves, true)], x: _("pair of dimensions"),
-    y: _("log10 of positions in a turn"), ...plain});
+  const show = (part, title, options) => showCurves(byId(`${part}-plot`),
+    {zero: false, dashes: true, ...options}, wordsOf(state, title, part === "waves" ? "sines" : "both", part));
+  show("wave", `${_("One dimension along the text")} · ${_("dimension")} ${dimension}`,
+    {lines: both(({encoding}) => column(encoding, dimension)), x: _("position"), y: _("value")});
+  show("code", `${_("One position's code")} · ${_("position")} ${position}`,
+    {lines: both(row), x: _("dimension"), y: _("value"), bars: true});
+  show("fall", _("How likeness falls with distance"),
+    {lines: both(({byDistance}) => Array.from(byDistance.data)), x: _("distance"), y: _("mean likeness")});
+  show("waves", _("Wavelengths"), {lines: [line("sin, cos", Array.from(sines.wavelengths.data), true)],
+    x: _("pair of dimensions"), y: _("positions in a turn"), logY: true, dashes: false});
   const turn = sines.wavelengths.data[Math.floor(dimension / 2)];
   byId("wave-note").textContent = _("Dimension {d} of the sines takes {turn} positions for a turn.",
     {d: dimension, turn: turn.toFixed(turn < 100 ? 1 : 0)});
@@ -103,14 +120,11 @@ function drawWords({words, moved}) {
     : _("Largest change {with} with positions, {without} without: the same vectors in another order.", values);
 }
 
-function drawFoot({nPositions, dModel, base, measure, shift, model}) {
+function drawFoot(state) {
   const copy = () => copyLink(url.href());
-  const sines = {nPositions, dModel, base, measure, shift};
-  const links = [["json", address("positions", sines)],
-    ["npz", address("positions", {...sines, format: "npz"})],
-    [`${model} npz`, address("positions", {model, measure, format: "npz"})]];
-  byId("foot").replaceChildren(h("span", {}, `${model} · Attention Atlas`),
-    waysOut({links, actions: [[_("Copy link"), copy]]}));
+  const {provenance} = wordsOf(state, "", "both", "");
+  byId("foot").replaceChildren(h("span", {}, provenance),
+    waysOut({links: [], actions: [[_("Copy link"), copy]]}));
 }
 
 function draw(state, theme) {

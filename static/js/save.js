@@ -36,6 +36,14 @@ export async function pngBlob(picture) {
   return canvas.convertToBlob({type: "image/png"});
 }
 
+/** The bytes of a data: address. */
+export function dataBlob(address) {
+  const [head, body] = [address.slice(5, address.indexOf(",")), address.slice(address.indexOf(",") + 1)];
+  const [type] = head.split(";");
+  if (!head.endsWith("base64")) return new Blob([decodeURIComponent(body)], {type});
+  return new Blob([Uint8Array.from(atob(body), (char) => char.charCodeAt(0))], {type});
+}
+
 /** A name for a file: letters, digits and dashes. */
 export const fileName = (parts, ending) =>
   `${parts.join("-").replace(/[^\w.-]+/g, "-")}.${ending}`;

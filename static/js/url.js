@@ -7,6 +7,7 @@ const isShare = (s) => /^[\d.e-]+$/.test(s) && Number(s) >= 0 && Number(s) <= 1;
 const share = {parse: Number, valid: isShare};
 const number = {parse: Number, valid: (s) => /^\d{1,6}(\.\d{1,9})?(e-\d{1,2})?$/.test(s)};
 const places = {parse: (s) => s, valid: (s) => /^\d{1,3}\.\d{1,3}(,\d{1,3}\.\d{1,3}){0,6}$/.test(s)};
+const vector = {parse: (s) => s, valid: (s) => /^(-?[0-3](\.\d)?,){3}-?[0-3](\.\d)?$/.test(s)};
 const oneOf = (...words) => ({parse: (s) => s, valid: (s) => words.includes(s)});
 
 /** Each part of the address: its name there, how it is read, and its value when it is left out. */
@@ -101,6 +102,10 @@ export const ARITHMETIC = {
   head: EXPLORE.head,
   dK: {name: "d_k", initial: null, ...whole},
   depth: {name: "depth", initial: null, ...whole},
+  x: {name: "x", initial: "1,2,-1,0.5", ...vector},
+  y: {name: "y", initial: "2,1,0,1", ...vector},
+  scores: {name: "scores", initial: "2,1,0,-1", ...vector},
+  temperature: {name: "temperature", initial: 1, parse: Number, valid: (s) => /^\d(\.\d)?$/.test(s) && s >= 0.1 && s <= 5},
   stops: {name: "stops", initial: "shown", ...oneOf("shown", "hidden")},
   lang: EXPLORE.lang,
   theme: EXPLORE.theme
@@ -223,6 +228,13 @@ function having(address, name, value) {
   const url = new URL(address);
   url.searchParams.set(name, value);
   return url.href;
+}
+
+/** Another page's address, in this page's language and theme. */
+export function pageOf(path, parts) {
+  const {lang, theme} = Object.fromEntries(new URLSearchParams(location.search));
+  const kept = Object.entries({...parts, lang, theme}).filter(([, value]) => value !== undefined);
+  return `/${path}?${new URLSearchParams(kept)}`;
 }
 
 /** The link to the other language leads to what is on screen then. */

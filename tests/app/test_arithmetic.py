@@ -74,10 +74,20 @@ def test_residuals_and_norms_keep_the_gradient_alive(get):
 def test_the_cost_is_measured(get):
     found = get("/arithmetic/cost", n_max=256, n_loop=32)
     assert [size["n"] for size in found["sizes"]] == [64, 128, 256]
-    assert [size["n_numbers"] for size in found["sizes"]] == [8 * n * n for n in (64, 128, 256)]
-    assert all(size["seconds"] > 0 for size in found["sizes"])
+    assert [size["n_number"] for size in found["sizes"]] == [8 * n * n for n in (64, 128, 256)]
+    assert all(size["seconds"] > 0 and size["fused_seconds"] > 0 for size in found["sizes"])
     assert found["loop"]["error"] < 1e-4
     assert found["loop"]["loop"] > found["loop"]["product"]
+
+
+def test_memory_grows_as_the_square_of_the_tokens_but_for_a_fused_kernel(get):
+    found = get("/arithmetic/cost", n_max=512, n_loop=1)
+    *_, half, whole = found["sizes"]
+    assert whole["bytes"] > 4 * whole["n_number"], "at least the weights, in float32"
+    assert whole["bytes"] / half["bytes"] == pytest.approx(4, rel=0.1)
+    assert found["exponents"]["bytes"] == pytest.approx(2, abs=0.1)
+    assert whole["fused_bytes"] / half["fused_bytes"] < 3
+    assert whole["fused_bytes"] < whole["bytes"] / 4
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 from urllib.request import urlopen
 
 import numpy as np
@@ -94,11 +96,12 @@ def test_each_control_changes_the_numbers(page: Page, server: str) -> None:
     page.get_by_label("Layer", exact=True).fill("3")
     found = api(server, "arithmetic/heads", model="bert", text=TEXT, layer=3)
     expect(page.locator("#heads-table")).to_contain_text(f"{found['norms'][2][4]:.2f}")
-    page.get_by_label("widths up to").select_option("16")
+    page.get_by_label("widths up to", exact=True).fill("16")
     expect(page.locator("#scaling tbody tr")).to_have_count(5)
     widths = api(server, "arithmetic/scaling", d_k=16)["widths"]
     expect(page.locator("#scaling")).to_contain_text(f"{widths[-1]['variance']:.2f}")
-    page.get_by_label("depth of a small stack").select_option("12")
+    page.get_by_label("depth of a small stack, slider").fill("12")
+    expect(page.get_by_label("depth of a small stack", exact=True)).to_have_value("12")
     page.wait_for_function("document.querySelector('#depth-plot').data?.[0].x.length === 13")
     page.get_by_role("combobox", name="Model", exact=True).select_option("gpt")
     blocks = api(server, "arithmetic/blocks", model="gpt", text=TEXT)["layers"]
@@ -118,6 +121,112 @@ def test_the_cost_is_measured_when_asked(page: Page) -> None:
     opened(page).get_by_role("button", name="Measure on the server now").click()
     expect(page.locator("#cost-table tbody tr")).to_have_count(4, timeout=30_000)
     expect(page.locator("#cost-table")).to_contain_text("as one product")
+    page.locator("#memory-plot .legendtext").first.wait_for()
+    written = page.evaluate("document.querySelector('#memory-plot').data.at(-1)")
+    assert written["x"] == [64, 128, 256, 512]
+    assert re.fullmatch(r"written out ~ T\^(1\.9|2\.0)\d", written["name"])
+
+
+def point_of(page: Page, x: float, y: float) -> tuple[float, float]:
+    """Where the plane has a point, on the screen."""
+    box = page.locator("svg.plane").bounding_box()
+    assert box
+    return box["x"] + box["width"] * (x + 3.5) / 7, box["y"] + box["height"] * (3.5 - y) / 7
+
+
+def test_a_vector_can_be_dragged(page: Page) -> None:
+    opened(page)
+    page.mouse.move(*point_of(page, 1, 2))
+    page.mouse.down()
+    page.mouse.move(*point_of(page, 2, -1), steps=3)
+    table = page.get_by_role("table", name="x and y of 4 dimensions")
+    expect(table).to_contain_text("3.5000")
+    page.mouse.up()
+    expect(page.get_by_label("x, dimension 1", exact=True)).to_have_value("-1")
+    expect(page).to_have_url(re.compile(r"x=2%2C-1%2C-1%2C0\.5"))
+    page.reload()
+    expect(table).to_contain_text("3.5000")
+
+
+def test_a_vector_moves_by_the_arrow_keys_and_not_out_of_the_plane(page: Page) -> None:
+    opened(page)
+    handle = page.get_by_role("slider", name="y, dimensions 0 and 1")
+    handle.focus()
+    page.keyboard.press("ArrowUp")
+    expect(handle).to_have_attribute("aria-valuetext", "2.0, 1.1")
+    for _ in range(12):
+        page.keyboard.press("ArrowRight")
+    expect(handle).to_have_attribute("aria-valuetext", "3.0, 1.1")
+    expect(page.get_by_label("y, dimension 0", exact=True)).to_have_value("3")
+
+
+def test_stop_words_are_in_the_address(page: Page) -> None:
+    opened(page, stops="hidden")
+    expect(page.locator("#anatomy tbody tr")).to_have_count(6)
+
+
+def test_a_width_that_cannot_be_is_said(page: Page) -> None:
+    opened(page)
+    field = page.get_by_label("widths up to", exact=True)
+    field.fill("1000000")
+    expect(page.get_by_role("alert")).to_contain_text("4096")
+    field.fill("48")
+    expect(page.get_by_role("alert")).to_be_empty()
+    expect(page.locator("#scaling tbody tr").last).to_contain_text("48")
+
+
+def test_a_plots_numbers_are_the_apis(page: Page, server: str, tmp_path: Path) -> None:
+    opened(page, d_k=48)
+    widths = api(server, "arithmetic/scaling", d_k=48)["widths"]
+    beneath = page.locator("#variance-plot + .beneath")
+    with page.expect_download() as download:
+        beneath.get_by_role("button", name="CSV").click()
+    download.value.save_as(tmp_path / "a.csv")
+    source, *rows = csv.reader((tmp_path / "a.csv").read_text().splitlines())
+    assert "seed 0" in source[0] or "seed 0" in source[1]
+    assert rows[0] == ["d", "measured", "d"]
+    assert [list(map(float, row)) for row in rows[1:]] == [
+        [width["d_k"], width["variance"], width["d_k"]] for width in widths
+    ]
+    beneath.get_by_text("The numbers").click()
+    expect(beneath.locator("tbody tr").last).to_contain_text(f"{widths[-1]['variance']:.4f}")
+
+
+PARTS = {
+    "gpt": ["self-attention, causal", "6 layers like this", "add"],
+    "bert": ["self-attention", "learned", "add, layer norm"],
+    "translator": ["cross-attention", "sin, cos", "4 layers like this"],
+}
+
+
+@pytest.mark.parametrize("model", PARTS)
+def test_every_part_of_the_drawing_leads_to_its_numbers(page: Page, model: str) -> None:
+    opened(page, model=model, text=TEXT, lang="en")
+    drawing = page.locator("#diagram")
+    for part in PARTS[model]:
+        expect(drawing.get_by_text(part, exact=part == "add").first).to_be_visible()
+    expect(drawing.locator("svg.diagram")).to_have_count(2 if model == "translator" else 1)
+    links = drawing.locator("a").evaluate_all("all => all.map((a) => a.getAttribute('href'))")
+    for link in set(links):
+        if link.startswith("#"):
+            expect(page.locator(link)).to_have_count(1)
+            continue
+        query = parse_qs(urlsplit(link).query)
+        assert query["model"] == [model]
+        assert query.get("text", query.get("texts")) == [TEXT]
+        answer = page.request.get(link)
+        assert answer.status == 200, link
+        assert "is not there" not in answer.text()
+
+
+def test_the_drawing_follows_the_model_and_the_keyboard(page: Page) -> None:
+    opened(page)
+    page.get_by_role("combobox", name="Model", exact=True).select_option("translator")
+    expect(page.locator("svg.diagram")).to_have_count(2)
+    part = page.locator("#diagram").get_by_role("link", name="mask").last
+    part.focus()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"/masks\?model=translator.*kind=cross"))
 
 
 def test_a_refused_text_is_said_and_the_picture_stays(page: Page) -> None:
@@ -147,3 +256,5 @@ def test_without_a_script_there_are_numbers(page: Page, server: str) -> None:
     page.goto("/arithmetic")
     found = api(server, "arithmetic/scaling", d_k=256)["widths"]
     expect(page.locator("#scaling td.n").first).to_have_text(f"{found[0]['variance']:.2f}")
+    mask = page.locator(".sums-map").get_by_role("link", name="mask")
+    expect(mask).to_have_attribute("href", re.compile(r"/masks\?model=bert&texts=Bob"))

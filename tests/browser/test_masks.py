@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 from urllib.request import urlopen
@@ -89,6 +91,31 @@ def test_kind_head_and_precision_change_the_numbers(page: Page, server: str) -> 
     found = api(server, **spec, precision="bfloat16")
     drawn(page, "attn", absent(found["attn"][0]))
     expect(page).to_have_url(re.compile("kind=cross.*head=7.*precision=bfloat16"))
+
+
+def test_the_attention_leaves_as_a_table_of_the_apis_numbers(
+    page: Page, server: str, tmp_path: Path
+) -> None:
+    opened(page, model="gpt", layer=1, head=2)
+    found = api(server, model="gpt", layer=1, head=2)
+    beneath = page.locator("#masked-plot + .beneath")
+    with page.expect_download() as download:
+        beneath.get_by_role("button", name="CSV").click()
+    assert download.value.suggested_filename == "masks-gpt-decoder-L1H2-masked-0.csv"
+    download.value.save_as(tmp_path / "a.csv")
+    source, *rows = csv.reader((tmp_path / "a.csv").read_text("utf-8").splitlines())
+    assert found["provenance"]["sha256"][:8] in ",".join(source)
+    values = [[float(cell) if cell else None for cell in row[1:]] for row in rows[1:]]
+    assert values == [pytest.approx(row) for row in found["masked"][0]]
+    beneath.get_by_text("The numbers").click()
+    expect(beneath.locator("tbody tr").nth(1)).to_contain_text(f"{found['masked'][0][1][1]:.4f}")
+
+
+def test_between_two_sequences_the_mask_is_of_cross_attention(page: Page) -> None:
+    opened(page, model="translator", kind="cross")
+    expect(page.get_by_role("heading", name="Cross-attention mask")).to_be_visible()
+    choose(page, "Attention", "encoder")
+    expect(page.get_by_role("heading", name="Both together")).to_be_visible()
 
 
 def test_my_own_text_joins_the_batch(page: Page) -> None:

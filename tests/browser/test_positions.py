@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 from urllib.request import urlopen
@@ -127,6 +129,69 @@ def test_words_and_positions_have_their_lengths(page: Page, server: str) -> None
     expect(table).to_contain_text(f"{found['parts']['word'][2]:.3f}")
     query = parse_qs(urlsplit(page.url).query)
     assert query["text"] == ["The river bank"]
+
+
+def saved(page: Page, plot: str, ending: str, tmp_path: Path) -> Path:
+    beneath = page.locator(f"#{plot} + .beneath")
+    with page.expect_download() as download:
+        beneath.get_by_role("button", name=ending).click()
+    path = tmp_path / download.value.suggested_filename
+    download.value.save_as(path)
+    return path
+
+
+def test_a_similarity_leaves_as_the_apis_numbers(page: Page, server: str, tmp_path: Path) -> None:
+    opened(page, model="gpt", n_positions=20)
+    found = api(server, "positions", model="gpt", n_positions=20)
+    path = saved(page, "own-similarity", "CSV", tmp_path)
+    assert path.name == "positions-gpt-similarity.csv"
+    source, head, *rows = csv.reader(path.read_text("utf-8").splitlines())
+    assert found["provenance"]["sha256"][:8] in ",".join(source)
+    assert head[1:] == [str(i) for i in range(20)]
+    similarity = [[float(cell) for cell in row[1:]] for row in rows]
+    assert similarity == [pytest.approx(row) for row in found["similarity"]]
+
+
+def test_a_plot_leaves_as_a_picture_that_says_where_it_is_from(page: Page, tmp_path: Path) -> None:
+    opened(page).locator("#fall-plot .xtick text").first.wait_for()
+    drawn = saved(page, "fall-plot", "SVG", tmp_path).read_text("utf-8")
+    for part in (
+        "How likeness falls with distance",
+        "mean likeness",
+        "weights ",
+        "Attention Atlas",
+    ):
+        assert part in drawn
+    assert saved(page, "sines-encoding", "PNG", tmp_path).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_large_table_is_cut_and_says_so(page: Page, server: str, tmp_path: Path) -> None:
+    opened(page, n_positions=100, d_model=8)
+    beneath = page.locator("#sines-similarity + .beneath")
+    expect(beneath.locator("table")).to_have_count(0)
+    beneath.get_by_text("The numbers").click()
+    said = "The first 64 of 100 rows and 64 of 100 columns; the CSV has all."
+    expect(beneath.locator(".note")).to_have_text(said)
+    expect(beneath.locator("tbody tr")).to_have_count(64)
+    whole = saved(page, "sines-similarity", "CSV", tmp_path).read_text("utf-8").splitlines()
+    assert len(whole) == 102
+    npz = beneath.get_by_role("link", name="npz").get_attribute("href")
+    assert "n_positions=100&d_model=8" in str(npz)
+
+
+def test_an_open_table_follows_the_sliders(page: Page) -> None:
+    opened(page)
+    beneath = page.locator("#wave-plot + .beneath")
+    beneath.get_by_text("The numbers").click()
+    expect(beneath.locator("tbody tr").nth(1)).to_contain_text("0.8415")
+    page.get_by_label("dimension", exact=True).fill("1")
+    expect(beneath.locator("tbody tr").nth(1)).to_contain_text("0.5403")
+
+
+def test_other_words_come_with_their_own_order(page: Page) -> None:
+    opened(page).get_by_label("Text", exact=True).fill("The river bank")
+    expect(page.get_by_label("The other order")).to_have_value("bank river The")
+    expect(page.get_by_role("alert")).to_be_empty()
 
 
 def test_nonsense_in_the_address_is_named(page: Page) -> None:
