@@ -8,7 +8,16 @@ import re
 import pytest
 
 PAGE = re.compile(r'<script type="application/json" id="page">(.*?)</script>', re.DOTALL)
-PAGES = ["/explore", "/compare", "/positions", "/masks", "/arithmetic"]
+PAGES = [
+    "/explore",
+    "/compare",
+    "/positions",
+    "/masks",
+    "/arithmetic",
+    "/translate",
+    "/generate",
+    "/fill",
+]
 ADDRESSES = [
     "",
     "?text=She+opened+an+account+at+the+bank.&layer=3&head=2&query=4&view=matrix",
@@ -54,7 +63,7 @@ def test_compare_holds_what_its_twin_says(client, address):
     assert page.status_code == twin.status_code
 
 
-@pytest.mark.parametrize("path", ["/positions", "/masks", "/arithmetic"])
+@pytest.mark.parametrize("path", PAGES[2:])
 @pytest.mark.parametrize(
     "address", ["", "?model=gpt&layer=2", "?model=nope&base=0&off=x", "?text=&texts=", "?d_model=7"]
 )
