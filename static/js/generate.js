@@ -4,7 +4,7 @@ import {address, fewShot, generate, nextToken} from "./api.js";
 import {ask, pageData} from "./asking.js";
 import {h} from "./dom.js";
 import {_} from "./language.js";
-import {curves, heatmap} from "./plot.js";
+import {showCurves, showMap} from "./numbers.js";
 import {placeName} from "./reading.js";
 import {copyLink, waysOut} from "./summary.js";
 import {sortable} from "./tables.js";
@@ -83,9 +83,9 @@ function drawStep({found: {generation, rows}}, step, layer, theme) {
     : _("{token}: drawn with probability {p} of {n} tokens left; {own} before the filters (number {rank}, entropy {e} nats). In layer {layer} its query looks most at {most}", {...values, layer});
   byId("candidates").replaceChildren(candidatesTable(one, {filters: FILTERS, pick: branch,
     caption: _("The most probable tokens, and what each filter leaves of them")}));
-  heatmap(byId("rows-plot"), {z: row, name: _("attention"), range: {low: 0, high: 1, scale: "linear"},
+  showMap(byId("rows-plot"), {z: row, name: _("attention"), range: {low: 0, high: 1, scale: "linear"},
     qLabels: row.map((none, i) => `${i}`), kLabels: before.map(label), axes: [_("layer"), _("token")], theme,
-    locked: {side: "query", index: layer}});
+    locked: {side: "query", index: layer}}, wordsOf(generation, `${_("Where this step looks, layer by layer")}: ${label(one.token)}`, `step${step}`));
 }
 
 /** The same text up to this step, and another token here. */
@@ -101,19 +101,23 @@ function drawSure({found: {generation, reading}}) {
   ...generation.steps.map(({token, entropy, logProbability}) => ({token, entropy, surprise: -logProbability, made: true}))];
   const told = steps.filter(({entropy}) => entropy !== null);
   const x = told.map((none, i) => i + 1);
-  curves(byId("sure-plot"), {lines: [{name: _("entropy"), x, y: told.map(({entropy}) => entropy), chosen: true},
+  showCurves(byId("sure-plot"), {lines: [{name: _("entropy"), x, y: told.map(({entropy}) => entropy), chosen: true},
     {name: _("surprise"), x, y: told.map(({surprise}) => surprise), chosen: false}],
-  x: _("token, from {n} on the model's own", {n: reading.tokens.length}), y: _("nats"), dashes: true});
+  x: _("token, from {n} on the model's own", {n: reading.tokens.length}), y: _("nats"), dashes: true}, wordsOf(generation, _("Where the model is guessing"), "guessing"));
   byId("sure-table").replaceChildren(sortable({caption: _("Each token as the model saw it coming"),
     columns: [[_("token")], [_("entropy"), 2], [_("surprise"), 2], [_("whose")]],
     rows: told.map(({token, entropy, surprise, made}) => [token, entropy, surprise, made ? _("the model's") : _("yours")])}));
 }
 
+/** What a plot is of, and where its numbers come from. */
+function wordsOf({model, provenance: {sha256, version}}, title, part) {
+  const provenance = `${model} · ${_("weights {sha}", {sha: sha256.slice(0, 8)})} · Attention Atlas ${version}`;
+  return {title, provenance, file: ["generate", model, part]};
+}
+
 function drawFoot(state) {
-  const {sha256, version} = state.found.generation.provenance;
-  const weights = _("weights {sha}", {sha: sha256.slice(0, 8)});
   const {generation} = state.found;
-  byId("foot").replaceChildren(h("span", {}, `${state.model} · ${weights} · Attention Atlas ${version}`),
+  byId("foot").replaceChildren(h("span", {}, wordsOf(generation, "", "").provenance),
     waysOut({links: [["json", address("generate", specOf(state))], [_("Explore"), generation.links.explore]],
       actions: [[_("Copy link"), () => copyLink(url.href())]]}));
 }
@@ -188,9 +192,10 @@ byId("measure").addEventListener("click", async () => {
 function drawShots(shots) {
   const x = shots.map(({n}) => n);
   const names = Object.keys(NAMES);
-  curves(byId("shots-plot"), {lines: names.map((name) => ({name: NAMES[name], x,
+  showCurves(byId("shots-plot"), {lines: names.map((name) => ({name: NAMES[name], x,
     y: shots.map(({accuracy}) => accuracy[name].value), chosen: name === "none"})),
-  x: _("examples in the prompt"), y: _("accuracy"), dashes: true});
+  x: _("examples in the prompt"), y: _("accuracy"), dashes: true},
+  wordsOf(page.get().found.generation, `${_("accuracy by examples")}: ${page.get().pattern}`, page.get().pattern));
   byId("shots-table").replaceChildren(sortable({
     caption: _("How often the most probable next token is right, with the 95 % interval of all heads"),
     columns: [[_("examples"), 0], ...names.map((name) => [NAMES[name], 2]), [_("95 % interval")]],

@@ -5,7 +5,7 @@ import {ask, pageData} from "./asking.js";
 import {h, svg} from "./dom.js";
 import {figure} from "./figure.js";
 import {_} from "./language.js";
-import {heatmap} from "./plot.js";
+import {showMap} from "./numbers.js";
 import {fileName, pngBlob, saveBlob, svgBlob} from "./save.js";
 import {copyLink, waysOut} from "./summary.js";
 import {sortable} from "./tables.js";
@@ -223,12 +223,19 @@ function drawTree({translation: {tree, hypotheses, numBeams}}) {
 
 const SHARES = {name: _("attention"), range: {low: 0, high: 1, scale: "linear"}, locked: null};
 
-function drawCross(id, record, theme, locked = null) {
-  heatmap(byId(id), {...SHARES, z: rowsOf(headOf(record)), qLabels: record.qTokens.map(label),
-    kLabels: record.kTokens.map(label), theme, locked});
+/** One head's cross-attention, or the mean of all. */
+function drawCross(id, record, {model, translation, title}, theme, locked = null) {
+  const place = `L${record.layers.at(-1)} ${record.reduce === "none" ? `H${record.heads[0]}` : _("mean of all")}`;
+  showMap(byId(id), {...SHARES, z: rowsOf(headOf(record)), qLabels: record.qTokens.map(label),
+    kLabels: record.kTokens.map(label), theme, locked}, {title: `${title} · ${place}`,
+    provenance: provenanceOf(translation), file: ["translate", model, title, place]});
 }
 
-function drawReference({translation: {reference}, records, forced}, theme) {
+const provenanceOf = ({model, provenance: {sha256, version}}) =>
+  `${model} · ${_("weights {sha}", {sha: sha256.slice(0, 8)})} · Attention Atlas ${version}`;
+
+function drawReference({translation, records, forced}, theme) {
+  const {reference, model} = translation;
   byId("forced-pair").hidden = !reference;
   byId("reference-table").hidden = !reference;
   if (!reference) return;
@@ -240,8 +247,9 @@ function drawReference({translation: {reference}, records, forced}, theme) {
     columns: [[_("token")], [_("probability"), 4], [_("number"), 0], [_("the model's own choice")], [_("probability"), 4]],
     rows
   }));
-  drawCross("free-plot", records.cross, theme);
-  drawCross("forced-plot", forced, theme);
+  const of = (title) => ({model, translation, title});
+  drawCross("free-plot", records.cross, of(_("Running free")), theme);
+  drawCross("forced-plot", forced, of(_("Reading the reference")), theme);
 }
 
 function drawBeside({translation, records, beside}, step, theme) {
@@ -258,11 +266,12 @@ function drawBeside({translation, records, beside}, step, theme) {
   const name = ({model}, {layers, heads, reduce}) => `${model} · L${layers.at(-1)} `
     + (reduce === "none" ? `H${heads[0]}` : _("mean of all"));
   byId("own-title").textContent = name(translation, records.cross);
-  drawCross("own-plot", records.cross, theme, {side: "query", index: step});
+  const of = (one) => ({model: one.model, translation: one, title: one.target});
+  drawCross("own-plot", records.cross, of(translation), theme, {side: "query", index: step});
   byId("other-side").hidden = !beside;
   if (!beside) return;
   byId("other-title").textContent = name(beside.translation, beside.cross);
-  drawCross("other-plot", beside.cross, theme);
+  drawCross("other-plot", beside.cross, of(beside.translation), theme);
 }
 
 const apart = anatomyView.mount(byId("anatomy"), ({query}) =>
@@ -288,9 +297,7 @@ async function drawApart({model, text, numBeams, layer, head, found}, step, them
 
 function drawFoot(state, step, theme) {
   const {found: {translation}, layer} = state;
-  const {sha256, version} = translation.provenance;
-  const weights = _("weights {sha}", {sha: sha256.slice(0, 8)});
-  const line = `${state.model} · ${weights} · ${_("Layer {layer}", {layer})} · Attention Atlas ${version}`;
+  const line = `${provenanceOf(translation)} · ${_("Layer {layer}", {layer})}`;
   const words = {title: _("Encoder, decoder and cross-attention as one"),
     sentence: `${state.text} · ${translation.target}`, provenance: line};
   const save = async (ending) => {
