@@ -3,6 +3,7 @@
 # No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
 
 import re
+from functools import partial
 from typing import Any, get_args
 
 from fastapi import APIRouter, Request
@@ -11,7 +12,16 @@ from pydantic import ValidationError
 from app import errors
 from app.comparison import compare_answer
 from app.pages import Choice, numbers, page, printable, validation_problem
-from app.schemas import BANK, MONEY, CompareExample, ComparePage, CompareRequest, KindName
+from app.schemas import (
+    BANK,
+    MONEY,
+    CompareAnswer,
+    CompareExample,
+    ComparePage,
+    CompareRequest,
+    KindName,
+    ModelSummary,
+)
 from app.service import Service
 
 router = APIRouter(tags=["pages"])
@@ -67,7 +77,6 @@ EXAMPLES = (
     ),
 )
 KINDS: tuple[str, ...] = get_args(KindName)
-OFF = re.compile(r"^\d{1,3}\.\d{1,3}$")  # a head: layer.head
 ALIGN = re.compile(r"^[0-9]{1,4}-[0-9]{1,4}(?:,[0-9]{1,4}-[0-9]{1,4})*$")
 
 
@@ -117,13 +126,12 @@ async def compare_page(
         "occurrence_a": choice.of("occurrence_a", ["", *numbers(1000)]),
         "occurrence_b": choice.of("occurrence_b", ["", *numbers(1000)]),
     }
-    asked["off"] = choice.of("off", ["", *OFF.findall(off)])
+    asked["off"] = choice.of("off", ["", *heads_of(both, asked["model_b"])])
     examples = [e for e in EXAMPLES if {e.model, e.model_b or e.model} <= there]
     shown: dict[str, Any] = {"models": models, "examples": examples, "kind": chosen["kind"]}
     shown["ignored"] = choice.ignored
     try:
-        spec = CompareRequest.model_validate(request_of(asked, chosen))
-        found = await service.compute(lambda: compare_answer(service, spec))
+        found = await compared(service, asked, chosen, choice)
         shown |= {"comparison": found, "kind": found.a.kind}
         return ComparePage.model_validate({**asked, **shown})
     except ValidationError as error:
@@ -132,6 +140,30 @@ async def compare_page(
         problem = errors.problem(error)
     asked |= {name: printable(asked[name]) for name in ("text", "text_b", "word")}
     return ComparePage.model_validate({**asked, **shown, "comparison": None, "problem": problem})
+
+
+async def compared(
+    service: Service, asked: dict[str, Any], chosen: dict[str, str], choice: Choice
+) -> CompareAnswer:
+    """The comparison; what of the address these texts do not have is put aside, and said so."""
+    while True:
+        spec = CompareRequest.model_validate(request_of(asked, chosen))
+        try:
+            return await service.compute(partial(compare_answer, service, spec))
+        except errors.Invalid as error:
+            field = error.field or ""
+            if not chosen.get(field):
+                raise
+            choice.ignore(field, chosen[field], f"is not taken: {error.message}")
+            chosen[field] = ""
+
+
+def heads_of(models: list[ModelSummary], name: str) -> list[str]:
+    """Every head of a model as an address has it: layer.head"""
+    found = next((model for model in models if model.name == name), None)
+    if found is None:
+        return []
+    return [f"{layer}.{head}" for layer in range(found.n_layer) for head in range(found.n_head)]
 
 
 def request_of(asked: dict[str, Any], chosen: dict[str, str]) -> dict[str, Any]:

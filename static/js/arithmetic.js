@@ -136,7 +136,7 @@ function drawWords({found, model, layer, head, stops}, theme) {
 
 /** What a plot is of, and where its numbers come from: the model's, or random vectors. */
 function wordsOf({found, model, layer, head, text}, part, title, source = null) {
-  const {sha256, version} = found.apart.provenance;
+  const {sha256 = "", version = ""} = found?.apart.provenance ?? {}; // none of a text that is refused
   const weights = _("weights {sha}", {sha: sha256.slice(0, 8)});
   const own = [model, weights, text.length > 60 ? `${text.slice(0, 59)}…` : text];
   const place = part === "" ? [_("Layer {layer} · Head {head}", {layer, head})] : [];
@@ -278,8 +278,8 @@ function drawFoot(state) {
   const place = {...spec, layer, head, query: word};
   const links = [["json", of("anatomy", place)], ["npz", of("anatomy", place, {format: "npz"})],
     ["safetensors", of("anatomy", place, {format: "safetensors"})],
-    [_("scaling"), of("arithmetic/scaling", {dK})], [_("heads"), of("arithmetic/heads", {...spec, layer})],
-    [_("blocks"), of("arithmetic/blocks", spec)], [_("gradients"), of("arithmetic/gradients", {depth})]];
+    ["scaling", of("arithmetic/scaling", {dK})], ["heads", of("arithmetic/heads", {...spec, layer})],
+    ["blocks", of("arithmetic/blocks", spec)], ["gradients", of("arithmetic/gradients", {depth})]];
   byId("foot").replaceChildren(h("span", {}, wordsOf(state, "", "").provenance),
     waysOut({links, actions: [[_("Copy link"), () => copyLink(url.href())]]}));
 }

@@ -35,7 +35,7 @@ function stack(name, {nLayer, dModel, dFf, nHead, dHead, positions, vocabSize}, 
   const add = {text: isNormFirst ? _("add") : _("add, layer norm"), href: "#block"};
   box(pen, {text: _("words"), note: `${vocabSize} × ${dModel}`, href: to("positions")});
   plus(pen);
-  box(pen, {text: _("positions"), note: positions === "learned" ? _("learned") : "sin, cos", href: to("positions")});
+  box(pen, {text: _("position"), note: positions === "learned" ? _("learned") : "sin, cos", href: to("positions")});
   arrow(pen);
   const top = pen.y;
   pen.y += 28;

@@ -20,7 +20,8 @@ export function showMap(el, options, words) {
   const {z, qLabels, kLabels, axes = [_("query"), _("key")]} = options;
   heatmap(el, options);
   const rows = () => z.map((row, q) => [qLabels[q], ...row.map((value) => value ?? NaN)]);
-  beneath(el, words, {columns: [[axes.join(" \\ ")], ...kLabels.map((name) => [name, 4])], rows});
+  const digits = z.flat().every((value) => value === null || Number.isInteger(value)) ? 0 : 4;
+  beneath(el, words, {columns: [[axes.join(" \\ ")], ...kLabels.map((name) => [name, digits])], rows});
 }
 
 /** Lines over the same x, a row for each x. @param {Words} words */

@@ -13,6 +13,7 @@ const PARTS = {word: _("word"), position: _("position"), segment: _("segment"), 
   input: _("input")};
 const byId = (id) => document.getElementById(id);
 const page = pageData();
+const form = document.querySelector(".sizes");
 
 /** A dimension and a position that are there. */
 function fit(wanted) {
@@ -128,11 +129,15 @@ function drawFoot(state) {
 }
 
 function draw(state, theme) {
+  const last = {dimension: state.dModel - 1, position: state.nPositions - 1};
+  for (const [name, max] of Object.entries(last)) {
+    for (const field of [form.elements[name], form.querySelector(`[data-of="${name}"]`)]) field.max = max;
+  }
   drawEncodings(state, theme);
   drawCurves(state);
   drawWords(state.found);
   drawFoot(state);
 }
 
-ask({page, fields: url.POSITIONS, form: document.querySelector(".sizes"), busy: byId("encodings"),
+ask({page, fields: url.POSITIONS, form, busy: byId("encodings"),
   fit, retype, answer, draw});

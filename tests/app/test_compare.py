@@ -214,3 +214,22 @@ def test_a_long_wrong_alignment_is_put_aside_at_once(client):
     align = "1" + "-1111" * 60 + "x"
     twin = client.get("/compare.json", params={"align": align}).json()
     assert [row["field"] for row in twin["ignored"]] == ["align"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "fields", "said"),
+    [
+        ({"align": "99-99"}, ["align"], "A has words 0 to 12"),
+        ({"align": "1-1,1-2"}, ["align"], "a word of A is in more than one pair"),
+        ({"occurrence_a": "5"}, ["occurrence_a"], "'bank' is there 1 time, from 0"),
+        ({"occurrence_b": "7", "align": "0-99"}, ["align", "occurrence_b"], "B has words 0 to"),
+        ({"off": "9.9"}, ["off"], "off 9.9 is not there: 0.0 to 5.7"),
+    ],
+)
+def test_what_these_texts_do_not_have_is_put_aside(client, asked, fields, said):
+    answer = client.get("/compare.json", params=asked)
+    assert answer.status_code == 200
+    twin = answer.json()
+    assert sorted(row["field"] for row in twin["ignored"]) == fields
+    assert any(said in row["message"] for row in twin["ignored"])
+    assert twin["comparison"]["a"]["model"] == "bert"

@@ -236,6 +236,15 @@ def test_a_refused_text_is_said_and_the_picture_stays(page: Page) -> None:
     expect(page.locator("#anatomy tbody tr")).to_have_count(9)
 
 
+def test_a_refused_text_in_the_address_leaves_the_rest(page: Page) -> None:
+    page.goto("/arithmetic?text=")
+    expect(page.get_by_role("alert")).to_contain_text("the text is empty")
+    page.get_by_label("x, dimension 0", exact=True).fill("3")
+    expect(page.get_by_role("table", name="x and y of 4 dimensions")).to_contain_text("8.5000")
+    page.get_by_role("button", name="Measure on the server now").click()
+    expect(page.locator("#cost-table tbody tr")).to_have_count(4, timeout=30_000)
+
+
 @pytest.mark.parametrize("setting", [LIGHT, DARK, PHONE], ids=["light", "dark", "phone"])
 def test_axe_finds_no_violation(page: Page) -> None:
     from axe_playwright_python.sync_playwright import Axe

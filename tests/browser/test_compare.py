@@ -139,6 +139,14 @@ def test_nonsense_in_the_address_is_named_and_put_aside(page: Page) -> None:
     expect(page.locator(".compare-map button")).to_have_count(48)
 
 
+def test_words_that_are_not_there_are_named_and_put_aside(page: Page) -> None:
+    opened(page, align="99-99", occurrence_a=5)
+    for part in ("align 99-99", "occurrence_a 5"):
+        expect(page.locator("#notice")).to_contain_text(part)
+    expect(page.get_by_role("alert")).to_be_empty()
+    expect(page.locator("#alignment-note")).to_contain_text("5 of 13")
+
+
 def test_a_head_can_be_switched_off_in_b(page: Page) -> None:
     opened(page, text=RIVER, text_b=RIVER, word="bank", off="0.2")
     cells = page.locator(".compare-map button").all_text_contents()

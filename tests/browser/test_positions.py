@@ -110,6 +110,24 @@ def test_a_number_outside_its_limits_is_said(page: Page) -> None:
     expect(page).to_have_url(re.compile("d_model=8"))
 
 
+def test_a_slider_cannot_leave_what_there_is(page: Page) -> None:
+    opened(page, n_positions=20, d_model=8, dimension=7)
+    slider = page.get_by_label("dimension, slider")
+    expect(slider).to_have_attribute("max", "7")
+    page.get_by_label("d_model", exact=True).fill("4")
+    expect(slider).to_have_attribute("max", "3")
+    expect(page.get_by_label("dimension", exact=True)).to_have_value("3")
+    expect(page.get_by_label("position, slider")).to_have_attribute("max", "19")
+
+
+def test_a_size_beyond_the_sliders_is_drawn(page: Page) -> None:
+    opened(page, n_positions=600, d_model=4, base=1.5)
+    assert len(z(page, "sines-encoding")) == 600
+    page.get_by_label("d_model", exact=True).fill("8")
+    expect(page).to_have_url(re.compile("n_positions=600.*d_model=8.*base=1.5"))
+    expect(page.get_by_role("alert")).to_be_empty()
+
+
 def test_without_positions_the_order_is_lost(page: Page, server: str) -> None:
     opened(page)
     found = api(server, "permutation", model="bert", text="I like NLP", text_b="NLP like I")
