@@ -48,17 +48,21 @@ function named(name) {
 const specOf = ({model, text, numBeams, lengthPenalty, reference}) =>
   ({model, text, numBeams, lengthPenalty, reference: reference || null});
 
-let decoded = {key: "", translation: null}; // what was decoded last; another head asks for no more
+const decoded = new Map(); // model -> what it decoded last; another head asks for no more
+
+/** A translation that was asked for just so before, or a new one, whose events are of `rows`. */
+async function translated(spec, options, rows = {}) {
+  const key = JSON.stringify(spec);
+  const last = decoded.get(spec.model);
+  if (last?.key === key) return last.translation;
+  const translation = await translate({...spec, ...rows}, options);
+  decoded.set(spec.model, {key, translation});
+  return translation;
+}
 
 async function answer(wanted, options) {
-  const spec = specOf(wanted);
-  const key = JSON.stringify(spec);
-  if (decoded.key !== key) {
-    const translation = await translate({...spec, ...(wanted.head === "mean" ? {} : {head: wanted.head})},
-      {...options, onEvent: live(wanted)});
-    decoded = {key, translation};
-  }
-  const {translation} = decoded;
+  const rows = wanted.head === "mean" ? {} : {head: Number(wanted.head)};
+  const translation = await translated(specOf(wanted), {...options, onEvent: live(wanted)}, rows);
   const target = wanted.numBeams > 1 ? translation.target : null;
   const own = {model: wanted.model, text: wanted.text, target};
   const {kinds} = modelOf(wanted.model);
@@ -76,7 +80,7 @@ async function answer(wanted, options) {
 /** The other model's translation of the same sentence, and its cross-attention. */
 async function other({modelB, text, numBeams, lengthPenalty}, options) {
   const spec = {model: modelB, text, numBeams, lengthPenalty};
-  const translation = await translate(spec, {...options, onEvent: () => {}});
+  const translation = await translated(spec, {...options, onEvent: () => {}});
   const {layer, head} = named(modelB);
   const target = numBeams > 1 ? translation.target : null;
   const cross = await attention({model: modelB, text, target, kind: "cross", ...placeOf(layer, head)}, options);
