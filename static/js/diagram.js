@@ -4,7 +4,7 @@ import {svg} from "./dom.js";
 import {_} from "./language.js";
 
 const WIDE = 326; // CSS pixels of a stack: it fits a phone
-const HIGH = 44; // of a box, which is a finger's
+const HIGH = 46; // of a box and its edge: a finger's 44
 const GAP = 14;
 const SIDE = 22; // left of a block, for what goes round it
 

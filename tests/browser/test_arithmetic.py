@@ -78,6 +78,15 @@ def test_temperature_softens(page: Page) -> None:
     expect(table.locator("td.n:last-child")).to_have_text([f"{share:.4f}" for share in shares])
 
 
+def test_a_scores_slider_moves_the_softmax(page: Page) -> None:
+    opened(page)
+    page.get_by_label("s, dimension 3", exact=True).fill("3")
+    shares = torch.tensor([2.0, 1, 0, 3]).softmax(0).tolist()
+    table = page.get_by_role("table", name="softmax of s at temperature 1.0")
+    expect(table.locator("td.n:last-child")).to_have_text([f"{share:.4f}" for share in shares])
+    expect(page).to_have_url(re.compile("scores=2%2C1%2C0%2C3"))
+
+
 def test_query_key_value_are_the_models_own(page: Page, server: str) -> None:
     opened(page)
     found = api(server, "anatomy", model="bert", text=TEXT, layer=0, head=0, query=4)
