@@ -157,6 +157,8 @@ def head_anatomy(service: Service, asked: AnatomyRequest) -> Answer:
         "k_tokens": labels(found.k_tokens),
         "score": found.score,
         "scale": found.scale,
+        "softcap": found.softcap,
+        "rotated": found.rotated,
         "provenance": service.provenance(asked.model).model_dump(),
     }
     return Answer(fields, {name: tensor.numpy() for name, tensor in found.tensors().items()})

@@ -378,10 +378,12 @@ class Measured(BaseModel):
 
 class ModelSummary(BaseModel):
     name: str
+    architecture: str = Field(description="as its maker calls it")
     family: str
     kinds: list[str]
     n_layer: int
     n_head: int
+    n_kv_head: int = Field(description="heads of keys and values; fewer where queries share them")
     d_model: int
     d_head: int
     d_ff: int
@@ -390,8 +392,12 @@ class ModelSummary(BaseModel):
     positions: str
     n_parameters: int
     tasks: list[str]
-    source: str
+    takes_pair: bool = Field(description="whether a second text may follow the first")
+    lacks: list[str] = Field(description="of q, k, v, scores, edits: what cannot be had of it")
+    why: str = Field(description="why it lacks that")
+    source: str = Field(description="bundled, hub or path")
     device: str
+    dtype: str = Field(description="the precision it is computed in")
     sha256: str
     metrics: dict[str, Measured]
 
@@ -514,12 +520,17 @@ class AnatomyAnswer(BaseModel):
     q_tokens: list[TokenOut]
     k_tokens: list[TokenOut]
     score: str = Field(description="dot_product, or additive: products are v tanh(q + k)")
-    scale: float = Field(description="1 / sqrt(d); 1 for additive attention")
+    scale: float = Field(description="1 / sqrt(d) as a rule; 1 for additive attention")
+    softcap: float | None = Field(description="scores stay within plus and minus this (Gemma 2)")
+    rotated: bool = Field(description="q and k carry their positions: they are after rotation")
     q: list[float] = Field(description="(d,)")
     k: list[list[float]] = Field(description="(Tk, d)")
     products: list[list[float]] = Field(description="(Tk, d): q times k, dimension by dimension")
     dots: list[float] = Field(description="(Tk,): products summed over d")
-    scores: list[float | None] = Field(description="(Tk,): dots times scale, null where masked")
+    bias: list[float] | None = Field(None, description="(Tk,): added to the scores, if anything is")
+    scores: list[float | None] = Field(
+        description="(Tk,): dots times scale, and bias; null where masked"
+    )
     mask: list[bool] = Field(description="(Tk,): true where looking is allowed")
     attn: list[float] = Field(description="(Tk,): softmax of the scores")
     v: list[list[float]] = Field(description="(Tk, width of a value)")

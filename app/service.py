@@ -109,13 +109,14 @@ class Service:
 
     def provenance(self, name: str) -> Provenance:
         """Where a number comes from."""
+        loaded = self._loaded(name)
         return Provenance(
             model=name,
-            sha256=self._loaded(name).card.sha256,
+            sha256=loaded.card.sha256,
             version=__version__,
             torch=torch.__version__,
             device=str(self.device),
-            dtype="float32",
+            dtype=loaded.dtype,
         )
 
     def tokens(self, asked: TokenizeRequest) -> tuple[Token, ...]:
@@ -262,10 +263,12 @@ def _summary(loaded: Loaded) -> dict[str, Any]:
     config = loaded.config
     return {
         "name": loaded.name,
+        "architecture": loaded.card.architecture,
         "family": loaded.family,
         "kinds": list(loaded.kinds),
         "n_layer": config.n_layer,
         "n_head": config.n_head,
+        "n_kv_head": loaded.n_kv_head,
         "d_model": config.d_model,
         "d_head": config.d_head,
         "d_ff": config.d_ff,
@@ -274,8 +277,12 @@ def _summary(loaded: Loaded) -> dict[str, Any]:
         "positions": loaded.model.positions,
         "n_parameters": loaded.n_parameters,
         "tasks": list(loaded.tasks),
-        "source": "bundled",
+        "takes_pair": loaded.takes_pair,
+        "lacks": list(loaded.lacks),
+        "why": loaded.why,
+        "source": loaded.source,
         "device": str(loaded.device),
+        "dtype": loaded.dtype,
         "sha256": loaded.card.sha256,
         "metrics": loaded.card.metrics,
     }

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from model.adapters import HubEncoderDecoder
 from model.recurrent import Recurrent
 from model.tape import Tape
 from model.transformer import GPT, EncoderDecoder
 
-Translator = EncoderDecoder | Recurrent
+Translator = EncoderDecoder | Recurrent | HubEncoderDecoder
 Hypothesis = tuple[float, list[int]]  # what it scores, and its ids without <s> and </s>
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 Kind = Literal["encoder", "decoder", "cross"]
-Quantity = Literal["q", "k", "v", "mask", "scores", "attn", "z"]
+Quantity = Literal["q", "k", "v", "bias", "mask", "scores", "attn", "z"]
 Op = Literal["ablate", "block", "unmask", "set", "scale", "positions"]
 Value = Literal["zero", "mean", "none", "shuffle"]
 
@@ -53,7 +53,10 @@ class Edit:
 
 @dataclass(frozen=True)
 class Attended:
-    """What one attention layer wrote down: q, k, v, mask, scores, attn, z, as far as asked."""
+    """What one attention layer wrote down: q, k, v, mask, scores, attn, z, as far as asked.
+
+    A layer that adds nothing to its scores has no bias.
+    """
 
     kind: Kind
     layer: int

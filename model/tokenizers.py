@@ -39,6 +39,28 @@ class Tokenizer:
         return cls(hf.Tokenizer.from_file(str(path)))
 
     @property
+    def begin_id(self) -> int | None:
+        """What a text, or a decoder's own, begins with."""
+        return self._first("<s>", "[CLS]", "<|endoftext|>")
+
+    @property
+    def end_id(self) -> int | None:
+        """What a text ends with."""
+        return self._first("</s>", "[SEP]", "<|endoftext|>")
+
+    @property
+    def mask_id(self) -> int | None:
+        return self._first("[MASK]")
+
+    @property
+    def pad_id(self) -> int | None:
+        return self._first("<pad>", "[PAD]")
+
+    def _first(self, *names: str) -> int | None:
+        found = (self.backend.token_to_id(name) for name in names)
+        return next((i for i in found if i is not None), None)
+
+    @property
     def vocab_size(self) -> int:
         return self.backend.get_vocab_size()
 
@@ -80,6 +102,10 @@ class Tokenizer:
         if self.prefix:
             found = list(_without_prefix(found))
         return tuple(_with_marks(found, encoding.sequence_ids, texts))
+
+    def encode_target(self, text: str) -> tuple[Token, ...]:
+        """A text of a translator's output side: it has one vocabulary for both."""
+        return self.encode(text)
 
     def _token(
         self, i: int, raw: str, span: tuple[int, int], text: str, word: int | None, segment: int
@@ -134,7 +160,7 @@ class Tokenizer:
         return raw.removeprefix("##")
 
     def _bytes(self, i: int) -> bytes:
-        return bytes(_BYTE_OF_CHAR[char] for char in self.raw(i))
+        return bytes(BYTE_OF_CHAR[char] for char in self.raw(i))
 
 
 def _without_prefix(tokens: list[Token]) -> Iterator[Token]:
@@ -167,7 +193,7 @@ def _byte_alphabet() -> dict[str, int]:
     return {chr(b): b for b in kept} | {chr(256 + n): b for n, b in enumerate(rest)}
 
 
-_BYTE_OF_CHAR = _byte_alphabet()
+BYTE_OF_CHAR = _byte_alphabet()
 
 
 def _char_of_byte(data: bytes) -> list[int]:
