@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
 
 from app import arithmetic, wire
 from app.answers import (
@@ -15,6 +18,7 @@ from app.answers import (
 )
 from app.comparison import compare_answer
 from app.masks import masks_answer
+from app.opening import EVENTS, check_sender, opening
 from app.positions import embedding_answer, permutation_answer, positions_answer
 from app.resource import PROBLEMS, resource
 from app.schemas import (
@@ -41,6 +45,7 @@ from app.schemas import (
     MetricsRequest,
     ModelCard,
     Models,
+    OpenRequest,
     OverviewAnswer,
     OverviewRequest,
     PermutationAnswer,
@@ -61,19 +66,32 @@ from model.compare import pieces, side, word_states
 from model.record import Part, axes
 
 router = APIRouter(prefix=PREFIX, tags=["API"])
+OPENING: dict[int | str, dict[str, Any]] = {
+    200: {"content": {EVENTS: {}}, "description": "progress; at last done, or problem"},
+    **{status: PROBLEMS[status] for status in (403, 422, 503)},
+}
 
 
 @router.get("/models")
 def models(request: Request) -> Models:
     """The models there are."""
     service: Service = request.app.state.service
-    return Models(models=service.summaries())
+    return Models(models=service.summaries(), ready_to_open=service.library.ready_to_open)
 
 
-@router.get("/models/{model}", responses={404: PROBLEMS[404]})
-def model_card(request: Request, model: str) -> ModelCard:
+@router.post("/models", response_class=StreamingResponse, responses=OPENING)
+async def open_model(request: Request, asked: OpenRequest) -> StreamingResponse:
+    """Open a model of the Hub or of a folder: events `progress`, then `done` or `problem`."""
+    service: Service = request.app.state.service
+    check_sender(request, service)
+    return await opening(service, asked.model)
+
+
+@router.get("/models/{model:path}", responses={404: PROBLEMS[404]})
+async def model_card(request: Request, model: str) -> ModelCard:
     """One model, and its card: data, licences, training curve, evaluation, parameter shapes."""
     service: Service = request.app.state.service
+    await service.ready(model)
     return service.card(model)
 
 
@@ -119,6 +137,7 @@ def overview(service: Service, asked: OverviewRequest) -> Answer:
         **attention_fields(service, asked, run, record),
         "shape": list(attn.shape),
         "block": list(block),
+        "n_kv_head": service.groups(asked.model, record.kind),
         "dtype": "uint8",
     }
     return Answer(fields, {"attn": wire.QUANTIZE["uint8"](attn.numpy()), "mask": mask.numpy()})

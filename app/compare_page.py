@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from app import errors
 from app.comparison import compare_answer
-from app.pages import Choice, numbers, page, printable, validation_problem
+from app.pages import Choice, numbers, opened, page, printable, validation_problem
 from app.schemas import BANK, MONEY, CompareExample, ComparePage, CompareRequest, KindName
 from app.service import Service
 
@@ -90,6 +90,7 @@ async def compare_page(
 ) -> ComparePage:
     """A word in two runs, layer by layer and head by head; what is left out is an example's."""
     service: Service = request.app.state.service
+    unopened = await opened(service, model, model_b)
     there = {found.name for found in service.summaries()}
     first = next((e for e in EXAMPLES if e.model in there), EXAMPLES[0])
     asked: dict[str, Any] = {
@@ -120,7 +121,7 @@ async def compare_page(
     asked["off"] = choice.of("off", ["", *OFF.findall(off)])
     examples = [e for e in EXAMPLES if {e.model, e.model_b or e.model} <= there]
     shown: dict[str, Any] = {"models": models, "examples": examples, "kind": chosen["kind"]}
-    shown["ignored"] = choice.ignored
+    shown["ignored"] = [*unopened, *choice.ignored]
     try:
         spec = CompareRequest.model_validate(request_of(asked, chosen))
         found = await service.compute(lambda: compare_answer(service, spec))

@@ -351,6 +351,24 @@ class Problem(BaseModel):
     errors: list[FieldError]
 
 
+class OpenProblem(Problem):
+    """Why a model could not be opened."""
+
+    reason: Literal[
+        "not-found",
+        "offline",
+        "no-safetensors",
+        "damaged",
+        "remote-code",
+        "too-large",
+        "no-memory",
+        "not-text",
+        "unsupported",
+        "busy",
+        "failed",
+    ]
+
+
 class TokenOut(BaseModel):
     id: int
     raw: str = Field(description="as the vocabulary spells it")
@@ -389,10 +407,13 @@ class ModelSummary(BaseModel):
     d_ff: int
     vocab_size: int
     n_ctx: int
+    shapes: dict[str, tuple[int, int]] = Field(description="kind -> its layers and heads")
     positions: str
     n_parameters: int
     tasks: list[str]
+    mask: str | None = Field(description="how a blank is written, if it has a token for one")
     takes_pair: bool = Field(description="whether a second text may follow the first")
+    position_table: bool = Field(description="whether it adds position vectors to its input")
     lacks: list[str] = Field(description="of q, k, v, scores, edits: what cannot be had of it")
     why: str = Field(description="why it lacks that")
     source: str = Field(description="bundled, hub or path")
@@ -415,6 +436,22 @@ class ModelCard(ModelSummary):
 
 class Models(BaseModel):
     models: list[ModelSummary]
+    ready_to_open: list[str] = Field(description="opened when they are asked for by name")
+
+
+class OpenRequest(Closed):
+    model: Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(clean)] = Field(
+        description="a Hub name or a folder", examples=["prajjwal1/bert-tiny"]
+    )
+
+
+class OpenProgress(BaseModel):
+    """How far the opening of a model is."""
+
+    stage: Literal["looking", "downloading", "converting", "loading", "trying"]
+    file: str
+    bytes: int = Field(description="done of the total")
+    total: int
 
 
 class Provenance(BaseModel):
@@ -487,6 +524,7 @@ class AttentionAnswer(TensorAnswer):
 
 class OverviewAnswer(TensorAnswer):
     block: list[int] = Field(description="tokens in a cell: along the query, along the key")
+    n_kv_head: int = Field(description="groups of heads that share keys and values, in order")
     attn: list[list[list[list[int]]]] = Field(description="round(255 attn), by block maximum")
 
 
@@ -809,6 +847,7 @@ class Content(BaseModel):
 
 class ModelsPage(Content):
     models: list[ModelSummary]
+    ready_to_open: list[str] = Field(description="opened when they are asked for by name")
     headlines: dict[str, str] = Field(description="model -> the measure it is best known by")
     missing: dict[str, str] = Field(description="models that could not be loaded, and why")
 
@@ -860,7 +899,8 @@ class ComparePage(Content):
 
 
 class PositionsPage(Content):
-    models: list[ModelSummary] = Field(description="those that have positions")
+    models: list[ModelSummary] = Field(description="those that have position vectors")
+    others: list[ModelSummary] = Field(description="those that know positions in another way")
     model: str
     n_positions: int
     d_model: int
@@ -911,6 +951,8 @@ class ArithmeticPage(Content):
 
 
 class ExplorePage(Content):
+    ready_to_open: list[str] = Field(description="models that are opened when they are chosen")
+    opens: bool = Field(description="whether the page may open models by name")
     models: list[ModelSummary]
     examples: list[Example]
     limits: Limits

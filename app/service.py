@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from cachetools import LRUCache
@@ -32,15 +32,20 @@ from app.settings import Settings
 from model import arithmetic, experiments, reductions, zoo
 from model import run as door
 from model.anatomy import Anatomy, anatomy
-from model.checkpoint import BadWeights
 from model.compare import hidden_states
+from model.folder import BadModel, Limits, as_asked
+from model.library import Library
 from model.masks import Masks, masks
 from model.record import AttentionRecord, Part, Run, Token
 from model.run import EVERYTHING, BadInput, Spec
-from model.tape import Edit
+from model.tape import Edit, Kind
 from model.zoo import Loaded
 
+if TYPE_CHECKING:
+    from model.hub import Step
+
 log = logging.getLogger("app")
+MOST_OPENING = 4  # models that are opened or wait for it
 Result = TypeVar("Result")
 
 
@@ -51,8 +56,8 @@ class Service:
         self.settings = settings
         torch.set_num_threads(settings.threads)
         self.device = zoo.pick_device(settings.device or None)
-        self.models: dict[str, Loaded] = {}
-        self.missing: dict[str, str] = {}  # name -> why it could not be loaded
+        limits = Limits(parameters=settings.max_parameters)
+        self.library = Library(self.device, at_most=settings.max_models, limits=limits)
         self._load([name.strip() for name in settings.models.split(",") if name.strip()])
         self._cache: LRUCache[Hashable, Run] = LRUCache(
             settings.cache_mb * 1_000_000, getsizeof=lambda run: run.n_byte
@@ -63,6 +68,8 @@ class Service:
         self._lock = threading.Lock()  # of the caches
         self._slots = threading.BoundedSemaphore(settings.workers + settings.queue)
         self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="torch")
+        self._opener = ThreadPoolExecutor(1, thread_name_prefix="open")
+        self._opening = threading.BoundedSemaphore(MOST_OPENING)
 
     def _load(self, wanted: list[str]) -> None:
         there = zoo.names()
@@ -70,14 +77,63 @@ class Service:
             if name not in there:
                 raise ValueError(f"no model named {name!r}; there are {', '.join(there)}")
         for name in wanted or there:
+            self.library.load(name)
+        for source in self.settings.model:
             try:
-                self.models[name] = zoo.load(name, self.device)
-            except BadWeights as error:
-                log.error("model %s is missing: %s", name, error)
-                self.missing[name] = str(error)
+                self.library.open(source)
+            except BadModel as error:
+                self.library.missing[source] = error.message
+        for name, why in self.missing.items():
+            log.error("model %s is missing: %s", name, why)
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
+        self._opener.shutdown(cancel_futures=True)
+
+    @property
+    def models(self) -> dict[str, Loaded]:
+        """The models in memory."""
+        return self.library.models
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """Models that could not be loaded, and why."""
+        return self.library.missing
+
+    def may_open(self, source: str) -> bool:
+        """Whether the page may open this: what is known already, or what the settings allow."""
+        name = self.library.name_of(source)
+        return name is not None or self.settings.may_open(as_asked(source))
+
+    async def open(self, source: str, progress: Callable[[Step], None] | None = None) -> str:
+        """Open a model of the Hub, of a folder, or known by its name: its name. Raises BadModel.
+
+        One thread does that, so that the server keeps answering and no two take the last memory.
+        """
+        if not self._opening.acquire(blocking=False):
+            raise errors.Busy("other models are being opened; try again in a while")
+        try:
+            future = self._opener.submit(self.library.open, source, progress)
+        except RuntimeError:  # shutting down
+            self._opening.release()
+            raise errors.Busy("the server is stopping") from None
+        future.add_done_callback(lambda _: self._opening.release())
+        found = await asyncio.wrap_future(future)
+        return found.name
+
+    async def ready(self, *names: str | None) -> None:
+        """The models of these names in memory, if they are known but were put aside."""
+        for name in names:
+            if name and self.library.get(name) is None and name in self.library.known:
+                try:
+                    await self.open(name)
+                except BadModel as error:
+                    message = f"model {name} could not be opened: {error.message}"
+                    raise errors.NotReady(message, "model") from None
+
+    def opened(self, name: str) -> ModelSummary:
+        """One model's summary."""
+        return ModelSummary.model_validate(_summary(self._loaded(name)))
 
     async def compute(self, work: Callable[[], Result]) -> Result:
         """Do the work on a worker thread. Busy, at once, when the queue is full."""
@@ -118,6 +174,11 @@ class Service:
             device=str(self.device),
             dtype=loaded.dtype,
         )
+
+    def groups(self, name: str, kind: Kind) -> int:
+        """How many groups of heads share keys and values; as many as heads, if none do."""
+        loaded = self._loaded(name)
+        return min(loaded.n_kv_head, loaded.shape(kind)[1])
 
     def tokens(self, asked: TokenizeRequest) -> tuple[Token, ...]:
         loaded = self._loaded(asked.model)
@@ -210,10 +271,17 @@ class Service:
     def _loaded(self, name: str) -> Loaded:
         if name in self.missing:
             raise errors.NotReady(f"model {name} could not be loaded; /readyz says why", "model")
-        if name not in self.models:
+        found = self.library.get(name)
+        if found is None and name in self.library.known:  # put aside since `ready`
+            try:
+                found = self._opener.submit(self.library.open, name).result()
+            except BadModel as error:
+                message = f"model {name} could not be opened: {error.message}"
+                raise errors.NotReady(message, "model") from None
+        if found is None:
             have = ", ".join(self.models)
             raise errors.UnknownModel(f"no model named {name[:60]!r}; there are {have}", "model")
-        return self.models[name]
+        return found
 
     def _run(self, loaded: Loaded, spec: Spec, part: Part) -> Run:
         self._check_length(text=spec.text, text_pair=spec.text_pair, target=spec.target)
@@ -274,10 +342,13 @@ def _summary(loaded: Loaded) -> dict[str, Any]:
         "d_ff": config.d_ff,
         "vocab_size": config.vocab_size,
         "n_ctx": config.n_ctx,
+        "shapes": {kind: loaded.shape(kind) for kind in loaded.kinds},
         "positions": loaded.model.positions,
         "n_parameters": loaded.n_parameters,
         "tasks": list(loaded.tasks),
+        "mask": loaded.mask,
         "takes_pair": loaded.takes_pair,
+        "position_table": loaded.position_table,
         "lacks": list(loaded.lacks),
         "why": loaded.why,
         "source": loaded.source,

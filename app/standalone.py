@@ -33,7 +33,8 @@ async def standalone(request: Request, page: ExplorePage = Depends(explore)) -> 
     service: Service = request.app.state.service
     if page.problem:
         return PlainTextResponse(page.problem.detail, page.problem.status)
-    name = f"attention-{page.model}-L{page.layer}H{page.head}.html"
+    model = re.sub(r"[^\w.-]", "-", page.model, flags=re.ASCII)  # a header is not for any letter
+    name = f"attention-{model}-L{page.layer}H{page.head}.html"
     headers = {
         "Content-Disposition": f'attachment; filename="{name}"',
         "Content-Language": language.chosen(request).tag,

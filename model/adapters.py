@@ -46,6 +46,15 @@ class Sizes:
     n_kv_head: int
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What a model's input is the sum of, beside its position vectors."""
+
+    word: nn.Module
+    scale: float  # of the word vectors
+    segment: nn.Module | None
+
+
 class Output:
     """A base model's output made up from its last hidden state: all else is None."""
 
@@ -81,6 +90,7 @@ class Adapter(nn.Module):
         self.tables: dict[
             Stack, tuple[nn.Module, int]
         ] = {}  # position vectors, the first one's row
+        self.parts: Parts | None = None  # None: its input is no such sum
         self._given: ContextVar[Output | None] = ContextVar("given", default=None)
 
     @property

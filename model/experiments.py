@@ -43,7 +43,7 @@ def embedding_parts(
     if isinstance(model, Recurrent):
         position_table(loaded)  # says why not
     if isinstance(model, Adapter):
-        return _adapted_parts(loaded, text, text_pair)
+        return _adapted_parts(loaded, model, text, text_pair)
     tokens = tokenize(loaded, text, text_pair)
     ids = torch.tensor([token.id for token in tokens], device=loaded.device)
     segments = torch.tensor([token.segment for token in tokens], device=loaded.device)
@@ -62,11 +62,22 @@ def embedding_parts(
 
 
 def _adapted_parts(
-    loaded: Loaded, text: str, text_pair: str | None
+    loaded: Loaded, model: Adapter, text: str, text_pair: str | None
 ) -> tuple[tuple[Token, ...], dict[str, Tensor]]:
-    """Of a model of the Hub: its input is what it is, the word's part what is left without
-    positions, before any norm; so only where nothing is scaled or normed can they be told apart."""
-    raise BadInput("model", f"the parts of {loaded.name}'s input are not known; it is not of ours")
+    """The same of a model of the Hub, where its input is such a sum."""
+    table = position_table(loaded)  # or says why not
+    if model.parts is None:
+        raise BadInput("model", f"{loaded.name}'s input is not a sum of words and positions alone")
+    tokens = tokenize(loaded, text, text_pair)
+    ids = torch.tensor([token.id for token in tokens], device=loaded.device)
+    segments = torch.tensor([token.segment for token in tokens], device=loaded.device)
+    parts = {"word": model.parts.word(ids).float() * model.parts.scale}
+    parts["position"] = table[: len(tokens)].to(loaded.device)
+    if model.parts.segment is not None:
+        parts["segment"] = model.parts.segment(segments).float()
+    parts["sum"] = torch.stack(list(parts.values())).sum(0)
+    parts["input"] = hidden_states(loaded, Spec(text, text_pair))[0].float()
+    return tokens, {name: vectors.norm(dim=-1).cpu() for name, vectors in parts.items()}
 
 
 @dataclass(frozen=True)

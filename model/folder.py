@@ -63,18 +63,29 @@ class Weights:
 
 def is_folder(name: str) -> bool:
     """Whether a name is meant as a path: it is one here, or it cannot be a name on the Hub."""
-    return Path(name).expanduser().exists() or not HUB_NAME.fullmatch(name)
+    try:
+        return not HUB_NAME.fullmatch(name) or Path(name).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # longer than a path may be, of nobody's home
+        return True
 
 
 def found(name: str) -> Path:
     """The folder or GGUF file of that name."""
-    path = Path(name).expanduser()
     try:
+        path = Path(name).expanduser()
         if path.is_dir() or (path.is_file() and path.suffix == ".gguf"):
             return path.resolve()
-    except OSError:  # a name longer than a path may be
+    except (OSError, RuntimeError, ValueError):
         pass
     raise BadModel("not-found", f"there is no model at {name[:200]}: no such folder or .gguf file")
+
+
+def as_asked(name: str) -> str:
+    """One spelling of a folder, however it is written; the name itself of what is none."""
+    try:
+        return str(found(name)) if is_folder(name) else name
+    except BadModel:
+        return name
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -51,6 +51,7 @@ from model.adapters import (
     HubEncoder,
     HubEncoderDecoder,
     HubModel,
+    Parts,
     Sizes,
     Stack,
     attentions,
@@ -172,6 +173,7 @@ def _adapter(model: Any, trial: Trial, own: dict[Kind, list[Tensor]]) -> HubMode
     adapter.shapes = {kind: (len(layers), layers[0].size(1)) for kind, layers in own.items()}
     for stack, (table, first) in tables.items():
         adapter.follow(stack if trial.both else adapter.kinds[0], table, first)  # type: ignore[arg-type]
+    adapter.parts = _parts(trial, tables)
     for layer in _last_layers(trial):
         adapter.end_with(layer)
     return adapter
@@ -197,6 +199,8 @@ def _through_the_lens(adapter: HubModel, trial: Trial, own: dict[Kind, list[Tens
             adapter.scales[place] = call.scale
             if call.softcap is not None:
                 adapter.softcaps[place] = call.softcap
+    n_kv_head = max(call.n_kv_head for calls in seen.values() for call in calls)
+    adapter.config = replace(adapter.config, n_kv_head=n_kv_head)
     apart = _apart(_recorded(adapter, trial), own)
     limit = TOLERANCE.get(trial.model.dtype, HALF)
     return "" if apart <= limit else f"{name} recorded by the lens differs by {apart:.1e}"
@@ -318,6 +322,43 @@ def _tables(trial: Trial) -> dict[Stack, tuple[nn.Module, int]]:
     return found
 
 
+def _parts(trial: Trial, tables: dict[Stack, tuple[nn.Module, int]]) -> Parts | None:
+    """Word and segment vectors, if with the positions their sum is what the first layer reads, or
+    what the norm before it does."""
+    model, given, normed = trial.model, dict[nn.Module, Tensor](), list[Tensor]()
+    if "encoder" not in tables:
+        return None
+    reads = model.get_encoder() if trial.both else model
+    word, position = reads.get_input_embeddings(), tables["encoder"][0]
+    ends = "token_type_embeddings"
+    segment = next((m for name, m in model.named_modules() if name.endswith(ends)), None)
+
+    def keep(module: nn.Module, output: Tensor) -> None:
+        given.setdefault(module, output)
+
+    hooks = [
+        module.register_forward_hook(lambda m, _, output: keep(m, output))
+        for module in (word, position, segment)
+        if module is not None
+    ]
+    hooks += [
+        module.register_forward_pre_hook(lambda _, inputs: normed.append(inputs[0]))
+        for module in model.modules()
+        if isinstance(module, nn.LayerNorm)
+    ]
+    first = trial.run(output_hidden_states=True)["encoder"].hidden_states[0]
+    for hook in hooks:
+        hook.remove()
+    if not {word, position} <= given.keys():
+        return None
+    rest = given[position] if segment is None else given[position] + given[segment]
+    for scale in (1.0, model.config.hidden_size**0.5):
+        total = given[word] * scale + rest
+        if any(x.shape == total.shape and torch.allclose(x, total) for x in (first, *normed)):
+            return Parts(word, scale, segment)
+    return None
+
+
 def _last_layers(trial: Trial) -> list[nn.Module]:
     """The last layer of each stack: its output is the residual stream before the last norm.
 
@@ -413,6 +454,9 @@ def open_model(
         adapter = adapt(model)
     except Unsupported as error:
         raise BadModel("unsupported", str(error)) from None
+    if 4 * len(tokenizer) < adapter.config.vocab_size:
+        said = f"{len(tokenizer)} tokens for a model of {adapter.config.vocab_size}"
+        raise BadModel("damaged", f"its tokenizer cannot be read: it has {said}")
     begin = getattr(model.config, "decoder_start_token_id", None)
     card = Card(
         name=shown,

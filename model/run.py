@@ -92,6 +92,9 @@ def tokenize(loaded: Loaded, text: str, text_pair: str | None = None) -> tuple[T
     if all(token.special and token.start == token.end for token in tokens):
         raise BadInput("text", "the text has no tokens: only spaces or invisible characters")
     _fits(loaded, "text", len(tokens))
+    beyond = next((t for t in tokens if t.id >= loaded.config.vocab_size), None)
+    if beyond is not None:
+        raise BadInput("text", f"{loaded.name} has no vector for its token {beyond.raw}")
     return tokens
 
 

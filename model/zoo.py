@@ -116,9 +116,22 @@ class Loaded:
         return self.model.why if isinstance(self.model, Adapter) else ""
 
     @property
+    def mask(self) -> str | None:
+        """How a blank is written, if the vocabulary has a token for one."""
+        i = self.tokenizer.mask_id
+        return None if i is None else self.tokenizer.raw(i)
+
+    @property
     def takes_pair(self) -> bool:
         """Whether a second text may follow the first."""
         return self.family == "encoder"
+
+    @property
+    def position_table(self) -> bool:
+        """Whether position vectors are added to its input, that can be looked at and left out."""
+        if isinstance(self.model, Adapter):
+            return self.model.parts is not None and "edits" not in self.lacks
+        return self.family != "recurrent"
 
     @property
     def dtype(self) -> str:

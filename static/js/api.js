@@ -73,6 +73,42 @@ export const permutation = (spec, options) => json("permutation", spec, options)
 /** A word in two runs. @param {Options} options */
 export const compare = (spec, options) => json("compare", spec, options);
 
+/**
+ * Open a model by its Hub name, its folder, or the name that it is known by.
+ * @param {{signal: AbortSignal, onProgress: (step: Object) => void}} options
+ * @returns {Promise<Object>} its summary; an Error says the reason why not
+ */
+export async function openModel(model, {signal, onProgress}) {
+  const headers = {accept: "text/event-stream", "content-type": JSON_TYPE};
+  const post = {method: "POST", headers, body: JSON.stringify({model}), signal};
+  const response = await fetch(`${ROOT}/models`, post).catch((error) => {
+    signal.throwIfAborted();
+    return error instanceof TypeError ? null : Promise.reject(error);
+  });
+  if (!response?.ok) throw await apiError(response);
+  for await (const {event, data} of events(response)) {
+    if (event === "done") return data;
+    if (event === "problem") throw Object.assign(new Error(data.detail), {reason: data.reason});
+    onProgress(data);
+  }
+  throw new Error(_("the server does not answer"));
+}
+
+/** Server-sent events, one by one, their data as JSON. */
+async function* events(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    text += part.value;
+    const whole = text.split("\n\n");
+    text = whole.pop();
+    for (const each of whole) {
+      const [, event, data] = /^event: (.*)\ndata: (.*)$/.exec(each) ?? [];
+      if (event) yield {event, data: camel(JSON.parse(data))};
+    }
+  }
+}
+
 async function json(path, spec, options) {
   const response = await request(path, spec, JSON_TYPE, options);
   return camel(await response.json());
