@@ -9,7 +9,8 @@ from app import errors
 from app.schemas import AttentionRequest, KindShape, RunAnswer, RunRequest, TokenOut
 from app.service import Service
 from model import reductions
-from model.record import AttentionRecord, Part, Run, Token, axes
+from model.record import AttentionRecord, Part, Run, Sketch, Token, axes
+from model.tape import Kind
 
 PREFIX = "/api/v1"
 
@@ -27,7 +28,7 @@ def run_answer(service: Service, asked: RunRequest) -> RunAnswer:
             name: [TokenOut.model_validate(label) for label in labels(run.sequences.get(name, ()))]
             for name in ("source", "target")
         },
-        kinds=[_kind_shape(run, record) for record in run.records.values()],
+        kinds=[_kind_shape(run, kind, shape) for kind, shape in service.shapes(asked.model)],
         predictions=run.predictions,
         provenance=service.provenance(asked.model),
         links=links(asked),
@@ -59,7 +60,7 @@ def attention_record(service: Service, asked: AttentionRequest) -> tuple[Run, At
 
 
 def attention_fields(
-    service: Service, asked: RunRequest, run: Run, record: AttentionRecord
+    service: Service, asked: RunRequest, run: Run, record: AttentionRecord | Sketch
 ) -> dict[str, Any]:
     """The labels that travel with a record's tensors."""
     return {
@@ -105,10 +106,11 @@ def links(asked: RunRequest) -> dict[str, str]:
     }
 
 
-def _kind_shape(run: Run, record: AttentionRecord) -> KindShape:
-    q, k = axes(record.kind, run.sequences)
-    shape = list(record.attn.shape)
-    return KindShape(kind=record.kind, q=q, k=k, n_layer=shape[0], n_head=shape[1], shape=shape)
+def _kind_shape(run: Run, kind: Kind, shape: tuple[int, int]) -> KindShape:
+    q, k = axes(kind, run.sequences)
+    L, H = shape
+    whole = [L, H, len(run.sequences[q]), len(run.sequences[k])]
+    return KindShape(kind=kind, q=q, k=k, n_layer=L, n_head=H, shape=whole)
 
 
 def _refuse_scores(asked: AttentionRequest) -> None:

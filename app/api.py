@@ -63,7 +63,7 @@ from app.service import Service, refusing
 from app.wire import Answer
 from model import metrics, reductions
 from model.compare import pieces, side, word_states
-from model.record import Part, axes
+from model.record import AttentionRecord, Part, Sketch, axes
 
 router = APIRouter(prefix=PREFIX, tags=["API"])
 OPENING: dict[int | str, dict[str, Any]] = {
@@ -130,9 +130,14 @@ def attention(service: Service, asked: AttentionRequest) -> Answer:
 @resource(router, "/attention/overview", OverviewRequest, OverviewAnswer)
 def overview(service: Service, asked: OverviewRequest) -> Answer:
     """Every layer and head as a small uint8 picture: the first thing to draw."""
-    service.run(asked)  # of everything: the heads that are looked at next are then in the cache
-    run, record = service.record(asked, Part(kind=asked.kind))
-    attn, mask, block = reductions.thumbnails(record, asked.size)
+    record: AttentionRecord | Sketch
+    if service.is_long(asked):
+        run, record = service.sketch(asked, asked.kind, asked.size)
+        attn, mask, block = record.attn, record.mask, record.block
+    else:
+        service.run(asked)  # of everything: the heads that are looked at next are then cached
+        run, record = service.record(asked, Part(kind=asked.kind))
+        attn, mask, block = reductions.thumbnails(record, asked.size)
     fields = {
         **attention_fields(service, asked, run, record),
         "shape": list(attn.shape),
@@ -146,9 +151,15 @@ def overview(service: Service, asked: OverviewRequest) -> Answer:
 @resource(router, "/metrics", MetricsRequest, MetricsAnswer)
 def head_metrics(service: Service, asked: MetricsRequest) -> Answer:
     """One number per head, of each metric that has a meaning for this kind, and its definition."""
-    service.run(asked)
-    run, record = service.record(asked, Part(kind=asked.kind))
-    found = {name: scores.numpy() for name, scores in metrics.measured(record).items()}
+    record: AttentionRecord | Sketch
+    if service.is_long(asked):
+        run, record = service.sketch(asked, asked.kind, 0)
+        measured = record.metrics
+    else:
+        service.run(asked)
+        run, record = service.record(asked, Part(kind=asked.kind))
+        measured = metrics.measured(record)
+    found = {name: scores.numpy() for name, scores in measured.items()}
     definitions = metrics.definitions()
     fields = {
         **input_fields(asked, run),

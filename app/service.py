@@ -36,8 +36,8 @@ from model.compare import hidden_states
 from model.folder import BadModel, Limits, as_asked
 from model.library import Library
 from model.masks import Masks, masks
-from model.record import AttentionRecord, Part, Run, Token
-from model.run import EVERYTHING, BadInput, Spec
+from model.record import AttentionRecord, Part, Run, Sketch, Token
+from model.run import EVERYTHING, NOTHING, BadInput, Spec
 from model.tape import Edit, Kind
 from model.zoo import Loaded
 
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from model.hub import Step
 
 log = logging.getLogger("app")
+LONG = 256_000_000  # bytes of attention that are made at a time
+SKETCH = 64  # cells a side, where nobody says
 MOST_OPENING = 4  # models that are opened or wait for it
 Result = TypeVar("Result")
 
@@ -59,8 +61,8 @@ class Service:
         limits = Limits(parameters=settings.max_parameters)
         self.library = Library(self.device, at_most=settings.max_models, limits=limits)
         self._load([name.strip() for name in settings.models.split(",") if name.strip()])
-        self._cache: LRUCache[Hashable, Run] = LRUCache(
-            settings.cache_mb * 1_000_000, getsizeof=lambda run: run.n_byte
+        self._cache: LRUCache[Hashable, Run | Sketch] = LRUCache(
+            settings.cache_mb * 1_000_000, getsizeof=lambda found: found.n_byte
         )
         self._hidden: LRUCache[Hashable, Tensor] = LRUCache(
             settings.cache_mb * 125_000, getsizeof=lambda states: states.nbytes
@@ -175,6 +177,11 @@ class Service:
             dtype=loaded.dtype,
         )
 
+    def shapes(self, name: str) -> list[tuple[Kind, tuple[int, int]]]:
+        """Each kind of a model's attention, its layers and heads."""
+        loaded = self._loaded(name)
+        return [(kind, loaded.shape(kind)) for kind in loaded.kinds]
+
     def groups(self, name: str, kind: Kind) -> int:
         """How many groups of heads share keys and values; as many as heads, if none do."""
         loaded = self._loaded(name)
@@ -187,8 +194,35 @@ class Service:
             return door.tokenize(loaded, asked.text, asked.text_pair)
 
     def run(self, asked: RunRequest) -> Run:
-        """A run of everything, from the cache or new."""
-        return self._run(self._loaded(asked.model), _spec(asked), EVERYTHING)
+        """A run of everything, from the cache or new; of a long text its tokens alone."""
+        loaded = self._loaded(asked.model)
+        part = NOTHING if self.is_long(asked) else EVERYTHING
+        return self._run(loaded, _spec(asked), part)
+
+    def is_long(self, asked: RunRequest) -> bool:
+        """Whether all attention of a text is more than is ever made whole."""
+        loaded, target = self._loaded(asked.model), asked.target or ""
+        self._check_length(text=asked.text, text_pair=asked.text_pair, target=asked.target)
+        per_square = 4 * _n_head(loaded, EVERYTHING)
+        n_char = max(len(asked.text) + len(asked.text_pair or ""), len(target))
+        if per_square * (4 * n_char + 4) ** 2 <= LONG:
+            return False  # a character is at most four tokens; and there are the special ones
+        cut = loaded.tokenizer.encode
+        n = max(len(cut(asked.text, asked.text_pair)), len(cut(target)))
+        return per_square * n**2 > LONG
+
+    def sketch(self, asked: RunRequest, kind: Kind | None, size: int) -> tuple[Run, Sketch]:
+        """All heads of a kind of a long text, made small head by head, and their metrics."""
+        loaded, spec = self._loaded(asked.model), _spec(asked)
+        kind = kind or loaded.kinds[0]
+        run = self.run(asked)
+        key = (loaded.card.sha256, spec, "sketch", kind)
+        found = self._cached(key)
+        if not isinstance(found, Sketch) or (size and found.size != size):
+            with refusing():
+                found = door.sketch(loaded, spec, kind, size or SKETCH, run.sequences)
+            self._keep(key, spec, found)
+        return run, found
 
     def record(self, asked: RunRequest, part: Part = EVERYTHING) -> tuple[Run, AttentionRecord]:
         """One kind of a run, the family's first if none is asked for; some layers, some heads.
@@ -201,8 +235,10 @@ class Service:
         with refusing():
             door.check(loaded, spec, part)
         whole = self._cached((loaded.card.sha256, spec, EVERYTHING))
-        if whole is not None and part.quantity == EVERYTHING.quantity:
+        if isinstance(whole, Run) and part.quantity == EVERYTHING.quantity:
             return whole, reductions.selected(whole.records[kind], part.layers, part.heads)
+        if self.is_long(asked):
+            self._check_part(loaded, self.run(asked), part)
         run = self._run(loaded, spec, part)
         return run, run.records[kind]
 
@@ -287,15 +323,30 @@ class Service:
         self._check_length(text=spec.text, text_pair=spec.text_pair, target=spec.target)
         key = (loaded.card.sha256, spec, part)
         run = self._cached(key)
-        if run is None:
+        if not isinstance(run, Run):
             with refusing():
                 run = door.run(loaded, spec, part)
-            with self._lock:  # rows of edits are not counted in n_byte, so such runs are not kept
-                if run.n_byte <= self._cache.maxsize and not any(edit.row for edit in spec.edits):
-                    self._cache[key] = run
+            self._keep(key, spec, run)
         return run
 
-    def _cached(self, key: Hashable) -> Run | None:
+    def _keep(self, key: Hashable, spec: Spec, found: Run | Sketch) -> None:
+        with self._lock:  # rows of edits are not counted in n_byte, so such runs are not kept
+            if found.n_byte <= self._cache.maxsize and not any(edit.row for edit in spec.edits):
+                self._cache[key] = found
+
+    def _check_part(self, loaded: Loaded, run: Run, part: Part) -> None:
+        """Of a long text only so many heads at a time."""
+        n = max(map(len, run.sequences.values()))
+        size = 4 * n**2 * _n_head(loaded, part)
+        if size > LONG:
+            most = max(1, LONG // (4 * n**2))
+            raise errors.Invalid(
+                f"{_n_head(loaded, part)} heads of {n} tokens take {size / 1e6:.0f} MB; at most "
+                f"{LONG / 1e6:.0f} MB are made at a time: ask for {most} heads or fewer",
+                "layer",
+            )
+
+    def _cached(self, key: Hashable) -> Run | Sketch | None:
         with self._lock:
             return self._cache.get(key)
 
@@ -314,6 +365,16 @@ def refusing() -> Iterator[None]:
         yield
     except BadInput as error:
         raise errors.Invalid(error.message, error.field) from None
+
+
+def _n_head(loaded: Loaded, part: Part) -> int:
+    """How many heads a part is of, all layers together."""
+    kinds = loaded.kinds if part.kind is None else (part.kind,)
+    total = 0
+    for n_layer, n_head in map(loaded.shape, kinds):
+        layers = n_layer if part.layers is None else len(part.layers)
+        total += layers * (n_head if part.heads is None else len(part.heads))
+    return total
 
 
 def _spec(asked: RunRequest) -> Spec:

@@ -64,8 +64,10 @@ def _answers(service: Service, page: ExplorePage) -> dict[str, Any]:
     one = AttentionRequest.model_validate(
         {**spec, **options, "layer": page.layer, "head": page.head}
     )
-    _, record = attention_record(service, every)
-    asked = every if record.attn.numel() <= MOST_NUMBERS else one
+    asked = one
+    if not service.is_long(every):
+        _, record = attention_record(service, every)
+        asked = every if record.attn.numel() <= MOST_NUMBERS else one
     tensors = {
         "overview": overview(service, OverviewRequest.model_validate(spec)),
         "attention": attention(service, asked),

@@ -5,7 +5,7 @@ Attention(Q, K, V) = softmax(Q K^T / sqrt(d_k)) V        Vaswani et al. 2017, eq
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -51,6 +51,9 @@ def attend(
         q, k, v = (track.chosen(x) for x in (q, k, v))  # one head costs one head
         mask = track.chosen(mask) if mask is not None and mask.ndim == 4 else mask
         bias = track.chosen(bias) if bias is not None and bias.ndim == 4 else bias
+        if track.tape.digest is not None:
+            track.gather(_head_by_head(q, k, v, mask, scale, bias))
+            return z
 
     scores = q @ k.transpose(-2, -1) * scale if score is None else score(q, k)
     scores = scores.float() if bias is None else scores.float() + bias
@@ -72,6 +75,26 @@ def attend(
         kept |= {} if bias is None else {"bias": bias.expand(scores.shape)}
         track.keep(kept, chosen=fused)  # only what the tape asked for
     return z
+
+
+def _head_by_head(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, bias: Tensor | None
+) -> Iterator[dict[str, Tensor]]:
+    """What is looked at of each head, made when it is asked for; nothing is edited."""
+
+    def of(x: Tensor | None, h: int) -> Tensor | None:
+        own = x is not None and x.ndim == 4 and x.size(1) > 1
+        return x[:, h : h + 1] if own and x is not None else x
+
+    for h in range(q.size(1)):
+        one, allowed, added = q[:, h : h + 1], of(mask, h), of(bias, h)
+        scores = (one @ k[:, h : h + 1].transpose(-2, -1) * scale).float()
+        scores = scores if added is None else scores + added
+        scores = scores if allowed is None else scores.masked_fill(~allowed, -torch.inf)
+        attn = scores.softmax(-1)
+        if allowed is not None and (nowhere := ~allowed.any(-1, keepdim=True)).any():
+            attn = attn.masked_fill(nowhere, 0.0)
+        yield {"mask": _allowed(allowed, scores), "scores": scores, "attn": attn}
 
 
 def _added(mask: Tensor | None, bias: Tensor | None) -> Tensor | None:

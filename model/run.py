@@ -11,14 +11,17 @@ from torch import Tensor
 
 from model.adapters import Adapter, HubDecoder, HubEncoder, HubEncoderDecoder
 from model.generate import translate
-from model.record import AttentionRecord, Part, Run, Token, axes, collapsed
+from model.metrics import measured_heads
+from model.record import AttentionRecord, Part, Run, Sketch, Token, axes, collapsed
 from model.recurrent import Recurrent
-from model.tape import Edit, Kind, Tape
+from model.reductions import block_of, blocks
+from model.tape import Edit, Kind, Quantity, Tape
 from model.transformer import GPT, Bert, EncoderDecoder
 from model.zoo import Loaded
 
 TOP = 10  # candidates shown of a distribution
 EVERYTHING = Part()
+NOTHING = Part(layers=())  # tokens and predictions alone
 
 
 Sequences = dict[str, tuple[Token, ...]]
@@ -57,7 +60,7 @@ def run(loaded: Loaded, spec: Spec, part: Part = EVERYTHING) -> Run:
         edits=spec.edits,
     )
     sequences, predictions = forward(loaded, spec, tape)
-    kinds = [kind for kind in loaded.kinds if part.kind in (None, kind)]
+    kinds = [kind for kind in loaded.kinds if part.kind in (None, kind) and part.layers != ()]
     target = predictions.get("translation")
     return Run(
         text=spec.text,
@@ -67,6 +70,44 @@ def run(loaded: Loaded, spec: Spec, part: Part = EVERYTHING) -> Run:
         sequences=sequences,
         records={kind: _record(loaded, tape, kind, sequences, part) for kind in kinds},
         predictions=predictions,
+    )
+
+
+@torch.inference_mode()
+def sketch(loaded: Loaded, spec: Spec, kind: Kind, size: int, sequences: Sequences) -> Sketch:
+    """Every head of one kind at most `size` cells a side, and its metrics; `sequences` are the
+    run's. On the device one head at a time is whole, so long texts take little memory."""
+    check_part(loaded, kind, (), ())
+    q_tokens, k_tokens = (sequences[name] for name in axes(kind, sequences))
+    block = block_of(len(q_tokens), len(k_tokens), size)
+    names: list[str] = []
+
+    def digest(kept: dict[Quantity, Tensor]) -> dict[Quantity, Tensor]:
+        attn = kept["attn"]
+        found = measured_heads(attn, kind, k_tokens)
+        names[:] = found
+        numbers = torch.stack(list(found.values()), -1)  # (B, h, metrics)
+        return {
+            "attn": blocks(attn, block).cpu(),
+            "mask": blocks(kept["mask"], block).cpu(),
+            "metrics": numbers.cpu(),
+        }
+
+    tape = Tape(keep=("attn", "mask"), kinds=(kind,), edits=spec.edits, digest=digest)
+    forward(loaded, spec, tape)
+    steps = sorted(tape, key=lambda step: step.layer)
+    numbers = torch.stack([step.kept["metrics"][0] for step in steps])  # (L, H, metrics)
+    return Sketch(
+        kind=kind,
+        attn=torch.stack([step.attn[0] for step in steps]),
+        mask=_mask([step.mask[0] for step in steps]),
+        metrics={name: numbers[..., i] for i, name in enumerate(names)},
+        size=size,
+        block=block,
+        q_tokens=q_tokens,
+        k_tokens=k_tokens,
+        layers=tuple(step.layer for step in steps),
+        heads=tuple(range(loaded.shape(kind)[1])),
     )
 
 

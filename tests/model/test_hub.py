@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import Tensor
 
 from model.adapters import Adapter, HubDecoder, HubEncoder, HubEncoderDecoder, attentions
-from model.tape import Edit, Kind, Tape
+from model.hub import adapt
+from model.tape import Edit, Kind, Quantity, Tape
 from tests.families import DECODERS, FAMILIES, LENS, OWN_WAY, adapted, made
 
 SOURCE = torch.tensor([[5, 9, 7, 12, 3, 22]])  # Tk 6
@@ -276,8 +279,6 @@ def test_scores_are_made_of_what_is_kept() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_keeps_rows_that_sum_to_one(dtype: torch.dtype) -> None:
-    from model.hub import adapt
-
     adapter = adapt(made("Llama").to(dtype))
     tape = Tape()
     assert through(adapter, tape).dtype == dtype
@@ -287,9 +288,22 @@ def test_half_precision_keeps_rows_that_sum_to_one(dtype: torch.dtype) -> None:
         torch.testing.assert_close(step.attn.sum(-1), torch.ones(1, 4, 6))
 
 
-def test_two_threads_write_two_tapes() -> None:
-    from concurrent.futures import ThreadPoolExecutor
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_digest_of_each_head_is_that_of_all(name: str) -> None:
+    """Head by head, each made small before the next, gives what all at once would."""
 
+    def digest(kept: dict[Quantity, Tensor]) -> dict[Quantity, Tensor]:
+        return {"attn": kept["attn"].amax((-2, -1)), "mask": kept["mask"].sum((-2, -1))}
+
+    small, whole = Tape(keep=("attn", "mask"), digest=digest), Tape(keep=("attn", "mask"))
+    assert torch.equal(through(adapted(name), small), through(adapted(name), whole))
+    for one, every in zip(small, whole, strict=True):
+        torch.testing.assert_close(one.attn, every.attn.amax((-2, -1)))
+        allowed = every.mask.sum((-2, -1))
+        assert torch.equal(one.mask, allowed.expand_as(one.mask))
+
+
+def test_two_threads_write_two_tapes() -> None:
     def alone(n: int) -> list[int]:
         tape = Tape()
         with torch.inference_mode():
