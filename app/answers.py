@@ -10,7 +10,7 @@ from app import errors
 from app.schemas import AttentionRequest, KindShape, RunAnswer, RunRequest, TokenOut
 from app.service import Service
 from model import reductions
-from model.record import AttentionRecord, Part, Run, Token, axes
+from model.record import AttentionRecord, Part, Run, Sketch, Token, axes
 from model.tape import Kind
 
 PREFIX = "/api/v1"
@@ -27,8 +27,7 @@ def run_answer(service: Service, asked: RunRequest) -> RunAnswer:
         target_decoded=run.target_decoded,
         sequences=sequences_out(run.sequences),
         kinds=[
-            kind_shape(kind, run.sequences, *record.attn.shape[:2])
-            for kind, record in run.records.items()
+            kind_shape(kind, run.sequences, *shape) for kind, shape in service.shapes(asked.model)
         ],
         predictions=run.predictions,
         provenance=service.provenance(asked.model),
@@ -61,7 +60,7 @@ def attention_record(service: Service, asked: AttentionRequest) -> tuple[Run, At
 
 
 def attention_fields(
-    service: Service, asked: RunRequest, run: Run, record: AttentionRecord
+    service: Service, asked: RunRequest, run: Run, record: AttentionRecord | Sketch
 ) -> dict[str, Any]:
     """The labels that travel with a record's tensors."""
     return {

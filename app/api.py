@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
 
 from app import arithmetic, wire
 from app.answers import (
@@ -15,6 +18,7 @@ from app.answers import (
 )
 from app.comparison import compare_answer
 from app.masks import masks_answer
+from app.opening import EVENTS, check_sender, opening
 from app.positions import embedding_answer, permutation_answer, positions_answer
 from app.resource import PROBLEMS, resource
 from app.schemas import (
@@ -41,6 +45,7 @@ from app.schemas import (
     MetricsRequest,
     ModelCard,
     Models,
+    OpenRequest,
     OverviewAnswer,
     OverviewRequest,
     PermutationAnswer,
@@ -84,22 +89,35 @@ from app.work_schemas import (
 )
 from model import metrics, reductions
 from model.compare import pieces, side, word_states
-from model.record import Part, axes
+from model.record import AttentionRecord, Part, Sketch, axes
 
 router = APIRouter(prefix=PREFIX, tags=["API"])
+OPENING: dict[int | str, dict[str, Any]] = {
+    200: {"content": {EVENTS: {}}, "description": "progress; at last done, or problem"},
+    **{status: PROBLEMS[status] for status in (403, 422, 503)},
+}
 
 
 @router.get("/models")
 def models(request: Request) -> Models:
     """The models there are."""
     service: Service = request.app.state.service
-    return Models(models=service.summaries())
+    return Models(models=service.summaries(), ready_to_open=service.library.ready_to_open)
 
 
-@router.get("/models/{model}", responses={404: PROBLEMS[404]})
-def model_card(request: Request, model: str) -> ModelCard:
+@router.post("/models", response_class=StreamingResponse, responses=OPENING)
+async def open_model(request: Request, asked: OpenRequest) -> StreamingResponse:
+    """Open a model of the Hub or of a folder: events `progress`, then `done` or `problem`."""
+    service: Service = request.app.state.service
+    check_sender(request, service)
+    return await opening(service, asked.model)
+
+
+@router.get("/models/{model:path}", responses={404: PROBLEMS[404]})
+async def model_card(request: Request, model: str) -> ModelCard:
     """One model, and its card: data, licences, training curve, evaluation, parameter shapes."""
     service: Service = request.app.state.service
+    await service.ready(model)
     return service.card(model)
 
 
@@ -138,13 +156,19 @@ def attention(service: Service, asked: AttentionRequest) -> Answer:
 @resource(router, "/attention/overview", OverviewRequest, OverviewAnswer)
 def overview(service: Service, asked: OverviewRequest) -> Answer:
     """Every layer and head as a small uint8 picture: the first thing to draw."""
-    service.run(asked)  # of everything: the heads that are looked at next are then in the cache
-    run, record = service.record(asked, Part(kind=asked.kind))
-    attn, mask, block = reductions.thumbnails(record, asked.size)
+    record: AttentionRecord | Sketch
+    if service.is_long(asked):
+        run, record = service.sketch(asked, asked.kind, asked.size)
+        attn, mask, block = record.attn, record.mask, record.block
+    else:
+        service.run(asked)  # of everything: the heads that are looked at next are then cached
+        run, record = service.record(asked, Part(kind=asked.kind))
+        attn, mask, block = reductions.thumbnails(record, asked.size)
     fields = {
         **attention_fields(service, asked, run, record),
         "shape": list(attn.shape),
         "block": list(block),
+        "n_kv_head": service.groups(asked.model, record.kind),
         "dtype": "uint8",
     }
     return Answer(fields, {"attn": wire.QUANTIZE["uint8"](attn.numpy()), "mask": mask.numpy()})
@@ -153,9 +177,15 @@ def overview(service: Service, asked: OverviewRequest) -> Answer:
 @resource(router, "/metrics", MetricsRequest, MetricsAnswer)
 def head_metrics(service: Service, asked: MetricsRequest) -> Answer:
     """One number per head, of each metric that has a meaning for this kind, and its definition."""
-    service.run(asked)
-    run, record = service.record(asked, Part(kind=asked.kind))
-    found = {name: scores.numpy() for name, scores in metrics.measured(record).items()}
+    record: AttentionRecord | Sketch
+    if service.is_long(asked):
+        run, record = service.sketch(asked, asked.kind, 0)
+        measured = record.metrics
+    else:
+        service.run(asked)
+        run, record = service.record(asked, Part(kind=asked.kind))
+        measured = metrics.measured(record)
+    found = {name: scores.numpy() for name, scores in measured.items()}
     definitions = metrics.definitions()
     fields = {
         **input_fields(asked, run),
@@ -183,6 +213,8 @@ def head_anatomy(service: Service, asked: AnatomyRequest) -> Answer:
         "k_tokens": labels(found.k_tokens),
         "score": found.score,
         "scale": found.scale,
+        "softcap": found.softcap,
+        "rotated": found.rotated,
         "provenance": service.provenance(asked.model).model_dump(),
     }
     return Answer(fields, {name: tensor.numpy() for name, tensor in found.tensors().items()})

@@ -36,7 +36,8 @@ async def arithmetic_page(
 ) -> ArithmeticPage:
     """Scores, query and key and value, the scale, heads, the block, and what it all costs."""
     service: Service = request.app.state.service
-    models = [found for found in service.summaries() if found.family != "recurrent"]
+    bundled = [found for found in service.summaries() if found.source == "bundled"]
+    models = [found for found in bundled if found.family != "recurrent"]
     sent = {"model": model, "word": word, "layer": layer, "head": head}
     choice = Choice({**sent, "d_k": d_k, "depth": depth})
     name = choice.of("model", [found.name for found in models])

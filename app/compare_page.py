@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from app import errors
 from app.comparison import compare_answer
-from app.pages import Choice, numbers, page, printable, validation_problem
+from app.pages import Choice, numbers, opened, page, printable, validation_problem
 from app.schemas import (
     BANK,
     MONEY,
@@ -99,6 +99,7 @@ async def compare_page(
 ) -> ComparePage:
     """A word in two runs, layer by layer and head by head; what is left out is an example's."""
     service: Service = request.app.state.service
+    unopened = await opened(service, model, model_b)
     there = {found.name for found in service.summaries()}
     first = next((e for e in EXAMPLES if e.model in there), EXAMPLES[0])
     asked: dict[str, Any] = {
@@ -115,6 +116,7 @@ async def compare_page(
     sent = {"kind": kind, "layer": layer, "head": head, "align": align}
     sent |= {"occurrence_a": occurrence_a, "occurrence_b": occurrence_b}
     choice = Choice({**sent, "off": off})
+    choice.ignored += unopened
     n_layer = min((found.n_layer for found in both), default=0)
     n_head = min((found.n_head for found in both), default=0)
     kinds = [name for name in KINDS if all(name in found.kinds for found in both)]

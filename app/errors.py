@@ -3,9 +3,11 @@
 AppError
   Invalid        422  a field that cannot be taken, and why
   UnknownModel   404  no model of that name
+  NotAllowed     403  opening a model, where the server does not
+  CannotOpen     422  a model that is not one we can take, and why
   BodyTooLarge   413  the request body is over the limit
   Busy           503  every worker is busy and the queue is full
-  NotReady       503  a bundled model could not be loaded
+  NotReady       503  a model could not be loaded
 """
 
 from __future__ import annotations
@@ -43,6 +45,14 @@ class UnknownModel(AppError):
     status = 404
 
 
+class NotAllowed(AppError):
+    status = 403
+
+
+class CannotOpen(AppError):
+    status = 422
+
+
 class BodyTooLarge(AppError):
     status = 413
 
@@ -56,10 +66,10 @@ class NotReady(AppError):
     status = 503
 
 
-def problem(error: AppError) -> Problem:
+def problem(error: AppError, status: int | None = None) -> Problem:
     """An error as the body of its answer."""
     errors = [FieldError(field=error.field, message=error.message)] if error.field else []
-    return _problem(error.status, error.message, errors)
+    return _problem(status or error.status, error.message, errors)
 
 
 def validation_problem(errors: list[tuple[str, str]]) -> Problem:

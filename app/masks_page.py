@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from app import errors
 from app.masks import masks_answer
-from app.pages import Choice, numbers, page, printable, validation_problem
+from app.pages import Choice, numbers, opened, page, printable, validation_problem
 from app.schemas import MasksPage, MasksRequest
 from app.service import Service
 
@@ -34,7 +34,8 @@ async def masks_page(
 ) -> MasksPage:
     """Texts in one batch, one a line: ids, masks, scores before, attention after."""
     service: Service = request.app.state.service
-    models = [found for found in service.summaries() if found.family != "recurrent"]
+    unopened = await opened(service, model)
+    models = [m for m in service.summaries() if m.family != "recurrent" and not m.lacks]
     sent = {"model": model, "kind": kind, "layer": layer, "head": head, "row": row}
     choice = Choice({**sent, "off": off, "fill": fill, "precision": precision})
     batch = TEXTS if texts is None else [line for line in texts.splitlines() if line.strip()]
@@ -51,7 +52,7 @@ async def masks_page(
     }
     filled = choice.of("fill", FILLS)
     asked["fill"] = float(filled) if filled else None
-    shown: dict[str, Any] = {"models": models, "ignored": choice.ignored}
+    shown: dict[str, Any] = {"models": models, "ignored": [*unopened, *choice.ignored]}
     shown["row"] = int(choice.of("row", numbers(max(1, len(batch)))))
     try:
         spec = MasksRequest.model_validate(asked)

@@ -136,14 +136,20 @@ async def all_models(request: Request) -> ModelsPage:
     models = service.summaries()
     best = {m.name: next((name for name in HEADLINES if name in m.metrics), None) for m in models}
     headlines = {name: measure for name, measure in best.items() if measure}
-    return ModelsPage(models=models, headlines=headlines, missing=service.missing)
+    return ModelsPage(
+        models=models,
+        headlines=headlines,
+        missing=service.missing,
+        ready_to_open=service.library.ready_to_open,
+    )
 
 
-@page("/models/{name}", "model.html", ModelPage)
+@page("/models/{name:path}", "model.html", ModelPage)
 async def one_model(request: Request, name: str, kind: str = "", metric: str = "") -> ModelPage:
     """A model's card: what it can do, how it learned, its texts; how one metric's heads formed."""
     service: Service = request.app.state.service
     try:
+        await service.ready(name)
         card = service.card(name)
     except errors.AppError as error:
         return ModelPage(name=printable(name), problem=errors.problem(error))
@@ -221,6 +227,7 @@ async def explore(
     shown = {"kind": kind, "layer": layer, "head": head, "query": query}
     shown |= {"side": side, "view": view, "special": special, "merge": merge}
     try:
+        await service.ready(asked["model"])
         return await service.compute(lambda: _explored(service, asked, shown))
     except ValidationError as error:
         return _refused(service, asked, validation_problem(error))
@@ -279,11 +286,22 @@ def _refused(service: Service, asked: dict[str, Any], problem: Problem) -> Explo
 def _page(service: Service, asked: dict[str, Any], **rest: Any) -> ExplorePage:
     models: list[ModelSummary] = service.summaries()
     limits = Limits(max_characters=service.settings.max_characters)
+    ready = {"ready_to_open": service.library.ready_to_open, "opens": service.settings.opens}
     there = {model.name for model in models}
     examples = [example for example in EXAMPLES if example.model in there]
     return ExplorePage.model_validate(
-        {"models": models, "examples": examples, "limits": limits, "problem": None, **asked, **rest}
+        {"models": models, "examples": examples, "limits": limits, "problem": None}
+        | {**ready, **asked, **rest}
     )
+
+
+async def opened(service: Service, *names: str) -> list[FieldError]:
+    """Models of an address that were put aside, in memory again; what could not be is named."""
+    try:
+        await service.ready(*names)
+    except errors.AppError as error:
+        return [FieldError(field="model", message=error.message)]
+    return []
 
 
 class Choice:

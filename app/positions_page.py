@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from pydantic import ValidationError
 
 from app import errors
-from app.pages import Choice, numbers, page, printable, validation_problem
+from app.pages import Choice, numbers, opened, page, printable, validation_problem
 from app.positions import embedding_answer, permutation_answer, positions_answer
 from app.schemas import EmbeddingRequest, PermutationRequest, PositionsPage, PositionsRequest
 from app.service import Service
@@ -35,7 +35,8 @@ async def positions_page(
 ) -> PositionsPage:
     """Sines beside a model's own positions; words and positions; the words in another order."""
     service: Service = request.app.state.service
-    models = [found for found in service.summaries() if found.positions != "recurrent"]
+    unopened = await opened(service, model)
+    models = [found for found in service.summaries() if found.position_table]
     sent = {"model": model, "measure": measure, "dimension": dimension, "position": position}
     sizes = {"n_positions": n_positions, "d_model": d_model, "base": base, "shift": shift}
     choice = Choice({**sent, **sizes})
@@ -48,7 +49,8 @@ async def positions_page(
     }
     asked["dimension"] = int(choice.of("dimension", numbers(asked["d_model"])))
     asked["position"] = int(choice.of("position", numbers(asked["n_positions"])))
-    shown: dict[str, Any] = {"models": models, "ignored": choice.ignored}
+    shown: dict[str, Any] = {"models": models, "ignored": [*unopened, *choice.ignored]}
+    shown["others"] = [found for found in service.summaries() if not found.position_table]
     try:
         found = await service.compute(lambda: _answers(service, asked))
         return PositionsPage.model_validate({**asked, **shown, **found})

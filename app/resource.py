@@ -36,12 +36,14 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"description": description, "content": {errors.MEDIA_TYPE: {"schema": PROBLEM}}}
     for status, description in (
         (400, "the body is not text in UTF-8"),
+        (403, "opening a model is not allowed; says why"),
         (404, "no model of that name"),
         (413, "the body is over the limit"),
         (422, "a field cannot be taken; says why, and the limit"),
         (503, "every worker is busy; Retry-After says when to ask again"),
     )
 }
+REFUSED: dict[int | str, dict[str, Any]] = {n: PROBLEMS[n] for n in (400, 404, 413, 422, 503)}
 
 
 def resource(
@@ -81,7 +83,7 @@ def served(
                 operation_id=f"{method.lower()}_{make.__name__}",
                 summary=make.__name__.replace("_", " ").capitalize(),
                 description=make.__doc__ or "",
-                responses={200: {"model": answer, "content": other_formats(asking)}, **PROBLEMS},
+                responses={200: {"model": answer, "content": other_formats(asking)}, **REFUSED},
             )
         return make
 
@@ -116,11 +118,12 @@ class Named(NamedTuple):
     known: bool  # the client has it already
 
 
-def named(request: Request, body: Asked) -> Named:
+async def named(request: Request, body: Asked) -> Named:
     """What a request asks for, by its ETag. UnknownModel if there is no such model."""
     service: Service = request.app.state.service
     wanted, accept = getattr(body, "format", None), request.headers.get("accept", "")
     format = wire.chosen_format(wanted, accept, body.formats)
+    await service.ready(*body.models())
     sources = [service.provenance(model) for model in body.models()]
     etag = tag(request.url.path, body, sources, format)
     vary = "Accept, Accept-Encoding"
@@ -131,7 +134,7 @@ def named(request: Request, body: Asked) -> Named:
 async def respond(request: Request, body: Asking, make: Make[Asking]) -> Response:
     """An answer, or that it is what the client has already."""
     service: Service = request.app.state.service
-    format, headers, known = named(request, body)
+    format, headers, known = await named(request, body)
     if known:
         return Response(status_code=304, headers=headers)
     content, coding = await service.compute(

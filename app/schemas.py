@@ -351,6 +351,24 @@ class Problem(BaseModel):
     errors: list[FieldError]
 
 
+class OpenProblem(Problem):
+    """Why a model could not be opened."""
+
+    reason: Literal[
+        "not-found",
+        "offline",
+        "no-safetensors",
+        "damaged",
+        "remote-code",
+        "too-large",
+        "no-memory",
+        "not-text",
+        "unsupported",
+        "busy",
+        "failed",
+    ]
+
+
 class TokenOut(BaseModel):
     id: int
     raw: str = Field(description="as the vocabulary spells it")
@@ -378,20 +396,29 @@ class Measured(BaseModel):
 
 class ModelSummary(BaseModel):
     name: str
+    architecture: str = Field(description="as its maker calls it")
     family: str
     kinds: list[str]
     n_layer: int
     n_head: int
+    n_kv_head: int = Field(description="heads of keys and values; fewer where queries share them")
     d_model: int
     d_head: int
     d_ff: int
     vocab_size: int
     n_ctx: int
+    shapes: dict[str, tuple[int, int]] = Field(description="kind -> its layers and heads")
     positions: str
     n_parameters: int
     tasks: list[str]
-    source: str
+    mask: str | None = Field(description="how a blank is written, if it has a token for one")
+    takes_pair: bool = Field(description="whether a second text may follow the first")
+    position_table: bool = Field(description="whether it adds position vectors to its input")
+    lacks: list[str] = Field(description="of q, k, v, scores, edits: what cannot be had of it")
+    why: str = Field(description="why it lacks that")
+    source: str = Field(description="bundled, hub or path")
     device: str
+    dtype: str = Field(description="the precision it is computed in")
     sha256: str
     metrics: dict[str, Measured]
 
@@ -409,6 +436,22 @@ class ModelCard(ModelSummary):
 
 class Models(BaseModel):
     models: list[ModelSummary]
+    ready_to_open: list[str] = Field(description="opened when they are asked for by name")
+
+
+class OpenRequest(Closed):
+    model: Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(clean)] = Field(
+        description="a Hub name or a folder", examples=["prajjwal1/bert-tiny"]
+    )
+
+
+class OpenProgress(BaseModel):
+    """How far the opening of a model is."""
+
+    stage: Literal["looking", "downloading", "converting", "loading", "trying"]
+    file: str
+    bytes: int = Field(description="done of the total")
+    total: int
 
 
 class Provenance(BaseModel):
@@ -481,6 +524,7 @@ class AttentionAnswer(TensorAnswer):
 
 class OverviewAnswer(TensorAnswer):
     block: list[int] = Field(description="tokens in a cell: along the query, along the key")
+    n_kv_head: int = Field(description="groups of heads that share keys and values, in order")
     attn: list[list[list[list[int]]]] = Field(description="round(255 attn), by block maximum")
 
 
@@ -514,12 +558,17 @@ class AnatomyAnswer(BaseModel):
     q_tokens: list[TokenOut]
     k_tokens: list[TokenOut]
     score: str = Field(description="dot_product, or additive: products are v tanh(q + k)")
-    scale: float = Field(description="1 / sqrt(d); 1 for additive attention")
+    scale: float = Field(description="1 / sqrt(d) as a rule; 1 for additive attention")
+    softcap: float | None = Field(description="scores stay within plus and minus this (Gemma 2)")
+    rotated: bool = Field(description="q and k carry their positions: they are after rotation")
     q: list[float] = Field(description="(d,)")
     k: list[list[float]] = Field(description="(Tk, d)")
     products: list[list[float]] = Field(description="(Tk, d): q times k, dimension by dimension")
     dots: list[float] = Field(description="(Tk,): products summed over d")
-    scores: list[float | None] = Field(description="(Tk,): dots times scale, null where masked")
+    bias: list[float] | None = Field(None, description="(Tk,): added to the scores, if anything is")
+    scores: list[float | None] = Field(
+        description="(Tk,): dots times scale, and bias; null where masked"
+    )
     mask: list[bool] = Field(description="(Tk,): true where looking is allowed")
     attn: list[float] = Field(description="(Tk,): softmax of the scores")
     v: list[list[float]] = Field(description="(Tk, width of a value)")
@@ -804,6 +853,7 @@ class Content(BaseModel):
 
 class ModelsPage(Content):
     models: list[ModelSummary]
+    ready_to_open: list[str] = Field(description="opened when they are asked for by name")
     headlines: dict[str, str] = Field(description="model -> the measure it is best known by")
     missing: dict[str, str] = Field(description="models that could not be loaded, and why")
 
@@ -855,7 +905,8 @@ class ComparePage(Content):
 
 
 class PositionsPage(Content):
-    models: list[ModelSummary] = Field(description="those that have positions")
+    models: list[ModelSummary] = Field(description="those that have position vectors")
+    others: list[ModelSummary] = Field(description="those that know positions in another way")
     model: str
     n_positions: int
     d_model: int
@@ -906,6 +957,8 @@ class ArithmeticPage(Content):
 
 
 class ExplorePage(Content):
+    ready_to_open: list[str] = Field(description="models that are opened when they are chosen")
+    opens: bool = Field(description="whether the page may open models by name")
     models: list[ModelSummary]
     examples: list[Example]
     limits: Limits

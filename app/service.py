@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from cachetools import LRUCache
@@ -33,15 +33,22 @@ from app.settings import Settings
 from model import arithmetic, experiments, reductions, zoo
 from model import run as door
 from model.anatomy import Anatomy, anatomy
-from model.checkpoint import BadWeights
 from model.compare import hidden_states
+from model.folder import BadModel, Limits, as_asked
+from model.library import Library
 from model.masks import Masks, masks
-from model.record import AttentionRecord, Part, Run, Token
-from model.run import EVERYTHING, BadInput, Spec
-from model.tape import Edit
+from model.record import AttentionRecord, Part, Run, Sketch, Token
+from model.run import EVERYTHING, NOTHING, BadInput, Spec
+from model.tape import Edit, Kind
 from model.zoo import Loaded
 
+if TYPE_CHECKING:
+    from model.hub import Step
+
 log = logging.getLogger("app")
+LONG = 256_000_000  # bytes of attention that are made at a time
+SKETCH = 64  # cells a side, where nobody says
+MOST_OPENING = 4  # models that are opened or wait for it
 Result = TypeVar("Result")
 
 
@@ -52,11 +59,11 @@ class Service:
         self.settings = settings
         torch.set_num_threads(settings.threads)
         self.device = zoo.pick_device(settings.device or None)
-        self.models: dict[str, Loaded] = {}
-        self.missing: dict[str, str] = {}  # name -> why it could not be loaded
+        limits = Limits(parameters=settings.max_parameters)
+        self.library = Library(self.device, at_most=settings.max_models, limits=limits)
         self._load([name.strip() for name in settings.models.split(",") if name.strip()])
-        self._cache: LRUCache[Hashable, Run] = LRUCache(
-            settings.cache_mb * 1_000_000, getsizeof=lambda run: run.n_byte
+        self._cache: LRUCache[Hashable, Run | Sketch] = LRUCache(
+            settings.cache_mb * 1_000_000, getsizeof=lambda found: found.n_byte
         )
         self._hidden: LRUCache[Hashable, Tensor] = LRUCache(
             settings.cache_mb * 125_000, getsizeof=lambda states: states.nbytes
@@ -64,6 +71,8 @@ class Service:
         self._lock = threading.Lock()  # of the caches
         self._slots = threading.BoundedSemaphore(settings.workers + settings.queue)
         self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="torch")
+        self._opener = ThreadPoolExecutor(1, thread_name_prefix="open")
+        self._opening = threading.BoundedSemaphore(MOST_OPENING)
 
     def _load(self, wanted: list[str]) -> None:
         there = zoo.names()
@@ -71,14 +80,63 @@ class Service:
             if name not in there:
                 raise ValueError(f"no model named {name!r}; there are {', '.join(there)}")
         for name in wanted or there:
+            self.library.load(name)
+        for source in self.settings.model:
             try:
-                self.models[name] = zoo.load(name, self.device)
-            except BadWeights as error:
-                log.error("model %s is missing: %s", name, error)
-                self.missing[name] = str(error)
+                self.library.open(source)
+            except BadModel as error:
+                self.library.missing[source] = error.message
+        for name, why in self.missing.items():
+            log.error("model %s is missing: %s", name, why)
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
+        self._opener.shutdown(cancel_futures=True)
+
+    @property
+    def models(self) -> dict[str, Loaded]:
+        """The models in memory."""
+        return self.library.models
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """Models that could not be loaded, and why."""
+        return self.library.missing
+
+    def may_open(self, source: str) -> bool:
+        """Whether the page may open this: what is known already, or what the settings allow."""
+        name = self.library.name_of(source)
+        return name is not None or self.settings.may_open(as_asked(source))
+
+    async def open(self, source: str, progress: Callable[[Step], None] | None = None) -> str:
+        """Open a model of the Hub, of a folder, or known by its name: its name. Raises BadModel.
+
+        One thread does that, so that the server keeps answering and no two take the last memory.
+        """
+        if not self._opening.acquire(blocking=False):
+            raise errors.Busy("other models are being opened; try again in a while")
+        try:
+            future = self._opener.submit(self.library.open, source, progress)
+        except RuntimeError:  # shutting down
+            self._opening.release()
+            raise errors.Busy("the server is stopping") from None
+        future.add_done_callback(lambda _: self._opening.release())
+        found = await asyncio.wrap_future(future)
+        return found.name
+
+    async def ready(self, *names: str | None) -> None:
+        """The models of these names in memory, if they are known but were put aside."""
+        for name in names:
+            if name and self.library.get(name) is None and name in self.library.known:
+                try:
+                    await self.open(name)
+                except BadModel as error:
+                    message = f"model {name} could not be opened: {error.message}"
+                    raise errors.NotReady(message, "model") from None
+
+    def opened(self, name: str) -> ModelSummary:
+        """One model's summary."""
+        return ModelSummary.model_validate(_summary(self._loaded(name)))
 
     async def compute(self, work: Callable[[], Result]) -> Result:
         """Do the work on a worker thread. Busy, at once, when the queue is full."""
@@ -110,14 +168,25 @@ class Service:
 
     def provenance(self, name: str) -> Provenance:
         """Where a number comes from."""
+        loaded = self._loaded(name)
         return Provenance(
             model=name,
-            sha256=self._loaded(name).card.sha256,
+            sha256=loaded.card.sha256,
             version=__version__,
             torch=torch.__version__,
             device=str(self.device),
-            dtype="float32",
+            dtype=loaded.dtype,
         )
+
+    def shapes(self, name: str) -> list[tuple[Kind, tuple[int, int]]]:
+        """Each kind of a model's attention, its layers and heads."""
+        loaded = self._loaded(name)
+        return [(kind, loaded.shape(kind)) for kind in loaded.kinds]
+
+    def groups(self, name: str, kind: Kind) -> int:
+        """How many groups of heads share keys and values; as many as heads, if none do."""
+        loaded = self._loaded(name)
+        return min(loaded.n_kv_head, loaded.shape(kind)[1])
 
     def tokens(self, asked: TokenizeRequest) -> tuple[Token, ...]:
         loaded = self._loaded(asked.model)
@@ -126,8 +195,35 @@ class Service:
             return door.tokenize(loaded, asked.text, asked.text_pair)
 
     def run(self, asked: RunRequest) -> Run:
-        """A run of everything, from the cache or new."""
-        return self._run(self._loaded(asked.model), _spec(asked), EVERYTHING)
+        """A run of everything, from the cache or new; of a long text its tokens alone."""
+        loaded = self._loaded(asked.model)
+        part = NOTHING if self.is_long(asked) else EVERYTHING
+        return self._run(loaded, _spec(asked), part)
+
+    def is_long(self, asked: RunRequest) -> bool:
+        """Whether all attention of a text is more than is ever made whole."""
+        loaded, target = self._loaded(asked.model), asked.target or ""
+        self._check_length(text=asked.text, text_pair=asked.text_pair, target=asked.target)
+        per_square = 4 * _n_head(loaded, EVERYTHING)
+        n_char = max(len(asked.text) + len(asked.text_pair or ""), len(target))
+        if per_square * (4 * n_char + 4) ** 2 <= LONG:
+            return False  # a character is at most four tokens; and there are the special ones
+        cut = loaded.tokenizer.encode
+        n = max(len(cut(asked.text, asked.text_pair)), len(cut(target)))
+        return per_square * n**2 > LONG
+
+    def sketch(self, asked: RunRequest, kind: Kind | None, size: int) -> tuple[Run, Sketch]:
+        """All heads of a kind of a long text, made small head by head, and their metrics."""
+        loaded, spec = self._loaded(asked.model), _spec(asked)
+        kind = kind or loaded.kinds[0]
+        run = self.run(asked)
+        key = (loaded.card.sha256, spec, "sketch", kind)
+        found = self._cached(key)
+        if not isinstance(found, Sketch) or (size and found.size != size):
+            with refusing():
+                found = door.sketch(loaded, spec, kind, size or SKETCH, run.sequences)
+            self._keep(key, spec, found)
+        return run, found
 
     def record(self, asked: RunRequest, part: Part = EVERYTHING) -> tuple[Run, AttentionRecord]:
         """One kind of a run, the family's first if none is asked for; some layers, some heads.
@@ -140,8 +236,10 @@ class Service:
         with refusing():
             door.check(loaded, spec, part)
         whole = self._cached((loaded.card.sha256, spec, EVERYTHING))
-        if whole is not None and part.quantity == EVERYTHING.quantity:
+        if isinstance(whole, Run) and part.quantity == EVERYTHING.quantity:
             return whole, reductions.selected(whole.records[kind], part.layers, part.heads)
+        if self.is_long(asked):
+            self._check_part(loaded, self.run(asked), part)
         run = self._run(loaded, spec, part)
         return run, run.records[kind]
 
@@ -217,24 +315,46 @@ class Service:
     def _loaded(self, name: str) -> Loaded:
         if name in self.missing:
             raise errors.NotReady(f"model {name} could not be loaded; /readyz says why", "model")
-        if name not in self.models:
+        found = self.library.get(name)
+        if found is None and name in self.library.known:  # put aside since `ready`
+            try:
+                found = self._opener.submit(self.library.open, name).result()
+            except BadModel as error:
+                message = f"model {name} could not be opened: {error.message}"
+                raise errors.NotReady(message, "model") from None
+        if found is None:
             have = ", ".join(self.models)
             raise errors.UnknownModel(f"no model named {name[:60]!r}; there are {have}", "model")
-        return self.models[name]
+        return found
 
     def _run(self, loaded: Loaded, spec: Spec, part: Part) -> Run:
         self._check_length(text=spec.text, text_pair=spec.text_pair, target=spec.target)
         key = (loaded.card.sha256, spec, part)
         run = self._cached(key)
-        if run is None:
+        if not isinstance(run, Run):
             with refusing():
                 run = door.run(loaded, spec, part)
-            with self._lock:  # rows of edits are not counted in n_byte, so such runs are not kept
-                if run.n_byte <= self._cache.maxsize and not any(edit.row for edit in spec.edits):
-                    self._cache[key] = run
+            self._keep(key, spec, run)
         return run
 
-    def _cached(self, key: Hashable) -> Run | None:
+    def _keep(self, key: Hashable, spec: Spec, found: Run | Sketch) -> None:
+        with self._lock:  # rows of edits are not counted in n_byte, so such runs are not kept
+            if found.n_byte <= self._cache.maxsize and not any(edit.row for edit in spec.edits):
+                self._cache[key] = found
+
+    def _check_part(self, loaded: Loaded, run: Run, part: Part) -> None:
+        """Of a long text only so many heads at a time."""
+        n = max(map(len, run.sequences.values()))
+        size = 4 * n**2 * _n_head(loaded, part)
+        if size > LONG:
+            most = max(1, LONG // (4 * n**2))
+            raise errors.Invalid(
+                f"{_n_head(loaded, part)} heads of {n} tokens take {size / 1e6:.0f} MB; at most "
+                f"{LONG / 1e6:.0f} MB are made at a time: ask for {most} heads or fewer",
+                "layer",
+            )
+
+    def _cached(self, key: Hashable) -> Run | Sketch | None:
         with self._lock:
             return self._cache.get(key)
 
@@ -253,6 +373,16 @@ def refusing() -> Iterator[None]:
         yield
     except BadInput as error:
         raise errors.Invalid(error.message, error.field) from None
+
+
+def _n_head(loaded: Loaded, part: Part) -> int:
+    """How many heads a part is of, all layers together."""
+    kinds = loaded.kinds if part.kind is None else (part.kind,)
+    total = 0
+    for n_layer, n_head in map(loaded.shape, kinds):
+        layers = n_layer if part.layers is None else len(part.layers)
+        total += layers * (n_head if part.heads is None else len(part.heads))
+    return total
 
 
 def edits_of(asked: Edits) -> tuple[Edit, ...]:
@@ -274,20 +404,29 @@ def _summary(loaded: Loaded) -> dict[str, Any]:
     config = loaded.config
     return {
         "name": loaded.name,
+        "architecture": loaded.card.architecture,
         "family": loaded.family,
         "kinds": list(loaded.kinds),
         "n_layer": config.n_layer,
         "n_head": config.n_head,
+        "n_kv_head": loaded.n_kv_head,
         "d_model": config.d_model,
         "d_head": config.d_head,
         "d_ff": config.d_ff,
         "vocab_size": config.vocab_size,
         "n_ctx": config.n_ctx,
+        "shapes": {kind: loaded.shape(kind) for kind in loaded.kinds},
         "positions": loaded.model.positions,
         "n_parameters": loaded.n_parameters,
         "tasks": list(loaded.tasks),
-        "source": "bundled",
+        "mask": loaded.mask,
+        "takes_pair": loaded.takes_pair,
+        "position_table": loaded.position_table,
+        "lacks": list(loaded.lacks),
+        "why": loaded.why,
+        "source": loaded.source,
         "device": str(loaded.device),
+        "dtype": loaded.dtype,
         "sha256": loaded.card.sha256,
         "metrics": loaded.card.metrics,
     }

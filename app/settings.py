@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+from fnmatch import fnmatchcase
+from typing import Annotated
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class Settings(BaseSettings):
@@ -17,6 +20,18 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     device: str = Field("", description="cuda, mps or cpu; empty takes the first that is there")
     models: str = Field("", description="bundled models to load, by comma; empty loads all")
+    model: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="another model to open: a Hub name or a folder; by comma, or given again"
+    )
+    load_models: str = Field(
+        "",
+        description="what the page may open: off, any, or patterns by comma; "
+        "empty is any on loopback, else off",
+    )
+    max_models: int = Field(4, ge=2, description="models in memory beside the bundled")
+    max_parameters: int = Field(
+        2_000_000_000, ge=1, description="most parameters of a model that is opened"
+    )
     workers: int = Field(2, ge=1, description="forward passes at a time")
     threads: int = Field(
         max(1, (os.cpu_count() or 2) // 2), ge=1, description="torch threads of one forward pass"
@@ -28,3 +43,36 @@ class Settings(BaseSettings):
     max_json_numbers: int = Field(
         1_000_000, ge=1, description="largest tensor answered as JSON or CSV, in numbers"
     )
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        """By comma in the environment; on the command line each --model has its own."""
+        parts = [value] if isinstance(value, str) else value
+        if not isinstance(parts, list | tuple):
+            return value
+        return tuple(
+            name.strip() for part in parts for name in str(part).split(",") if name.strip()
+        )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the server."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def may_open(self, source: str) -> bool:
+        """Whether the page may open a Hub name, or a folder by its whole path."""
+        allowed = self.load_models.strip() or ("any" if self.is_local else "off")
+        if allowed in ("off", "any"):
+            return allowed == "any"
+        return any(fnmatchcase(source, pattern.strip()) for pattern in allowed.split(","))
+
+    @property
+    def opens(self) -> bool:
+        """Whether the page may open anything."""
+        return self.load_models.strip() != "off" and (bool(self.load_models) or self.is_local)

@@ -33,7 +33,8 @@ async def standalone(request: Request, page: ExplorePage = Depends(explore)) -> 
     service: Service = request.app.state.service
     if page.problem:
         return PlainTextResponse(page.problem.detail, page.problem.status)
-    name = f"attention-{page.model}-L{page.layer}H{page.head}.html"
+    model = re.sub(r"[^\w.-]", "-", page.model, flags=re.ASCII)  # a header is not for any letter
+    name = f"attention-{model}-L{page.layer}H{page.head}.html"
     headers = {
         "Content-Disposition": f'attachment; filename="{name}"',
         "Content-Language": language.chosen(request).tag,
@@ -63,8 +64,10 @@ def _answers(service: Service, page: ExplorePage) -> dict[str, Any]:
     one = AttentionRequest.model_validate(
         {**spec, **options, "layer": page.layer, "head": page.head}
     )
-    _, record = attention_record(service, every)
-    asked = every if record.attn.numel() <= MOST_NUMBERS else one
+    asked = one
+    if not service.is_long(every):
+        _, record = attention_record(service, every)
+        asked = every if record.attn.numel() <= MOST_NUMBERS else one
     tensors = {
         "overview": overview(service, OverviewRequest.model_validate(spec)),
         "attention": attention(service, asked),

@@ -62,7 +62,7 @@ def stepwise(
 async def respond(request: Request, body: Asking, make: Make[Asking]) -> Response:
     """The events, or the whole answer; when the client goes, the work stops at its next event."""
     service: Service = request.app.state.service
-    name = named(request, body)
+    name = await named(request, body)
     if body.stream:
         return await streamed(service, body, make)
     if name.known:

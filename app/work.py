@@ -26,7 +26,6 @@ from app.work_schemas import (
 from model import few_shot, work
 from model.generate import Sampling, returned
 from model.record import Token
-from model.tape import KINDS
 from model.work import Grown, Node, Said, Source
 
 
@@ -57,10 +56,9 @@ def translate_answer(service: Service, asked: TranslateRequest, emit: Emit) -> A
             top=asked.top,
         )
         found = returned(steps, watch)
-    card, best = service.card(asked.model), found.hypotheses[0]
-    there = [kind for kind in KINDS if kind in card.kinds]
-    sizes = card.n_layer, card.n_head
-    kinds = [kind_shape(kind, found.sequences, *sizes).model_dump() for kind in there]
+    best = found.hypotheses[0]
+    shapes = service.shapes(asked.model)
+    kinds = [kind_shape(kind, found.sequences, *shape).model_dump() for kind, shape in shapes]
     spec = {"model": asked.model, "text": asked.text, "edits": asked.edits}
     given = {} if asked.num_beams == 1 else {"target": best.text}
     fields = {

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from pydantic import ValidationError
 
 from app import errors
-from app.pages import Choice, numbers, page, printable, validation_problem
+from app.pages import Choice, numbers, opened, page, printable, validation_problem
 from app.schemas import Content, ModelSummary
 from app.service import Service
 from app.work import (
@@ -103,6 +103,7 @@ async def translate_page(
 ) -> TranslatePage:
     """A translation as it comes about, beside another model's; a reference, read by the first."""
     service: Service = request.app.state.service
+    unopened = await opened(service, model, model_b)
     models = able(service, "translate")
     names = [found.name for found in models]
     sent = {"model": model, "model_b": model_b, "layer": layer, "head": head, "step": step}
@@ -131,7 +132,7 @@ async def translate_page(
         return found
 
     examples = [example for example in TRANSLATIONS if example.model in names]
-    shown = {"models": models, "examples": examples, "ignored": choice.ignored}
+    shown = {"models": models, "examples": examples, "ignored": [*unopened, *choice.ignored]}
     return await answered(service, TranslatePage, {**asked, **shown}, answers)
 
 
@@ -152,6 +153,7 @@ async def generate_page(
 ) -> GeneratePage:
     """A continuation as it comes about: candidates, filters, attention, and how sure it was."""
     service: Service = request.app.state.service
+    unopened = await opened(service, model)
     models = able(service, "generate")
     sizes = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k}
     sizes |= {"top_p": top_p, "seed": seed, "forced": forced}
@@ -176,7 +178,7 @@ async def generate_page(
 
     there = {found.name for found in models}
     examples = [example for example in PROMPTS if example.model in there]
-    shown = {"models": models, "examples": examples, "ignored": choice.ignored}
+    shown = {"models": models, "examples": examples, "ignored": [*unopened, *choice.ignored]}
     shown["patterns"] = few_shot.definitions()
     return await answered(service, GeneratePage, {**asked, **shown}, answers)
 
@@ -194,6 +196,7 @@ async def fill_page(
 ) -> FillPage:
     """Words hidden and guessed, BERT's training noise, and whether a sentence follows another."""
     service: Service = request.app.state.service
+    unopened = await opened(service, model)
     models = able(service, "fill-mask")
     sent = {"model": model, "layer": layer, "head": head, "seed": seed, "words": words or ""}
     choice = Choice(sent)
@@ -213,7 +216,7 @@ async def fill_page(
     def answers() -> dict[str, Any]:
         spec = {"model": name, "text": asked["text"], "text_pair": asked["text_pair"] or None}
         found: dict[str, Any] = {}
-        if asked["words"] or "[MASK]" in asked["text"] + asked["text_pair"]:
+        if asked["words"] or (chosen.mask or "[MASK]") in asked["text"] + asked["text_pair"]:
             blank = FillMaskRequest.model_validate({**spec, "words": asked["words"] or None})
             found["filled"] = fill_mask_answer(service, blank).fields
         noise = CorruptionRequest.model_validate({**spec, "seed": asked["seed"]})
@@ -225,7 +228,7 @@ async def fill_page(
 
     there = {found.name for found in models}
     examples = [example for example in BLANKS if example.model in there]
-    shown = {"models": models, "examples": examples, "ignored": choice.ignored}
+    shown = {"models": models, "examples": examples, "ignored": [*unopened, *choice.ignored]}
     return await answered(service, FillPage, {**asked, **shown, "partners": PARTNERS}, answers)
 
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from model.adapters import Adapter
 from model.record import Token, axes
 from model.recurrent import Recurrent
-from model.run import BadInput, Spec, check_part, forward
+from model.run import BadInput, Spec, check_has, check_part, forward
 from model.tape import Kind, Quantity, Tape
 from model.zoo import Loaded
 
-KEEP: tuple[Quantity, ...] = ("q", "k", "v", "mask", "scores", "attn", "z")
+KEEP: tuple[Quantity, ...] = ("q", "k", "v", "bias", "mask", "scores", "attn", "z")
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,10 @@ class Anatomy:
     """Attention(Q, K, V) of one query token, taken apart (Vaswani et al. 2017, equation 1).
 
     dots = products summed over d; scores = dots * scale, -inf where masked; attn = their softmax;
-    z = attn @ v. With additive attention products are v * tanh(q + k), and the scale is 1. Edits
-    of the scores or of attn are in `scores`, `attn` and `z`, and not in what comes before.
+    z = attn @ v. A model may add a `bias` to the scores, for how far apart two tokens are, or keep
+    them within ± `softcap`. q and k are as they meet: after rotation, where positions rotate.
+    With additive attention products are v * tanh(q + k), and the scale is 1. Edits of the scores
+    or of attn are in `scores`, `attn` and `z`, and not in what comes before.
     """
 
     kind: Kind
@@ -33,10 +36,13 @@ class Anatomy:
     k_tokens: tuple[Token, ...]
     score: str  # "dot_product" or "additive"
     scale: float
+    softcap: float | None
+    rotated: bool  # q and k carry their positions
     q: Tensor  # (d,)
     k: Tensor  # (Tk, d)
     products: Tensor  # (Tk, d)
     dots: Tensor  # (Tk,)
+    bias: Tensor | None  # (Tk,)
     scores: Tensor  # (Tk,)
     mask: Tensor  # (Tk,) bool
     attn: Tensor  # (Tk,)
@@ -45,8 +51,9 @@ class Anatomy:
 
     def tensors(self) -> dict[str, Tensor]:
         """Its tensors by name, in the order in which they come about."""
-        names = ("q", "k", "products", "dots", "scores", "mask", "attn", "v", "z")
-        return {name: getattr(self, name) for name in names}
+        names = ("q", "k", "products", "dots", "bias", "scores", "mask", "attn", "v", "z")
+        found = {name: getattr(self, name) for name in names}
+        return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
 @torch.inference_mode()
@@ -56,6 +63,7 @@ def anatomy(
     """Raises BadInput for a kind, layer, head or query that is not there."""
     kind = kind or loaded.kinds[0]
     check_part(loaded, kind, (layer,), (head,))
+    check_has(loaded, "q", "model")
     tape = Tape(KEEP, kinds=(kind,), layers=(layer,), heads=(head,), edits=spec.edits)
     sequences, _ = forward(loaded, spec, tape)
     q_tokens, k_tokens = (sequences[name] for name in axes(kind, sequences))
@@ -63,8 +71,9 @@ def anatomy(
         there = f"the text has {len(q_tokens)} query tokens, 0 to {len(q_tokens) - 1}"
         raise BadInput("query", f"query {query} is not there: {there}")
     step = next(step for step in tape if (step.kind, step.layer) == (kind, layer))
-    kept = {name: step.kept[name][0, 0].cpu() for name in KEEP}  # (T, ...)
+    kept = {name: tensor[0, 0].cpu() for name, tensor in step.kept.items()}  # (T, ...)
     row = {name: kept[name][query] for name in ("q", "mask", "scores", "attn", "z")}
+    scale, softcap = loaded.scale(kind, layer)
     score = loaded.model.score if isinstance(loaded.model, Recurrent) else None
     q, k = row["q"], kept["k"]
     products = q * k if score is None else score.products(q.to(loaded.device), k.to(loaded.device))
@@ -76,7 +85,10 @@ def anatomy(
         q_tokens=q_tokens,
         k_tokens=k_tokens,
         score="dot_product" if score is None else "additive",
-        scale=q.numel() ** -0.5 if score is None else 1.0,
+        scale=scale,
+        softcap=softcap,
+        rotated=isinstance(loaded.model, Adapter) and loaded.model.positions == "rotary",
+        bias=kept["bias"][query] if "bias" in kept else None,
         k=k,
         products=products.cpu(),
         dots=products.sum(-1).cpu(),

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
+from model.adapters import Adapter
 from model.attention import attend
 from model.record import Token
 from model.recurrent import Recurrent
@@ -129,6 +130,8 @@ def _layers(loaded: Loaded) -> Sequence[EncoderLayer | GPTLayer]:
     """The stack that reads the text."""
     if isinstance(loaded.model, Recurrent):
         raise BadInput("model", f"{loaded.name} has no layers of self-attention")
+    if isinstance(loaded.model, Adapter):
+        raise BadInput("model", f"{loaded.name}'s layers are not ours to take apart")
     stack = loaded.model.decoder if isinstance(loaded.model, GPT) else loaded.model.encoder
     return list(stack)  # type: ignore[arg-type]
 

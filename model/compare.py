@@ -28,7 +28,7 @@ def hidden_states(loaded: Loaded, spec: Spec, sequence: str = "source") -> Tenso
     if sequence not in stacks:
         there = " and ".join(stacks)
         raise BadInput("sequence", f"{loaded.name} has no sequence {sequence}; it has {there}")
-    return torch.stack([x[0] for x in stacks[sequence]]).cpu()
+    return torch.stack([x[0] for x in stacks[sequence]]).float().cpu()
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ import torch
 from model import corpus, quality, zoo
 from model.statistics import Measure
 from model.tasks import TASKS
+from model.tokenizers import Tokenizer
 from model.zoo import WEIGHTS
 
 log = logging.getLogger("evaluate")
@@ -41,6 +42,7 @@ def evaluate(
 ) -> dict[str, dict[str, Any]]:
     """Measure the model in folder/name and write the results into its card."""
     loaded = zoo.load(name, device, folder)
+    assert isinstance(loaded.tokenizer, Tokenizer)
     task = TASKS[loaded.card.name](data, loaded.tokenizer, 0, train=False)
     found: dict[str, dict[str, Any]] = {}
     for measure in MEASURES[loaded.card.name]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from model.adapters import Adapter
 from model.compare import hidden_states
 from model.record import Token
 from model.recurrent import Recurrent
@@ -24,6 +25,12 @@ def position_table(loaded: Loaded) -> Tensor:
         return model.get_buffer("position").cpu()
     if isinstance(model, Bert | GPT):
         return model.position.weight.detach().cpu()
+    if isinstance(model, Adapter):
+        table = model.table("decoder" if loaded.family == "decoder" else "encoder")
+        if table is not None:
+            return table.float().cpu()
+        how = f"its positions are {model.positions}, inside attention"
+        raise BadInput("model", f"{loaded.name} adds no position vectors to its input: {how}")
     raise BadInput("model", f"{loaded.name} has no position encoding: it reads word by word")
 
 
@@ -35,6 +42,8 @@ def embedding_parts(
     model = loaded.model
     if isinstance(model, Recurrent):
         position_table(loaded)  # says why not
+    if isinstance(model, Adapter):
+        return _adapted_parts(loaded, model, text, text_pair)
     tokens = tokenize(loaded, text, text_pair)
     ids = torch.tensor([token.id for token in tokens], device=loaded.device)
     segments = torch.tensor([token.segment for token in tokens], device=loaded.device)
@@ -49,6 +58,25 @@ def embedding_parts(
     parts["input"] = parts["sum"]
     if isinstance(model, Bert):
         parts["input"] = model.embedding_norm(parts["sum"])
+    return tokens, {name: vectors.norm(dim=-1).cpu() for name, vectors in parts.items()}
+
+
+def _adapted_parts(
+    loaded: Loaded, model: Adapter, text: str, text_pair: str | None
+) -> tuple[tuple[Token, ...], dict[str, Tensor]]:
+    """The same of a model of the Hub, where its input is such a sum."""
+    table = position_table(loaded)  # or says why not
+    if model.parts is None:
+        raise BadInput("model", f"{loaded.name}'s input is not a sum of words and positions alone")
+    tokens = tokenize(loaded, text, text_pair)
+    ids = torch.tensor([token.id for token in tokens], device=loaded.device)
+    segments = torch.tensor([token.segment for token in tokens], device=loaded.device)
+    parts = {"word": model.parts.word(ids).float() * model.parts.scale}
+    parts["position"] = table[: len(tokens)].to(loaded.device)
+    if model.parts.segment is not None:
+        parts["segment"] = model.parts.segment(segments).float()
+    parts["sum"] = torch.stack(list(parts.values())).sum(0)
+    parts["input"] = hidden_states(loaded, Spec(text, text_pair))[0].float()
     return tokens, {name: vectors.norm(dim=-1).cpu() for name, vectors in parts.items()}
 
 

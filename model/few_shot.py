@@ -14,10 +14,10 @@ from numpy.random import Generator
 from torch import Tensor
 
 from model import metrics, statistics
-from model.run import BadInput
+from model.generate import Decoder
+from model.run import BadInput, check_has
 from model.statistics import Measure
 from model.tape import Edit, Tape
-from model.transformer import GPT
 from model.work import check_task
 from model.zoo import Loaded
 
@@ -138,6 +138,7 @@ def made(pattern: str, rng: Generator, words: Sequence[str], n: int) -> Made:
 def check(loaded: Loaded) -> list[str]:
     """The words that prompts for this model are made of."""
     check_task(loaded, "next-token", "generate")
+    check_has(loaded, "edits", "model")
     words = whole_words(loaded)
     if len(words) < 2 * N_PAIR:
         raise BadInput("model", f"{loaded.name} cuts nearly all words of the prompts into pieces")
@@ -179,7 +180,7 @@ def shots(
 def answered(loaded: Loaded, asked: Sequence[Made], off: Sequence[Head]) -> list[bool]:
     """Whether each prompt is gone on with rightly, with some heads switched off."""
     model, tokenizer = loaded.model, loaded.tokenizer
-    assert isinstance(model, GPT)
+    assert isinstance(model, Decoder)
     rows = [[token.id for token in tokenizer.encode(text)] for text, _ in asked]
     whole = [tokenizer.encode(text + answer) for text, answer in asked]
     answers = [tokens[len(row)].id for tokens, row in zip(whole, rows, strict=True)]
@@ -200,7 +201,7 @@ def answered(loaded: Loaded, asked: Sequence[Made], off: Sequence[Head]) -> list
 def head_scores(loaded: Loaded, seed: int) -> tuple[Tensor, Tensor]:
     """Each head's previous-token and induction score, on random tokens said twice: (L, H) each."""
     model = loaded.model
-    assert isinstance(model, GPT)
+    assert isinstance(model, Decoder)
     draw = torch.Generator().manual_seed(seed)
     segment = torch.randint(1, loaded.tokenizer.vocab_size, (N_TEXT, PERIOD), generator=draw)
     tape = Tape()

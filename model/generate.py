@@ -6,17 +6,19 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
+from model.adapters import HubDecoder, HubEncoderDecoder
 from model.recurrent import Recurrent
 from model.tape import Edit, Kind, Tape
 from model.transformer import GPT, EncoderDecoder
 
-Translator = EncoderDecoder | Recurrent
+Translator = EncoderDecoder | Recurrent | HubEncoderDecoder
 Hypothesis = tuple[float, list[int]]  # what it scores, and its ids without <s> and </s>
+Decoder = GPT | HubDecoder
 Result = TypeVar("Result")
 Yielded = TypeVar("Yielded")
 CROSS: tuple[Kind, ...] = ("cross",)
@@ -149,7 +151,6 @@ def beam_steps(
     """
     B, K = source.size(0), n_beam
     limit = longest(model, max_tokens)
-    shape = model.config.n_layer, model.config.n_head, source.size(1)
     blind = Tape(layers=(), edits=edits)
     memory = model.encode(source, blind, padding).repeat_interleave(K, dim=0)
     padding = None if padding is None else padding.repeat_interleave(K, dim=0)
@@ -165,7 +166,8 @@ def beam_steps(
         total, flat = (running[:, :, None] + log_p).flatten(1).topk(2 * K)  # (B, 2 K)
         parent, token = flat // log_p.size(-1), flat % log_p.size(-1)
         kept = total.masked_fill(token == end, -torch.inf).topk(K).indices  # K of 2 K do not end
-        rows = last_rows(tape).view(len(going), K, *shape) if look else None
+        rows = last_rows(tape) if look else None
+        rows = rows if rows is None else rows.view(len(going), K, *rows.shape[1:])
         yield Weighed(total, parent, token, kept, rows)
         last = n == limit  # there, those that go on are complete too
         for b, sentence in enumerate(going):
@@ -243,7 +245,7 @@ def filtered(logits: Tensor, sampling: Sampling) -> dict[str, Tensor]:
 
 
 def generating(
-    model: GPT,
+    model: Decoder,
     ids: Tensor,
     *,
     max_new_tokens: int,
@@ -259,7 +261,7 @@ def generating(
     edits there is no cache, for an edit may name any query of the text.
     """
     draw = torch.Generator().manual_seed(sampling.seed)
-    past = None if edits else model.new_past()
+    past: Any = None if edits else model.new_past()  # each has its own kind
     new = ids
     for n in range(min(max_new_tokens, model.config.n_ctx - ids.size(1))):
         tape = Tape(layers=None if look else (), edits=edits)

@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from model.adapters import Adapter, HubDecoder, HubEncoder, HubEncoderDecoder
 from model.generate import translate
 from model.record import Token
 from model.recurrent import Recurrent
-from model.run import BadInput, check_part, tokenize
-from model.tape import Edit, Kind, Quantity, Tape
+from model.run import BadInput, check_has, check_part, tokenize
+from model.tape import Attended, Edit, Kind, Quantity, Tape
 from model.transformer import GPT, Bert, EncoderDecoder, causal_mask
 from model.zoo import Loaded
 
-KEEP: tuple[Quantity, ...] = ("q", "k", "mask", "attn")
+KEEP: tuple[Quantity, ...] = ("q", "k", "bias", "mask", "attn")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -66,6 +67,7 @@ def masks(
     if isinstance(loaded.model, Recurrent):
         raise BadInput("model", f"{loaded.name} reads one text at a time: it has no masks")
     check_part(loaded, kind, (layer,), (head,))
+    check_has(loaded, "scores", "model")
     source = padded(loaded, [tokenize(loaded, text) for text in texts])
     edits = [Edit("unmask", kind="decoder")] if "causal" in off else []
     tape = Tape(KEEP, (kind,), (layer,), (head,), edits)
@@ -77,24 +79,32 @@ def masks(
     causal = causal_mask(Tq, Tk, k.ids.device) if kind == "decoder" else None
     combined = k.real[:, None].expand(-1, Tq, Tk)
     combined = combined if causal is None else combined & causal
-    scores = (step.q @ step.k.transpose(-2, -1))[:, 0] * step.q.size(-1) ** -0.5
+    scores = unmasked(loaded, step)[:, 0]
     allowed = step.mask[:, 0].expand(len(texts), Tq, Tk)
     masked, attn = scores.masked_fill(~allowed, -torch.inf), step.attn[:, 0]
     if fill is not None:
         masked = scores.to(DTYPES[dtype]).masked_fill(~allowed, fill)
         attn = masked.softmax(-1)
-    losses = _losses(loaded, source) if isinstance(loaded.model, GPT) else {}
+    losses = _losses(loaded, source) if "next-token" in loaded.tasks else {}
     found = [combined, scores, masked.float(), attn.float()]
     combined, scores, masked, attn = (tensor.cpu() for tensor in found)
     return Masks(kind, q, k, causal, combined, scores, masked, attn, losses)
 
 
+def unmasked(loaded: Loaded, step: Attended) -> Tensor:
+    """A layer's scores where every token may look at every other: (B, H, Tq, Tk)."""
+    scale, cap = loaded.scale(step.kind, step.layer)
+    scores = (step.q @ step.k.transpose(-2, -1)).float() * scale
+    scores = scores if cap is None else cap * torch.tanh(scores / cap)
+    return scores + step.kept["bias"] if "bias" in step.kept else scores
+
+
 def padded(loaded: Loaded, tokens: list[tuple[Token, ...]]) -> Padded:
     """Token sequences as one batch. A GPT has no padding token; the end of text stands in."""
-    names = {Bert: "[PAD]", EncoderDecoder: "<pad>", GPT: "<|endoftext|>"}
-    pad = names[type(loaded.model)]
+    known = (loaded.tokenizer.pad_id, loaded.tokenizer.end_id, 0)
+    fill = next(i for i in known if i is not None)
+    pad = loaded.tokenizer.raw(fill)
     T = max(map(len, tokens))
-    fill = loaded.tokenizer.id(pad)
     rows = [[token.id for token in row] + [fill] * (T - len(row)) for row in tokens]
     real = [[True] * len(row) + [False] * (T - len(row)) for row in tokens]
     device = loaded.device
@@ -104,11 +114,11 @@ def padded(loaded: Loaded, tokens: list[tuple[Token, ...]]) -> Padded:
 def _run(loaded: Loaded, source: Padded, seen: Tensor | None, tape: Tape) -> Padded:
     """The batch through the model; the target of a translator, else the batch itself."""
     model = loaded.model
-    if isinstance(model, Bert):
+    if isinstance(model, Bert | HubEncoder):
         model.encode(source.ids, torch.zeros_like(source.ids), tape, seen)
-    elif isinstance(model, GPT):
+    elif isinstance(model, GPT | HubDecoder):
         model.hidden(source.ids, tape)
-    elif isinstance(model, EncoderDecoder):
+    elif isinstance(model, EncoderDecoder | HubEncoderDecoder):
         target = padded(loaded, [_target(loaded, row) for row in source.tokens])
         model(source.ids, target.ids, tape, seen)
         return target
@@ -118,17 +128,20 @@ def _run(loaded: Loaded, source: Padded, seen: Tensor | None, tape: Tape) -> Pad
 def _target(loaded: Loaded, source: tuple[Token, ...]) -> tuple[Token, ...]:
     """A text's translation, from <s> on."""
     tokenizer = loaded.tokenizer
-    begin, end = tokenizer.id("<s>"), tokenizer.id("</s>")
-    assert isinstance(loaded.model, EncoderDecoder)
+    begin, end = tokenizer.begin_id, tokenizer.end_id
+    assert isinstance(loaded.model, EncoderDecoder | HubEncoderDecoder)
+    assert begin is not None and end is not None
     ids = torch.tensor([[token.id for token in source]], device=loaded.device)
-    [found] = translate(loaded.model, ids, begin=begin, end=end)
-    return (Token(begin, "<s>", "<s>", special=True), *tokenizer.label(found))
+    longest = 2 * len(source) + 32 if isinstance(loaded.model, Adapter) else None
+    [found] = translate(loaded.model, ids, begin=begin, end=end, max_tokens=longest)
+    first = tokenizer.raw(begin)
+    return (Token(begin, first, first, special=True), *tokenizer.label(found))
 
 
 def _losses(loaded: Loaded, batch: Padded) -> dict[str, float]:
     """Mean loss of each text's next tokens, in nats, with the causal mask and without."""
     model = loaded.model
-    assert isinstance(model, GPT)
+    assert isinstance(model, GPT | HubDecoder)
     found = {}
     for name, edits in (("on", ()), ("off", (Edit("unmask"),))):
         logits = model(batch.ids, Tape(layers=(), edits=edits))[:, :-1]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from model.record import AttentionRecord
+from model.record import AttentionRecord, Token
+from model.tape import Kind
 
 Metric = Callable[[Tensor], Tensor]
 
@@ -73,10 +74,15 @@ def measured(record: AttentionRecord) -> dict[str, Tensor]:
 
     Between two sequences there is no distance, no previous token, no self.
     """
-    there = [name for name in METRICS if record.kind != "cross" or name not in OF_ONE_SEQUENCE]
-    is_special = torch.tensor([token.special for token in record.k_tokens])
-    found = {name: METRICS[name](record.attn) for name in there}
-    return {**found, "special": special(record.attn, is_special)}
+    return measured_heads(record.attn, record.kind, record.k_tokens)
+
+
+def measured_heads(attn: Tensor, kind: Kind, k_tokens: Sequence[Token]) -> dict[str, Tensor]:
+    """The same of attention (..., Tq, Tk) of a kind, with the tokens of its keys: each (...)."""
+    there = [name for name in METRICS if kind != "cross" or name not in OF_ONE_SEQUENCE]
+    is_special = torch.tensor([token.special for token in k_tokens], device=attn.device)
+    found = {name: METRICS[name](attn) for name in there}
+    return {**found, "special": special(attn, is_special)}
 
 
 def definitions() -> dict[str, str]:

@@ -93,6 +93,32 @@ class Run:
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors) + rest
 
 
+@dataclass(frozen=True)
+class Sketch:
+    """All heads of one kind made small, head by head: what is shown of a long text at once.
+
+    `attn` and `mask` are block maxima: a cell is `block` query by key tokens.
+    """
+
+    kind: Kind
+    attn: Tensor  # (L, H, at most size, at most size)
+    mask: Tensor  # bool, (1 or L, 1 or H, likewise)
+    metrics: dict[str, Tensor]  # each (L, H)
+    size: int
+    block: tuple[int, int]
+    q_tokens: tuple[Token, ...]
+    k_tokens: tuple[Token, ...]
+    layers: tuple[int, ...]
+    heads: tuple[int, ...]
+
+    @property
+    def n_byte(self) -> int:
+        """Memory it takes."""
+        tensors = (self.attn, self.mask, *self.metrics.values())
+        rest = 500 * (len(self.q_tokens) + len(self.k_tokens))
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors) + rest
+
+
 # Which sequence each axis of a kind is: (query, key).
 AXES: dict[Kind, tuple[str, str]] = {
     "encoder": ("source", "source"),

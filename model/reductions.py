@@ -102,11 +102,16 @@ def without_special(record: AttentionRecord, *, renormalise: bool) -> AttentionR
 
 def thumbnails(record: AttentionRecord, size: int) -> tuple[Tensor, Tensor, tuple[int, int]]:
     """Attention and mask by block maximum, at most `size` a side, and the block's (q, k) tokens."""
-    block = tuple(-(-n // size) for n in record.attn.shape[-2:])
-    return _blocks(record.attn, block), _blocks(record.mask, block), (block[0], block[1])
+    block = block_of(record.attn.size(-2), record.attn.size(-1), size)
+    return blocks(record.attn, block), blocks(record.mask, block), block
 
 
-def _blocks(x: Tensor, block: tuple[int, ...]) -> Tensor:
+def block_of(Tq: int, Tk: int, size: int) -> tuple[int, int]:
+    """How many query and key tokens become one cell of at most `size` a side."""
+    return -(-Tq // size), -(-Tk // size)
+
+
+def blocks(x: Tensor, block: tuple[int, ...]) -> Tensor:
     """(..., Tq, Tk) -> the maximum of each block; the last ones may be smaller."""
     for axis, n in zip((-2, -1), block, strict=True):
         if n == 1:

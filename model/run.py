@@ -9,15 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from model.adapters import Adapter, HubDecoder, HubEncoder, HubEncoderDecoder
 from model.generate import translate
-from model.record import AttentionRecord, Part, Run, Token, axes, collapsed
+from model.metrics import measured_heads
+from model.record import AttentionRecord, Part, Run, Sketch, Token, axes, collapsed
 from model.recurrent import Recurrent
-from model.tape import Edit, Kind, Tape
+from model.reductions import block_of, blocks
+from model.tape import Edit, Kind, Quantity, Tape
 from model.transformer import GPT, Bert, EncoderDecoder
 from model.zoo import Loaded
 
 TOP = 10  # candidates shown of a distribution
 EVERYTHING = Part()
+NOTHING = Part(layers=())  # tokens and predictions alone
 
 
 Sequences = dict[str, tuple[Token, ...]]
@@ -47,6 +51,7 @@ class Spec:
 def run(loaded: Loaded, spec: Spec, part: Part = EVERYTHING) -> Run:
     """One forward pass, recorded. Raises BadInput, naming the limit."""
     check_part(loaded, part.kind, part.layers or (), part.heads or ())
+    check_has(loaded, part.quantity, "quantity")
     tape = Tape(
         keep=(part.quantity, "mask"),
         kinds=None if part.kind is None else (part.kind,),
@@ -55,7 +60,7 @@ def run(loaded: Loaded, spec: Spec, part: Part = EVERYTHING) -> Run:
         edits=spec.edits,
     )
     sequences, predictions = forward(loaded, spec, tape)
-    kinds = [kind for kind in loaded.kinds if part.kind in (None, kind)]
+    kinds = [kind for kind in loaded.kinds if part.kind in (None, kind) and part.layers != ()]
     target = predictions.get("translation")
     return Run(
         text=spec.text,
@@ -68,11 +73,49 @@ def run(loaded: Loaded, spec: Spec, part: Part = EVERYTHING) -> Run:
     )
 
 
+@torch.inference_mode()
+def sketch(loaded: Loaded, spec: Spec, kind: Kind, size: int, sequences: Sequences) -> Sketch:
+    """Every head of one kind at most `size` cells a side, and its metrics; `sequences` are the
+    run's. On the device one head at a time is whole, so long texts take little memory."""
+    check_part(loaded, kind, (), ())
+    q_tokens, k_tokens = (sequences[name] for name in axes(kind, sequences))
+    block = block_of(len(q_tokens), len(k_tokens), size)
+    names: list[str] = []
+
+    def digest(kept: dict[Quantity, Tensor]) -> dict[Quantity, Tensor]:
+        attn = kept["attn"]
+        found = measured_heads(attn, kind, k_tokens)
+        names[:] = found
+        numbers = torch.stack(list(found.values()), -1)  # (B, h, metrics)
+        return {
+            "attn": blocks(attn, block).cpu(),
+            "mask": blocks(kept["mask"], block).cpu(),
+            "metrics": numbers.cpu(),
+        }
+
+    tape = Tape(keep=("attn", "mask"), kinds=(kind,), edits=spec.edits, digest=digest)
+    forward(loaded, spec, tape)
+    steps = sorted(tape, key=lambda step: step.layer)
+    numbers = torch.stack([step.kept["metrics"][0] for step in steps])  # (L, H, metrics)
+    return Sketch(
+        kind=kind,
+        attn=torch.stack([step.attn[0] for step in steps]),
+        mask=_mask([step.mask[0] for step in steps]),
+        metrics={name: numbers[..., i] for i, name in enumerate(names)},
+        size=size,
+        block=block,
+        q_tokens=q_tokens,
+        k_tokens=k_tokens,
+        layers=tuple(step.layer for step in steps),
+        heads=tuple(range(loaded.shape(kind)[1])),
+    )
+
+
 def forward(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
     """The forward pass itself: tokens and predictions; what was looked at is on the tape."""
     check_spec(loaded, spec)
     try:
-        sequences, predictions = FORWARD[type(loaded.model)](loaded, spec, tape)
+        sequences, predictions = FORWARD[loaded.family](loaded, spec, tape)
     except ValueError as error:  # an edit that does not fit the text
         raise BadInput("edits", str(error)) from None
     for edit in spec.edits:
@@ -84,12 +127,15 @@ def tokenize(loaded: Loaded, text: str, text_pair: str | None = None) -> tuple[T
     """The text as the model sees it, framed by its special tokens. Raises BadInput if too long."""
     if not text:
         raise BadInput("text", "the text is empty; type at least one word")
-    if text_pair is not None and "next-sentence" not in loaded.tasks:
+    if text_pair is not None and not loaded.takes_pair:
         raise BadInput("text_pair", f"{loaded.name} takes one text; text_pair is for BERT")
     tokens = loaded.tokenizer.encode(text, text_pair)
     if all(token.special and token.start == token.end for token in tokens):
         raise BadInput("text", "the text has no tokens: only spaces or invisible characters")
     fits(loaded, "text", len(tokens))
+    beyond = next((t for t in tokens if t.id >= loaded.config.vocab_size), None)
+    if beyond is not None:
+        raise BadInput("text", f"{loaded.name} has no vector for its token {beyond.raw}")
     return tokens
 
 
@@ -97,13 +143,23 @@ def check(loaded: Loaded, spec: Spec, part: Part) -> None:
     """Everything that can be refused before any computing."""
     check_spec(loaded, spec)
     check_part(loaded, part.kind, part.layers or (), part.heads or ())
+    check_has(loaded, part.quantity, "quantity")
+
+
+def check_has(loaded: Loaded, what: str, field: str) -> None:
+    """A model that has this of itself to show; `field` is to blame."""
+    if what in loaded.lacks:
+        raise BadInput(field, f"{loaded.name} has no {what} to show: {loaded.why}")
 
 
 def check_spec(loaded: Loaded, spec: Spec) -> None:
     """A target for a model that has one, and edits of layers and heads that are there."""
     if spec.target is not None and "translate" not in loaded.tasks:
         raise BadInput("target", f"{loaded.name} has no target; that is for the encoder-decoder")
+    if spec.edits:
+        check_has(loaded, "edits", "edits")
     for edit in spec.edits:
+        _check_positions(loaded, edit)
         decoding = "translate" in loaded.tasks and spec.target is None
         grows = "decoder" in loaded.kinds and edit.kind in (None, "decoder")
         if edit.op == "set" and grows and decoding:
@@ -124,8 +180,17 @@ def check_part(
     if kind is not None and kind not in loaded.kinds:
         have = ", ".join(loaded.kinds)
         raise BadInput(field or "kind", f"{loaded.name} has {have} attention, not {kind}")
-    _in_range(loaded, field or "layer", "layer", layers, loaded.config.n_layer)
-    _in_range(loaded, field or "head", "head", heads, loaded.config.n_head)
+    n_layer, n_head = loaded.shape(kind)
+    _in_range(loaded, field or "layer", "layer", layers, n_layer)
+    _in_range(loaded, field or "head", "head", heads, n_head)
+
+
+def _check_positions(loaded: Loaded, edit: Edit) -> None:
+    """Only position vectors that are added to the input can be left out or shuffled."""
+    model = loaded.model
+    if edit.op == "positions" and isinstance(model, Adapter) and not model.tables:
+        how = f"its positions are {model.positions}, inside attention"
+        raise BadInput("edits", f"{loaded.name} adds no position vectors to its input: {how}")
 
 
 def _check_tokens(loaded: Loaded, edit: Edit, sequences: Sequences) -> None:
@@ -158,42 +223,49 @@ def fits(loaded: Loaded, field: str, n: int) -> None:
         )
 
 
-def _bert(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
+def _encoder(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
     model = loaded.model
-    assert isinstance(model, Bert)
+    assert isinstance(model, Bert | HubEncoder)
     tokens = tokenize(loaded, spec.text, spec.text_pair)
     x = model.encode(batch_of(loaded, tokens), _batch(loaded, [t.segment for t in tokens]), tape)
-    mask_id = loaded.tokenizer.id("[MASK]")
-    places = [i for i, token in enumerate(tokens) if token.id == mask_id]
+    mask_id = loaded.tokenizer.mask_id
+    found = [i for i, token in enumerate(tokens) if token.id == mask_id]
+    places = found if "fill-mask" in loaded.tasks else []
     masks = [
         {"position": i, "candidates": candidates(loaded, model.masked_words(x[0, i]))}
         for i in places
     ]
-    is_next = model.next_sentence(x).softmax(-1)[0, 0].item() if spec.text_pair else None
+    paired = spec.text_pair and "next-sentence" in loaded.tasks
+    is_next = model.next_sentence(x).softmax(-1)[0, 0].item() if paired else None
     return {"source": tokens}, {"masks": masks, "is_next": is_next}
 
 
-def _gpt(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
+def _decoder(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
     model = loaded.model
-    assert isinstance(model, GPT)
+    assert isinstance(model, GPT | HubDecoder)
     tokens = tokenize(loaded, spec.text, spec.text_pair)
     x = model.hidden(batch_of(loaded, tokens), tape)
+    if "next-token" not in loaded.tasks:
+        return {"source": tokens}, {}
     return {"source": tokens}, {"next_token": candidates(loaded, model.logits(x[0, -1]))}
 
 
 def _translator(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
     model, tokenizer = loaded.model, loaded.tokenizer
-    assert isinstance(model, EncoderDecoder | Recurrent)
+    assert isinstance(model, EncoderDecoder | Recurrent | HubEncoderDecoder)
     source = tokenize(loaded, spec.text, spec.text_pair)
     source_ids = batch_of(loaded, source)
-    begin, end = tokenizer.id("<s>"), tokenizer.id("</s>")
+    begin, end = tokenizer.begin_id, tokenizer.end_id
+    assert begin is not None and end is not None
     if spec.target is None:
         editing = Tape(layers=(), edits=spec.edits)
-        [ids] = translate(model, source_ids, begin=begin, end=end, tape=editing)
+        longest = usual_length(len(source)) + 1 if isinstance(model, Adapter) else None
+        [ids] = translate(model, source_ids, begin=begin, end=end, tape=editing, max_tokens=longest)
         tokens, text = tokenizer.label(ids), tokenizer.decode(ids)
     else:
-        tokens, text = tokenizer.encode(spec.target)[:-1], spec.target  # without </s>
-    target = (Token(begin, "<s>", "<s>", special=True), *tokens)
+        tokens, text = unframed(tokenizer.encode_target(spec.target)), spec.target
+    first = tokenizer.raw(begin)
+    target = (Token(begin, first, first, special=True), *tokens)
     fits(loaded, "target", len(target))
     logits = model(source_ids, batch_of(loaded, target), tape)
     following = _batch(loaded, [*(token.id for token in tokens), end])[0]  # (Tq,)
@@ -201,11 +273,16 @@ def _translator(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
     return {"source": source, "target": target}, {"translation": text, "log_probability": log_p}
 
 
-FORWARD: dict[type, Callable[[Loaded, Spec, Tape], Forward]] = {
-    Bert: _bert,
-    GPT: _gpt,
-    EncoderDecoder: _translator,
-    Recurrent: _translator,
+def unframed(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
+    """A target without the special tokens put around it: a decoder has a beginning of its own."""
+    return tuple(token for token in tokens if not token.special or token.end > token.start)
+
+
+FORWARD: dict[str, Callable[[Loaded, Spec, Tape], Forward]] = {
+    "encoder": _encoder,
+    "decoder": _decoder,
+    "encoder-decoder": _translator,
+    "recurrent": _translator,
 }
 
 
@@ -223,6 +300,11 @@ def candidates(loaded: Loaded, logits: Tensor, n: int = TOP) -> list[dict[str, A
         }
         for i in best
     ]
+
+
+def usual_length(n: int) -> int:
+    """How many tokens the translation of n tokens may take where the model itself sets no end."""
+    return 2 * n + 31
 
 
 def batch_of(loaded: Loaded, tokens: Sequence[Token]) -> Tensor:
@@ -249,7 +331,7 @@ def _record(
         q_tokens=sequences[q],
         k_tokens=sequences[k],
         layers=tuple(step.layer for step in steps),
-        heads=part.heads or tuple(range(loaded.config.n_head)),
+        heads=part.heads or tuple(range(loaded.shape(kind)[1])),
         quantity=part.quantity,
     )
 

@@ -5,7 +5,7 @@ A tape belongs to one call: modules keep nothing between calls, so one model ser
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, cast, get_args
 
@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 Kind = Literal["encoder", "decoder", "cross"]
-Quantity = Literal["q", "k", "v", "mask", "scores", "attn", "z"]
+Quantity = Literal["q", "k", "v", "bias", "mask", "scores", "attn", "z", "metrics"]
 Op = Literal["ablate", "block", "unmask", "set", "scale", "positions"]
 Value = Literal["zero", "mean", "none", "shuffle"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 OPS: tuple[Op, ...] = get_args(Op)
+Digest = Callable[[dict[Quantity, Tensor]], dict[Quantity, Tensor]]
 ATTN: tuple[Quantity, ...] = ("attn",)
 
 
@@ -53,7 +54,10 @@ class Edit:
 
 @dataclass(frozen=True)
 class Attended:
-    """What one attention layer wrote down: q, k, v, mask, scores, attn, z, as far as asked."""
+    """What one attention layer wrote down: q, k, v, mask, scores, attn, z, as far as asked.
+
+    A layer that adds nothing to its scores has no bias.
+    """
 
     kind: Kind
     layer: int
@@ -71,6 +75,8 @@ class Attended:
 class Tape:
     """Keeps quantities of the chosen kinds, layers and heads (None: all), and applies edits.
 
+    With a `digest`, what is kept of a head is made small as soon as it is there, before the next
+    head's is made: of all heads of a long text at no time more than one is whole.
     With `hidden`, streams[stack] is the residual stream at the embedding and after each layer.
     """
 
@@ -80,6 +86,7 @@ class Tape:
     heads: Sequence[int] | None = None
     edits: Sequence[Edit] = ()
     hidden: bool = False  # keep the residual stream too
+    digest: Digest | None = None
     attended: list[Attended] = field(default_factory=list, init=False)
     streams: dict[Kind, list[Tensor]] = field(default_factory=dict, init=False)
 
@@ -158,11 +165,22 @@ class Track:
             for name, tensor in quantities.items()
             if name in self.tape.keep
         }
+        if self.tape.digest is not None:
+            kept = self.tape.digest(kept)
         if self.query:  # one more row of what the step before wrote down
             before = self.tape.attended.pop().kept
             for name in kept.keys() - {"k", "v"}:
                 kept[name] = torch.cat([before[name], kept[name]], dim=-2)
         self.tape.attended.append(Attended(self.kind, self.layer, kept))
+
+    def gather(self, heads: Iterable[Mapping[str, Tensor]]) -> None:
+        """`keep`, head by head, each (B, 1, ...): every one is digested before the next is made."""
+        rows = []
+        for kept in heads:
+            self.keep(kept, chosen=True)
+            rows.append(self.tape.attended.pop().kept)
+        whole = {name: torch.cat([row[name] for row in rows], dim=1) for name in rows[0]}
+        self.tape.attended.append(Attended(self.kind, self.layer, whole))
 
     def chosen(self, tensor: Tensor) -> Tensor:
         """The heads that the tape asked for: all of them, and all that share one, as they are."""

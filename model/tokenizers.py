@@ -90,6 +90,10 @@ class Tokenizer:
             found = list(_without_prefix(found))
         return tuple(_with_marks(found, encoding.sequence_ids, texts))
 
+    def encode_target(self, text: str) -> tuple[Token, ...]:
+        """A text of a translator's output side: it has one vocabulary for both."""
+        return self.encode(text)
+
     def _token(
         self, i: int, raw: str, span: tuple[int, int], text: str, word: int | None, segment: int
     ) -> Token:
@@ -143,7 +147,7 @@ class Tokenizer:
         return raw.removeprefix("##")
 
     def _bytes(self, i: int) -> bytes:
-        return bytes(_BYTE_OF_CHAR[char] for char in self.raw(i))
+        return bytes(BYTE_OF_CHAR[char] for char in self.raw(i))
 
 
 def _without_prefix(tokens: list[Token]) -> Iterator[Token]:
@@ -176,7 +180,7 @@ def _byte_alphabet() -> dict[str, int]:
     return {chr(b): b for b in kept} | {chr(256 + n): b for n, b in enumerate(rest)}
 
 
-_BYTE_OF_CHAR = _byte_alphabet()
+BYTE_OF_CHAR = _byte_alphabet()
 
 
 def _char_of_byte(data: bytes) -> list[int]:

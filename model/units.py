@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,7 +12,12 @@ from torch import Tensor
 
 from model.record import Token
 
-WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")  # a word with its apostrophes, or one mark
+# A word with its apostrophes, one Chinese character, or one mark.
+HAN = r"\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+WORD = re.compile(rf"[{HAN}]|[^\W{HAN}]+(?:['’][^\W{HAN}]+)*|[^\w\s]")
+
+
+Span = tuple[int, int]
 
 
 class Unit(NamedTuple):
@@ -27,32 +33,36 @@ def units(texts: Sequence[str], tokens: Sequence[Token]) -> list[Unit]:
 
     By characters: two tokenizers that cut a text otherwise give the same words.
     """
-    spans = [list(WORD.finditer(text)) for text in texts]
+    spans = [[word.span() for word in WORD.finditer(text)] for text in texts]
     groups: dict[tuple[int, int], list[int]] = {}
     for i, token in enumerate(tokens):
         groups.setdefault(_place(i, token, spans), []).append(i)
-    return [_unit(place, group, spans, tokens) for place, group in groups.items()]
+    return [_unit(place, group, spans, texts, tokens) for place, group in groups.items()]
 
 
-def _place(i: int, token: Token, spans: list[list[re.Match[str]]]) -> tuple[int, int]:
+def _place(i: int, token: Token, spans: list[list[Span]]) -> tuple[int, int]:
     """Which word of which text a token is of: the word that holds its last character."""
     words = spans[token.segment] if token.segment < len(spans) else []
     if not token.special and token.end > token.start:
-        for n, word in enumerate(words):
-            if word.start() < token.end <= word.end():
-                return token.segment, n
+        n = bisect_left(words, token.end, key=lambda word: word[1])
+        if n < len(words) and words[n][0] < token.end:
+            return token.segment, n
     return -1, i  # a unit by itself
 
 
 def _unit(
     place: tuple[int, int],
     group: list[int],
-    spans: list[list[re.Match[str]]],
+    spans: list[list[Span]],
+    texts: Sequence[str],
     tokens: Sequence[Token],
 ) -> Unit:
     segment, n = place
     first = tokens[group[0]]
-    text = spans[segment][n].group() if segment >= 0 else first.text.strip() or first.raw
+    if segment >= 0:
+        start, end = spans[segment][n]
+        return Unit(texts[segment][start:end], tuple(group), first.special)
+    text = first.text.strip() or first.raw
     return Unit(text, tuple(group), first.special)
 
 

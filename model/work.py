@@ -15,12 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.adapters import Adapter, HubEncoder
 from model.corruption import Fate, corrupted
 from model.generate import (
     CROSS,
+    Decoder,
     Hypothesis,
     Sampling,
     Step,
+    Translator,
     Weighed,
     beam_steps,
     generating,
@@ -28,7 +31,6 @@ from model.generate import (
     translating,
 )
 from model.record import Token
-from model.recurrent import Recurrent
 from model.run import (
     BadInput,
     Spec,
@@ -38,9 +40,11 @@ from model.run import (
     check_spec,
     fits,
     tokenize,
+    unframed,
+    usual_length,
 )
 from model.tape import Edit, Tape
-from model.transformer import GPT, Bert, EncoderDecoder
+from model.transformer import Bert
 from model.zoo import Loaded
 
 
@@ -170,12 +174,13 @@ def source_of(loaded: Loaded, text: str, max_new_tokens: int | None) -> Source:
     check_task(loaded, "translate")
     tokens = tokenize(loaded, text)
     model = loaded.model
-    assert isinstance(model, EncoderDecoder | Recurrent)
+    assert isinstance(model, Translator)
     most = longest(model, None)
     if max_new_tokens is not None and max_new_tokens > most:
         message = f"{max_new_tokens} tokens are too many: {loaded.name} says at most {most}"
         raise BadInput("max_new_tokens", message)
-    return Source(tokens, batch_of(loaded, tokens), max_new_tokens or most)
+    usual = min(most, usual_length(len(tokens))) if isinstance(model, Adapter) else most
+    return Source(tokens, batch_of(loaded, tokens), max_new_tokens or usual)
 
 
 def _greedy(
@@ -183,7 +188,7 @@ def _greedy(
 ) -> Generator[Said, None, list[Said]]:
     """The most probable token, again and again; </s> is the last unless the limit came first."""
     model, frame = loaded.model, _frame(loaded)
-    assert isinstance(model, EncoderDecoder | Recurrent)
+    assert isinstance(model, Translator)
     found: list[Said] = []
     ids: list[int] = []
     options = {**frame, "max_tokens": source.longest + 1}
@@ -199,7 +204,7 @@ def _beam(
 ) -> Generator[Grown, None, tuple[list[Ended], list[Node]]]:
     """A step of the beam for each token; the hypotheses, the best first, and the whole tree."""
     model, frame = loaded.model, _frame(loaded)
-    assert isinstance(model, EncoderDecoder | Recurrent)
+    assert isinstance(model, Translator)
     steps = beam_steps(
         model,
         source.ids,
@@ -269,7 +274,7 @@ def spoken(
 ) -> list[Said]:
     """Teacher forcing: how probable each of a translation's tokens is after those before it."""
     model = loaded.model
-    assert isinstance(model, EncoderDecoder | Recurrent)
+    assert isinstance(model, Translator)
     tape = Tape(kinds=CROSS, edits=edits)
     begin = _frame(loaded)["begin"]
     target = torch.tensor([[begin, *ids[:-1]]], device=loaded.device)
@@ -285,7 +290,8 @@ def reference_ids(loaded: Loaded, text: str) -> list[int]:
     """A translation that was typed, as ids with its </s>."""
     if not text.strip():
         raise BadInput("reference", "the reference has no tokens: only spaces")
-    return [token.id for token in loaded.tokenizer.encode(text)]
+    said = unframed(loaded.tokenizer.encode_target(text))
+    return [*(token.id for token in said), _frame(loaded)["end"]]
 
 
 def _frame(loaded: Loaded) -> dict[str, int]:
@@ -353,7 +359,7 @@ def generate(
     """First the prompt's tokens, then each new one; the end of the text, if said, is the last."""
     prompt = prompt_of(loaded, text, max_new_tokens)
     model, tokenizer = loaded.model, loaded.tokenizer
-    assert isinstance(model, GPT)
+    assert isinstance(model, Decoder)
     for i in forced:
         if i >= tokenizer.vocab_size:
             there = f"{loaded.name} has tokens 0 to {tokenizer.vocab_size - 1}"
@@ -423,7 +429,7 @@ def surprise(loaded: Loaded, text: str, edits: Sequence[Edit] = (), top: int = 1
     check_task(loaded, "next-token", "generate")
     check_spec(loaded, Spec(text, edits=tuple(edits)))
     model = loaded.model
-    assert isinstance(model, GPT)
+    assert isinstance(model, Decoder)
     tokens = tokenize(loaded, text)
     ids = batch_of(loaded, tokens)
     logits = model.logits(model.hidden(ids, Tape(layers=(), edits=edits)))[0].float()  # (T, V)
@@ -460,7 +466,7 @@ def fill(
     """What the model would write for each [MASK], and for each of the words to be hidden."""
     check_task(loaded, "fill-mask")
     model, tokenizer = loaded.model, loaded.tokenizer
-    assert isinstance(model, Bert)
+    assert isinstance(model, Bert | HubEncoder)
     text = masked(loaded, text, words)
     tokens = tokenize(loaded, text, text_pair)
     check_spec(loaded, Spec(text, text_pair, edits=tuple(edits)))
@@ -504,7 +510,7 @@ def _word_spans(tokens: Sequence[Token]) -> dict[int, tuple[int, int]]:
 def _read(loaded: Loaded, tokens: tuple[Token, ...], tape: Tape | None = None) -> Tensor:
     """The last hidden states of BERT: (T, D)."""
     model = loaded.model
-    assert isinstance(model, Bert)
+    assert isinstance(model, Bert | HubEncoder)
     segments = torch.tensor([[token.segment for token in tokens]], device=loaded.device)
     return model.encode(batch_of(loaded, tokens), segments, tape)[0]
 
@@ -526,7 +532,7 @@ def corrupt(
     """A text as BERT sees it in training, and what it makes of it."""
     check_task(loaded, "fill-mask")
     model, tokenizer = loaded.model, loaded.tokenizer
-    assert isinstance(model, Bert) and tokenizer.mask_id is not None
+    assert isinstance(model, Bert | HubEncoder) and tokenizer.mask_id is not None
     tokens = tokenize(loaded, text, text_pair)
     ids, chosen, fates = corrupted(
         np.array([token.id for token in tokens]),
@@ -551,7 +557,7 @@ def next_sentence(loaded: Loaded, text: str, text_pair: str) -> float:
     """The probability that the second text follows the first (Devlin et al. 2019)."""
     check_task(loaded, "next-sentence")
     model = loaded.model
-    assert isinstance(model, Bert)
+    assert isinstance(model, Bert | HubEncoder)
     tokens = tokenize(loaded, text, text_pair)
     if not any(token.segment == 1 and not token.special for token in tokens):
         raise BadInput("text_pair", "the second text is empty; type at least one word")

@@ -10,15 +10,19 @@ from typing import Any
 import torch
 
 from model import checkpoint
+from model.adapters import Adapter, HubModel, Sizes
+from model.lens import Place
 from model.recurrent import Recurrent
+from model.subwords import HubTokenizer
 from model.tape import Kind
 from model.tokenizers import Tokenizer
 from model.transformer import GPT, Bert, Config, EncoderDecoder, Transformer
 
 WEIGHTS = Path(__file__).parent / "weights"
 
-Model = Transformer | Recurrent
-ARCHITECTURES: dict[str, type[Model]] = {
+Own = Transformer | Recurrent
+Model = Own | HubModel
+ARCHITECTURES: dict[str, type[Own]] = {
     cls.__name__: cls for cls in (EncoderDecoder, Recurrent, Bert, GPT)
 }
 FAMILIES = {
@@ -71,20 +75,23 @@ class Loaded:
     """A model ready to run: its card, tokenizer and weights, on a device."""
 
     card: Card
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | HubTokenizer
     model: Model
     device: torch.device
+    source: str = "bundled"  # or "hub", "path"
 
     @property
     def name(self) -> str:
         return self.card.name
 
     @property
-    def config(self) -> Config:
+    def config(self) -> Config | Sizes:
         return self.model.config
 
     @property
     def family(self) -> str:
+        if isinstance(self.model, Adapter):
+            return self.model.family
         return FAMILIES[self.card.architecture]
 
     @property
@@ -93,7 +100,61 @@ class Loaded:
 
     @property
     def tasks(self) -> tuple[str, ...]:
+        """What the model's head is for; none if it has no head."""
+        if isinstance(self.model, Adapter):
+            return self.model.tasks
         return TASKS[self.card.architecture]
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """What of q, k, v, scores, edits, predictions cannot be had of this model."""
+        return self.model.lacks if isinstance(self.model, Adapter) else ()
+
+    @property
+    def why(self) -> str:
+        """Why it lacks that."""
+        return self.model.why if isinstance(self.model, Adapter) else ""
+
+    @property
+    def mask(self) -> str | None:
+        """How a blank is written, if the vocabulary has a token for one."""
+        i = self.tokenizer.mask_id
+        return None if i is None else self.tokenizer.raw(i)
+
+    @property
+    def takes_pair(self) -> bool:
+        """Whether a second text may follow the first."""
+        return self.family == "encoder"
+
+    @property
+    def position_table(self) -> bool:
+        """Whether position vectors are added to its input, that can be looked at and left out."""
+        if isinstance(self.model, Adapter):
+            return self.model.parts is not None and "edits" not in self.lacks
+        return self.family != "recurrent"
+
+    @property
+    def dtype(self) -> str:
+        """The precision that the weights are in and that they are computed in."""
+        return self.model.dtype if isinstance(self.model, Adapter) else "float32"
+
+    @property
+    def n_kv_head(self) -> int:
+        """Heads of keys and values; fewer than heads where queries share them in groups."""
+        return self.config.n_kv_head if isinstance(self.config, Sizes) else self.config.n_head
+
+    def scale(self, kind: Kind, layer: int) -> tuple[float, float | None]:
+        """What a layer's dot products are multiplied by, and what bounds its scores."""
+        place = Place(kind, layer)
+        if isinstance(self.model, Adapter):
+            return self.model.scales[place], self.model.softcaps.get(place)
+        return (1.0 if self.family == "recurrent" else self.config.d_head**-0.5), None
+
+    def shape(self, kind: Kind | None) -> tuple[int, int]:
+        """Layers and heads of a kind; None: the most there are of any."""
+        if isinstance(self.model, Adapter) and kind is not None:
+            return self.model.shapes[kind]
+        return self.config.n_layer, self.config.n_head
 
     @property
     def n_parameters(self) -> int:

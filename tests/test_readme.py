@@ -17,6 +17,7 @@ from app.settings import Settings
 from model.metrics import METRICS
 from model.reductions import REDUCTIONS
 from model.tape import OPS
+from tests.families import FAMILIES, adapted
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -47,7 +48,7 @@ def test_every_setting_is_named_with_its_default():
     for name, field in Settings.model_fields.items():
         row = table[name.upper()]
         assert field.description in row
-        assert str(field.default) in row or name == "threads"
+        assert name == "threads" or not field.default or str(field.default) in row
 
 
 @pytest.mark.parametrize("name", [*REDUCTIONS, *METRICS, *OPS, *VIEWS])
@@ -93,6 +94,34 @@ def test_the_measures_are_the_cards(client):
         README.write_text(f"{before}{MEASURED}{measured(client)}{after[rows.end() :]}")
     else:
         assert rows[0] == measured(client)
+
+
+FAMILY = (
+    "| family | attention | positions | by the lens: q, k, v, scores, edits | page of positions |"
+)
+FAMILY += " tasks |\n|---|---|---|---|---|---|\n"
+
+
+def families() -> str:
+    """What each family supports, as rows of the README's table."""
+    rows = []
+    for name in FAMILIES:
+        found = adapted(name)
+        kinds, tasks = ", ".join(found.kinds), ", ".join(found.tasks) or "none"
+        lens = "no: only attention" if found.lacks else "yes"
+        page = "yes" if found.parts and not found.lacks else "no"
+        rows.append(f"| {name} | {kinds} | {found.positions} | {lens} | {page} | {tasks} |\n")
+    return "".join(rows)
+
+
+def test_the_table_of_families_is_what_was_measured():
+    before, after = README.read_text().split(FAMILY)
+    rows = re.match(r"(?:\|.*\n)*", after)
+    assert rows
+    if os.environ.get("UPDATE_README"):
+        README.write_text(f"{before}{FAMILY}{families()}{after[rows.end() :]}")
+    else:
+        assert rows[0] == families()
 
 
 def test_every_picture_is_there():

@@ -110,6 +110,28 @@ async function steps(path, spec, {onEvent, ...options}) {
   throw new Error(_("the answer broke off"));
 }
 
+/**
+ * Open a model by its Hub name, its folder, or the name that it is known by.
+ * @param {{signal: AbortSignal, onProgress: (step: Object) => void}} options
+ * @returns {Promise<Object>} its summary; an Error says the reason why not
+ */
+export async function openModel(model, {signal, onProgress}) {
+  const headers = {accept: "text/event-stream", "content-type": JSON_TYPE};
+  const post = {method: "POST", headers, body: JSON.stringify({model}), signal};
+  const response = await fetch(`${ROOT}/models`, post).catch((error) => {
+    signal.throwIfAborted();
+    return error instanceof TypeError ? null : Promise.reject(error);
+  });
+  if (!response?.ok) throw await apiError(response);
+  for await (const {name, data} of events(response.body)) {
+    if (name === "done") return camel(data);
+    if (name === "problem") throw Object.assign(new Error(data.detail), {reason: data.reason});
+    onProgress(camel(data));
+  }
+  throw new Error(_("the server does not answer"));
+
+}
+
 async function json(path, spec, options) {
   const response = await request(path, spec, JSON_TYPE, options);
   return camel(await response.json());

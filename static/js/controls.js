@@ -2,6 +2,8 @@
 
 import {h, roving} from "./dom.js";
 import {_} from "./language.js";
+import {mountOpening} from "./opening.js";
+import {takenBy} from "./picture.js";
 import {KIND_NAMES, METRIC_NAMES} from "./reading.js";
 
 const SPECIAL = [
@@ -41,6 +43,16 @@ export function mountForm(page, emit) {
   const read = ([key, el]) => [key, fieldValue(key, el.value)];
   const typed = () => Object.fromEntries(fields.map(read));
   const settle = () => emit({...typed(), model: model.value}, {typing: false});
+  const open = mountOpening(form, (found) => {
+    page.models.push(found);
+    const option = [...model.options].find(({value}) => value === found.name)
+      ?? model.appendChild(h("option", {value: found.name}));
+    option.textContent = modelLabel(found);
+    model.value = found.name;
+    settle();
+  });
+  const isThere = (name) => page.models.some((found) => found.name === name);
+  let shown = model.value;
 
   for (const [, field] of fields) {
     field.addEventListener("input", (event) => event.isComposing || emit(typed(), {typing: true}));
@@ -52,7 +64,11 @@ export function mountForm(page, emit) {
       settle();
     });
   }
-  model.addEventListener("change", settle);
+  model.addEventListener("change", async () => {
+    if (isThere(model.value)) return settle();
+    const asked = model.value;
+    if (!await open(asked) && model.value === asked) model.value = shown;
+  });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     settle();
@@ -66,20 +82,27 @@ export function mountForm(page, emit) {
   });
 
   return function update(wanted, decoded) {
-    const tasks = page.models.find(({name}) => name === wanted.model)?.tasks ?? [];
-    if (model.value !== wanted.model) model.value = wanted.model;
+    const takes = takenBy(page.models.find(({name}) => name === wanted.model));
+    if (model.value !== wanted.model && (shown !== wanted.model || isThere(model.value))) {
+      model.value = wanted.model;
+    }
+    shown = wanted.model;
     for (const [key, field] of fields) {
       const value = wanted[key] ?? "";
       if (field.value !== value) field.value = value;
     }
-    for (const part of form.querySelectorAll("[data-task]")) {
-      part.hidden = !tasks.includes(part.dataset.task);
+    for (const part of form.querySelectorAll("[data-takes]")) {
+      part.hidden = !takes[part.dataset.takes];
       part.querySelector("input").disabled = part.hidden;
     }
     form.elements.target.placeholder = decoded
       ? _("{text} (decoded by the model)", {text: decoded}) : "";
   };
 }
+
+/** A model in the picker. */
+const modelLabel = ({name, nLayer: L, nHead: H}) =>
+  _("{name}, layers × heads: {L} × {H}", {name, L, H});
 
 /** "Words whole": a label in muted ink, and its value, which a click opens. */
 function choice(name, entries, onchange) {
@@ -151,7 +174,8 @@ export function mountOptions(page, emit) {
   return function update(state) {
     const {view, reduce, record, metric} = state;
     const model = page.models.find(({name}) => name === state.model);
-    const {kinds = [], nLayer = 1, nHead = 1} = model ?? {};
+    const {kinds = [], lacks = []} = model ?? {};
+    const [nLayer, nHead] = model?.shapes[state.kind] ?? [1, 1];
     options.layer.fill(range(nLayer));
     options.head.fill(range(nHead));
     grid.kind.fill(kinds.map((name) => [name, KIND_NAMES[name]]));
@@ -160,7 +184,7 @@ export function mountOptions(page, emit) {
     const own = view !== "anatomy";
     const there = {
       head: reduce === "none", reduce: own, special: own, merge: own,
-      quantity: view === "matrix" || view === "table",
+      quantity: (view === "matrix" || view === "table") && !lacks.includes("scores"),
       threshold: view === "lines", top: view === "lines", segments: view === "lines" && pairs,
       low: view === "matrix" && !isScores, high: view === "matrix" && !isScores,
       scale: view === "matrix" && !isScores,
@@ -174,7 +198,7 @@ export function mountOptions(page, emit) {
 }
 
 /** The views of one head, as tabs. */
-export function mountTabs(views, panel, emit) {
+export function mountTabs(views, panel, page, emit) {
   const tabs = views.map(({id, title}) => h("button", {
     type: "button", role: "tab", id: `tab-${id}`, "aria-controls": panel.id,
     onclick: () => emit({view: id})
@@ -188,8 +212,10 @@ export function mountTabs(views, panel, emit) {
   byId("tabs").replaceChildren(list);
   panel.setAttribute("role", "tabpanel");
 
-  return function update({view}) {
+  return function update({view, model}) {
+    const lacks = page.models.find(({name}) => name === model)?.lacks ?? [];
     for (const [i, tab] of tabs.entries()) {
+      tab.hidden = views[i].id === "anatomy" && lacks.includes("q");
       const selected = views[i].id === view;
       tab.setAttribute("aria-selected", selected);
       tab.tabIndex = selected ? 0 : -1;

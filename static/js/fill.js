@@ -21,6 +21,8 @@ const form = document.querySelector(".work");
 const modelOf = (name) => data.models.find((model) => model.name === name) ?? data.models[0];
 const given = {...data, head: `${data.head ?? "mean"}`, textPair: data.textPair ?? ""};
 
+const maskOf = (name) => modelOf(name).mask ?? "[MASK]";
+
 function fit(wanted) {
   const {nLayer, nHead} = modelOf(wanted.model);
   const head = wanted.head === "mean" || Number(wanted.head) < nHead ? wanted.head : "mean";
@@ -34,7 +36,7 @@ const specOf = ({model, text, textPair}) => ({model, text, textPair: textPair ||
 
 async function answer(wanted, options) {
   const spec = specOf(wanted);
-  const hasMask = wanted.words || `${wanted.text} ${wanted.textPair}`.includes("[MASK]");
+  const hasMask = wanted.words || `${wanted.text} ${wanted.textPair}`.includes(maskOf(wanted.model));
   const pairs = modelOf(wanted.model).tasks.includes("next-sentence") && wanted.textPair;
   const [filled, noise, next] = await Promise.all([
     hasMask ? fillMask({...spec, words: wanted.words || null}, options) : null,
@@ -60,9 +62,9 @@ function drawSentence({found: {filled, noise, record}, mask, layer}, theme) {
   // A hidden word has one token in the text that is read; the words before it say which it is.
   const own = wordsOf(noise.tokens, words);
   drawTokens(byId("sentence"), {tokens, theme, values, current: place, pick: (i) => toggle(own, tokens, i),
-    marks: tokens.map(({raw}) => (raw === "[MASK]" ? "masked" : ""))});
-  const what = filled ? _("[MASK] at {position} looks most at {most}, in layer {layer}",
-    {position: place, most: mostOf(tokens, values), layer}) : _("No word is hidden.");
+    marks: tokens.map(({raw}) => (raw === maskOf(page.get().model) ? "masked" : ""))});
+  const what = filled ? _("{mask} at {position} looks most at {most}, in layer {layer}",
+    {mask: maskOf(page.get().model), position: place, most: mostOf(tokens, values), layer}) : _("No word is hidden.");
   byId("mask-said").textContent = what;
 }
 
@@ -76,14 +78,15 @@ function wordsOf(tokens, hidden) {
 /** Hide the word of a token, or show it again. */
 function toggle(own, tokens, index) {
   const {segment, special, raw} = tokens[index];
-  if (segment !== 0 || (special && raw !== "[MASK]")) return;
+  const mask = maskOf(page.get().model);
+  if (segment !== 0 || (special && raw !== mask)) return;
   let at = -1; // which of the words this token is of
   let last = null;
   for (const token of tokens.slice(0, index + 1)) {
-    const isMask = token.raw === "[MASK]";
+    const isMask = token.raw === mask;
     if (token.special && !isMask) continue;
     if (isMask || token.word !== last) at += 1;
-    last = isMask ? `[MASK] ${at}` : token.word;
+    last = isMask ? `${mask} ${at}` : token.word;
   }
   const word = own[at];
   if (!word) return;
@@ -93,8 +96,8 @@ function toggle(own, tokens, index) {
 
 function drawMasks({found: {filled}, mask}) {
   const tables = (filled?.masks ?? []).map(({position, entropy, candidates}, i) => h("div", {},
-    candidatesTable({candidates}, {caption: _("[MASK] at {position}: entropy {e} nats",
-      {position, e: entropy.toFixed(2)})}),
+    candidatesTable({candidates}, {caption: _("{mask} at {position}: entropy {e} nats",
+      {mask: maskOf(page.get().model), position, e: entropy.toFixed(2)})}),
     h("button", {type: "button", class: "work-button", "aria-pressed": `${i === mask}`,
       onclick: () => page.patch({mask: i, found: {...page.get().found}})}, _("Show where it looks"))));
   byId("masks").replaceChildren(...tables);

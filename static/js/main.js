@@ -69,7 +69,7 @@ function fromAddress({state: asked, ignored}) {
   const state = {...fit(wanted, page.models, page), ...(isOffline ? alone(wanted) : {})};
   const fell = (key) => ![null, ""].includes(asked[key]) && asked[key] !== state[key];
   const fitted = ["kind", "layer", "head", "heads", "quantity", "reduce", "merge", "special",
-    "metric"];
+    "metric", "view"];
   const fallen = fitted.filter(fell);
   return {state, ignored: [...ignored, ...fallen.map((key) => `${key}=${asked[key]}`)]};
 }
@@ -172,7 +172,7 @@ function retype(patch, typing) {
 const themeOf = ({theme}) => (theme === "auto" ? (dark.matches ? "dark" : "light") : theme);
 const updateForm = isOffline ? () => {} : mountForm(page, emit);
 const updateOptions = mountOptions(page, emit);
-const updateTabs = mountTabs(VIEWS, panel, emit);
+const updateTabs = mountTabs(VIEWS, panel, page, emit);
 const updateTheme = mountTheme(emit);
 let mounted = null; // {grid, view, id}
 let described = {};
@@ -195,7 +195,8 @@ function describe(state, theme) {
   const now = {...pick(state, ["record", "low", "high", "scale", "view"]), theme};
   if (Object.keys(now).every((key) => now[key] === described[key])) return;
   described = now;
-  showPicture(state, theme, waysOut({links: links(state), actions: actions()}));
+  const model = page.models.find(({name}) => name === state.model);
+  showPicture(state, theme, model, waysOut({links: links(state), actions: actions()}));
   document.title = `${state.text.slice(0, 60)} · Attention Atlas`;
 }
 

@@ -39,5 +39,9 @@ export async function anatomy() {
   throw new Error(_("Anatomy needs the server"));
 }
 
+export async function openModel() {
+  throw new Error(_("Other models need the server"));
+}
+
 /** Nothing to fetch from. */
 export const address = () => null;

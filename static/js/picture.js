@@ -14,13 +14,18 @@ export function fit(state, models, fallback = {layer: 0, head: 0}) {
   const model = models.find(({name}) => name === state.model);
   if (!model) return state;
   const within = (i, other, n) => (i !== null && i < n ? i : Math.min(other, n - 1));
-  const isThere = ([layer, head]) => layer < model.nLayer && head < model.nHead;
   const kind = model.kinds.includes(state.kind) ? state.kind : model.kinds[0];
+  const [nLayer, nHead] = model.shapes[kind];
+  const isThere = ([layer, head]) => layer < nLayer && head < nHead;
+  const view = state.view === "anatomy" && model.lacks.includes("q") ? "lines" : state.view;
+  const quantity = model.lacks.includes("scores") ? "attn" : state.quantity;
   const fitted = {
     ...state,
     kind,
-    layer: within(state.layer, fallback.layer, model.nLayer),
-    head: within(state.head, fallback.head, model.nHead)
+    view,
+    quantity,
+    layer: within(state.layer, fallback.layer, nLayer),
+    head: within(state.head, fallback.head, nHead)
   };
   const [, ...beside] = shownHeads(fitted).filter(isThere);
   const metric = kind === "cross" && !OF_CROSS.includes(state.metric) ? "" : state.metric;
@@ -45,11 +50,17 @@ function together({view, quantity, reduce, merge, special, kind}) {
   return {quantity: "attn", reduce: possible, merge, special};
 }
 
+/** Which inputs beside the text a model takes. */
+export const takenBy = (model) => ({
+  textPair: model?.takesPair ?? false,
+  target: model?.tasks.includes("translate") ?? false
+});
+
 /** The inputs that the model takes: a second sentence for BERT, a target for a translator. */
 export function inputsOf(state, models) {
-  const tasks = models.find(({name}) => name === state.model)?.tasks ?? [];
-  const textPair = tasks.includes("next-sentence") ? state.textPair : null;
-  const target = tasks.includes("translate") ? state.target : null;
+  const takes = takenBy(models.find(({name}) => name === state.model));
+  const textPair = takes.textPair ? state.textPair : null;
+  const target = takes.target ? state.target : null;
   return {model: state.model, text: state.text, textPair, target};
 }
 

@@ -8,16 +8,19 @@ import {KIND_NAMES, METRIC_NAMES, metricText, recordTitle} from "./reading.js";
 import {headOf} from "./tensor.js";
 import {tokenNode} from "./token.js";
 
+const LACKS = {
+  q: "q", k: "k", v: "v", scores: _("scores"), edits: _("edits"), predictions: _("predictions")
+};
 const byId = (id) => document.getElementById(id);
 const strong = (text) => h("b", {}, text);
 const quote = (text) => `“${text.length > 80 ? `${text.slice(0, 79)}…` : text}”`;
 
 /** Scale, head title and numbers, predictions and provenance of what is drawn. */
-export function showPicture(state, theme, links) {
+export function showPicture(state, theme, model, links) {
   const {record, run} = state;
   byId("head-title").textContent = recordTitle(record);
   byId("stats").replaceChildren(...stats(record));
-  byId("predictions").replaceChildren(...predictions(run));
+  byId("predictions").replaceChildren(...predictions(run, model), ...lacking(model));
   byId("legend").replaceChildren(...legend(theme, record));
   byId("foot").hidden = false;
   byId("foot").replaceChildren(h("span", {}, provenance(state)), links);
@@ -44,7 +47,15 @@ function stats(record) {
     strong(metricText(name, of[name](attn))), name === "entropy" ? ` ${_("nats")}` : ""));
 }
 
-function predictions({predictions: found, target, targetDecoded}) {
+/** What a model whose attention is computed in its own way cannot show, by name. */
+function lacking({lacks, why}) {
+  if (!lacks.length) return [];
+  const what = lacks.map((name) => LACKS[name]).join(", ");
+  return [h("span", {class: "lacks"}, _("Not to be had of this model: {what} ({why}).", {what, why}))];
+}
+
+function predictions({predictions: found, target, targetDecoded}, {tasks, mask}) {
+  if (!tasks.length) return [`${_("This model has no head that predicts words.")} `];
   if ("nextToken" in found) return [`${_("Next token")} `, ...candidates(found.nextToken)];
   if ("translation" in found) {
     const how = targetDecoded ? _("decoded by the model") : _("given");
@@ -53,11 +64,11 @@ function predictions({predictions: found, target, targetDecoded}) {
       strong(found.logProbability.toFixed(2))];
   }
   const masks = found.masks.flatMap(({position, candidates: best}) =>
-    [_("[MASK] at {position}", {position}), " ", ...candidates(best)]);
+    [_("{mask} at {position}", {mask, position}), " ", ...candidates(best)]);
   const next = found.isNext ?? null;
   const follows = next === null ? []
     : [`${_("The second sentence follows the first")} `, strong(next.toFixed(2))];
-  const hint = _("Write [MASK] in the text and the model fills it in.");
+  const hint = _("Write {mask} in the text and the model fills it in.", {mask});
   return masks.length || follows.length ? [...masks, ...follows] : [hint];
 }
 

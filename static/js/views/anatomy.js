@@ -63,19 +63,27 @@ export function mount(root, emit) {
     select.value = query;
   }
 
-  function rows({kTokens, dots, scores, attn, mask, score, scale, q}) {
+  function rows({kTokens, dots, scores, attn, mask, score, scale, q, bias, softcap, rotated}) {
     const isDot = score === "dot_product";
     const n = q.data.length;
     const factor = scale.toFixed(3);
     const names = {
       key: _("key"), k: "k", products: isDot ? "q ∘ k" : "v ∘ tanh(q + k)",
-      dots: isDot ? "q · k" : _("sum"), scores: isDot ? `× ${factor}` : _("score"),
+      dots: isDot ? "q · k" : _("sum"), scores: isDot ? scoreName({factor, bias, softcap}) : _("score"),
       attn: _("softmax"), v: "v"
     };
     for (const [name, text] of Object.entries(names)) headings[name].textContent = text;
-    headings.scores.title = isDot ? `1 / √${n} = ${factor}` : "";
-    steps.textContent = isDot
+    const usual = Math.abs(scale - n ** -0.5) < 1e-6;
+    headings.scores.title = isDot && usual ? `1 / √${n} = ${factor}` : "";
+    const dotSteps = usual
       ? _("d = {n}: the products of q and k, summed, times 1/√{n} = {factor}, softmax; z is the sum of the values v by these weights.", {n, factor})
+      : _("d = {n}: the products of q and k, summed, times {factor}, this model's own scale, softmax; z is the sum of the values v by these weights.", {n, factor});
+    const more = [
+      rotated && _("q and k are shown after rotation: that is how they carry their positions."),
+      bias && _("A bias for how far apart two tokens are is added to each score."),
+      softcap && _("Scores are kept within ±{softcap} by a tanh.", {softcap})
+    ];
+    steps.textContent = isDot ? [dotSteps, ...more.filter(Boolean)].join(" ")
       : _("d = {n}: v · tanh(q + k), summed, softmax; z is the sum of the encoder's states by these weights.", {n});
     while (body.children.length > kTokens.length) body.lastChild.remove();
     for (const [k, token] of kTokens.entries()) {
@@ -139,6 +147,12 @@ export function mount(root, emit) {
   }
 
   return {update, destroy: () => el.remove()};
+}
+
+/** What becomes of a dot product on its way to a score. */
+function scoreName({factor, bias, softcap}) {
+  const scaled = softcap ? _("× {factor}, capped", {factor}) : `× ${factor}`;
+  return bias ? _("{scaled} + bias", {scaled}) : scaled;
 }
 
 const clamp = (i, n) => Math.min(n - 1, Math.max(0, i));

@@ -12,6 +12,7 @@ export const id = "grid";
 export const title = _("All heads");
 
 const EDGE = {x: 26, y: 24}; // room for the headings
+const BRACKET = 18; // room for the groups that share keys and values
 const GAP = 6;
 const CAPTION = 30; // under each picture, when the heads are sorted
 const PREVIEW = 176;
@@ -26,6 +27,7 @@ export function mount(root, emit) {
   const caption = h("p", {"aria-live": "polite"});
   const preview = h("div", {class: "grid-preview", hidden: true}, picture, caption);
   const headings = {layer: toolbar("layer"), head: toolbar("head")};
+  const groups = h("div", {class: "grid-groups", "aria-hidden": "true"});
   const grid = h("div", {role: "grid", tabindex: "0", "aria-activedescendant": cell.id,
     onkeydown: step, onfocus: () => show(here()), onblur: hide,
     onpointermove: point, onpointerleave: hide, onclick: pick}, canvas, frames, row);
@@ -33,7 +35,7 @@ export function mount(root, emit) {
   const twin = h("details", {class: "grid-twin", ontoggle: tabulate},
     h("summary", {}, _("The heads as a table")));
   const el = root.appendChild(
-    h("div", {class: "grid"}, headings.layer, headings.head, grid, preview, note, twin));
+    h("div", {class: "grid"}, groups, headings.layer, headings.head, grid, preview, note, twin));
   const stopResize = onResize(el, () => frame && draw());
   let frame;
   let plan; // where each head is, in CSS pixels
@@ -85,6 +87,7 @@ export function mount(root, emit) {
     if (metrics?.metrics[metric]) captions(context, ratio, plan, metric);
     const {layers: {length: L}, heads: {length: H}} = overview;
     placeHeadings(overview, metric !== "");
+    placeGroups(overview, metric !== "");
     grid.setAttribute("aria-label",
       _("All heads: {L} layers by {H} heads. Arrow keys, then Enter.", {L, H}));
     grid.setAttribute("aria-rowcount", Math.ceil(plan.cells.length / plan.columns));
@@ -110,22 +113,43 @@ export function mount(root, emit) {
       while (list.children.length > indices.length) list.lastChild.remove();
       for (const [i, index] of indices.entries()) {
         const button = list.children[i] ?? list.appendChild(heading(axis, index));
+        const text = headingText(axis, index);
+        if (button.title !== text) {
+          button.title = text;
+          button.setAttribute("aria-label", text);
+        }
         const {x, y} = plan.cells[axis === "layer" ? i * plan.columns : i] ?? plan.cells[0];
         const place = axis === "layer" ? [0, y, EDGE.x, plan.cellHeight]
-          : [x, 0, plan.cellWidth, EDGE.y];
+          : [x, plan.top - EDGE.y, plan.cellWidth, EDGE.y];
         setBox(button, ...place);
       }
       if (!list.querySelector("[tabindex='0']") && list.firstChild) list.firstChild.tabIndex = 0;
     }
   }
 
-  function heading(axis, index) {
-    const values = {index};
-    const text = axis === "layer" ? _("all heads of layer {index}", values)
-      : _("head {index} of all layers", values);
-    return h("button", {type: "button", tabindex: "-1", "aria-label": text, title: text,
-      onclick: () => chooseAll(axis, index)}, `${index}`);
+  /** A bracket over the heads that share their keys and values. */
+  function placeGroups({heads, nKvHead}, sorted) {
+    groups.hidden = sorted || !isGrouped(frame.overview);
+    const size = heads.length / nKvHead;
+    const n = groups.hidden ? 0 : nKvHead;
+    groups.replaceChildren(...Array.from({length: n}, (none, group) => {
+      const [first, last] = [plan.cells[group * size], plan.cells[(group + 1) * size - 1]];
+      const el = h("span", {}, _("kv {group}", {group}));
+      setBox(el, first.x, 0, last.x + plan.cellWidth - first.x, BRACKET - 2);
+      return el;
+    }));
   }
+
+  function headingText(axis, index) {
+    const values = {index, group: groupOf(frame.overview, index)};
+    const ofHead = isGrouped(frame.overview)
+      ? _("head {index} of all layers, keys and values of group {group}", values)
+      : _("head {index} of all layers", values);
+    return axis === "layer" ? _("all heads of layer {index}", values) : ofHead;
+  }
+
+  const heading = (axis, index) => h("button", {type: "button", tabindex: "-1",
+    onclick: () => chooseAll(axis, index)}, `${index}`);
 
   function chooseAll(axis, index) {
     const {layers, heads} = frame.overview;
@@ -164,7 +188,10 @@ export function mount(root, emit) {
       : _("layer {layer}, head {head}", values));
     const numbers = (frame.metrics ? metricsOf(frame.metrics, layer, head) : [])
       .map(([metric, text]) => h("span", {}, `${METRIC_NAMES[metric]} `, h("b", {}, text)));
-    caption.replaceChildren(h("strong", {}, placeName(layer, head)), ...numbers);
+    const group = groupOf(frame.overview, head);
+    const shares = isGrouped(frame.overview)
+      ? [h("span", {}, _("keys and values of group {group}", {group}))] : [];
+    caption.replaceChildren(h("strong", {}, placeName(layer, head)), ...shares, ...numbers);
     setBox(cell, x, y, plan.cellWidth, plan.cellHeight);
   }
 
@@ -240,6 +267,10 @@ export function mount(root, emit) {
 
 const isAt = (layer, head) => (cell) => cell.layer === layer && cell.head === head;
 
+/** Whether several query heads share the keys and values of one group. */
+const isGrouped = ({heads, nKvHead}) => nKvHead < heads.length && heads.length % nKvHead === 0;
+const groupOf = ({heads, nKvHead}, head) => Math.floor(head / (heads.length / nKvHead));
+
 /** One stop of the Tab key; arrows move inside. */
 function toolbar(axis) {
   const name = axis === "layer" ? _("Layers") : _("Heads");
@@ -261,17 +292,18 @@ function ranking({layers, heads}, values, least) {
 }
 
 /** Where each head is, in CSS pixels; a head keeps the shape of its text where that is sane. */
-function layout({heads, attn: {shape: [, , n, m]}}, ranked, width, sorted) {
+function layout({heads, nKvHead, attn: {shape: [, , n, m]}}, ranked, width, sorted) {
   const columns = heads.length;
   const cellWidth = Math.max(8, Math.floor((width - EDGE.x - 2) / columns) - GAP);
   const cellHeight = Math.round(cellWidth * Math.min(1.5, Math.max(0.5, n / m)));
   const [dx, dy] = [cellWidth + GAP, cellHeight + GAP + (sorted ? CAPTION : 0)];
-  const [left, top] = sorted ? [2, 2] : [EDGE.x, EDGE.y];
+  const bracket = isGrouped({heads, nKvHead}) ? BRACKET : 0;
+  const [left, top] = sorted ? [2, 2] : [EDGE.x, EDGE.y + bracket];
   const cells = ranked.map(([layer, head, value], i) => ({
     layer, head, value, x: left + (i % columns) * dx, y: top + Math.floor(i / columns) * dy
   }));
   return {
-    width, height: top + Math.max(1, Math.ceil(cells.length / columns)) * dy, cells, columns,
+    width, height: top + Math.max(1, Math.ceil(cells.length / columns)) * dy, cells, columns, top,
     cellWidth, cellHeight,
     find(x, y) {
       const [r, c] = [Math.floor((y - top) / dy), Math.floor((x - left) / dx)];

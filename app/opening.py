@@ -1,0 +1,89 @@
+"""Opening a model from the page: who may, and how far it is, as server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
+
+from app import errors
+from app.schemas import OpenProblem, OpenProgress
+from app.service import Service
+from model.folder import BadModel
+
+if TYPE_CHECKING:
+    from model.hub import Step
+
+EVENTS = "text/event-stream"
+LOCAL = ("localhost", "127.0.0.1", "::1")
+STATUS = {"not-found": 404, "not-allowed": 403}  # of a BadModel's reason; else 422
+
+
+def check_sender(request: Request, service: Service) -> None:
+    """Another site's page in the user's browser must not open models here.
+
+    A form can send no JSON; a script says where it comes from; and a name that was made to lead to
+    this machine is not one of its own.
+    """
+    if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
+        raise errors.NotAllowed("send the request as application/json", "content-type")
+    host, origin = request.headers.get("host", ""), request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != host:
+        raise errors.NotAllowed(f"pages of {origin[:60]} may not open models here", "origin")
+    if service.settings.is_local and (urlsplit(f"//{host}").hostname or "") not in LOCAL:
+        raise errors.NotAllowed(f"ask 127.0.0.1 or localhost, not {host[:60]}", "host")
+
+
+async def opening(service: Service, source: str) -> StreamingResponse:
+    """Events `progress` while a model is opened, then `done` with its summary, or `problem`."""
+    if not service.may_open(source):
+        raise errors.NotAllowed(
+            f"this server does not open {source[:100]} for its pages; LOAD_MODELS says what it may",
+            "model",
+        )
+    loop = asyncio.get_running_loop()
+    steps: asyncio.Queue[Step | None] = asyncio.Queue()
+
+    def tell(step: Step) -> None:
+        loop.call_soon_threadsafe(steps.put_nowait, step)
+
+    work = asyncio.ensure_future(service.open(source, tell))
+    work.add_done_callback(lambda _: steps.put_nowait(None))
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(_events(service, work, steps), media_type=EVENTS, headers=headers)
+
+
+async def _events(
+    service: Service, work: asyncio.Future[str], steps: asyncio.Queue[Step | None]
+) -> AsyncIterator[str]:
+    while (step := await steps.get()) is not None:
+        progress = OpenProgress(
+            stage=step.stage, file=step.file, bytes=step.bytes, total=step.total
+        )
+        yield _event("progress", progress)
+    try:
+        yield _event("done", service.opened(await work))
+    except (BadModel, errors.AppError) as error:
+        yield _event("problem", problem(error))
+    except Exception:
+        errors.log.exception("a model could not be opened")
+        yield _event("problem", problem(errors.AppError("a mistake of ours; see the server's log")))
+
+
+def problem(error: BadModel | errors.AppError) -> OpenProblem:
+    """Why a model cannot be opened: the one shape of errors, and the reason as a word."""
+    if isinstance(error, BadModel):
+        known = errors.CannotOpen(error.message, "model")
+        found = errors.problem(known, STATUS.get(error.reason, 422))
+        return OpenProblem(**found.model_dump(), reason=error.reason)
+    reason = "busy" if isinstance(error, errors.Busy) else "failed"
+    return OpenProblem(**errors.problem(error).model_dump(), reason=reason)
+
+
+def _event(name: str, data: BaseModel) -> str:
+    return f"event: {name}\ndata: {data.model_dump_json()}\n\n"

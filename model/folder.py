@@ -1,0 +1,221 @@
+"""A folder that holds a Hugging Face model, looked at before anything in it is loaded.
+
+Only JSON, the headers of safetensors files and the names of the rest are read: no pickle is ever
+opened, no code of the folder ever run. Raises `BadModel`, whose reason says which limit or lack.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, Literal
+
+Reason = Literal[
+    "not-found",
+    "offline",
+    "no-safetensors",
+    "damaged",
+    "remote-code",
+    "too-large",
+    "no-memory",
+    "not-text",
+    "unsupported",
+    "not-allowed",
+]
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+LONGEST_HEADER = 100_000_000  # bytes, as safetensors itself allows
+BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1}
+BYTES |= {"BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1}
+SPARE = 1.2  # memory that a model takes while it is loaded, by its weights' size
+
+
+class BadModel(Exception):
+    """A model that cannot be opened, and why."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a model may be."""
+
+    parameters: int = 2_000_000_000
+    memory: int | None = None  # bytes there are; None: what the machine says
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The files of a model's tensors, how many numbers they hold and how many bytes."""
+
+    files: tuple[Path, ...]
+    n_parameters: int
+    n_byte: int
+
+
+def is_folder(name: str) -> bool:
+    """Whether a name is meant as a path: it is one here, or it cannot be a name on the Hub."""
+    try:
+        return not HUB_NAME.fullmatch(name) or Path(name).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # longer than a path may be, of nobody's home
+        return True
+
+
+def found(name: str) -> Path:
+    """The folder or GGUF file of that name."""
+    try:
+        path = Path(name).expanduser()
+        if path.is_dir() or (path.is_file() and path.suffix == ".gguf"):
+            return path.resolve()
+    except (OSError, RuntimeError, ValueError):
+        pass
+    raise BadModel("not-found", f"there is no model at {name[:200]}: no such folder or .gguf file")
+
+
+def as_asked(name: str) -> str:
+    """One spelling of a folder, however it is written; the name itself of what is none."""
+    try:
+        return str(found(name)) if is_folder(name) else name
+    except BadModel:
+        return name
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a model's folder."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadModel("damaged", f"{path.name} cannot be read: {type(error).__name__}") from None
+    if not isinstance(content, dict):
+        raise BadModel("damaged", f"{path.name} is not a JSON object")
+    return content
+
+
+def config(folder: Path) -> dict[str, Any]:
+    """A model's config.json."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise BadModel("not-found", f"{folder.name} holds no config.json: not a model's folder")
+    return read_json(path)
+
+
+def weights(folder: Path) -> Weights:
+    """The safetensors files of a folder, each whole; sizes that an index claims count too."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        content = read_json(index)
+        names = content.get("weight_map", {})
+        if not isinstance(names, dict) or not names:
+            raise BadModel("damaged", f"{index.name} has no weight_map")
+        total = content.get("metadata", {}).get("total_size", 0)
+        files = [_inside(folder, str(name)) for name in sorted(set(names.values()))]
+    else:
+        files, total = [folder / "model.safetensors"], 0
+    there = [path for path in files if path.is_file()]
+    if not there and not total:
+        raise BadModel("no-safetensors", _no_safetensors(folder))
+    sizes = [_header(path) for path in there]
+    n_byte = max(sum(size for _, size in sizes), int(total))
+    n_parameters = max(sum(n for n, _ in sizes), int(total) // 4)
+    return Weights(tuple(files), n_parameters, n_byte)
+
+
+def check_size(found: Weights, limits: Limits) -> None:
+    """Not more parameters than are allowed, nor more bytes than there is memory for."""
+    if found.n_parameters > limits.parameters:
+        raise BadModel(
+            "too-large",
+            f"the model has {found.n_parameters:,} parameters; "
+            f"at most {limits.parameters:,} are taken (MAX_PARAMETERS)",
+        )
+    check_memory(found.n_byte, limits)
+    missing = [path.name for path in found.files if not path.is_file()]
+    if missing:
+        raise BadModel("damaged", f"files that the index names are not there: {missing[0]}")
+
+
+def check_memory(n_byte: int, limits: Limits) -> None:
+    """Memory for so many bytes of weights."""
+    there = available_memory() if limits.memory is None else limits.memory
+    if there is not None and n_byte * SPARE > there:
+        raise BadModel(
+            "no-memory",
+            f"the weights take {n_byte / 1e9:.1f} GB and some more while they load; "
+            f"{there / 1e9:.1f} GB of memory are free",
+        )
+
+
+def available_memory() -> int | None:
+    """Bytes of memory that are free for a new program; None where the system does not say."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def sha256(files: Iterable[Path]) -> str:
+    """Of a model's weights: of the file, or of its files one after the other."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def cache() -> Path:
+    """Where what was converted once is kept for the next time."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "attention-atlas"
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """A file of the folder, and of no other."""
+    if Path(name).name != name or not name.endswith(".safetensors"):
+        raise BadModel("damaged", f"the index names {name[:60]!r}, which is no file of its folder")
+    return folder / name
+
+
+def _no_safetensors(folder: Path) -> str:
+    other = sorted(path.name for path in folder.glob("*") if path.suffix in (".bin", ".pt", ".pth"))
+    has = f"only {', '.join(other[:3])}, which can run code when it is opened" if other else "none"
+    return (
+        f"{folder.name} has no model.safetensors: {has}. Save the model with "
+        "save_pretrained of a recent transformers"
+    )
+
+
+def _header(path: Path) -> tuple[int, int]:
+    """How many numbers and bytes a safetensors file holds, by its header; it must be whole."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > min(size - 8, LONGEST_HEADER):
+            raise BadModel("damaged", f"{path.name} is cut off: {size:,} bytes are there")
+        try:
+            header = json.loads(file.read(length))
+            tensors = {name: row for name, row in header.items() if name != "__metadata__"}
+            end = max((int(row["data_offsets"][1]) for row in tensors.values()), default=0)
+            n = sum(prod(row["shape"]) for row in tensors.values())
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
+            raise BadModel("damaged", f"{path.name} has no readable safetensors header") from None
+    if 8 + length + end != size:
+        raise BadModel(
+            "damaged",
+            f"{path.name} is not whole: {size:,} of {8 + length + end:,} bytes are there",
+        )
+    return n, end

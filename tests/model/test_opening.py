@@ -1,0 +1,285 @@
+"""Models opened from folders: what is taken, and each reason why one is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import transformers as hf
+
+from model.compare import hidden_states
+from model.folder import BadModel, Limits
+from model.hub import Step, open_model
+from model.library import Library
+from model.run import BadInput, Spec, run
+from model.tape import Edit
+from model.zoo import Loaded
+from tests import saved
+
+CPU = torch.device("cpu")
+TEXT = "He sat on the [MASK] bank."
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved.bert(tmp_path_factory.mktemp("models") / "my-bert")
+
+
+@pytest.fixture(scope="module")
+def bert(folder: Path) -> Loaded:
+    return open_model(str(folder), CPU)
+
+
+def test_a_saved_checkpoint_opens_by_its_path(folder: Path, bert: Loaded) -> None:
+    model = hf.BertForMaskedLM.from_pretrained(folder, attn_implementation="eager").eval()
+    found = run(bert, Spec(TEXT))
+    ids = torch.tensor([[token.id for token in found.sequences["source"]]])
+    with torch.inference_mode():
+        output = model(input_ids=ids, output_attentions=True)
+    attn = torch.cat(output.attentions)
+    torch.testing.assert_close(found.records["encoder"].attn, attn, atol=1e-6, rtol=0)
+    [mask] = found.predictions["masks"]
+    best = output.logits[0, mask["position"]].softmax(-1).max().item()
+    assert mask["candidates"][0]["probability"] == pytest.approx(best)
+    assert (bert.name, bert.source, bert.dtype) == ("my-bert", "path", "float32")
+    assert len(bert.card.sha256) == 64
+
+
+def test_the_steps_are_told(folder: Path) -> None:
+    steps: list[Step] = []
+    open_model(str(folder), CPU, progress=steps.append)
+    assert [step.stage for step in steps] == ["looking", "loading", "trying"]
+
+
+def test_a_fine_tuned_model_without_a_head_for_words_has_no_tasks(tmp_path: Path) -> None:
+    loaded = open_model(str(saved.bert(tmp_path, hf.BertForSequenceClassification)), CPU)
+    assert (loaded.tasks, loaded.family) == ((), "encoder")
+    assert run(loaded, Spec(TEXT)).predictions == {"masks": [], "is_next": None}
+
+
+def test_a_pretraining_head_tells_the_next_sentence(tmp_path: Path) -> None:
+    folder = saved.bert(tmp_path, hf.BertForPreTraining)
+    loaded = open_model(str(folder), CPU)
+    assert loaded.tasks == ("fill-mask", "next-sentence")
+    found = run(loaded, Spec("The river.", text_pair="The bank."))
+    tokens = found.sequences["source"]
+    model = hf.BertForPreTraining.from_pretrained(folder).eval()
+    ids, types = ([[getattr(t, name) for t in tokens]] for name in ("id", "segment"))
+    with torch.inference_mode():
+        said = model(torch.tensor(ids), token_type_ids=torch.tensor(types)).seq_relationship_logits
+    assert found.predictions["is_next"] == pytest.approx(said.softmax(-1)[0, 0].item())
+
+
+def test_a_decoder_and_a_translator_open_too(tmp_path: Path) -> None:
+    gpt2 = open_model(str(saved.gpt2(tmp_path / "gpt2")), CPU)
+    assert len(run(gpt2, Spec("The bank")).predictions["next_token"]) == 10
+    bart = open_model(str(saved.bart(tmp_path / "bart")), CPU)
+    given = run(bart, Spec("El banco", target="The bank"))
+    assert [t.raw for t in given.sequences["target"]] == ["</s>", "ĠThe", "Ġbank"]
+    assert {kind: record.attn.shape[0] for kind, record in given.records.items()} == {
+        "encoder": 2,
+        "decoder": 3,
+        "cross": 3,
+    }
+    assert run(bart, Spec("El banco")).target_decoded
+
+
+def test_edits_and_hidden_states_work(bert: Loaded) -> None:
+    blocked = run(bert, Spec(TEXT, edits=(Edit("block", layer=0, head=1, key=2),)))
+    assert (blocked.records["encoder"].attn[0, 1, :, 2] == 0).all()
+    assert hidden_states(bert, Spec(TEXT)).shape == (3, 9, 24)
+
+
+def test_rotary_positions_are_not_left_out(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    folder = saved.gpt2(tmp_path)
+    config = hf.LlamaConfig(**saved.SIZES, num_key_value_heads=2)
+    (folder / "model.safetensors").unlink()
+    hf.LlamaForCausalLM(config).save_pretrained(folder)
+    loaded = open_model(str(folder), CPU)
+    with pytest.raises(BadInput, match="adds no position vectors to its input") as caught:
+        run(loaded, Spec("The bank", edits=(Edit("positions", value="none"),)))
+    assert caught.value.field == "edits"
+
+
+def test_what_a_family_lacks_is_refused_by_name(tmp_path: Path) -> None:
+    folder = saved.bert(tmp_path)
+    config = hf.DebertaV2Config(**saved.SIZES, relative_attention=True, pos_att_type=["c2p"])
+    hf.DebertaV2ForMaskedLM(config).save_pretrained(folder)
+    loaded = open_model(str(folder), CPU)
+    with pytest.raises(BadInput, match="has no edits to show: deberta-v2 computes attention in a"):
+        run(loaded, Spec(TEXT, edits=(Edit("scale", by=2.0),)))
+    assert run(loaded, Spec(TEXT)).records["encoder"].attn.sum(-1).allclose(torch.tensor(1.0))
+
+
+# Why a model cannot be opened.
+
+
+def pickled(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    torch.save({}, path.with_name("pytorch_model.bin"))
+    path.unlink()
+
+
+def cut_off(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def cut_in_the_header(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:50])
+
+
+def huge_index(folder: Path, size: int = 10_000_000_000) -> None:
+    (folder / "model.safetensors").unlink()
+    index = {"metadata": {"total_size": size}, "weight_map": {"a": "model-1-of-9.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def outside(folder: Path) -> None:
+    index = {"metadata": {}, "weight_map": {"a": "../other/model.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def own_code(folder: Path) -> None:
+    code = {"AutoModel": "modeling_mine.Mine"}
+    saved.changed(folder, auto_map=code, architectures=["Mine"])
+    (folder / "modeling_mine.py").write_text("raise SystemExit('this must never run')")
+
+
+def own_type(folder: Path) -> None:
+    saved.changed(folder, auto_map={"AutoConfig": "mine.Mine"}, model_type="mine")
+
+
+def unheard_of(folder: Path) -> None:
+    saved.changed(folder, model_type="mine")
+
+
+def quantised(folder: Path) -> None:
+    saved.changed(folder, quantization_config={"quant_method": "gptq"})
+
+
+def of_pictures(folder: Path) -> None:
+    saved.changed(folder, model_type="vit", architectures=["ViTModel"])
+
+
+def lacking_tensors(folder: Path) -> None:
+    saved.changed(folder, num_hidden_layers=3)
+
+
+def other_shapes(folder: Path) -> None:
+    saved.changed(folder, intermediate_size=44)
+
+
+def no_tokenizer(folder: Path) -> None:
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+
+
+def no_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def config_of_nothing(folder: Path) -> None:
+    (folder / "config.json").write_text("[1")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason", "says"),
+    [
+        (pickled, "no-safetensors", "only pytorch_model.bin, which can run code"),
+        (cut_off, "damaged", "model.safetensors is not whole: "),
+        (cut_in_the_header, "damaged", "model.safetensors is cut off: 50 bytes are there"),
+        (huge_index, "too-large", "2,500,000,000 parameters; at most 2,000,000,000 are taken"),
+        (outside, "damaged", "which is no file of its folder"),
+        (own_code, "remote-code", "brings its own Python code"),
+        (own_type, "remote-code", "brings its own Python code"),
+        (unheard_of, "unsupported", "knows no model_type mine"),
+        (quantised, "unsupported", "its weights are quantised"),
+        (of_pictures, "not-text", "a vit model does not read text alone"),
+        (lacking_tensors, "damaged", "of its tensors are missing: "),
+        (other_shapes, "damaged", "it cannot be loaded: "),
+        (no_tokenizer, "damaged", "its tokenizer cannot be read"),
+        (no_config, "not-found", "holds no config.json"),
+        (config_of_nothing, "damaged", "config.json cannot be read"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_each_reason_is_its_own(tmp_path: Path, spoil, reason: str, says: str) -> None:
+    folder = saved.bert(tmp_path / "spoilt")
+    spoil(folder)
+    with pytest.raises(BadModel) as caught:
+        open_model(str(folder), CPU)
+    assert caught.value.reason == reason
+    assert says in caught.value.message
+    assert str(tmp_path) not in caught.value.message, (
+        "the reason gives no path of this machine away"
+    )
+
+
+def test_no_memory_is_said_before_anything_is_read(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadModel, match="GB of memory are free") as caught:
+        open_model(str(folder), CPU, Limits(memory=100_000))
+    assert caught.value.reason == "no-memory"
+
+
+def test_files_that_an_index_names_are_there(tmp_path: Path) -> None:
+    folder = saved.bert(tmp_path)
+    huge_index(folder, size=1000)
+    with pytest.raises(BadModel, match="are not there: model-1-of-9.safetensors"):
+        open_model(str(folder), CPU)
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "./nothing", "x" * 5000, "~nobody/x", "a b"])
+def test_a_folder_that_is_not_there(name: str) -> None:
+    with pytest.raises(BadModel, match="no such folder") as caught:
+        open_model(name, CPU)
+    assert caught.value.reason == "not-found"
+
+
+def test_the_hub_is_not_asked_when_offline() -> None:
+    with pytest.raises(BadModel, match="somebody/something was not fetched before") as caught:
+        open_model("somebody/something", CPU)
+    assert caught.value.reason == "offline"
+
+
+# The models in memory.
+
+
+@pytest.fixture
+def library() -> Library:
+    found = Library(CPU, at_most=2, limits=Limits())
+    found.known = {}
+    return found
+
+
+def test_the_model_used_longest_ago_goes_and_comes_back(library: Library, tmp_path: Path) -> None:
+    folders = [str(saved.bert(tmp_path / name)) for name in ("a", "b", "c")]
+    a = library.open(folders[0])
+    library.open(folders[1])
+    library.get("a")  # used: now b is the one
+    library.open(folders[2])
+    assert list(library.models) == ["a", "c"]
+    assert library.ready_to_open == ["b"]
+    library.open("b")
+    assert list(library.models) == ["c", "b"]
+    assert run(a, Spec(TEXT)).records  # whoever has it keeps it
+
+
+def test_the_same_folder_is_opened_once(library: Library, folder: Path) -> None:
+    first = library.open(str(folder))
+    assert library.open(f"{folder}/../{folder.name}") is first
+
+
+def test_two_folders_of_one_name_are_two_models(library: Library, tmp_path: Path) -> None:
+    names = [library.open(str(saved.bert(tmp_path / n / "same"))).name for n in ("x", "y")]
+    assert names == ["same", "same-2"]
+
+
+def test_a_model_that_cannot_be_opened_changes_nothing(library: Library) -> None:
+    with pytest.raises(BadModel):
+        library.open("/nowhere")
+    assert (library.models, library.known) == ({}, {})

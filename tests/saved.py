@@ -1,0 +1,66 @@
+"""Folders as save_pretrained leaves them: tiny models with the bundled models' tokenizers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers as hf
+
+from model.zoo import WEIGHTS
+
+SIZES = {"vocab_size": 8192, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4}
+SIZES |= {"intermediate_size": 40, "max_position_embeddings": 64}
+
+
+def bert(folder: Path, cls: Any = hf.BertForMaskedLM, **options: Any) -> Path:
+    """A BERT, by default with its head for words."""
+    torch.manual_seed(0)
+    cls(hf.BertConfig(**SIZES, **options)).save_pretrained(folder)
+    tokenizer = hf.PreTrainedTokenizerFast(
+        tokenizer_file=str(WEIGHTS / "bert/tokenizer.json"),
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        pad_token="[PAD]",
+    )
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def gpt2(folder: Path) -> Path:
+    """A GPT-2, whose byte-level tokenizer has one special token."""
+    torch.manual_seed(1)
+    config = hf.GPT2Config(vocab_size=8192, n_embd=24, n_layer=3, n_head=4, n_positions=64)
+    hf.GPT2LMHeadModel(config).save_pretrained(folder)
+    file = str(WEIGHTS / "gpt/tokenizer.json")
+    end = "<|endoftext|>"
+    tokenizer = hf.PreTrainedTokenizerFast(tokenizer_file=file, bos_token=end, eos_token=end)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def bart(folder: Path) -> Path:
+    """A translator: 2 layers to read, 3 to write."""
+    torch.manual_seed(2)
+    config = hf.BartConfig(
+        vocab_size=8192, d_model=24, encoder_layers=2, decoder_layers=3, encoder_ffn_dim=40,
+        decoder_ffn_dim=40, encoder_attention_heads=4, decoder_attention_heads=4,
+        max_position_embeddings=64, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+        decoder_start_token_id=2,
+    )  # fmt: skip
+    hf.BartForConditionalGeneration(config).save_pretrained(folder)
+    file = str(WEIGHTS / "translator/tokenizer.json")
+    names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    hf.PreTrainedTokenizerFast(tokenizer_file=file, **names).save_pretrained(folder)
+    return folder
+
+
+def changed(folder: Path, **entries: Any) -> Path:
+    """The same folder with other entries in its config.json."""
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+    return folder
