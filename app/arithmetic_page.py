@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from pydantic import ValidationError
 
 from app import arithmetic, errors
-from app.pages import Choice, numbers, page, printable, validation_problem
+from app.pages import Choice, numbers, page, printable, some, validation_problem
 from app.schemas import (
     ArithmeticPage,
     GradientsRequest,
@@ -37,7 +37,10 @@ async def arithmetic_page(
     """Scores, query and key and value, the scale, heads, the block, and what it all costs."""
     service: Service = request.app.state.service
     bundled = [found for found in service.summaries() if found.source == "bundled"]
-    models = [found for found in bundled if found.family != "recurrent"]
+    models = some(
+        [found for found in bundled if found.family != "recurrent"],
+        "has queries, keys and values to take apart",
+    )
     sent = {"model": model, "word": word, "layer": layer, "head": head}
     choice = Choice({**sent, "d_k": d_k, "depth": depth})
     name = choice.of("model", [found.name for found in models])

@@ -13,10 +13,10 @@ AppError
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -96,28 +96,45 @@ def _field(loc: Sequence[int | str]) -> Sequence[int | str]:
     return inside if inside and isinstance(inside[0], str) else ()
 
 
-def install(app: FastAPI) -> None:
-    """Every error of the app, ours or not, as a problem."""
+def install(app: FastAPI, page: Callable[[Request, Problem], Response]) -> None:
+    """Every error of the app, ours or not, as a problem; to who wants HTML, as a page."""
 
-    async def ours(request: Request, error: Exception) -> JSONResponse:
+    def answer(
+        request: Request, found: Problem, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        if not wants_html(request):
+            return respond(found, headers)
+        shown = page(request, found)
+        shown.headers.update(headers or {})
+        return shown
+
+    async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, AppError)
-        return respond(problem(error), error.headers)
+        return answer(request, problem(error), error.headers)
 
-    async def validation(request: Request, error: Exception) -> JSONResponse:
+    async def validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return respond(validation_problem(validation_errors(error)))
+        return answer(request, validation_problem(validation_errors(error)))
 
-    async def http(request: Request, error: Exception) -> JSONResponse:
+    async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return respond(_problem(error.status_code, str(error.detail), []), error.headers)
+        found = _problem(error.status_code, str(error.detail), [])
+        return answer(request, found, error.headers)
 
-    async def ours_alone(request: Request, error: Exception) -> JSONResponse:
-        return respond(bug())
+    async def ours_alone(request: Request, error: Exception) -> Response:
+        return answer(request, bug())
 
     app.add_exception_handler(AppError, ours)
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, ours_alone)
+
+
+def wants_html(request: Request) -> bool:
+    """A browser that goes to a page: not one that asks the API, nor for a page's twin."""
+    path = request.url.path
+    is_page = not path.startswith(("/api/", "/static/")) and not path.endswith(".json")
+    return is_page and "text/html" in request.headers.get("accept", "")
 
 
 def bug() -> Problem:

@@ -66,7 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, limit=chosen.max_body)
     app.add_middleware(CompressMiddleware, minimum_size=500)
     app.add_middleware(HeadAsGet)
-    errors.install(app)
+    errors.install(app, pages.problem_page)
     return app
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from app import errors
 from app.masks import masks_answer
-from app.pages import Choice, numbers, opened, page, printable, validation_problem
+from app.pages import Choice, numbers, opened, page, printable, some, validation_problem
 from app.schemas import MasksPage, MasksRequest
 from app.service import Service
 
@@ -35,7 +35,9 @@ async def masks_page(
     """Texts in one batch, one a line: ids, masks, scores before, attention after."""
     service: Service = request.app.state.service
     unopened = await opened(service, model)
-    models = [m for m in service.summaries() if m.family != "recurrent" and not m.lacks]
+    models = some(
+        [m for m in service.summaries() if m.family != "recurrent" and not m.lacks], "has masks"
+    )
     sent = {"model": model, "kind": kind, "layer": layer, "head": head, "row": row}
     choice = Choice({**sent, "off": off, "fill": fill, "precision": precision})
     batch = TEXTS if texts is None else [line for line in texts.splitlines() if line.strip()]

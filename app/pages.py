@@ -123,6 +123,14 @@ def page(
     return register
 
 
+def problem_page(request: Request, problem: Problem) -> HTMLResponse:
+    """What went wrong, to who has come to a page that cannot be."""
+    templates: Jinja2Templates = request.app.state.templates
+    content = {"page": Content(problem=problem), "json_url": twin_url(request)}
+    context = {**content, **language.context(request)}
+    return templates.TemplateResponse(request, "problem.html", context, problem.status)
+
+
 @router.get("/", include_in_schema=False)
 def home() -> RedirectResponse:
     """The explorer is the first page."""
@@ -293,6 +301,13 @@ def _page(service: Service, asked: dict[str, Any], **rest: Any) -> ExplorePage:
         {"models": models, "examples": examples, "limits": limits, "problem": None}
         | {**ready, **asked, **rest}
     )
+
+
+def some(models: list[ModelSummary], what: str) -> list[ModelSummary]:
+    """The models that a page is for. NotReady if there is none."""
+    if not models:
+        raise errors.NotReady(f"no model that is loaded {what}; /models has those there are")
+    return models
 
 
 async def opened(service: Service, *names: str) -> list[FieldError]:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from pydantic import ValidationError
 
 from app import errors
-from app.pages import Choice, numbers, opened, page, printable, validation_problem
+from app.pages import Choice, numbers, opened, page, printable, some, validation_problem
 from app.positions import embedding_answer, permutation_answer, positions_answer
 from app.schemas import EmbeddingRequest, PermutationRequest, PositionsPage, PositionsRequest
 from app.service import Service
@@ -36,7 +36,9 @@ async def positions_page(
     """Sines beside a model's own positions; words and positions; the words in another order."""
     service: Service = request.app.state.service
     unopened = await opened(service, model)
-    models = [found for found in service.summaries() if found.position_table]
+    models = some(
+        [found for found in service.summaries() if found.position_table], "adds position vectors"
+    )
     sent = {"model": model, "measure": measure, "dimension": dimension, "position": position}
     sizes = {"n_positions": n_positions, "d_model": d_model, "base": base, "shift": shift}
     choice = Choice({**sent, **sizes})

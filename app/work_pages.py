@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from pydantic import ValidationError
 
 from app import errors
-from app.pages import Choice, numbers, opened, page, printable, validation_problem
+from app.pages import Choice, numbers, opened, page, printable, some, validation_problem
 from app.schemas import Content, ModelSummary
 from app.service import Service
 from app.work import (
@@ -233,11 +233,9 @@ async def fill_page(
 
 
 def able(service: Service, task: str) -> list[ModelSummary]:
-    """The models that have a task. NotReady if none does."""
+    """The models that have a task."""
     found = [model for model in service.summaries() if task in model.tasks]
-    if not found:
-        raise errors.NotReady(f"no model that is loaded does {task}; /models has those there are")
-    return found
+    return some(found, f"does {task}")
 
 
 def head_of(choice: Choice, model: ModelSummary) -> dict[str, Any]:

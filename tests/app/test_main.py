@@ -82,3 +82,21 @@ def test_settings_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("PORT", "9001")
     monkeypatch.setenv("MAX_CHARACTERS", "12")
     assert (Settings().port, Settings().max_characters) == (9001, 12)
+
+
+def test_a_page_that_is_not_there_says_so_as_a_page(client):
+    answer = client.get("/nowhere?lang=zh", headers={"accept": "text/html,*/*"})
+    assert answer.status_code == 404
+    assert answer.headers["content-type"].startswith("text/html")
+    assert 'role="alert"' in answer.text and 'href="/explore?lang=zh"' in answer.text
+    assert client.get("/nowhere").headers["content-type"] == "application/problem+json"
+    api = client.get("/api/v1/nope", headers={"accept": "text/html"})
+    assert api.headers["content-type"] == "application/problem+json"
+
+
+def test_pages_without_a_model_for_them_say_so():
+    with TestClient(create_app(Settings(models="recurrent", threads=1))) as alone:
+        for path in ("/positions", "/masks", "/arithmetic", "/generate", "/fill"):
+            answer = alone.get(path, headers={"accept": "text/html"})
+            assert (answer.status_code, 'role="alert"' in answer.text) == (503, True), path
+        assert alone.get("/translate").status_code == 200
