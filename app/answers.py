@@ -101,8 +101,11 @@ def sequences_out(sequences: Mapping[str, tuple[Token, ...]]) -> dict[str, list[
 
 def links(asked: RunRequest) -> dict[str, str]:
     """The addresses of a run's tensors and of its page."""
-    fields = set(RunRequest.model_fields) - {"edits"}
+    fields = set(RunRequest.model_fields) - {"edits", "target_ids"}
     sent = asked.model_dump(exclude_none=True, include=fields)
+    page = urlencode(sent)
+    if asked.target_ids:
+        sent["target_ids"] = ",".join(map(str, asked.target_ids))
     if asked.edits:
         edits = ",".join(e.model_dump_json(by_alias=True, exclude_none=True) for e in asked.edits)
         sent["edits"] = f"[{edits}]"
@@ -110,7 +113,7 @@ def links(asked: RunRequest) -> dict[str, str]:
     return {
         "attention": f"{PREFIX}/attention?{query}",
         "overview": f"{PREFIX}/attention/overview?{query}",
-        "explore": f"/explore?{query}",
+        "explore": f"/explore?{page if asked.target_ids else query}",
     }
 
 

@@ -30,6 +30,8 @@ TEXT = (
     "off",
     "forced",
     "words",
+    "words_pair",
+    "target_ids",
 )  # in a query string
 PROBLEM = {"$ref": f"#/components/schemas/{Problem.__name__}"}
 PROBLEMS: dict[int | str, dict[str, Any]] = {

@@ -73,6 +73,13 @@ Indices = Annotated[
 ]
 
 
+Ids = Annotated[
+    tuple[Annotated[StrictInt, Field(ge=0)], ...],
+    Field(max_length=4096),
+    BeforeValidator(listed),
+]
+
+
 class Closed(BaseModel):
     """A model that refuses fields it does not know."""
 
@@ -144,6 +151,9 @@ class RunRequest(TokenizeRequest):
 
     target: Text | None = Field(
         None, description="the encoder-decoder's output side; left out, it is decoded greedily"
+    )
+    target_ids: Ids = Field(
+        (), description="the target as /translate said it, by ids; its text may be cut otherwise"
     )
     edits: Edits = Field((), description="changes inside the forward pass; JSON in a query string")
 

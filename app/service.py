@@ -397,7 +397,8 @@ def edits_of(asked: Edits) -> tuple[Edit, ...]:
 
 
 def _spec(asked: RunRequest) -> Spec:
-    return Spec(asked.text, asked.text_pair, asked.target, edits_of(asked.edits))
+    edits = edits_of(asked.edits)
+    return Spec(asked.text, asked.text_pair, asked.target, asked.target_ids, edits)
 
 
 def _summary(loaded: Loaded) -> dict[str, Any]:

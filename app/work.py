@@ -23,10 +23,11 @@ from app.work_schemas import (
     NextTokenRequest,
     TranslateRequest,
 )
-from model import few_shot, work
+from model import blanks, few_shot, translation, work
 from model.generate import Sampling, returned
 from model.record import Token
-from model.work import Grown, Node, Said, Source
+from model.translation import Grown, Node, Source
+from model.work import Said
 
 
 def translate_answer(service: Service, asked: TranslateRequest, emit: Emit) -> Answer:
@@ -45,7 +46,7 @@ def translate_answer(service: Service, asked: TranslateRequest, emit: Emit) -> A
 
     with service.lent(asked.model, text=asked.text, reference=asked.reference) as loaded:
         work.check_head(loaded, asked.head)
-        steps = work.translate(
+        steps = translation.translate(
             loaded,
             asked.text,
             n_beam=asked.num_beams,
@@ -60,7 +61,8 @@ def translate_answer(service: Service, asked: TranslateRequest, emit: Emit) -> A
     shapes = service.shapes(asked.model)
     kinds = [kind_shape(kind, found.sequences, *shape).model_dump() for kind, shape in shapes]
     spec = {"model": asked.model, "text": asked.text, "edits": asked.edits}
-    given = {} if asked.num_beams == 1 else {"target": best.text}
+    is_a_runs = asked.num_beams == 1 and asked.max_new_tokens is None  # greedy, to the end
+    given = {} if is_a_runs else {"target": best.text, "target_ids": best.ids}
     fields = {
         **spoken_fields(asked),
         "num_beams": asked.num_beams,
@@ -148,19 +150,21 @@ def next_token_answer(service: Service, asked: NextTokenRequest) -> Answer:
 def fill_mask_answer(service: Service, asked: FillMaskRequest) -> Answer:
     """What the model would write for each [MASK]."""
     with service.lent(asked.model, text=asked.text, text_pair=asked.text_pair) as loaded:
-        found = work.fill(
+        found = blanks.fill(
             loaded,
             asked.text,
             asked.text_pair,
-            words=asked.words or (),
+            words=(asked.words or (), asked.words_pair or ()),
             edits=edits_of(asked.edits),
             top=asked.top,
         )
     fields = {
         **spoken_fields(asked),
         "text_pair": asked.text_pair,
-        "masked": found.text,
+        "masked": found.texts[0],
+        "masked_pair": found.texts[1],
         "tokens": labels(found.tokens),
+        "words": found.words,
         "masks": [{"position": at, **guess._asdict()} for at, guess in found.masks.items()],
         "provenance": provenance(service, asked),
     }
@@ -171,7 +175,7 @@ def next_sentence_answer(service: Service, asked: NextSentenceRequest) -> Answer
     """Whether the second text follows the first, and the first the second."""
     a, b = asked.text, asked.text_pair
     with service.lent(asked.model, text=a, text_pair=b) as loaded:
-        is_next, swapped = (work.next_sentence(loaded, *pair) for pair in ((a, b), (b, a)))
+        is_next, swapped = (blanks.next_sentence(loaded, *pair) for pair in ((a, b), (b, a)))
     fields = {
         **spoken_fields(asked),
         "text_pair": b,
@@ -185,7 +189,7 @@ def next_sentence_answer(service: Service, asked: NextSentenceRequest) -> Answer
 def corruption_answer(service: Service, asked: CorruptionRequest) -> Answer:
     """A text as BERT sees it in training, and the loss there."""
     with service.lent(asked.model, text=asked.text, text_pair=asked.text_pair) as loaded:
-        tokens, found = work.corrupt(loaded, asked.text, asked.text_pair, asked.seed, asked.top)
+        tokens, found = blanks.corrupt(loaded, asked.text, asked.text_pair, asked.seed, asked.top)
     chosen = [
         {
             "position": each.position,
@@ -203,7 +207,7 @@ def corruption_answer(service: Service, asked: CorruptionRequest) -> Answer:
         "seed": asked.seed,
         "tokens": labels(tokens),
         "chosen": chosen,
-        "loss": -sum(each.log_probability for each in found) / len(found),
+        "loss": -sum(each.log_probability for each in found) / len(found) if found else None,
         "provenance": provenance(service, asked),
     }
     return Answer(fields, {})
@@ -222,6 +226,9 @@ def few_shot_answer(service: Service, asked: FewShotRequest, emit: Emit) -> Answ
         sizes = {"n_max": asked.n_max, "n_prompt": asked.n_prompt, "seed": asked.seed}
         shots = []
         for shot in few_shot.shots(loaded, asked.pattern, heads, **sizes):
+            if isinstance(shot, few_shot.Doing):
+                emit("progress", shot._asdict())
+                continue
             accuracy = {name: asdict(measure) for name, measure in shot.accuracy.items()}
             prompt, answer = shot.example
             shots.append({"n": shot.n, "accuracy": accuracy, "prompt": prompt, "answer": answer})

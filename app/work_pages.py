@@ -190,6 +190,7 @@ async def fill_page(
     text: str | None = None,
     text_pair: str | None = None,
     words: str | None = None,
+    words_pair: str = "",
     layer: str = "",
     head: str = "",
     seed: str = "",
@@ -199,16 +200,18 @@ async def fill_page(
     unopened = await opened(service, model)
     models = able(service, "fill-mask")
     sent = {"model": model, "layer": layer, "head": head, "seed": seed, "words": words or ""}
+    sent |= {"words_pair": words_pair}
     choice = Choice(sent)
     name = choice.of("model", [found.name for found in models])
     chosen = next(found for found in models if found.name == name)
     is_first = text is None
-    hidden = choice.taken("words", FillMaskRequest, ())
+    given = choice.taken("words", FillMaskRequest, ())
     asked: dict[str, Any] = {
         "model": name,
         "text": BLANKS[0].text if text is None else text,
         "text_pair": (BLANKS[0].text_pair if is_first else "") if text_pair is None else text_pair,
-        "words": BLANKS[0].words if is_first and words is None else ",".join(map(str, hidden)),
+        "words": BLANKS[0].words if is_first and words is None else ",".join(map(str, given)),
+        "words_pair": ",".join(map(str, choice.taken("words_pair", FillMaskRequest, ()))),
         **head_of(choice, chosen),
         "seed": choice.taken("seed", CorruptionRequest, 0),
     }
@@ -216,8 +219,10 @@ async def fill_page(
     def answers() -> dict[str, Any]:
         spec = {"model": name, "text": asked["text"], "text_pair": asked["text_pair"] or None}
         found: dict[str, Any] = {}
-        if asked["words"] or (chosen.mask or "[MASK]") in asked["text"] + asked["text_pair"]:
-            blank = FillMaskRequest.model_validate({**spec, "words": asked["words"] or None})
+        hidden = {name: asked[name] or None for name in ("words", "words_pair")}
+        typed = (chosen.mask or "[MASK]") in asked["text"] + asked["text_pair"]
+        if typed or any(hidden.values()):
+            blank = FillMaskRequest.model_validate({**spec, **hidden})
             found["filled"] = fill_mask_answer(service, blank).fields
         noise = CorruptionRequest.model_validate({**spec, "seed": asked["seed"]})
         found["corruption"] = corruption_answer(service, noise).fields

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, StrictInt
+from pydantic import BaseModel, Field
 
 from app.schemas import (
     Asked,
     Content,
     Edits,
+    Ids,
     Indices,
     KindShape,
     Measured,
@@ -19,7 +20,6 @@ from app.schemas import (
     Text,
     TokenizeRequest,
     TokenOut,
-    listed,
 )
 
 NBest = Annotated[int, Field(ge=1, le=100, description="candidates of each place")]
@@ -61,11 +61,7 @@ class GenerateRequest(Decoding):
     top_k: int = Field(0, ge=0, description="only the k most probable; 0 keeps all")
     top_p: float = Field(1.0, gt=0, le=1, description="only the fewest that reach this share")
     seed: Seed = Field(0, description="of the draws")
-    forced: Annotated[
-        tuple[Annotated[StrictInt, Field(ge=0)], ...],
-        Field(max_length=2000),
-        BeforeValidator(listed),
-    ] = Field((), description="ids that the continuation begins with: another branch")
+    forced: Ids = Field((), description="ids that the continuation begins with: another branch")
     top: NBest = 10
 
 
@@ -78,6 +74,7 @@ class FillMaskRequest(NextTokenRequest):
     words: Indices | None = Field(
         None, description="words of `text` to hide, by the number that their tokens have"
     )
+    words_pair: Indices | None = Field(None, description="the same of `text_pair`")
 
 
 class NextSentenceRequest(TokenizeRequest):
@@ -89,7 +86,7 @@ class CorruptionRequest(TokenizeRequest):
     top: NBest = 5
 
 
-PatternName = Literal["pairs", "list", "copy", "arrows"]
+PatternName = Literal["pairs", "list", "copy", "signs"]
 
 
 class FewShotRequest(Stepwise):
@@ -211,7 +208,11 @@ class FillMaskAnswer(BaseModel):
     text: str
     text_pair: str | None
     masked: str = Field(description="the text as the model reads it")
-    tokens: list[TokenOut] = Field(description="of that")
+    masked_pair: str | None = Field(description="and the second one")
+    tokens: list[TokenOut] = Field(description="of these")
+    words: list[int | None] = Field(
+        description="of each token, which word of the text as it was asked for it is"
+    )
     masks: list[MaskOut]
     provenance: Provenance
 
@@ -243,7 +244,9 @@ class CorruptionAnswer(BaseModel):
     seed: int
     tokens: list[TokenOut] = Field(description="as they are without noise")
     chosen: list[CorruptedOut]
-    loss: float = Field(description="mean over the chosen places: what training lowers")
+    loss: float | None = Field(
+        description="mean over the chosen places: what training lowers; null if there is none"
+    )
     provenance: Provenance
 
 
@@ -324,6 +327,7 @@ class FillPage(Content):
     text: str
     text_pair: str
     words: str
+    words_pair: str
     layer: int
     head: int | None = Field(description="null is the mean of heads")
     seed: int

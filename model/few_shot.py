@@ -35,6 +35,7 @@ red blue green white black brown small large young old cold warm dark strong ear
 N_PAIR, N_LIST, N_COPIED = 4, 6, 5
 PERIOD = 50  # random tokens that are said twice
 N_TEXT = 8  # such texts
+AT_ONCE = 16  # prompts of one forward pass
 N_OFF = 3  # heads that are switched off together
 
 
@@ -47,13 +48,13 @@ def pairs(rng: Generator, words: Sequence[str], n: int) -> Made:
     return f"{''.join(lines)} {a}", f" {b}"
 
 
-def arrows(rng: Generator, words: Sequence[str], n: int) -> Made:
-    """The same pairs as "A → B": the answer is two tokens after A, so copying does not do."""
+def signs(rng: Generator, words: Sequence[str], n: int) -> Made:
+    """The same pairs as "A = B": a sign stands before each B, so copying what follows A fails."""
     chosen = _drawn(rng, words, 2 * N_PAIR)
     found = list(zip(chosen[:N_PAIR], chosen[N_PAIR:], strict=True))
-    lines = [f" {a} → {b}\n" for _ in range(n) for a, b in _shuffled(rng, found)]
+    lines = [f" {a} = {b}\n" for _ in range(n) for a, b in _shuffled(rng, found)]
     a, b = found[int(rng.integers(N_PAIR))]
-    return f"{''.join(lines)} {a} →", f" {b}"
+    return f"{''.join(lines)} {a} =", f" {b}"
 
 
 def repeated_list(rng: Generator, words: Sequence[str], n: int) -> Made:
@@ -78,7 +79,7 @@ PATTERNS: dict[str, Pattern] = {
     "pairs": pairs,
     "list": repeated_list,
     "copy": copying,
-    "arrows": arrows,
+    "signs": signs,
 }
 
 
@@ -162,18 +163,30 @@ def carriers(loaded: Loaded, seed: int) -> Heads:
     return Heads(previous, induction, off)
 
 
+class Doing(NamedTuple):
+    """What is being measured: so many prompts of n examples, with some heads off."""
+
+    n: int
+    off: str
+    done: int
+    n_prompt: int
+
+
 @torch.inference_mode()
 def shots(
     loaded: Loaded, pattern: str, heads: Heads, *, n_max: int, n_prompt: int, seed: int
-) -> Iterator[Shot]:
+) -> Iterator[Shot | Doing]:
     """From no example to n_max: how often the most probable next token is right."""
     words, rng = check(loaded), np.random.default_rng(seed)
     for n in range(n_max + 1):
         asked = [made(pattern, rng, words, n) for _ in range(n_prompt)]
-        found = {
-            name: statistics.mean(answered(loaded, asked, off), "prompts")
-            for name, off in heads.off.items()
-        }
+        found = {}
+        for name, off in heads.off.items():
+            right: list[bool] = []
+            for start in range(0, n_prompt, AT_ONCE):
+                yield Doing(n, name, start, n_prompt)
+                right += answered(loaded, asked[start : start + AT_ONCE], off)
+            found[name] = statistics.share(right, "prompts")
         yield Shot(n, found, asked[0])
 
 

@@ -230,7 +230,7 @@ def filtered(logits: Tensor, sampling: Sampling) -> dict[str, Tensor]:
         sure = torch.zeros_like(logits)
         sure[logits.argmax()] = 1.0
         return {"temperature": sure, "top_k": sure, "top_p": sure}
-    warm = (logits / sampling.temperature).softmax(-1)
+    warm = ((logits - logits.max()) / sampling.temperature).softmax(-1)
     order = warm.argsort(descending=True, stable=True)
     few = warm.clone()
     if sampling.top_k:
@@ -239,7 +239,7 @@ def filtered(logits: Tensor, sampling: Sampling) -> dict[str, Tensor]:
     nucleus = few.clone()
     before = few[order].cumsum(-1) - few[order]  # what the more probable ones have
     if sampling.top_p < 1:
-        nucleus[order[before >= sampling.top_p]] = 0
+        nucleus[order[1:][before[1:] >= sampling.top_p]] = 0  # one is always left
         nucleus /= nucleus.sum()
     return {"temperature": warm, "top_k": few, "top_p": nucleus}
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model import corpus, metrics, work
+from model import corpus, metrics, translation
 from model.generate import Translator, beam_search, returned, translate
 from model.record import Token
 from model.recurrent import Recurrent
@@ -79,7 +79,7 @@ def decoding_speed(loaded: Loaded, task: TranslatorTask, data: Path) -> Measures
     tokens, seconds = [], []
     for text, _ in pairs:
         began = time.perf_counter()
-        found = returned(work.translate(loaded, text, top=1))
+        found = returned(translation.translate(loaded, text, top=1))
         seconds.append(time.perf_counter() - began)
         tokens.append(len(found.steps))
     n, s = np.array(tokens, float), np.array(seconds)

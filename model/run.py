@@ -44,6 +44,7 @@ class Spec:
     text: str
     text_pair: str | None = None
     target: str | None = None  # None: decoded greedily
+    target_ids: tuple[int, ...] = ()  # the target as a model said it, cut as its text may not be
     edits: tuple[Edit, ...] = ()
 
 
@@ -66,7 +67,7 @@ def run(loaded: Loaded, spec: Spec, part: Part = EVERYTHING) -> Run:
         text=spec.text,
         text_pair=spec.text_pair,
         target=target,
-        target_decoded=target is not None and spec.target is None,
+        target_decoded=target is not None and spec.target is None and not spec.target_ids,
         sequences=sequences,
         records={kind: _record(loaded, tape, kind, sequences, part) for kind in kinds},
         predictions=predictions,
@@ -119,7 +120,7 @@ def forward(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
     except ValueError as error:  # an edit that does not fit the text
         raise BadInput("edits", str(error)) from None
     for edit in spec.edits:
-        _check_tokens(loaded, edit, sequences)
+        check_tokens(loaded, edit, sequences)
     return sequences, predictions
 
 
@@ -154,13 +155,14 @@ def check_has(loaded: Loaded, what: str, field: str) -> None:
 
 def check_spec(loaded: Loaded, spec: Spec) -> None:
     """A target for a model that has one, and edits of layers and heads that are there."""
-    if spec.target is not None and "translate" not in loaded.tasks:
+    given = spec.target is not None or bool(spec.target_ids)
+    if given and "translate" not in loaded.tasks:
         raise BadInput("target", f"{loaded.name} has no target; that is for the encoder-decoder")
     if spec.edits:
         check_has(loaded, "edits", "edits")
     for edit in spec.edits:
         _check_positions(loaded, edit)
-        decoding = "translate" in loaded.tasks and spec.target is None
+        decoding = "translate" in loaded.tasks and not given
         grows = "decoder" in loaded.kinds and edit.kind in (None, "decoder")
         if edit.op == "set" and grows and decoding:
             message = "set on decoder attention needs a target: while decoding, the row grows"
@@ -193,7 +195,7 @@ def _check_positions(loaded: Loaded, edit: Edit) -> None:
         raise BadInput("edits", f"{loaded.name} adds no position vectors to its input: {how}")
 
 
-def _check_tokens(loaded: Loaded, edit: Edit, sequences: Sequences) -> None:
+def check_tokens(loaded: Loaded, edit: Edit, sequences: Sequences) -> None:
     """An edit's query and key are tokens of some kind that it applies to."""
     kinds = [kind for kind in loaded.kinds if edit.kind in (None, kind)]
     for axis, index in enumerate((edit.query, edit.key)):
@@ -257,7 +259,11 @@ def _translator(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
     source_ids = batch_of(loaded, source)
     begin, end = tokenizer.begin_id, tokenizer.end_id
     assert begin is not None and end is not None
-    if spec.target is None:
+    if spec.target_ids:
+        check_ids(loaded, spec.target_ids, "target_ids")
+        ids = [i for i in spec.target_ids if i != end]
+        tokens, text = tokenizer.label(ids), tokenizer.decode(ids)
+    elif spec.target is None:
         editing = Tape(layers=(), edits=spec.edits)
         longest = usual_length(len(source)) + 1 if isinstance(model, Adapter) else None
         [ids] = translate(model, source_ids, begin=begin, end=end, tape=editing, max_tokens=longest)
@@ -300,6 +306,14 @@ def candidates(loaded: Loaded, logits: Tensor, n: int = TOP) -> list[dict[str, A
         }
         for i in best
     ]
+
+
+def check_ids(loaded: Loaded, ids: Sequence[int], field: str) -> None:
+    """Ids that the model's vocabulary has."""
+    n = loaded.config.vocab_size
+    for i in ids:
+        if not 0 <= i < n:
+            raise BadInput(field, f"token {i} is not there: {loaded.name} has tokens 0 to {n - 1}")
 
 
 def usual_length(n: int) -> int:

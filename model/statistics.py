@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -49,3 +50,12 @@ def mean(values: Sequence[float], of: str, detail: str = "") -> Measure:
     """The mean of the items' own values."""
     found = np.array(values, float)
     return measured(lambda i: found[i].mean(), len(found), of, detail)
+
+
+def share(right: Sequence[bool], of: str) -> Measure:
+    """How many of the items are right, with Wilson's 95 % interval (1927): never 0 wide."""
+    n, z = len(right), 1.96
+    p = sum(right) / n
+    middle, half = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    low, high = ((middle + sign * half) / (1 + z**2 / n) for sign in (-1, 1))
+    return Measure(round(p, 4), round(max(0.0, low), 4), round(min(1.0, high), 4), n, of)

@@ -143,7 +143,7 @@ export const GENERATE = {
   step: {name: "step", initial: 0, ...whole},
   layer: {name: "layer", initial: 0, ...whole},
   shade: {name: "shade", initial: "attention", ...oneOf("attention", "entropy")},
-  pattern: {name: "pattern", initial: "pairs", ...oneOf("pairs", "list", "copy", "arrows")},
+  pattern: {name: "pattern", initial: "pairs", ...oneOf("pairs", "list", "copy", "signs")},
   nMax: {name: "n_max", initial: 3, ...whole},
   lang: EXPLORE.lang,
   theme: EXPLORE.theme

@@ -48,7 +48,7 @@ def test_streamed_and_whole_answers_are_equal(client, post, path, body):
     found = events(answer.text)
     assert [name for name, _ in found[:1] + found[-1:]] == ["start", "result"]
     assert found[-1][1] == whole
-    assert {name for name, _ in found[1:-1]} <= {"token", "shot"}
+    assert {name for name, _ in found[1:-1]} <= {"token", "shot", "progress"}
 
 
 @pytest.mark.parametrize(("path", "body"), STEPWISE[:4])
@@ -87,6 +87,31 @@ def test_a_translation_says_what_a_run_says(post, get):
     assert found["links"] == run["links"]
     assert found["finished"] and found["tokens"][-1]["text"] == "</s>"
     assert sum(found["log_probabilities"]) == pytest.approx(found["log_probability"])
+
+
+@pytest.mark.parametrize("options", [{"num_beams": 3}, {"max_new_tokens": 2}, {}])
+def test_a_translations_links_are_of_its_own_tokens(client, post, options):
+    text = "Xi Jinping y Björk Guðmundsdóttir"
+    found = post("/translate", model="translator", text=text, **options)
+    attention = client.get(found["links"]["attention"] + "&kind=cross").json()
+    assert attention["q_tokens"] == found["sequences"]["target"]
+    shapes = {kind["kind"]: kind["shape"] for kind in found["kinds"]}
+    assert attention["shape"] == shapes["cross"]
+    assert client.get(found["links"]["explore"]).status_code == 200
+
+
+def test_a_continuations_link_is_of_the_whole_text(client, post):
+    prompt = "The capital of France is"
+    found = post("/generate", model="gpt", text=prompt, temperature=0, max_new_tokens=6)
+    assert found["continuation"].startswith(" ")
+    attention = client.get(found["links"]["attention"] + "&layer=0&head=0").json()
+    assert attention["text"] == prompt + found["continuation"]
+
+
+@pytest.mark.parametrize("text", ["[MASK]", "[SEP]", "[CLS] [SEP]"])
+def test_nothing_but_special_tokens_has_no_loss(post, text):
+    found = post("/corruption", model="bert", text=text)
+    assert (found["chosen"], found["loss"]) == ([], None)
 
 
 def test_get_answers_what_post_answers(client, post):
@@ -151,6 +176,11 @@ def test_few_shot_names_its_heads_and_definitions(post):
         ("/generate", {"model": "gpt", "text": "hi", "top_p": 0}, "greater than 0"),
         ("/generate", {"model": "gpt", "text": "hi", "max_new_tokens": 512}, "at most 509 fit"),
         ("/generate", {"model": "gpt", "text": "hi", "forced": [9000]}, "tokens 0 to 8191"),
+        (
+            "/generate",
+            {"model": "gpt", "text": "hi", "edits": [{"op": "block", "query": 999}]},
+            "query 999 is not there",
+        ),
         ("/few-shot", {"model": "bert"}, "bert does not next-token"),
         ("/few-shot", {"model": "gpt", "n_max": 9}, "equal to 8"),
     ],

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model import quality, work
+from model import quality, translation
 from model.generate import returned
 from model.record import Token
 from model.recurrent import Recurrent
@@ -176,7 +176,7 @@ def test_speed_is_all_tokens_over_all_seconds(
     model = loaded(task, architecture)
     found = quality.decoding_speed(model, task, data)["decoding_speed"]
     texts = ("el perro", "el gato")
-    n_token = sum(len(returned(work.translate(model, text)).steps) for text in texts)
+    n_token = sum(len(returned(translation.translate(model, text)).steps) for text in texts)
     assert found.value == pytest.approx(n_token / 0.5)
     assert (found.n, found.of, found.detail) == (2, "sentences", "cpu, 1 thread")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.stats import binomtest
 
-from model.statistics import mean, measured, ratio
+from model.statistics import mean, measured, ratio, share
 
 
 def test_a_sure_thing_has_no_spread() -> None:
@@ -37,3 +38,12 @@ def test_the_same_items_give_the_same_interval() -> None:
 def test_a_sample_that_lacks_a_class_is_left_out() -> None:
     found = measured(lambda i: float("nan") if 0 not in i else 0.5, 3, "sentences")
     assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
+
+
+def test_a_shares_interval_is_wilsons() -> None:
+    found = share([True] * 7 + [False] * 3, "prompts")
+    low, high = binomtest(7, 10).proportion_ci(method="wilson")
+    assert (found.value, found.n) == (0.7, 10)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-3)
+    none = share([False] * 32, "prompts")
+    assert (none.value, none.low) == (0, 0) and none.high > 0.1

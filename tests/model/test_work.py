@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from model import work, zoo
+from model import blanks, translation, work, zoo
 from model.generate import Sampling, returned
 from model.run import BadInput, Spec, run
 from model.tape import Edit
-from model.work import Grown, Said, Source
+from model.translation import Grown, Source
+from model.work import Said
 from model.zoo import Loaded
 
 CPU = torch.device("cpu")
@@ -33,9 +34,11 @@ def bert() -> Loaded:
     return zoo.load("bert", CPU)
 
 
-def translated(loaded: Loaded, text: str = TEXT, **options: Any) -> tuple[work.Translation, list]:
+def translated(
+    loaded: Loaded, text: str = TEXT, **options: Any
+) -> tuple[translation.Translation, list]:
     seen: list[Any] = []
-    return returned(work.translate(loaded, text, **options), seen.append), seen
+    return returned(translation.translate(loaded, text, **options), seen.append), seen
 
 
 def test_greedy_is_what_a_run_decodes(loaded: Loaded) -> None:
@@ -145,16 +148,17 @@ def test_a_texts_surprise_is_its_likelihood(gpt: Loaded) -> None:
     shorter = work.surprise(gpt, "The king of")
     assert found.log_probabilities[:-1] == pytest.approx(shorter.log_probabilities, abs=1e-4)
     last = found.tokens[-1].id
-    if candidate := [c for c in shorter.following.candidates if c["id"] == last]:
-        log_p = torch.tensor(candidate[0]["probability"]).log().item()
-        assert found.log_probabilities[-1] == pytest.approx(log_p, abs=1e-4)
+    every = work.surprise(gpt, "The king of", top=gpt.tokenizer.vocab_size).following.candidates
+    [own] = [c for c in every if c["id"] == last]
+    log_p = torch.tensor(own["probability"]).log().item()
+    assert found.log_probabilities[-1] == pytest.approx(log_p, abs=1e-4)
     assert found.entropies[-1] == pytest.approx(shorter.following.entropy, abs=1e-4)
     assert len(found.tokens) == len(found.ranks) + 1
 
 
 def test_a_blank_is_filled_as_a_run_says(bert: Loaded) -> None:
     text = "He sat on the [MASK] bank and [MASK] the water."
-    found = work.fill(bert, text, None)
+    found = blanks.fill(bert, text, None)
     masks = run(bert, Spec(text)).predictions["masks"]
     assert list(found.masks) == [mask["position"] for mask in masks]
     for mask in masks:
@@ -165,7 +169,7 @@ def test_a_blank_is_filled_as_a_run_says(bert: Loaded) -> None:
 
 def test_noise_is_the_trainings(bert: Loaded) -> None:
     text = "He sat on the river bank and watched the water. " * 20
-    tokens, found = work.corrupt(bert, text, None, seed=1)
+    tokens, found = blanks.corrupt(bert, text, None, seed=1)
     ordinary = sum(not token.special for token in tokens)
     assert 0.08 < len(found) / ordinary < 0.22
     fates = [place.fate for place in found]
@@ -175,21 +179,21 @@ def test_noise_is_the_trainings(bert: Loaded) -> None:
         if place.fate == "kept":
             own = bert.tokenizer.readable(tokens[place.position].id)
             assert place.shown == own
-    again = work.corrupt(bert, text, None, seed=1)[1]
-    assert again == found != work.corrupt(bert, text, None, seed=2)[1]
+    again = blanks.corrupt(bert, text, None, seed=1)[1]
+    assert again == found != blanks.corrupt(bert, text, None, seed=2)[1]
 
 
 def test_the_next_sentence_is_as_a_run_says(bert: Loaded) -> None:
     pair = ("It rained.", "They went home.")
     expected = run(bert, Spec(*pair)).predictions["is_next"]
-    assert work.next_sentence(bert, *pair) == pytest.approx(expected, abs=1e-5)
+    assert blanks.next_sentence(bert, *pair) == pytest.approx(expected, abs=1e-5)
 
 
 def test_what_a_model_does_not_do_is_said(bert: Loaded, gpt: Loaded) -> None:
     with pytest.raises(BadInput, match="bert does not translate; it has fill-mask"):
-        returned(work.translate(bert, "hi"))
+        returned(translation.translate(bert, "hi"))
     with pytest.raises(BadInput, match="gpt does not fill-mask; it has generate, next-token"):
-        work.fill(gpt, "hi", None)
+        blanks.fill(gpt, "hi", None)
     with pytest.raises(BadInput, match="at most 509 fit"):
         returned(work.generate(gpt, "The king", sampling=Sampling(), max_new_tokens=600))
 
@@ -201,3 +205,64 @@ def test_who_stops_asking_stops_the_work(gpt: Loaded) -> None:
     assert [isinstance(step, Said) for step in seen] == [False, True, True, True]
     with pytest.raises(StopIteration):
         next(steps)
+
+
+@pytest.mark.parametrize("prompt", ["The capital of France is", "She said:", "On the\n", "🦆 and"])
+def test_a_continuation_goes_on_with_the_prompt(gpt: Loaded, prompt: str) -> None:
+    found = returned(work.generate(gpt, prompt, sampling=Sampling(), max_new_tokens=6))
+    ids = [token.id for token in (*found.prompt, *found.tokens)]
+    assert prompt + found.text == gpt.tokenizer.decode(ids)
+    assert found.steps[-1].text == found.text
+    for token in found.tokens:
+        assert token.text == found.text[token.start : token.end]
+
+
+def test_a_beam_in_other_pieces_keeps_its_tokens(loaded: Loaded) -> None:
+    """A rare name is spelled in pieces that its text would not be cut into."""
+    text = "Xi Jinping y Björk Guðmundsdóttir"
+    found, _ = translated(loaded, text, n_beam=2)
+    ids = tuple(found.hypotheses[0].ids)
+    again = run(loaded, Spec(text, target_ids=ids))
+    assert again.sequences == found.sequences
+    cross = again.records["cross"].attn
+    for n, step in enumerate(found.steps[: cross.size(2)]):
+        torch.testing.assert_close(step.attn, cross[:, :, n], atol=1e-5, rtol=1e-4)
+        assert not step.forced
+    assert not again.target_decoded
+
+
+def test_edits_that_do_not_fit_are_refused_everywhere(
+    bert: Loaded, gpt: Loaded, loaded: Loaded
+) -> None:
+    row = (Edit("set", layer=0, head=0, query=0, row=(1.0,)),)
+    with pytest.raises(BadInput, match="row has 1 numbers"):
+        work.surprise(gpt, "hi there", row)
+    with pytest.raises(BadInput, match="row has 1 numbers"):
+        blanks.fill(bert, "the [MASK] bank", edits=row)
+    far = (Edit("block", query=999, key=0),)
+    with pytest.raises(BadInput, match="query 999 is not there"):
+        work.surprise(gpt, "hi there", far)
+    with pytest.raises(BadInput, match="query 999 is not there"):
+        translated(loaded, edits=far)
+    with pytest.raises(BadInput, match="query 999 is not there"):
+        returned(work.generate(gpt, "hi", sampling=Sampling(), max_new_tokens=9, edits=far))
+
+
+def test_a_hidden_word_is_told_from_a_mask_that_was_typed(bert: Loaded) -> None:
+    text, pair = "He sat on the [MASK] bank.", "It was cold."
+    found = blanks.fill(bert, text, pair, words=([5], [2]))
+    assert found.texts == ("He sat on the [MASK] [MASK].", "It was [MASK].")
+    own = [(token.text, word) for token, word in zip(found.tokens, found.words, strict=True)]
+    assert own == [
+        ("[CLS]", None), ("He", 0), ("sat", 1), ("on", 2), ("the", 3), ("[MASK]", None),
+        ("[MASK]", 5), (".", 6), ("[SEP]", None), ("It", 0), ("was", 1), ("[MASK]", 2),
+        (".", 3), ("[SEP]", None),
+    ]  # fmt: skip
+    assert len(found.masks) == 3
+
+
+def test_a_text_of_special_tokens_has_nothing_to_corrupt(bert: Loaded) -> None:
+    assert blanks.corrupt(bert, "[MASK]", None, 0)[1] == []
+    with pytest.raises(BadInput, match="the first text has no word") as refused:
+        blanks.next_sentence(bert, "[MASK]", "He sat.")
+    assert refused.value.field == "text"
