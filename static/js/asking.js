@@ -22,6 +22,7 @@ export const pageData = () => camel(JSON.parse(byId("page").textContent));
  *   given?: Object,     what is not in the address; else the page's own
  *   more?: Object,      what else is in the state, and not in the address
  *   local?: string[],   keys that change the picture without asking
+ *   isLive?: boolean,   whether `answer` draws what comes while it is on its way
  *   fit?: (wanted: Object) => Object,     a wish with what there is in place of what there is not
  *   retype?: (wanted: Object, before: Object) => Object,  a wish after its form has changed
  *   answer: (wanted: Object, options: import("./api.js").Options) => Promise<{found: Object}>,
@@ -31,7 +32,7 @@ export const pageData = () => camel(JSON.parse(byId("page").textContent));
  *   patch: (patch: Object) => void}}  ask for a change; change what is local; change what is in no address
  */
 export function ask({page, fields, form, busy, given = page, more = {}, local = [], answer, draw,
-  fit = (wanted) => wanted, retype = (wanted) => wanted}) {
+  isLive = false, fit = (wanted) => wanted, retype = (wanted) => wanted}) {
   const shown = ["theme", ...local];
   const keyOf = (name) => Object.keys(fields).find((key) => fields[key].name === name);
   const controls = Object.entries(fields).map(([key, {name}]) => [key, form.elements[name]])
@@ -71,17 +72,21 @@ export function ask({page, fields, form, busy, given = page, more = {}, local = 
     pending.abort();
     pending = new AbortController();
     const {signal} = pending;
+    const before = pick(store.get(), shown);
     store.set({busy: true});
     try {
       const found = await answer(wanted, {signal, onRetry: (notice) => store.set({notice})});
       signal.throwIfAborted();
       newest = null;
       const inputs = pick(wanted, [...Object.keys(fields), "ignored"]);
-      const now = pick(store.get(), shown); // these may have changed meanwhile
+      const later = store.get(); // what is local may have changed meanwhile
+      const now = pick(later, shown.filter((key) => !Object.is(later[key], before[key])));
       store.set({...inputs, ...now, ...found, problem: null, notice: "", busy: false});
       write(step);
     } catch (error) {
-      if (!signal.aborted) store.set({problem: error.message, notice: "", busy: false});
+      if (signal.aborted) return;
+      if (isLive) drawn = []; // what has come so far gives way to the picture that stays
+      store.set({problem: error.message, notice: "", busy: false});
     }
   }
 

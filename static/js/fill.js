@@ -10,7 +10,7 @@ import {headOf} from "./tensor.js";
 import {label} from "./token.js";
 import * as url from "./url.js";
 import * as lines from "./views/lines.js";
-import {candidatesTable, drawTokens, fillSelect, headEntries, mostOf, placeOf, rowOf} from "./work.js";
+import {candidatesTable, drawTokens, fillSelect, headEntries, mostOf, placeOf, replaceContent, rowOf} from "./work.js";
 
 const SEEDS = 2 ** 31 - 1;
 const FATES = {masked: _("masked"), replaced: _("replaced"), kept: _("kept")};
@@ -19,7 +19,8 @@ const byId = (id) => document.getElementById(id);
 const data = pageData();
 const form = document.querySelector(".work");
 const modelOf = (name) => data.models.find((model) => model.name === name) ?? data.models[0];
-const given = {...data, head: `${data.head ?? "mean"}`, textPair: data.textPair ?? ""};
+const given = {...data, head: `${data.head ?? "mean"}`, textPair: data.textPair ?? "", mask: 0, side: "query"};
+const UNLOCKED = {query: null, side: "query"};
 
 const maskOf = (name) => modelOf(name).mask ?? "[MASK]";
 
@@ -29,22 +30,27 @@ function fit(wanted) {
   return {...wanted, head, layer: Math.max(0, Math.min(Number(wanted.layer) || 0, nLayer - 1))};
 }
 
-/** In another text the numbers are of other words. */
-const retype = (wanted, before) => (wanted.text === before.text ? wanted : {...wanted, words: ""});
+/** In other texts the numbers are of other words. */
+function retype(wanted, before) {
+  const first = wanted.text !== before.text;
+  const second = wanted.textPair !== before.textPair;
+  return {...wanted, ...(first ? {words: ""} : {}), ...(second ? {wordsPair: ""} : {}),
+    ...(first || second ? {mask: 0, ...UNLOCKED} : {})};
+}
 
 const specOf = ({model, text, textPair}) => ({model, text, textPair: textPair || null});
 
 async function answer(wanted, options) {
   const spec = specOf(wanted);
-  const hasMask = wanted.words || `${wanted.text} ${wanted.textPair}`.includes(maskOf(wanted.model));
+  const hasMask = wanted.words || wanted.wordsPair || `${wanted.text} ${wanted.textPair}`.includes(maskOf(wanted.model));
   const pairs = modelOf(wanted.model).tasks.includes("next-sentence") && wanted.textPair;
   const [filled, noise, next] = await Promise.all([
-    hasMask ? fillMask({...spec, words: wanted.words || null}, options) : null,
+    hasMask ? fillMask({...spec, words: wanted.words || null, wordsPair: wanted.wordsPair || null}, options) : null,
     corruption({...spec, seed: wanted.seed}, options),
     pairs ? nextSentence(spec, options) : null
   ]);
-  const record = await attention({...spec, text: filled?.masked ?? wanted.text,
-    ...placeOf(wanted.layer, wanted.head)}, options);
+  const read = filled ? {text: filled.masked, textPair: filled.maskedPair} : {};
+  const record = await attention({...spec, ...read, ...placeOf(wanted.layer, wanted.head)}, options);
   const apart = pairs ? await attention({...spec, ...placeOf(wanted.layer, wanted.head)}, options) : null;
   return {found: {filled, noise, next, record, apart}};
 }
@@ -55,43 +61,25 @@ async function answer(wanted, options) {
 const placeIn = ({masks}, mask) => masks[Math.min(mask, masks.length - 1)].position;
 
 function drawSentence({found: {filled, noise, record}, mask, layer}, theme) {
-  const words = new Set((page.get().words || "").split(",").filter(Boolean).map(Number));
   const tokens = filled?.tokens ?? noise.tokens;
+  const words = filled?.words ?? tokens.map(({word}) => word);
   const place = filled ? placeIn(filled, mask) : null;
   const values = filled ? rowOf(headOf(record).attn, place) : [];
-  // A hidden word has one token in the text that is read; the words before it say which it is.
-  const own = wordsOf(noise.tokens, words);
-  drawTokens(byId("sentence"), {tokens, theme, values, current: place, pick: (i) => toggle(own, tokens, i),
-    marks: tokens.map(({raw}) => (raw === maskOf(page.get().model) ? "masked" : ""))});
+  const own = maskOf(page.get().model);
+  drawTokens(byId("sentence"), {tokens, theme, values, current: place,
+    pick: (i) => toggle(tokens[i].segment, words[i]), canPick: (i) => words[i] !== null,
+    marks: tokens.map(({raw}) => (raw === own ? "masked" : ""))});
   const what = filled ? _("{mask} at {position} looks most at {most}, in layer {layer}",
-    {mask: maskOf(page.get().model), position: place, most: mostOf(tokens, values), layer}) : _("No word is hidden.");
+    {mask: own, position: place, most: mostOf(tokens, values), layer}) : _("No word is hidden.");
   byId("mask-said").textContent = what;
 }
 
-/** The words of the text in order: their numbers, and whether each is hidden. */
-function wordsOf(tokens, hidden) {
-  const numbers = [...new Set(tokens.filter(({segment, word}) => segment === 0 && word !== null)
-    .map(({word}) => word))];
-  return numbers.map((number) => ({number, isHidden: hidden.has(number)}));
-}
-
-/** Hide the word of a token, or show it again. */
-function toggle(own, tokens, index) {
-  const {segment, special, raw} = tokens[index];
-  const mask = maskOf(page.get().model);
-  if (segment !== 0 || (special && raw !== mask)) return;
-  let at = -1; // which of the words this token is of
-  let last = null;
-  for (const token of tokens.slice(0, index + 1)) {
-    const isMask = token.raw === mask;
-    if (token.special && !isMask) continue;
-    if (isMask || token.word !== last) at += 1;
-    last = isMask ? `${mask} ${at}` : token.word;
-  }
-  const word = own[at];
-  if (!word) return;
-  const hidden = own.filter(({number, isHidden}) => (number === word.number ? !isHidden : isHidden));
-  page.want({words: hidden.map(({number}) => number).join()});
+/** Hide a word, or show it again. */
+function toggle(segment, word) {
+  const key = segment === 0 ? "words" : "wordsPair";
+  const hidden = new Set((page.get()[key] || "").split(",").filter(Boolean).map(Number));
+  if (!hidden.delete(word)) hidden.add(word);
+  page.want({[key]: [...hidden].sort((a, b) => a - b).join(), mask: 0});
 }
 
 function drawMasks({found: {filled}, mask}) {
@@ -99,14 +87,14 @@ function drawMasks({found: {filled}, mask}) {
     candidatesTable({candidates}, {caption: _("{mask} at {position}: entropy {e} nats",
       {mask: maskOf(page.get().model), position, e: entropy.toFixed(2)})}),
     h("button", {type: "button", class: "work-button", "aria-pressed": `${i === mask}`,
-      onclick: () => page.patch({mask: i, found: {...page.get().found}})}, _("Show where it looks"))));
-  byId("masks").replaceChildren(...tables);
+      onclick: () => page.set({mask: i})}, _("Show where it looks"))));
+  replaceContent(byId("masks"), ...tables);
 }
 
 const view = lines.mount(byId("across-view"), ({query, side = "query"}) =>
-  query !== undefined && page.patch({lock: {query, side}, found: {...page.get().found}}));
+  query !== undefined && page.set({query, side}));
 
-function drawPair({found: {next, apart}, layer, lock}, theme) {
+function drawPair({found: {next, apart}, layer, query, side}, theme) {
   const section = byId("next-table");
   byId("across-view").hidden = !apart;
   byId("swap").disabled = !page.get().textPair;
@@ -128,7 +116,7 @@ function drawPair({found: {next, apart}, layer, lock}, theme) {
     {layer, ab: share(a, b).toFixed(2), ba: share(b, a).toFixed(2)});
   const head = apart.heads[0];
   view.update(Object.freeze({record: apart, shown: shownOf(apart, layer, head), layer, head, heads: "",
-    query: lock?.query ?? null, side: lock?.side ?? "query", pointed: null, threshold: 0.05, top: 0,
+    query: query !== null && query < apart.qTokens.length ? query : null, side, pointed: null, threshold: 0.05, top: 0,
     segments: "all", several: false, alone: true, reduce: "none", low: 0, high: 1, scale: "linear", theme}));
 }
 
@@ -148,18 +136,20 @@ function drawNoise({found: {noise}}, theme) {
   byId("noise-table").replaceChildren(sortable({caption: _("The chosen tokens, and what the model makes of each"),
     columns: [[_("token")], [_("what happened")], [_("read as")], [_("probability of the token"), 4], [_("loss"), 2],
       [_("its first guess")]], rows}));
-  byId("noise-said").textContent = `${_("Mean loss")} ${noise.loss.toFixed(2)} ${_("nats")}`;
+  byId("noise-said").textContent = noise.loss === null ? _("There is no word that could be chosen.")
+    : `${_("Mean loss")} ${noise.loss.toFixed(2)} ${_("nats")}`;
 }
 
 function drawFoot(state) {
   const {sha256, version} = state.found.noise.provenance;
   const weights = _("weights {sha}", {sha: sha256.slice(0, 8)});
   const spec = specOf(state);
-  const text = state.found.filled?.masked ?? state.text;
-  const pair = state.textPair ? {text_pair: state.textPair} : {};
-  const query = new URLSearchParams({model: state.model, text, ...pair});
-  const links = [...(state.found.filled ? [["json", address("fill-mask", {...spec, words: state.words || null})]] : []),
-    [_("Explore"), `/explore?${query}`]];
+  const {filled} = state.found;
+  const pair = state.textPair ? {text_pair: filled?.maskedPair ?? state.textPair} : {};
+  const place = state.head === "mean" ? {layer: state.layer} : {layer: state.layer, head: state.head};
+  const links = [...(filled ? [["json", address("fill-mask", {...spec, words: state.words || null,
+    wordsPair: state.wordsPair || null})]] : []),
+  [_("Explore"), url.pageOf("explore", {model: state.model, text: filled?.masked ?? state.text, ...pair, ...place})]];
   byId("foot").replaceChildren(h("span", {}, `${state.model} · ${weights} · Attention Atlas ${version}`),
     waysOut({links, actions: [[_("Copy link"), () => copyLink(url.href())]]}));
 }
@@ -175,22 +165,23 @@ function draw(state, theme) {
   drawFoot(state);
 }
 
-const page = ask({page: data, fields: url.FILL, form, busy: byId("work"), given, more: {mask: 0, lock: null},
-  fit, retype, answer, draw});
+const page = ask({page: data, fields: url.FILL, form, busy: byId("work"), given,
+  local: ["mask", "query", "side"], fit, retype, answer, draw});
 
 byId("again").addEventListener("click", () => page.want({seed: Math.floor(Math.random() * SEEDS)}));
 byId("swap").addEventListener("click", () => {
   const {text, textPair} = page.get();
-  page.want({text: textPair, textPair: text, words: ""});
+  const {words, wordsPair} = page.get();
+  page.want({text: textPair, textPair: text, words: wordsPair, wordsPair: words, mask: 0, ...UNLOCKED});
 });
 byId("partner").addEventListener("click", () => {
   const others = data.partners.filter((text) => text !== page.get().textPair);
-  page.want({textPair: others[Math.floor(Math.random() * others.length)]});
+  page.want({textPair: others[Math.floor(Math.random() * others.length)], wordsPair: "", mask: 0, ...UNLOCKED});
 });
 form.querySelector(".examples").addEventListener("click", (event) => {
   const link = event.target.closest("a");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   const {text, textPair, words} = data.examples[Number(link.dataset.example)];
-  page.want({text, textPair: textPair ?? "", words});
+  page.want({text, textPair: textPair ?? "", words, wordsPair: "", mask: 0, ...UNLOCKED});
 });

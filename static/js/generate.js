@@ -10,7 +10,7 @@ import {copyLink, waysOut} from "./summary.js";
 import {sortable} from "./tables.js";
 import {label} from "./token.js";
 import * as url from "./url.js";
-import {candidatesTable, drawTokens, mostOf} from "./work.js";
+import {candidatesTable, drawTokens, mostOf, replaceContent} from "./work.js";
 
 const FILTERS = ["temperature", "topK", "topP"];
 const N_PROMPT = 32; // prompts that an accuracy is measured over
@@ -42,14 +42,14 @@ async function answer(wanted, options) {
     }
     drawTokens(byId("said"), {tokens: [...prompt, ...said], theme: document.documentElement.dataset.theme,
       marks: prompt.map(() => "given")});
-    if (stopped) page.want({maxNewTokens: said.length}); // the same tokens, as far as they were wanted
+    if (stopped && said.length) page.want({maxNewTokens: said.length}); // the same, as far as it was wanted
   };
   try {
     const [generation, reading] = await Promise.all([generate(spec, {...options, onEvent}),
       nextToken({model: wanted.model, text: wanted.text, top: 1}, options)]);
-    return {found: {generation, reading, rows}};
+    return {found: {generation, reading, rows, spec}};
   } finally {
-    byId("stop").hidden = true;
+    if (!options.signal.aborted) byId("stop").hidden = true; // a newer one shows it for itself
   }
 }
 
@@ -81,18 +81,18 @@ function drawStep({found: {generation, rows}}, step, layer, theme) {
   byId("step-said").textContent = one.forced
     ? _("{token}: taken by hand; the model gave it {own} (number {rank}). In layer {layer} its query looks most at {most}", {...values, layer})
     : _("{token}: drawn with probability {p} of {n} tokens left; {own} before the filters (number {rank}, entropy {e} nats). In layer {layer} its query looks most at {most}", {...values, layer});
-  byId("candidates").replaceChildren(candidatesTable(one, {filters: FILTERS, pick: branch,
+  replaceContent(byId("candidates"), candidatesTable(one, {filters: FILTERS, pick: branch,
     caption: _("The most probable tokens, and what each filter leaves of them")}));
   showMap(byId("rows-plot"), {z: row, name: _("attention"), range: {low: 0, high: 1, scale: "linear"},
     qLabels: row.map((none, i) => `${i}`), kLabels: before.map(label), axes: [_("layer"), _("token")], theme,
     locked: {side: "query", index: layer}}, wordsOf(generation, `${_("Where this step looks, layer by layer")}: ${label(one.token)}`, `step${step}`));
 }
 
-/** The same text up to this step, and another token here. */
+/** The text on screen up to this step, and another token here. */
 function branch(id) {
-  const {found: {generation}, step} = page.get();
+  const {found: {generation, spec}, step} = page.get();
   const ids = generation.tokens.slice(0, Math.min(step, generation.steps.length - 1)).map((token) => token.id);
-  page.want({forced: [...ids, id].join()});
+  page.want({...spec, forced: [...ids, id].join()});
 }
 
 function drawSure({found: {generation, reading}}) {
@@ -118,7 +118,8 @@ function wordsOf({model, provenance: {sha256, version}}, title, part) {
 function drawFoot(state) {
   const {generation} = state.found;
   byId("foot").replaceChildren(h("span", {}, wordsOf(generation, "", "").provenance),
-    waysOut({links: [["json", address("generate", specOf(state))], [_("Explore"), generation.links.explore]],
+    waysOut({links: [["json", address("generate", specOf(state))],
+      [_("Explore"), url.pageOf("explore", {model: state.model, text: state.text + generation.continuation})]],
       actions: [[_("Copy link"), () => copyLink(url.href())]]}));
 }
 
@@ -134,10 +135,11 @@ function draw(state, theme) {
   drawStep(state, step, layer, theme);
   drawSure(state);
   drawFoot(state);
+  drawShots(state.shots);
 }
 
 const page = ask({page: data, fields: url.GENERATE, form, busy: byId("work"), given,
-  local: ["step", "layer", "shade", "pattern", "nMax"], answer, draw,
+  local: ["step", "layer", "shade", "pattern", "nMax"], more: {shots: null}, isLive: true, answer, draw,
   retype: (wanted, before) => (wanted.text === before.text && wanted.model === before.model ? wanted
     : {...wanted, forced: "", step: 0})});
 
@@ -159,14 +161,15 @@ form.querySelector(".examples").addEventListener("click", (event) => {
 const NAMES = {none: _("all heads"), induction: _("without 3 induction heads"),
   previousToken: _("without 3 previous-token heads"), others: _("without 3 others")};
 
+/** A measurement of what is chosen now; `onShot` sees each number of examples as it is done. */
 async function measure(nPrompt, onShot) {
-  const {model, pattern, nMax} = page.get();
+  const {model, pattern, nMax, seed} = page.get();
+  const spec = {model, pattern, nMax, nPrompt, seed};
   const buttons = [byId("build"), byId("measure")];
   for (const button of buttons) button.disabled = true;
   try {
-    const seed = Math.floor(Math.random() * SEEDS);
-    return await fewShot({model, pattern, nMax, nPrompt, seed}, {signal: new AbortController().signal,
-      onEvent: (name, event) => name === "shot" && onShot(event)});
+    const onEvent = (name, event) => name === "shot" && onShot(event, spec);
+    return {spec, ...await fewShot(spec, {signal: new AbortController().signal, onEvent})};
   } catch (error) {
     page.patch({problem: error.message});
     return null;
@@ -176,40 +179,61 @@ async function measure(nPrompt, onShot) {
 }
 
 byId("build").addEventListener("click", async () => {
+  const field = form.elements.text;
+  const before = field.value;
   const found = await measure(2, () => {});
-  if (found) page.want({text: found.shots.at(-1).prompt, forced: "", step: 0});
+  if (!found || field.value !== before) return; // something else was typed meanwhile
+  const {prompt, answer: next} = found.shots.at(-1);
+  field.value = prompt;
+  field.focus();
+  await page.want({text: prompt, forced: "", step: 0});
+  page.patch({notice: _("The prompt's right next word is “{next}”.", {next: next.trim()})});
 });
 
 byId("measure").addEventListener("click", async () => {
   const shots = [];
-  const found = await measure(N_PROMPT, (shot) => {
+  const show = (result) => {
+    page.patch({shots: result});
+    drawShots(result);
+  };
+  const found = await measure(N_PROMPT, (shot, spec) => {
     shots.push(shot);
-    drawShots(shots);
+    show({spec, shots: [...shots]});
   });
-  if (found) drawHeads(found);
+  if (found) show(found);
 });
 
-function drawShots(shots) {
+/** A measurement, under the name of its own pattern. */
+function drawShots(result) {
+  byId("shots-result").hidden = !result;
+  if (!result) return;
+  const {shots, spec} = result;
+  const name = PATTERN_NAMES[spec.pattern];
+  byId("shots-title").textContent = `${name} · ${spec.model} · ${_("Seed")} ${spec.seed}`;
   const x = shots.map(({n}) => n);
   const names = Object.keys(NAMES);
-  showCurves(byId("shots-plot"), {lines: names.map((name) => ({name: NAMES[name], x,
-    y: shots.map(({accuracy}) => accuracy[name].value), chosen: name === "none"})),
+  showCurves(byId("shots-plot"), {lines: names.map((off) => ({name: NAMES[off], x,
+    y: shots.map(({accuracy}) => accuracy[off].value), chosen: off === "none"})),
   x: _("examples in the prompt"), y: _("accuracy"), dashes: true},
-  wordsOf(page.get().found.generation, `${_("accuracy by examples")}: ${page.get().pattern}`, page.get().pattern));
-  byId("shots-table").replaceChildren(sortable({
+  {...wordsOf(page.get().found.generation, `${_("accuracy by examples")}: ${name}`, spec.pattern),
+    links: [["json", address("few-shot", spec)]]});
+  replaceContent(byId("shots-table"), sortable({
     caption: _("How often the most probable next token is right, with the 95 % interval of all heads"),
-    columns: [[_("examples"), 0], ...names.map((name) => [NAMES[name], 2]), [_("95 % interval")]],
-    rows: shots.map(({n, accuracy}) => [n, ...names.map((name) => accuracy[name].value),
+    columns: [[_("examples"), 0], ...names.map((off) => [NAMES[off], 2]), [_("95 % interval")]],
+    rows: shots.map(({n, accuracy}) => [n, ...names.map((off) => accuracy[off].value),
       `${accuracy.none.low.toFixed(2)}–${accuracy.none.high.toFixed(2)}`])}));
+  byId("heads-said").replaceChildren();
+  if (result.off) drawHeads(result);
 }
+
+const PATTERN_NAMES = Object.fromEntries(Array.from(form.elements.pattern.options,
+  ({value, textContent}) => [value, textContent]));
 
 /** Which heads were switched off, how they score, and what the scores are. */
 function drawHeads({off, scores, definitions, model}) {
-  const link = (name) => ({layer, head}) => {
-    const query = new URLSearchParams({model, text: page.get().text, layer, head});
-    return [" ", h("a", {href: `/explore?${query}`},
-      `${placeName(layer, head)} ${scores[name][layer][head].toFixed(2)}`)];
-  };
+  const link = (name) => ({layer, head}) => [" ", h("a",
+    {href: url.pageOf("explore", {model, text: page.get().text, layer, head})},
+    `${placeName(layer, head)} ${scores[name][layer][head].toFixed(2)}`)];
   byId("heads-said").replaceChildren(
     `${_("Induction heads")}:`, ...off.induction.flatMap(link("induction")), `. ${_(definitions.induction)} `,
     `${_("Previous-token heads")}:`, ...off.previousToken.flatMap(link("previousToken")),

@@ -5,7 +5,7 @@ import {ask, pageData} from "./asking.js";
 import {h, svg} from "./dom.js";
 import {figure} from "./figure.js";
 import {_} from "./language.js";
-import {showMap} from "./numbers.js";
+import {csvBlob, showMap} from "./numbers.js";
 import {fileName, pngBlob, saveBlob, svgBlob} from "./save.js";
 import {copyLink, waysOut} from "./summary.js";
 import {sortable} from "./tables.js";
@@ -15,7 +15,7 @@ import * as url from "./url.js";
 import * as anatomyView from "./views/anatomy.js";
 import * as lines from "./views/lines.js";
 import * as matrix from "./views/matrix.js";
-import {candidatesTable, drawTokens, fillSelect, headEntries, mostOf, placeOf, rowOf, rowsOf} from "./work.js";
+import {candidatesTable, drawTokens, fillSelect, headEntries, mostOf, placeOf, replaceContent, rowOf, rowsOf} from "./work.js";
 
 const byId = (id) => document.getElementById(id);
 const data = pageData();
@@ -33,9 +33,10 @@ function fit(wanted) {
   return {...wanted, layer, head, modelB};
 }
 
-/** With another model comes the head that its card names. */
+/** With another model comes the head that its card names; another text begins at its first token. */
 function retype(wanted, before) {
-  return wanted.model === before.model ? wanted : {...wanted, ...named(wanted.model)};
+  const placed = wanted.model === before.model ? {} : named(wanted.model);
+  return {...wanted, ...placed, ...(wanted.text === before.text ? {} : {step: 0})};
 }
 
 /** The head of cross-attention that aligns words best, as the model's card has it, or the last mean. */
@@ -60,17 +61,20 @@ async function translated(spec, options, rows = {}) {
   return translation;
 }
 
+/** A run with just these tokens of the target: its text might be cut into others. */
+const spokenBy = ({model, text, tokens}) =>
+  ({model, text, targetIds: tokens.map(({id}) => id).join()});
+
 async function answer(wanted, options) {
   const rows = wanted.head === "mean" ? {} : {head: Number(wanted.head)};
   const translation = await translated(specOf(wanted), {...options, onEvent: live(wanted)}, rows);
-  const target = wanted.numBeams > 1 ? translation.target : null;
-  const own = {model: wanted.model, text: wanted.text, target};
+  const own = spokenBy(translation);
   const {kinds} = modelOf(wanted.model);
   const look = (of, kind, place) => attention({...of, kind, ...place}, options);
   const place = placeOf(wanted.layer, wanted.head);
   const [found, forced, beside] = await Promise.all([
     Promise.all(kinds.map((kind) => look(own, kind, place))),
-    wanted.reference ? look({...own, target: wanted.reference}, "cross", place) : null,
+    wanted.reference ? look({model: wanted.model, text: wanted.text, target: wanted.reference}, "cross", place) : null,
     wanted.modelB === "none" ? null : other(wanted, options)
   ]);
   const records = Object.fromEntries(kinds.map((kind, i) => [kind, found[i]]));
@@ -82,8 +86,7 @@ async function other({modelB, text, numBeams, lengthPenalty}, options) {
   const spec = {model: modelB, text, numBeams, lengthPenalty};
   const translation = await translated(spec, {...options, onEvent: () => {}});
   const {layer, head} = named(modelB);
-  const target = numBeams > 1 ? translation.target : null;
-  const cross = await attention({model: modelB, text, target, kind: "cross", ...placeOf(layer, head)}, options);
+  const cross = await attention({...spokenBy(translation), kind: "cross", ...placeOf(layer, head)}, options);
   return {translation, cross};
 }
 
@@ -169,7 +172,7 @@ function drawSteps({translation, records}, step, theme) {
     most: mostOf(cross.kTokens, row)};
   byId("step-said").textContent =
     _("{token}: probability {p}, number {rank}, entropy {e} nats. Its query looks most at {most}", values);
-  byId("candidates").replaceChildren(candidatesTable(translation.steps[step],
+  replaceContent(byId("candidates"), candidatesTable(translation.steps[step],
     {caption: _("What might have been said at this step")}));
 }
 
@@ -193,36 +196,57 @@ const STEP_WIDTH = 104;
 const LANE = 26;
 
 /** The hypotheses of a beam as they grow: a column a step, the winner's path set off. */
-function drawTree({translation: {tree, hypotheses, numBeams}}) {
+function drawTree({translation: {model, tree, hypotheses, numBeams}, translation}) {
   byId("beam-section").hidden = numBeams < 2;
   if (numBeams < 2) return;
   const byNode = new Map(tree.map((node) => [node.id, node]));
+  const pathOf = (node) => (node ? [...pathOf(byNode.get(node.parent)), node] : []);
   const best = hypotheses[0].logProbability;
   const leaf = tree.reduce((a, b) => (Math.abs(b.total - best) < Math.abs(a.total - best) ? b : a));
-  const path = new Set();
-  for (let at = leaf; at; at = byNode.get(at.parent)) path.add(at.id);
+  const winners = new Set(pathOf(leaf).map(({id}) => id));
   const lanes = new Map();
   const place = new Map(tree.map(({id, step}) => {
     const lane = lanes.get(step) ?? 0;
     lanes.set(step, lane + 1);
     return [id, {x: 4 + step * STEP_WIDTH, y: 8 + lane * LANE}];
   }));
-  const parts = tree.flatMap(({id, parent, token, total, ended}) => {
-    const {x, y} = place.get(id);
-    const from = place.get(parent);
-    const kind = [path.has(id) && "best", ended && "ended"].filter(Boolean).join(" ");
+  const complete = _("complete");
+  const said = (node) => _("{text}: this token {log}, so far {total} {ended}", {
+    text: pathOf(node).map(({token}) => label(token)).join(" "), log: node.logProbability.toFixed(2),
+    total: node.total.toFixed(2), ended: node.ended ? complete : ""});
+  const tell = (node) => () => {
+    byId("node-said").textContent = said(node);
+  };
+  const parts = tree.flatMap((node) => {
+    const {x, y} = place.get(node.id);
+    const from = place.get(node.parent);
+    const kind = [winners.has(node.id) && "best", node.ended && "ended"].filter(Boolean).join(" ");
     const edge = from ? [svg("path", {class: `work-edge ${kind}`,
-      d: `M${from.x + 72} ${from.y + 8}C${x - 8} ${from.y + 8} ${from.x + 80} ${y + 8} ${x - 4} ${y + 8}`})] : [];
-    const said = `${label(token)} ${total.toFixed(2)}`;
-    return [...edge, svg("text", {class: `work-node ${kind}`, x, y: y + 12}, svg("title", {}, said), label(token))];
+      d: `M${from.x + 72} ${from.y + 8}C${x - 8} ${from.y + 8} ${x - 32} ${y + 8} ${x - 4} ${y + 8}`})] : [];
+    const text = svg("text", {class: `work-node ${kind}`, x, y: y + 12, tabindex: 0, role: "img",
+      "aria-label": said(node)}, label(node.token));
+    for (const event of ["focus", "pointerenter"]) text.addEventListener(event, tell(node));
+    return [...edge, text];
   });
   const width = 12 + (Math.max(...lanes.keys()) + 1) * STEP_WIDTH;
   const height = 16 + Math.max(...lanes.values()) * LANE;
-  byId("tree").replaceChildren(svg("svg", {width, height, viewBox: `0 0 ${width} ${height}`, role: "img",
+  byId("tree").replaceChildren(svg("svg", {width, height, viewBox: `0 0 ${width} ${height}`, role: "group",
     "aria-label": _("Hypotheses growing from left to right; the best is set off")}, ...parts));
+  byId("node-said").textContent = said(leaf);
+  const nodes = {columns: [[_("Step"), 0], [_("token")], [_("after")], [_("log-probability"), 3], [_("so far"), 3]],
+    rows: tree.map((node) => [node.step, label(node.token), byNode.has(node.parent)
+      ? label(byNode.get(node.parent).token) : "", node.logProbability, node.total])};
+  const words = {title: _("The beam"), provenance: provenanceOf(translation)};
   byId("hypotheses").replaceChildren(sortable({caption: _("Hypotheses, the best first"),
     columns: [[_("Hypothesis")], [_("score"), 3], [_("log-probability"), 2]],
-    rows: hypotheses.map(({text, score, logProbability}) => [text, score, logProbability])}));
+    rows: hypotheses.map(({text, score, logProbability}) => [text, score, logProbability])}),
+  h("details", {class: "work-more"}, h("summary", {}, _("The numbers")),
+    sortable({caption: _("Every hypothesis as it grew by a token"), ...nodes})),
+  waysOut({links: [], actions: [["CSV", async () => {
+    const name = fileName(["translate", model, "beam"], "csv");
+    saveBlob(csvBlob(nodes, words), name);
+    return name;
+  }]]}));
 }
 
 const SHARES = {name: _("attention"), range: {low: 0, high: 1, scale: "linear"}, locked: null};
@@ -283,10 +307,12 @@ const apart = anatomyView.mount(byId("anatomy"), ({query}) =>
 let taken = {key: "", stop: new AbortController()};
 
 /** The step's query in the chosen head, or in the first where the mean of all is shown. */
-async function drawApart({model, text, numBeams, layer, head, found}, step, theme) {
-  const target = numBeams > 1 ? found.translation.target : null;
+async function drawApart({layer, head, found}, step, theme) {
   const place = {kind: "cross", layer, head: head === "mean" ? 0 : Number(head)};
-  const spec = {model, text, target, ...place, query: step};
+  const spec = {...spokenBy(found.translation), ...place, query: step};
+  byId("apart-place").textContent = head === "mean"
+    ? _("Layer {layer} · Head 0, one of those whose mean is shown above", {layer})
+    : _("Layer {layer} · Head {head}", {layer, head});
   const key = JSON.stringify([spec, theme]);
   if (taken.key === key) return;
   taken.stop.abort();
@@ -300,19 +326,21 @@ async function drawApart({model, text, numBeams, layer, head, found}, step, them
 }
 
 function drawFoot(state, step, theme) {
-  const {found: {translation}, layer} = state;
-  const line = `${provenanceOf(translation)} · ${_("Layer {layer}", {layer})}`;
+  const {found: {translation}, layer, head} = state;
+  const which = head === "mean" ? _("mean of all") : `H${head}`;
+  const line = `${provenanceOf(translation)} · L${layer} ${which}`;
   const words = {title: _("Encoder, decoder and cross-attention as one"),
     sentence: `${state.text} · ${translation.target}`, provenance: line};
   const save = async (ending) => {
     const drawn = figure(state.view, frameOf(state, step, theme), words);
-    const name = fileName([state.model, "joint", `L${layer}`, state.view], ending);
+    const name = fileName([state.model, "joint", `L${layer}`, head === "mean" ? head : `H${head}`, state.view], ending);
     saveBlob(ending === "svg" ? svgBlob(drawn) : await pngBlob(drawn), name);
     return name;
   };
   const spec = specOf(state);
   byId("foot").replaceChildren(h("span", {}, line), waysOut({
-    links: [["json", address("translate", spec)], [_("Explore"), translation.links.explore]],
+    links: [["json", address("translate", spec)], [_("Explore"), url.pageOf("explore", {model: state.model,
+      text: state.text, ...(state.numBeams > 1 ? {target: translation.target} : {})})]],
     actions: [[_("Copy link"), () => copyLink(url.href())], ["SVG", () => save("svg")], ["PNG", () => save("png")]]
   }));
 }
@@ -323,6 +351,9 @@ function draw(state, theme) {
   const step = Math.min(state.step, last);
   form.elements.step.max = last;
   fillSelect(form.elements.head, headEntries(modelOf(state.model).nHead));
+  fillSelect(form.elements.model_b, [...data.models.map(({name}) => [name, name])
+    .filter(([name]) => name !== state.model), ["none", _("none")]]);
+  form.elements.model_b.value = state.modelB;
   form.elements.layer.max = modelOf(state.model).nLayer - 1;
   drawSteps(found, step, theme);
   drawJoint(state, step, theme);
@@ -335,12 +366,12 @@ function draw(state, theme) {
 }
 
 const page = ask({page: data, fields: url.TRANSLATE, form, busy: byId("work"), given, local: ["step", "view"],
-  fit, retype, answer, draw});
+  isLive: true, fit, retype, answer, draw});
 
 form.querySelector(".examples").addEventListener("click", (event) => {
   const link = event.target.closest("a");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   const {text} = data.examples[Number(link.dataset.example)];
-  page.want({text, reference: ""});
+  page.want({text, reference: "", step: 0});
 });

@@ -10,19 +10,21 @@ import {label, tokenNode} from "./token.js";
  * A line of tokens, shaded; those that can be picked are buttons, one stop of Tab.
  * @param {HTMLElement} el
  * @param {{tokens: import("./view.js").Token[], theme: string, values?: (number|undefined)[],
- *   current?: number|null, from?: number, pick?: (i: number) => void, titles?: string[],
+ *   current?: number|null, from?: number, pick?: (i: number) => void, canPick?: (i: number) => boolean, titles?: string[],
  *   marks?: (string|undefined)[]}} line
- *   values from 0 to 1; tokens before `from` cannot be picked; `marks` are classes
+ *   values from 0 to 1; by `canPick`, tokens before `from` cannot be picked; `marks` are classes
  */
 export function drawTokens(el, {tokens, theme, values = [], current = null, from = 0, pick = null,
-  titles = [], marks = []}) {
+  canPick = (i) => i >= from, titles = [], marks = []}) {
   const had = el.contains(document.activeElement) ? document.activeElement.dataset.index : null;
+  const stop = tokens.findIndex((none, i) => i === current && canPick(i)); // of Tab
+  const first = stop < 0 ? tokens.findIndex((none, i) => canPick(i)) : stop;
   el.replaceChildren(...tokens.map((token, i) => {
-    const isPicked = pick && i >= from;
+    const isPicked = pick && canPick(i);
     const props = {class: ["work-token", marks[i]].filter(Boolean).join(" "), "data-index": i,
       ...(titles[i] ? {title: titles[i]} : {})};
     const node = isPicked ? h("button", {...props, type: "button", onclick: () => pick(i),
-      tabindex: i === (current ?? from) ? "0" : "-1", "aria-pressed": `${i === current}`},
+      tabindex: i === first ? "0" : "-1", "aria-pressed": `${i === current}`},
     tokenNode(token)) : h("span", props, tokenNode(token));
     if (values[i] > 0) {
       const bytes = colorOf(values[i], theme);
@@ -79,3 +81,17 @@ export const headEntries = (nHead) => [["mean", _("mean of all")],
 /** What is asked of /attention for a layer and a head, or the mean of all. */
 export const placeOf = (layer, head) => ({layer,
   ...(head === "mean" ? {reduce: "mean_heads"} : {head: Number(head)})});
+
+/** Other content in an element whose table keeps its order, and whose button keeps the focus. */
+export function replaceContent(el, ...content) {
+  const buttons = () => [...el.querySelectorAll("button")];
+  const at = buttons().indexOf(document.activeElement);
+  const sorted = el.querySelector("th[aria-sort]");
+  const [column, order] = sorted ? [sorted.cellIndex, sorted.getAttribute("aria-sort")] : [];
+  el.replaceChildren(...content);
+  const heading = sorted && el.querySelectorAll("thead th")[column];
+  for (let i = 0; i < 2 && heading && heading.getAttribute("aria-sort") !== order; i++) {
+    heading.querySelector("button").click();
+  }
+  if (at >= 0) buttons()[Math.min(at, buttons().length - 1)]?.focus();
+}

@@ -110,11 +110,28 @@ def test_a_beams_tree_leads_to_the_best(page: Page, server: str) -> None:
     expect(page.locator("#beam-section")).to_be_hidden()
     page.get_by_label("Beams").fill("3")
     found = api(server, "/translate", model="translator", text=PARK, num_beams=3)
-    expect(page.locator("#hypotheses tbody tr")).to_have_count(len(found["hypotheses"]))
-    expect(page.locator("#hypotheses tbody th").first).to_have_text(found["target"])
+    expect(page.locator("#hypotheses > table tbody tr")).to_have_count(len(found["hypotheses"]))
+    expect(page.locator("#hypotheses > table tbody th").first).to_have_text(found["target"])
+    page.locator("#tree .work-node").first.focus()
+    first = found["tree"][0]
+    expect(page.locator("#node-said")).to_contain_text(f"so far {first['total']:.2f}")
     path = page.locator("#tree .work-node.best")
     expect(path).to_have_count(len(found["tokens"]))
     expect(page.locator("#tree .work-node")).to_have_count(len(found["tree"]))
+
+
+def test_a_beam_in_other_pieces_is_drawn_with_its_own_tokens(page: Page, server: str) -> None:
+    """Its text would be cut into fewer tokens than the beam has."""
+    text = "Xi Jinping y Björk Guðmundsdóttir"
+    opened(page, "/translate", text=text, num_beams=2, model_b="none")
+    found = api(server, "/translate", model="translator", text=text, num_beams=2)
+    expect(page.locator("#target button")).to_have_count(len(found["tokens"]))
+    page.locator("#target button").last.click()
+    expect(page.locator("#step-said")).to_contain_text("looks most at")
+    expect(page.locator("#anatomy option:checked")).to_have_text(
+        re.compile(re.escape(found["tokens"][-2]["text"].strip()))
+    )
+    expect(page.get_by_role("alert")).to_be_empty()
 
 
 def test_a_reference_is_read_by_teacher_forcing(page: Page, server: str) -> None:
@@ -195,6 +212,42 @@ def test_another_candidate_is_another_branch(page: Page, server: str) -> None:
     expect(page.locator("#said button .token")).to_have_text(before)
 
 
+def test_a_branch_is_of_the_text_on_screen(page: Page) -> None:
+    """Though another text is being written meanwhile."""
+    opened(page, "/generate", text="The old king", max_new_tokens=6, step=1)
+    page.route("**/api/v1/generate?*My+dog*", lambda route: None)  # never answered
+    with page.expect_request(re.compile("My\\+dog")):
+        page.get_by_role("textbox", name="Prompt").fill("My dog is")
+    with page.expect_request(re.compile("forced=")) as asked:
+        page.locator("#candidates tbody th button").nth(2).click()
+    assert "text=The+old+king" in asked.value.url
+
+
+def test_another_text_begins_at_its_first_step(page: Page) -> None:
+    opened(page, "/generate", max_new_tokens=8, step=6)
+    page.locator(".examples a").nth(1).click()
+    expect(page).to_have_url(re.compile("capital"))
+    expect(page.locator("#said [aria-pressed=true]")).to_have_attribute(
+        "data-index", str(page.locator("#said .given").count())
+    )
+    assert "step=" not in page.url
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("/generate", {"temperature": 0.333, "top_p": 0.005, "max_new_tokens": 3}),
+        ("/translate", {"length_penalty": 0.65, "num_beams": 2}),
+    ],
+)
+def test_a_links_own_numbers_can_be_typed_on(page: Page, path: str, query: Any) -> None:
+    opened(page, path, **query)
+    page.locator("textarea[name=text]").fill("La casa")
+    expect(page).to_have_url(re.compile("La\\+casa"))
+    page.get_by_label("Temperature" if path == "/generate" else "Beams").fill("")
+    expect(page.get_by_role("alert")).to_be_empty()
+
+
 def test_a_seed_a_temperature_and_filters_change_the_text(page: Page) -> None:
     opened(page, "/generate", max_new_tokens=8)
     for name, value in (("Temperature", "1.5"), ("top-k", "5"), ("top-p", "0.5"), ("Seed", "9")):
@@ -229,12 +282,15 @@ def test_examples_in_the_prompt_are_measured(page: Page) -> None:
     page.locator("#heads-said a").first.wait_for()
     rows = page.locator("#shots-table tbody tr")
     expect(rows).to_have_count(2)
+    expect(page.locator("#shots-title")).to_have_text("pairs A B … A · gpt · Seed 1")
     with_one, without = (float(rows.nth(1).locator("td").nth(i).inner_text()) for i in (0, 2))
     assert with_one > 0.4 > 0.2 > without
     page.get_by_role("combobox", name="Pattern").select_option("list")
     expect(page.locator("#pattern-said")).to_contain_text("six words")
     page.get_by_role("button", name="Put such a prompt above").click()
+    expect(page.locator("#notice")).to_contain_text("right next word is")
     expect(page.get_by_role("textbox", name="Prompt")).not_to_have_value(re.compile("Once upon"))
+    expect(page.locator("#shots-title")).to_contain_text("pairs"), "of what was measured"
 
 
 # Fill in.
@@ -257,6 +313,29 @@ def test_a_click_hides_a_word_and_another_shows_it(page: Page, server: str) -> N
     expect(page.locator("#sentence")).to_contain_text("bank")
     page.go_back()
     expect(page.locator("#masks table")).to_have_count(2)
+
+
+def test_words_beside_a_typed_mask_and_of_the_second_sentence(page: Page) -> None:
+    opened(page, "/fill", text="He sat on the [MASK] bank.", text_pair="It was cold.")
+    page.locator("#sentence").get_by_text("bank", exact=True).click()
+    expect(page).to_have_url(re.compile("words=5"))
+    page.locator("#sentence").get_by_text("cold", exact=True).click()
+    expect(page).to_have_url(re.compile("words_pair=2"))
+    expect(page.locator("#masks table")).to_have_count(3)
+    page.get_by_role("button", name="Show where it looks").nth(2).click()
+    expect(page.locator("#mask-said")).to_contain_text("[MASK] at 11")
+    page.reload()
+    expect(page.locator("#mask-said")).to_contain_text("[MASK] at 11")
+    expect(page.locator("#sentence button")).to_have_count(10)
+
+
+def test_a_lock_of_a_longer_text_is_let_go(page: Page) -> None:
+    opened(page, "/fill")
+    page.locator("#across-view .lines-column.query button").last.click()
+    expect(page).to_have_url(re.compile("query="))
+    page.get_by_role("textbox", name="Second sentence").fill("No.")
+    expect(page.locator("#across-view .lines-column.query button")).to_have_count(12)
+    expect(page.get_by_role("alert")).to_be_empty()
 
 
 def test_the_attention_from_a_blank_shades_the_text(page: Page, server: str) -> None:
@@ -344,6 +423,7 @@ def test_examples_are_one_click(page: Page) -> None:
         ("/fill", "#sentence"),
     ):
         opened(page, path)
+        expect(page.locator("h1")).to_have_text(re.compile("[\u4e00-\u9fff]"))
         before = page.locator(expected).inner_text()
         page.locator(".examples a").nth(1).click()
         expect(page.locator(expected)).not_to_have_text(before)
