@@ -17,13 +17,12 @@ from typing import Any, Literal
 
 import torch
 import transformers
-from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
     HTTPError,
-    LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
 from torch import Tensor, nn
@@ -492,7 +491,9 @@ def _downloaded(name: str, limits: Limits, progress: Progress) -> Path:
         progress(Step("downloading", file, done, total))
         bar = _bar(progress, Step("downloading", file, done, total))
         try:
-            path = hf_hub_download(name, file, revision=info.sha, tqdm_class=bar)
+            # The first by the branch's name, which is noted down: offline, that finds the rest.
+            revision = None if file == "config.json" else info.sha
+            path = hf_hub_download(name, file, revision=revision, tqdm_class=bar)
         except HfErrors as error:
             raise _hub_problem(name, error) from None
         except (OSError, HTTPError) as error:
@@ -505,14 +506,13 @@ def _downloaded(name: str, limits: Limits, progress: Progress) -> Path:
 
 def _kept(name: str, error: Exception) -> Path:
     """What was fetched of a model before, when the Hub cannot be reached."""
-    try:
-        return Path(snapshot_download(name, local_files_only=True))
-    except (*HfErrors, LocalEntryNotFoundError, OSError):
-        raise BadModel(
-            "offline",
-            f"the Hub cannot be reached ({type(error).__name__}), "
-            f"and {name} was not fetched before",
-        ) from None
+    config = try_to_load_from_cache(name, "config.json")
+    if isinstance(config, str):
+        return Path(config).parent
+    raise BadModel(
+        "offline",
+        f"the Hub cannot be reached ({type(error).__name__}), and {name} was not fetched before",
+    )
 
 
 def _hub_problem(name: str, error: Exception) -> BadModel:
