@@ -429,7 +429,7 @@ def open_model(
     progress: Progress = quiet,
 ) -> Loaded:
     """A model of the Hub, of a folder or of a GGUF file, ready to run. Raises BadModel."""
-    limits = limits or Limits()
+    limits = replace(limits or Limits(), device=device)
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     progress(Step("looking"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from app.settings import Settings
 from tests import saved
 
 TEXT = "He sat on the river bank."
+ROOT = Path(__file__).parents[2]
 LOCAL = "http://127.0.0.1:8000"
 
 
@@ -176,3 +179,26 @@ def test_a_name_with_a_slash_has_its_pages(client: TestClient, folder: Path) -> 
         assert 'filename="attention-org-name-L0H0.html"' in alone.headers["content-disposition"]
     finally:
         library.known.pop("org/name")
+
+
+def test_without_transformers_the_bundled_models_are_there() -> None:
+    """The extra is an extra: nothing of it is imported until another model is asked for."""
+    script = """
+import sys
+sys.modules["transformers"] = sys.modules["huggingface_hub"] = None  # as if not installed
+from fastapi.testclient import TestClient
+from app.main import create_app
+from app.settings import Settings
+client = TestClient(create_app(Settings(models="bert", threads=1)), base_url="http://127.0.0.1")
+assert client.get("/api/v1/run?model=bert&text=bank").status_code == 200
+assert client.get("/api/v1/models").json()["ready_to_open"] == []
+print(client.post("/api/v1/models", json={"model": "org/name"}).text)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "pip install 'attention-atlas[hub]'" in done.stdout
+
+
+def test_the_models_setting_takes_folders_too(folder: Path) -> None:
+    app = create_app(Settings(threads=1, models=f"gpt,{folder}"))
+    assert list(app.state.service.models) == ["gpt", "my-gpt"]
