@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sentencepiece as spm
 import tokenizers
 import transformers as hf
 from tokenizers import decoders, models, normalizers
@@ -55,7 +60,8 @@ def sentencepiece() -> HubTokenizer:
 class Slow(hf.PythonBackend):  # type: ignore[misc]
     """A tokenizer in Python alone, which says no spans: pieces of three letters, lower-cased."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, extra: str = "", **options: Any) -> None:
+        self.extra = extra
         self.pieces = ["<unk>", "</s>", "the", "riv", "er", "ban", "k", "zzz"]
         super().__init__(unk_token="<unk>", eos_token="</s>", **options)
 
@@ -68,7 +74,8 @@ class Slow(hf.PythonBackend):  # type: ignore[misc]
 
     def _tokenize(self, text: str, **_: Any) -> list[str]:
         words = text.lower().split()
-        return [word[i : i + 3] for word in words for i in range(0, len(word), 3)]
+        found = [word[i : i + 3] for word in words for i in range(0, len(word), 3)]
+        return [self.extra, *found] if self.extra else found
 
     def _convert_token_to_id(self, token: str) -> int:
         return self.pieces.index(token) if token in self.pieces else 0
@@ -174,12 +181,60 @@ def test_a_slow_tokenizer_is_aligned_with_the_text() -> None:
     ]
 
 
-def test_a_piece_that_is_not_in_the_text_has_no_word() -> None:
+def test_an_unknown_piece_is_what_is_between_its_neighbours() -> None:
     tokens = HubTokenizer(Slow()).encode("the xyz bank")
-    assert [(t.raw, t.start, t.end, t.word, t.unknown) for t in tokens[:2]] == [
-        ("the", 0, 3, 0, False),
-        ("<unk>", 3, 3, None, True),
+    assert [(t.raw, t.text, t.word, t.unknown) for t in tokens[:4]] == [
+        ("the", "the", 0, False),
+        ("<unk>", "xyz", 1, True),
+        ("ban", "ban", 2, False),
+        ("k", "k", 2, False),
     ]
+    assert HubTokenizer(Slow()).encode("the end")[1].text == "end", "the last one too"
+
+
+def test_a_piece_that_is_not_in_the_text_has_no_word() -> None:
+    """What a tokenizer puts in of itself; what follows is found again."""
+    tokens = HubTokenizer(Slow(extra="zzz")).encode("the bank")
+    assert [(t.raw, t.start, t.end, t.word) for t in tokens[:4]] == [
+        ("zzz", 0, 0, None),
+        ("the", 0, 3, 0),
+        ("ban", 4, 7, 1),
+        ("k", 7, 8, 1),
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
+def test_a_translators_two_sides_are_cut_each_in_its_own_way(tmp_path: Path) -> None:
+    """Marian has one vocabulary and two ways to cut; its tokenizer is a slow one."""
+    texts = {"source": "El banco está cerrado.", "target": "The bank is closed."}
+    pieces: list[str] = ["</s>", "<unk>"]
+    for side, text in texts.items():
+        trained = io.BytesIO()
+        spm.SentencePieceTrainer.train(
+            sentence_iterator=iter([text] * 20),
+            model_writer=trained,
+            vocab_size=30,
+            hard_vocab_limit=False,
+            minloglevel=2,
+        )
+        (tmp_path / f"{side}.spm").write_bytes(trained.getvalue())
+        cut = spm.SentencePieceProcessor(model_proto=trained.getvalue())
+        pieces += [cut.id_to_piece(i) for i in range(3, cut.get_piece_size())]
+    vocab = {piece: i for i, piece in enumerate(dict.fromkeys([*pieces, "<pad>"]))}
+    (tmp_path / "vocab.json").write_text(json.dumps(vocab))
+    files = {f"{side}_spm": str(tmp_path / f"{side}.spm") for side in texts}
+    slow = hf.MarianTokenizer(**files, vocab=str(tmp_path / "vocab.json"))
+    tokenizer = HubTokenizer(slow, begin_id=slow.pad_token_id)
+    for tokens, text in (
+        (tokenizer.encode(texts["source"]), texts["source"]),
+        (tokenizer.encode_target(texts["target"]), texts["target"]),
+    ):
+        held = {i for t in tokens for i in range(t.start, t.end)}
+        assert {i for i, char in enumerate(text) if not char.isspace()} == held
+        assert sorted({t.word for t in tokens if t.word is not None}) == list(range(5))
+    made = tokenizer.encode_target(texts["target"])
+    assert tokenizer.decode([t.id for t in made]) == texts["target"]
+    assert [t.id for t in made] == slow(text_target=texts["target"]).input_ids
 
 
 def test_special_ids_have_names(wordpiece: HubTokenizer, bytes_: HubTokenizer) -> None:
@@ -192,8 +247,6 @@ def test_special_ids_have_names(wordpiece: HubTokenizer, bytes_: HubTokenizer) -
 
 def test_a_saved_tokenizer_is_used_by_several_threads_at_once(bytes_: HubTokenizer) -> None:
     """transformers' own call sets truncation on the shared backend, and fails then."""
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: bytes_.encode("the river bank")[1].raw, range(200)))
     assert set(found) == {"Ġthe"}
