@@ -52,6 +52,7 @@ from model.zoo import Card, Loaded
 
 HfErrors = (HfHubHTTPError, HFValidationError, RepositoryNotFoundError)
 TAKEN = (".json", ".safetensors", ".txt", ".model", ".jinja")  # a model's files that are fetched
+ATTENTION_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 SEQ2SEQ = auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 
 
@@ -67,7 +68,10 @@ AttentionMaskInterface.register(NAME, every_mask)
 
 def adapt(model: Any) -> HubModel:
     """A model of transformers, of any family, as one of ours. Raises Unsupported."""
-    return adapted(model, DynamicCache)
+    config = model.config.get_text_config()
+    mixed = set(getattr(config, "layer_types", None) or ()) - ATTENTION_LAYERS
+    # Other layers have a state of another kind; a window's cache drops keys that have labels.
+    return adapted(model, lambda: DynamicCache(config=config) if mixed else DynamicCache())
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,10 @@ def open_model(
         adapter = adapt(model)
     except Unsupported as error:
         raise BadModel("unsupported", str(error)) from None
+    except Exception as error:  # each family has its own ways to fail
+        name = content["model_type"]
+        message = f"a few tokens did not pass through this {name} model: {_short(error)}"
+        raise BadModel("unsupported", message) from None
     if 4 * len(tokenizer) < adapter.config.vocab_size:
         said = f"{len(tokenizer)} tokens for a model of {adapter.config.vocab_size}"
         raise BadModel("damaged", f"its tokenizer cannot be read: it has {said}")

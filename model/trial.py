@@ -24,6 +24,7 @@ from model.adapters import (
     Sizes,
     Stack,
     attentions,
+    base_of,
     rows,
 )
 from model.lens import NAME, Call, Place, Seen, calling
@@ -54,7 +55,7 @@ class Trial:
     def run(self, **options: Any) -> dict[Stack, Any]:
         """The output of each stack; of a model with one text it is called "encoder" here."""
         if not self.both:
-            return {"encoder": self.model.base_model(input_ids=self.source, **options)}
+            return {"encoder": base_of(self.model)(input_ids=self.source, **options)}
         encoder, decoder = self.model.get_encoder(), self.model.get_decoder()
         encoded = encoder(input_ids=self.source, **options)
         options |= {"encoder_hidden_states": encoded.last_hidden_state, "use_cache": False}
@@ -115,11 +116,11 @@ def _adapter(
         adapter = HubDecoder(model, sizes, tasks=tasks, **options)
         adapter.new_cache = new_cache
     else:
-        words = has_head and not type(model).__name__.endswith("LMHeadModel")
+        words = has_head and type(model).__name__.endswith(("ForMaskedLM", "ForPreTraining"))
         tasks = ("fill-mask",) if words else ()
         tasks += ("next-sentence",) if type(model).__name__ == "BertForPreTraining" else ()
         adapter = HubEncoder(model, sizes, tasks=tasks, **options)
-    if not trial.both and (base := model.base_model) is not model:
+    if not trial.both and (base := base_of(model)) is not model:
         adapter.give(base)
         inner = model.get_decoder()  # OPT's head asks this one, past its base
         if inner is not base and inner in set(base.modules()):
