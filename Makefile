@@ -1,4 +1,4 @@
-# make run, make test, make check, make train, make evaluate, make bench. Each also works by hand in .venv.
+# make run, test, check, train, evaluate, bench, pretrained. Each also works by hand in .venv.
 
 PYTHON ?= python3
 BIN := .venv/bin

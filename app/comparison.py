@@ -196,9 +196,11 @@ def _known(service: Service, asked: CompareRequest, a: Side) -> list[Known]:
         for text in sentences:
             spec = RunRequest(model=model, text=text)
             words = units([text], service.tokens(spec))
-            at = words[occurrences(words, word)[0]]
-            found.append((word, text, sense, word_states(service.hidden(spec), at.tokens)))
-    return found
+            for place in occurrences(words, word)[:1]:  # some tokenizers do not say where it is
+                states = word_states(service.hidden(spec), words[place].tokens)
+                found.append((word, text, sense, states))
+    known = {sense for _, _, sense, _ in found}
+    return found if known == senses.keys() else []
 
 
 def _references(words: list[Tensor], known: list[Known]) -> References:

@@ -76,12 +76,14 @@ class Service:
 
     def _load(self, wanted: list[str]) -> None:
         there = zoo.names()
-        for name in wanted:
-            if name not in there:
+        others = [name for name in wanted if name not in there]
+        for name in others:
+            if "/" not in name and self.library.name_of(name) is None:
                 raise ValueError(f"no model named {name!r}; there are {', '.join(there)}")
         for name in wanted or there:
-            self.library.load(name)
-        for source in self.settings.model:
+            if name in there:
+                self.library.load(name)
+        for source in (*others, *self.settings.model):
             try:
                 self.library.open(source)
             except BadModel as error:

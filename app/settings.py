@@ -19,7 +19,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     device: str = Field("", description="cuda, mps or cpu; empty takes the first that is there")
-    models: str = Field("", description="bundled models to load, by comma; empty loads all")
+    models: str = Field(
+        "", description="the models to load, by comma; empty loads those that are bundled"
+    )
     model: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="another model to open: a Hub name or a folder; by comma, or given again"
     )

@@ -130,8 +130,11 @@ class Adapter(nn.Module):
         looks = tape is not None and (tape.layers is None or len(tape.layers) > 0)
         asked = {"output_attentions": True} if self.lacks and looks else {}
         asked |= {"output_hidden_states": True} if tape is not None and tape.hidden else {}
-        with calling(Call(tape, self.plans.get(stack, ()))) as call:
+        plan = self.plans.get(stack, ())
+        with calling(Call(tape, plan)) as call:
             found = module(**inputs, **asked)
+        if plan and len(call.seen) != len(plan):
+            raise RuntimeError(f"{len(call.seen)} attention layers called where {len(plan)} do")
         if tape is None:
             return found
         if tape.hidden:
@@ -172,6 +175,14 @@ class Adapter(nn.Module):
         return logits.float().view(*x.shape[:-1], -1)
 
 
+def base_of(model: Any) -> Any:
+    """A model without its head; some say that they have none of the name that they give it."""
+    base = model.base_model
+    if base is not model or model.get_output_embeddings() is None:
+        return base
+    return next((part for part in model.children() if hasattr(part, "base_model")), model)
+
+
 def rows(module: nn.Module) -> Tensor:
     """The vectors of an embedding, (n, D), whether they were learned or computed."""
     found = getattr(module, "weight", None)
@@ -193,7 +204,7 @@ class HubEncoder(Adapter):
 
     @property
     def base(self) -> Any:
-        return self.model.base_model
+        return base_of(self.model)
 
     @property
     def n_segment(self) -> int:
@@ -250,7 +261,7 @@ class HubDecoder(Adapter):
 
     @property
     def base(self) -> Any:
-        return self.model.base_model
+        return base_of(self.model)
 
     def hidden(
         self, ids: Tensor, tape: Tape | None = None, past: Sequence[HubPast] | None = None

@@ -16,6 +16,8 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 Reason = Literal[
     "not-found",
     "offline",
@@ -50,6 +52,7 @@ class Limits:
 
     parameters: int = 2_000_000_000
     memory: int | None = None  # bytes there are; None: what the machine says
+    device: torch.device | None = None  # whose memory counts too
 
 
 @dataclass(frozen=True)
@@ -144,13 +147,16 @@ def check_size(found: Weights, limits: Limits) -> None:
 
 def check_memory(n_byte: int, limits: Limits) -> None:
     """Memory for so many bytes of weights."""
-    there = available_memory() if limits.memory is None else limits.memory
-    if there is not None and n_byte * SPARE > there:
-        raise BadModel(
-            "no-memory",
-            f"the weights take {n_byte / 1e9:.1f} GB and some more while they load; "
-            f"{there / 1e9:.1f} GB of memory are free",
-        )
+    there = {"": available_memory() if limits.memory is None else limits.memory}
+    if limits.device is not None and limits.device.type == "cuda":
+        there[" on the GPU"] = torch.cuda.mem_get_info(limits.device)[0]
+    for where, free in there.items():
+        if free is not None and n_byte * SPARE > free:
+            raise BadModel(
+                "no-memory",
+                f"the weights take {n_byte / 1e9:.1f} GB and some more while they load; "
+                f"{free / 1e9:.1f} GB of memory are free{where}",
+            )
 
 
 def available_memory() -> int | None:

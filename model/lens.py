@@ -21,6 +21,7 @@ from model.attention import Score, attend
 from model.tape import Kind, Tape, placed, track
 from model.transformer import causal_mask
 
+NAME = "attend"  # among transformers' attention implementations
 # What a layer may add to attention that `attend` does not do: sinks, tokens chosen by an indexer.
 BEYOND = ("s_aux", "sinks", "indices", "block_indices")
 

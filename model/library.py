@@ -6,7 +6,9 @@ name and opened again when it is asked for; whoever still computes with it keeps
 
 from __future__ import annotations
 
+import gc
 import importlib.util
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -83,6 +85,7 @@ class Library:
         there = self.get(name) if name else None
         if there is not None:
             return there
+        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # before it is imported
         try:
             from model import hub
         except ImportError:
@@ -115,6 +118,10 @@ class Library:
             models = {**self.models, found.name: found}
             if found.source != "bundled":
                 self._used.append(found.name)
-            while len(self._used) > self.at_most:
-                models.pop(self._used.pop(0))
-            self.models = models  # whoever goes through the old one is not disturbed
+            gone = self._used[: max(0, len(self._used) - self.at_most)]
+            del self._used[: len(gone)]
+            # Whoever goes through the old one is not disturbed.
+            self.models = {name: model for name, model in models.items() if name not in gone}
+        if gone:
+            del models
+            gc.collect()  # a model's modules point at each other

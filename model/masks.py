@@ -81,6 +81,7 @@ def masks(
     combined = combined if causal is None else combined & causal
     scores = unmasked(loaded, step)[:, 0]
     allowed = step.mask[:, 0].expand(len(texts), Tq, Tk)
+    combined = combined if off else combined & allowed  # a window is a mask too
     masked, attn = scores.masked_fill(~allowed, -torch.inf), step.attn[:, 0]
     if fill is not None:
         masked = scores.to(DTYPES[dtype]).masked_fill(~allowed, fill)

@@ -13,6 +13,7 @@ from model.units import units
 
 HALF = "\ufffd"  # what stands for part of a character
 BYTE = re.compile(r"<0x([0-9A-F]{2})>")  # SentencePiece's spelling of a byte
+LOOKED = 24  # characters past an unknown piece in which the next one is looked for
 Row = tuple[int, str, tuple[int, int], int]  # id, raw spelling, span, segment
 
 
@@ -143,34 +144,61 @@ class HubTokenizer:
 
     def _found(self, ids: list[int], texts: tuple[str, str], n_first: int) -> list[Row]:
         """Each piece is looked for where the one before ended; the second text has those after
-        the `n_first` pieces of the first."""
+        the `n_first` pieces of the first. An unknown one is what is between its neighbours."""
         rows: list[Row] = []
-        done, at, segment = 0, 0, 0
+        done, at, segment, unknown = 0, 0, 0, False
         for i in ids:
             special, raw = self._is_special(i), self.raw(i)
             if not special and done == n_first and segment == 0:
-                at, segment = 0, 1
-            span = _span(raw if special else self.readable(i), texts[segment], at)
+                rows = _filled(rows, len(texts[0]), self.unknown_id)
+                at, segment, unknown = 0, 1, False
+            piece = raw if special else self.readable(i)
+            known = i != self.unknown_id
+            span = _span(piece, texts[segment], at, LOOKED if unknown else 0) if known else (at, at)
+            if span[1] > span[0] and unknown:
+                rows = _filled(rows, span[0], self.unknown_id)
             done += not special
             at = max(at, span[1])
+            unknown = not known or (unknown and span[1] == span[0])
             rows.append((i, raw, span, segment))
-        return rows
+        rows = _filled(rows, len(texts[segment]), self.unknown_id)
+        return [(i, raw, _trimmed(span, texts[n]), n) for i, raw, span, n in rows]
 
 
 def _first(*ids: int | None) -> int | None:
     return next((i for i in ids if i is not None), None)
 
 
-def _span(piece: str, text: str, at: int) -> tuple[int, int]:
-    """Where a piece is in the text from `at` on, spaces skipped; an empty span if it is not."""
-    wanted = piece.strip()
+def _span(piece: str, text: str, at: int, ahead: int) -> tuple[int, int]:
+    """Where a piece is in the text from `at` on, spaces and at most `ahead` characters skipped;
+    an empty span if it is not there."""
+    wanted = _plain(piece.strip())
     start = at
     while start < len(text) and text[start].isspace():
         start += 1
-    for end in range(start + 1, min(len(text), start + len(wanted) + 4) + 1):
-        if wanted and _plain(text[start:end]) == _plain(wanted):
-            return start, end
+    for begin in range(start, min(len(text), start + ahead) + 1):
+        for end in range(begin + 1, min(len(text), begin + len(wanted) + 4) + 1):
+            if wanted and _plain(text[begin:end]) == wanted:
+                return begin, end
     return at, at
+
+
+def _filled(rows: list[Row], end: int, unknown_id: int | None) -> list[Row]:
+    """The last unknown piece, if nothing was found since, holds the text up to `end`."""
+    found = next((n for n in range(len(rows) - 1, -1, -1) if rows[n][2][1] > rows[n][2][0]), -1)
+    missing = [n for n in range(found + 1, len(rows)) if rows[n][0] == unknown_id]
+    if missing:
+        i, raw, (start, _), segment = rows[missing[-1]]
+        rows[missing[-1]] = (i, raw, (start, end), segment)
+    return rows
+
+
+def _trimmed(span: tuple[int, int], text: str) -> tuple[int, int]:
+    """A span without the spaces at its ends."""
+    start, end = span
+    held = text[start:end]
+    start += len(held) - len(held.lstrip())
+    return start, max(start, end - (len(held) - len(held.rstrip())))
 
 
 def _plain(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TypeVar
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test downloads anything
@@ -14,6 +15,14 @@ import torch
 from model.transformer import GPT, Bert, Config, EncoderDecoder, Transformer
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def cache_home(request: pytest.FixtureRequest) -> Path:
+    """In place of the user's cache folder; a GGUF file is unpacked there once."""
+    assert request.config.cache
+    return request.config.cache.mkdir("home")
+
 
 Model = TypeVar("Model", bound=Transformer)
 SIZES = Config(vocab_size=50, n_ctx=16, n_layer=2, n_head=4, d_model=8, d_ff=20, dropout=0.5)

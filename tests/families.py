@@ -64,6 +64,31 @@ FAMILIES: dict[str, tuple[Any, Callable[[], Any]]] = {
     "Phi": (NEXT, lambda: hf.PhiConfig(**(ONE | {"hidden_size": 32}))),
     "OLMo 2": (NEXT, lambda: hf.Olmo2Config(**GROUPED)),
     "Cohere 2": (NEXT, lambda: hf.Cohere2Config(**GROUPED)),
+    "Mixtral": (
+        NEXT,
+        lambda: hf.MixtralConfig(
+            **ONE, num_key_value_heads=2, num_local_experts=2, num_experts_per_tok=1
+        ),
+    ),
+    "DeepSeek-V3": (
+        NEXT,
+        lambda: hf.DeepseekV3Config(
+            **ONE,
+            num_key_value_heads=4,
+            kv_lora_rank=8,
+            q_lora_rank=8,
+            qk_rope_head_dim=4,
+            qk_nope_head_dim=4,
+            v_head_dim=6,
+            n_routed_experts=4,
+            num_experts_per_tok=2,
+            first_k_dense_replace=1,
+            moe_intermediate_size=16,
+            n_group=1,
+            topk_group=1,
+        ),
+    ),  # fmt: skip
+    "Llama 4": (NEXT, lambda: hf.Llama4TextConfig(**GROUPED, num_local_experts=2)),
     "BLOOM": (NEXT, lambda: hf.BloomConfig(vocab_size=50, hidden_size=24, n_layer=2, n_head=4)),
     "Falcon": (
         NEXT,
@@ -87,7 +112,18 @@ FAMILIES: dict[str, tuple[Any, Callable[[], Any]]] = {
 }
 OWN_WAY = ("MPNet", "DeBERTa-v2", "XLNet", "BLOOM", "Falcon", "GPT-J", "gpt-oss")
 DECODERS = ("GPT-2", "OPT", "GPT-NeoX", "Llama", "Mistral", "Qwen2", "Qwen3", "Gemma 2", "Gemma 3")
-DECODERS += ("Phi", "OLMo 2", "Cohere 2", "BLOOM", "Falcon", "GPT-J", "gpt-oss")
+DECODERS += (
+    "Phi",
+    "OLMo 2",
+    "Cohere 2",
+    "Mixtral",
+    "DeepSeek-V3",
+    "Llama 4",
+    "BLOOM",
+    "Falcon",
+    "GPT-J",
+    "gpt-oss",
+)
 LENS = tuple(name for name in FAMILIES if name not in OWN_WAY)
 
 

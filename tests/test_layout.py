@@ -28,6 +28,8 @@ IMPORTS = [
     Ban("model/**/*.py", "pydantic"),
     Ban("model/**/*.py", "jinja2"),
     Ban("model/**/*.py", "transformers", alone=("hub.py",)),
+    Ban("model/**/*.py", "huggingface_hub", alone=("hub.py",)),
+    Ban("app/**/*.py", "huggingface_hub"),
     Ban("model/tape.py", "model"),
     Ban("app/**/*.py", "transformers"),
     Ban("app/**/*.py", "model.run", alone=("service.py",)),

@@ -86,11 +86,24 @@ export function provenance({run, record, special, merge}) {
   return [...parts, rowsSum(record, special), `Attention Atlas ${version}`].join(" · ");
 }
 
-function rowsSum({quantity, reduce}, special) {
+function rowsSum(record, special) {
+  const {quantity, reduce} = record;
   if (quantity === "scores") return _("scores before the softmax");
   if (reduce === "max_heads") return _("rows need not sum to 1");
+  if (special !== "hide" && !sumToOne(headOf(record).attn)) {
+    return _("rows sum to less than 1: the model keeps a part of each for no token");
+  }
   return special === "hide" ? _("special tokens hidden, rows sum to less than 1")
     : _("rows sum to 1");
+}
+
+/** Whether each row that looks anywhere sums to 1; those of a model with a sink do not. */
+function sumToOne({data, shape: [Tq, Tk]}) {
+  return Array.from({length: Tq}, (none, q) => data.subarray(q * Tk, (q + 1) * Tk))
+    .every((row) => {
+      const sum = row.reduce((total, share) => total + share, 0);
+      return sum === 0 || sum > 0.99;
+    });
 }
 
 /** The two lines of every page: the problem; what there is to know, and what was ignored. */

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +14,16 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from app import errors
 from app.main import create_app
+from app.schemas import RunRequest
+from app.service import MOST_OPENING, Service
 from app.settings import Settings
+from model.zoo import Loaded
 from tests import saved
 
 TEXT = "He sat on the river bank."
+ROOT = Path(__file__).parents[2]
 LOCAL = "http://127.0.0.1:8000"
 
 
@@ -155,6 +164,32 @@ def test_a_pattern_is_of_the_whole_path_of_a_folder(folder: Path) -> None:
         assert client.post("/api/v1/models", json=asked).status_code == 403
 
 
+def test_the_server_answers_while_a_model_is_opened(monkeypatch) -> None:
+    """Another thread opens it; of those that wait only so many are let in."""
+    service = Service(Settings(threads=1, models="bert"))
+    go = threading.Event()
+
+    def slow(source: str, progress: object) -> Loaded:
+        assert go.wait(30)
+        return service.models["bert"]
+
+    monkeypatch.setattr(service.library, "open", slow)
+
+    async def meanwhile() -> list[str]:
+        waiting = [asyncio.ensure_future(service.open(f"m{i}")) for i in range(MOST_OPENING)]
+        await asyncio.sleep(0)
+        with pytest.raises(errors.Busy, match="other models are being opened"):
+            await service.open("one more")
+        spec = RunRequest(model="bert", text=TEXT)
+        assert (await service.compute(lambda: service.run(spec))).text == TEXT
+        assert not any(work.done() for work in waiting)
+        go.set()
+        return await asyncio.gather(*waiting)
+
+    assert asyncio.run(meanwhile()) == ["bert"] * MOST_OPENING
+    service.close()
+
+
 def test_models_of_the_command_line(folder: Path) -> None:
     with client_of(model=(str(folder), "/nowhere")) as client:
         names = [model["name"] for model in client.get("/api/v1/models").json()["models"]]
@@ -176,3 +211,29 @@ def test_a_name_with_a_slash_has_its_pages(client: TestClient, folder: Path) -> 
         assert 'filename="attention-org-name-L0H0.html"' in alone.headers["content-disposition"]
     finally:
         library.known.pop("org/name")
+
+
+def test_without_transformers_the_bundled_models_are_there() -> None:
+    """The extra is an extra: nothing of it is imported until another model is asked for."""
+    script = """
+import sys
+sys.modules["transformers"] = sys.modules["huggingface_hub"] = None  # as if not installed
+from fastapi.testclient import TestClient
+from app import errors
+from app.main import create_app
+from app.schemas import RunRequest
+from app.service import MOST_OPENING, Service
+from app.settings import Settings
+client = TestClient(create_app(Settings(models="bert", threads=1)), base_url="http://127.0.0.1")
+assert client.get("/api/v1/run?model=bert&text=bank").status_code == 200
+assert client.get("/api/v1/models").json()["ready_to_open"] == []
+print(client.post("/api/v1/models", json={"model": "org/name"}).text)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "pip install 'attention-atlas[hub]'" in done.stdout
+
+
+def test_the_models_setting_takes_folders_too(folder: Path) -> None:
+    app = create_app(Settings(threads=1, models=f"gpt,{folder}"))
+    assert list(app.state.service.models) == ["gpt", "my-gpt"]

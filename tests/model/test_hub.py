@@ -6,12 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+import transformers as hf
 from torch import Tensor
 
 from model.adapters import Adapter, HubDecoder, HubEncoder, HubEncoderDecoder, attentions
 from model.hub import adapt
 from model.tape import Edit, Kind, Quantity, Tape
-from tests.families import DECODERS, FAMILIES, LENS, OWN_WAY, adapted, made
+from tests.families import DECODERS, FAMILIES, LENS, ONE, OWN_WAY, adapted, made
 
 SOURCE = torch.tensor([[5, 9, 7, 12, 3, 22]])  # Tk 6
 TARGET = torch.tensor([[4, 11, 8, 30]])  # Tq 4
@@ -256,6 +257,18 @@ def test_a_window_is_a_mask(name: str) -> None:
     through(adapted(name), tape)
     assert any(not step.mask[0, 0, 5, 0] for step in tape)
     assert all(step.mask[0, 0].diagonal().all() for step in tape)
+
+
+def test_layers_of_another_kind_are_not_counted() -> None:
+    """LFM2: one layer of convolution, one of attention; what both remember is in the cache."""
+    torch.manual_seed(0)
+    config = hf.Lfm2Config(**ONE, num_key_value_heads=2, layer_types=["conv", "full_attention"])
+    adapter = adapt(hf.AutoModelForCausalLM.from_config(config, attn_implementation="eager"))
+    assert adapter.shapes == {"decoder": (1, 4)}
+    past = adapter.new_past()
+    adapter.hidden(SOURCE[:, :4], None, past)
+    rest = adapter.hidden(SOURCE[:, 4:], None, past)
+    torch.testing.assert_close(rest, adapter.hidden(SOURCE)[:, 4:], atol=1e-5, rtol=1e-5)
 
 
 def test_grouped_queries_share_keys() -> None:

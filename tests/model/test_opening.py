@@ -246,6 +246,16 @@ def test_the_hub_is_not_asked_when_offline() -> None:
     assert caught.value.reason == "offline"
 
 
+def test_a_model_without_attention_says_so(tmp_path: Path) -> None:
+    folder = saved.gpt2(tmp_path)
+    (folder / "model.safetensors").unlink()
+    config = hf.MambaConfig(vocab_size=8192, hidden_size=24, num_hidden_layers=2, state_size=4)
+    hf.MambaForCausalLM(config).save_pretrained(folder)
+    with pytest.raises(BadModel, match="mamba gives no attention for 7 tokens") as caught:
+        open_model(str(folder), CPU)
+    assert caught.value.reason == "unsupported"
+
+
 # The models in memory.
 
 

@@ -1,0 +1,148 @@
+"""Models fetched by name, from a Hub of our own: files, bytes, and what is refused before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from tests import saved
+
+ROOT = Path(__file__).parents[2]
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+# Its own process: huggingface_hub reads where the Hub is, and whether to ask it, when imported.
+SCRIPT = """
+import json, sys
+import torch
+from model.folder import BadModel, Limits
+from model.hub import open_model
+
+for name, limits in json.loads(sys.argv[1]):
+    steps = []
+    try:
+        found = open_model(name, torch.device("cpu"), Limits(**limits), steps.append)
+        said = {"name": found.name, "source": found.source, "tasks": found.tasks}
+    except BadModel as error:
+        said = {"reason": error.reason, "message": error.message}
+    print(json.dumps({**said, "steps": [[s.stage, s.file, s.bytes, s.total] for s in steps]}))
+"""
+
+
+class Hub(BaseHTTPRequestHandler):
+    """The few answers of the Hub that are needed: a model's list of files, and the files."""
+
+    repositories: dict[str, Path] = {}
+    asked: list[str] = []
+
+    def do_GET(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        self.asked.append(path)
+        for name, folder in self.repositories.items():
+            if path.startswith(f"/api/models/{name}"):
+                return self._listed(name, folder)
+            if path.startswith(f"/{name}/resolve/"):
+                return self._file(folder / path.split("/")[-1])
+        error = "GatedRepo" if "gated" in path else "RepoNotFound"
+        self._answer(403 if "gated" in path else 404, b"{}", {"X-Error-Code": error})
+
+    do_HEAD = do_GET
+
+    def _listed(self, name: str, folder: Path) -> None:
+        files = [
+            {"rfilename": path.name, "size": path.stat().st_size, "blobId": "0" * 40}
+            for path in sorted(folder.iterdir())
+        ]
+        self._answer(200, json.dumps({"id": name, "sha": COMMIT, "siblings": files}).encode())
+
+    def _file(self, path: Path) -> None:
+        if not path.is_file():
+            return self._answer(404, b"", {"X-Error-Code": "EntryNotFound"})
+        content = path.read_bytes()
+        etag = hashlib.sha256(content).hexdigest()
+        self._answer(200, content, {"X-Repo-Commit": COMMIT, "ETag": f'"{etag}"'})
+
+    def _answer(self, status: int, content: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in ({"Content-Length": str(len(content))} | (headers or {})).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = saved.bert(tmp_path_factory.mktemp("hub") / "bert")
+    (folder / "README.md").write_text("not fetched")
+    pickled = saved.bert(tmp_path_factory.mktemp("hub") / "old")
+    (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
+    coded = saved.bert(tmp_path_factory.mktemp("hub") / "coded")
+    saved.changed(coded, auto_map={"AutoModel": "mine.Mine"}, architectures=["Mine"])
+    Hub.repositories = {"org/bert": folder, "org/old": pickled, "org/coded": coded}
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+Asked = tuple[str, dict[str, int]]  # a name and limits
+
+
+def opened(asked: list[Asked], address: str, home: Path) -> list[Any]:
+    """What opening each model says, by a process whose Hub and cache are these."""
+    env = os.environ | {"HF_ENDPOINT": address, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0"}
+    env |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    command = [sys.executable, "-c", SCRIPT, json.dumps(asked)]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_a_model_is_fetched_once_and_told_file_by_file(address: str, tmp_path: Path) -> None:
+    [found] = opened([("org/bert", {})], address, tmp_path)
+    assert (found["name"], found["source"], found["tasks"]) == ("org/bert", "hub", ["fill-mask"])
+    fetching = [step for step in found["steps"] if step[0] == "downloading"]
+    files = list(dict.fromkeys(file for _, file, _, _ in fetching))
+    assert files[0] == "config.json", "what a model is comes first"
+    assert "model.safetensors" in files and "tokenizer.json" in files
+    assert not {"README.md", "pytorch_model.bin"} & set(files)
+    done = [n for _, _, n, _ in fetching]
+    assert done == sorted(done) and done[-1] <= fetching[-1][3]
+
+    nobody = "http://127.0.0.1:9"
+    again, other = opened([("org/bert", {}), ("org/other", {})], nobody, tmp_path)
+    assert again["name"] == "org/bert", "what was fetched is found without the Hub"
+    assert other["reason"] == "offline"
+    assert "org/other was not fetched before" in other["message"]
+
+
+REFUSED: list[tuple[Asked, str, str]] = [
+    (("org/nothing", {}), "not-found", "the Hub has no model org/nothing, or it is private"),
+    (("org/gated", {}), "not-found", "is open only to those whom its owner lets in"),
+    (("org/old", {}), "no-safetensors", "org/old has no safetensors file on the Hub"),
+    (("org/coded", {}), "remote-code", "brings its own Python code"),
+    (("org/bert", {"parameters": 1000}), "too-large", "at most 1,000 are taken"),
+    (("org/bert", {"memory": 1000}), "no-memory", "GB of memory are free"),
+]
+
+
+def test_why_not_is_known_before_the_weights_are_fetched(address: str, tmp_path: Path) -> None:
+    Hub.asked.clear()
+    found = opened([asked for asked, _, _ in REFUSED], address, tmp_path)
+    assert [said["reason"] for said in found] == [reason for _, reason, _ in REFUSED]
+    for said, (_, _, message) in zip(found, REFUSED, strict=True):
+        assert message in said["message"]
+    assert not [path for path in Hub.asked if path.endswith((".safetensors", ".bin", ".py"))]
