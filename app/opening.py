@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 EVENTS = "text/event-stream"
 LOCAL = ("localhost", "127.0.0.1", "::1")
-STATUS = {"not-found": 404, "not-allowed": 403}  # of a BadModel's reason; else 422
+STATUS = {"not-found": 404}  # of a BadModel's reason; else 422
 
 
 def check_sender(request: Request, service: Service) -> None:

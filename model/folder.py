@@ -28,7 +28,6 @@ Reason = Literal[
     "no-memory",
     "not-text",
     "unsupported",
-    "not-allowed",
 ]
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 LONGEST_HEADER = 100_000_000  # bytes, as safetensors itself allows
