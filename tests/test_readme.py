@@ -63,7 +63,7 @@ def test_every_file_on_the_map_is_there(path):
 
 COLUMNS = ("model", "measure", "value", "95 % interval", "over", "where, how", "to compare")
 MEASURED = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
-SHOWN = ("bleu", "alignment", "cross", "masked", "next", "bank", "blimp", "encoder", "decoder")
+SHOWN = ("bleu", "alignment", "cross", "masked", "next", "bank", "blimp", "encoder", "decod")
 CORPORA = ("vital_wiki", "enwiki2018", "classics", "tatoeba_en")
 
 
