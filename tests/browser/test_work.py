@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
@@ -14,6 +16,7 @@ from playwright.sync_api import Page, expect
 LIGHT = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}
 DARK = {**LIGHT, "color_scheme": "dark"}
 PHONE = {**LIGHT, "viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+DOCS = Path(__file__).parents[2] / "docs"
 PARK = "Me senté en el banco del parque."
 
 
@@ -427,6 +430,23 @@ def test_examples_are_one_click(page: Page) -> None:
         before = page.locator(expected).inner_text()
         page.locator(".examples a").nth(1).click()
         expect(page.locator(expected)).not_to_have_text(before)
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "drawn"),
+    [
+        ("translate", {"step": 3}, "#joint-view .xtick text"),
+        ("generate", {"step": 5, "layer": 5}, "#rows-plot .xtick text"),
+    ],
+)
+def test_the_pictures_of_models_at_work(
+    page: Page, tmp_path: Path, name: str, query: Any, drawn: str
+) -> None:
+    opened(page, f"/{name}", **query)
+    page.locator(drawn).first.wait_for()
+    folder = DOCS if os.environ.get("UPDATE_PICTURES") == "1" else tmp_path
+    picture = page.screenshot(path=folder / f"{name}.png")
+    assert picture.startswith(b"\x89PNG") and len(picture) > 30_000
 
 
 def api_get(server: str, path: str) -> Any:
