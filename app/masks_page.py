@@ -43,12 +43,14 @@ async def masks_page(
     batch = TEXTS if texts is None else [line for line in texts.splitlines() if line.strip()]
     name = choice.of("model", [found.name for found in models])
     chosen = next(found for found in models if found.name == name)
+    shown_kind = choice.of("kind", chosen.kinds)
+    n_layer, n_head = chosen.shapes[shown_kind]
     asked: dict[str, Any] = {
         "model": name,
         "texts": list(batch),
-        "kind": choice.of("kind", chosen.kinds),
-        "layer": int(choice.of("layer", numbers(chosen.n_layer))),
-        "head": int(choice.of("head", numbers(chosen.n_head))),
+        "kind": shown_kind,
+        "layer": int(choice.of("layer", numbers(n_layer))),
+        "head": int(choice.of("head", numbers(n_head))),
         "off": [part for part in choice.of("off", MASKS).split(",") if part],
         "precision": choice.of("precision", ["float32", "float16", "bfloat16"]),
     }

@@ -118,7 +118,7 @@ async def translate_page(
         "num_beams": choice.taken("num_beams", TranslateRequest, 1),
         "length_penalty": choice.taken("length_penalty", TranslateRequest, 1.0),
         "reference": reference,
-        **head_of(choice, chosen),
+        **head_of(choice, chosen, "cross"),
         "step": int(choice.of("step", numbers(1000))),
     }
 
@@ -212,7 +212,7 @@ async def fill_page(
         "text_pair": (BLANKS[0].text_pair if is_first else "") if text_pair is None else text_pair,
         "words": BLANKS[0].words if is_first and words is None else ",".join(map(str, given)),
         "words_pair": ",".join(map(str, choice.taken("words_pair", FillMaskRequest, ()))),
-        **head_of(choice, chosen),
+        **head_of(choice, chosen, "encoder"),
         "seed": choice.taken("seed", CorruptionRequest, 0),
     }
 
@@ -243,14 +243,14 @@ def able(service: Service, task: str) -> list[ModelSummary]:
     return some(found, f"does {task}")
 
 
-def head_of(choice: Choice, model: ModelSummary) -> dict[str, Any]:
+def head_of(choice: Choice, model: ModelSummary, kind: str) -> dict[str, Any]:
     """The layer and the head shown: left out, the one that the card names; "mean" is of heads."""
-    heads = numbers(model.n_head)
+    n_layer, n_head = model.shapes[kind]
     named = model.metrics.get("alignment_error_rate")
     found = named.detail.replace("L", "").split(" H") if named else []
-    best = found if len(found) == 2 else [str(model.n_layer - 1), "mean"]
-    layer = choice.of("layer", numbers(model.n_layer)) if choice.shown["layer"] else best[0]
-    head = choice.of("head", [*heads, "mean"]) if choice.shown["head"] else best[1]
+    best = found if len(found) == 2 else [str(n_layer - 1), "mean"]
+    layer = choice.of("layer", numbers(n_layer)) if choice.shown["layer"] else best[0]
+    head = choice.of("head", [*numbers(n_head), "mean"]) if choice.shown["head"] else best[1]
     return {"layer": int(layer), "head": None if head == "mean" else int(head)}
 
 

@@ -71,7 +71,7 @@ def anatomy(
         there = f"the text has {len(q_tokens)} query tokens, 0 to {len(q_tokens) - 1}"
         raise BadInput("query", f"query {query} is not there: {there}")
     step = next(step for step in tape if (step.kind, step.layer) == (kind, layer))
-    kept = {name: tensor[0, 0].cpu() for name, tensor in step.kept.items()}  # (T, ...)
+    kept = {name: _shown(tensor[0, 0]) for name, tensor in step.kept.items()}  # (T, ...)
     row = {name: kept[name][query] for name in ("q", "mask", "scores", "attn", "z")}
     scale, softcap = loaded.scale(kind, layer)
     score = loaded.model.score if isinstance(loaded.model, Recurrent) else None
@@ -95,3 +95,8 @@ def anatomy(
         v=kept["v"],
         **row,
     )
+
+
+def _shown(tensor: Tensor) -> Tensor:
+    """On the CPU, in float32 whatever it was computed in: masks stay masks."""
+    return tensor.cpu() if tensor.dtype == torch.bool else tensor.cpu().float()

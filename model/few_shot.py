@@ -216,12 +216,14 @@ def head_scores(loaded: Loaded, seed: int) -> tuple[Tensor, Tensor]:
     model = loaded.model
     assert isinstance(model, Decoder)
     draw = torch.Generator().manual_seed(seed)
-    segment = torch.randint(1, loaded.tokenizer.vocab_size, (N_TEXT, PERIOD), generator=draw)
+    period = min(PERIOD, loaded.config.n_ctx // 2)
+    n = min(loaded.tokenizer.vocab_size, loaded.config.vocab_size)
+    segment = torch.randint(1, n, (N_TEXT, period), generator=draw)
     tape = Tape()
     model.hidden(segment.repeat(1, 2).to(loaded.device), tape)
     attn = torch.stack([step.attn for step in tape]).cpu()  # (L, B, H, T, T)
     previous = metrics.previous_token(attn).mean(1)
-    return previous, metrics.induction(attn, PERIOD).mean(1)
+    return previous, metrics.induction(attn, period).mean(1)
 
 
 def strongest(scores: Tensor, n: int) -> list[Head]:

@@ -42,16 +42,22 @@ def translating(
     *,
     begin: int,
     end: int,
+    first: int | None = None,
     max_tokens: int | None = None,
     edits: Sequence[Edit] = (),
 ) -> Iterator[Step]:
-    """Greedy decoding of one sentence: source (1, Tk) -> a step for each token, </s> included."""
+    """Greedy decoding of one sentence: source (1, Tk) -> a step for each token, </s> included.
+
+    `first` is the token that a model's translations all begin with, if they do.
+    """
     memory = model.encode(source, Tape(layers=(), edits=edits))
     ids = torch.full((1, 1), begin, device=source.device)
     for _ in range(longest(model, max_tokens)):
         tape = Tape(kinds=CROSS, edits=edits)
         logits = model.logits(model.hidden(ids, memory, tape)[0, -1])
-        best = int(logits.argmax())
+        is_given = first is not None and ids.size(1) == 1
+        best = first if is_given else int(logits.argmax())
+        assert best is not None
         yield Step(best, logits, last_rows(tape)[0])
         if best == end:
             return
@@ -74,6 +80,7 @@ def translate(
     *,
     begin: int,
     end: int,
+    first: int | None = None,
     padding: Tensor | None = None,
     max_tokens: int | None = None,
     tape: Tape | None = None,
@@ -87,6 +94,8 @@ def translate(
     done = torch.zeros(source.size(0), dtype=torch.bool, device=source.device)
     for _ in range(longest(model, max_tokens)):
         best = model.decode(ids, memory, tape, padding)[:, -1].argmax(-1)
+        if first is not None and ids.size(1) == 1:
+            best = torch.full_like(best, first)
         best = best.masked_fill(done, end)
         ids = torch.cat([ids, best[:, None]], dim=1)
         done |= best == end
@@ -112,6 +121,7 @@ def beam_search(
     n_beam: int,
     begin: int,
     end: int,
+    first: int | None = None,
     padding: Tensor | None = None,
     max_tokens: int | None = None,
     length_penalty: float = 1.0,
@@ -123,6 +133,7 @@ def beam_search(
         n_beam=n_beam,
         begin=begin,
         end=end,
+        first=first,
         padding=padding,
         max_tokens=max_tokens,
         length_penalty=length_penalty,
@@ -137,6 +148,7 @@ def beam_steps(
     n_beam: int,
     begin: int,
     end: int,
+    first: int | None = None,
     padding: Tensor | None = None,
     max_tokens: int | None = None,
     length_penalty: float = 1.0,
@@ -163,6 +175,9 @@ def beam_steps(
         tape = Tape(kinds=CROSS, edits=edits) if look else blind
         x = model.hidden(ids, memory, tape, padding)[:, -1]  # (B K, D)
         log_p = model.logits(x).log_softmax(-1).view(len(going), K, -1)
+        if first is not None and n == 1:  # it is given, and counts for nothing
+            log_p = torch.full_like(log_p, -torch.inf)
+            log_p[..., first] = 0.0
         total, flat = (running[:, :, None] + log_p).flatten(1).topk(2 * K)  # (B, 2 K)
         parent, token = flat // log_p.size(-1), flat % log_p.size(-1)
         kept = total.masked_fill(token == end, -torch.inf).topk(K).indices  # K of 2 K do not end

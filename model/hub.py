@@ -129,15 +129,37 @@ def open_model(
     if 4 * len(tokenizer) < adapter.config.vocab_size:
         said = f"{len(tokenizer)} tokens for a model of {adapter.config.vocab_size}"
         raise BadModel("damaged", f"its tokenizer cannot be read: it has {said}")
-    begin = getattr(model.config, "decoder_start_token_id", None)
+    frame = _frame(model)
     card = Card(
         name=shown,
         architecture=type(model).__name__,
         config={},
         sha256=folder.sha256([files] if files is not None else weights.files),
     )
-    wrapped = HubTokenizer(tokenizer, begin_id=begin)
+    wrapped = HubTokenizer(tokenizer, **frame)
+    if adapter.family == "encoder-decoder" and None in (wrapped.begin_id, wrapped.end_id):
+        message = "its decoder has no token to begin with, or none to end with"
+        raise BadModel("unsupported", message)
+    if wrapped.mask_id is None:  # a head that fills in blanks, and no way to write one
+        adapter.tasks = tuple(task for task in adapter.tasks if task != "fill-mask")
     return Loaded(card, wrapped, adapter, device, "path" if local else "hub")
+
+
+def _frame(model: Any) -> dict[str, int | None]:
+    """What a decoder begins with, must say first, and ends with, as the model's files have it."""
+    if not getattr(model.config, "is_encoder_decoder", False):
+        return {}
+
+    def found(name: str) -> int | None:
+        of = (getattr(model, "generation_config", None), model.config)
+        ids: Any = next((i for part in of if (i := getattr(part, name, None)) is not None), None)
+        return ids[0] if isinstance(ids, list) and ids else ids
+
+    return {
+        "begin_id": found("decoder_start_token_id"),
+        "first_id": found("forced_bos_token_id"),
+        "end_id": found("eos_token_id"),
+    }
 
 
 def _downloaded(name: str, limits: Limits, progress: Progress) -> Path:

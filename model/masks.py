@@ -13,7 +13,7 @@ from model.adapters import Adapter, HubDecoder, HubEncoder, HubEncoderDecoder
 from model.generate import translate
 from model.record import Token
 from model.recurrent import Recurrent
-from model.run import BadInput, check_has, check_part, tokenize
+from model.run import BadInput, check_has, check_part, frame, tokenize
 from model.tape import Attended, Edit, Kind, Quantity, Tape
 from model.transformer import GPT, Bert, EncoderDecoder, causal_mask
 from model.zoo import Loaded
@@ -129,12 +129,12 @@ def _run(loaded: Loaded, source: Padded, seen: Tensor | None, tape: Tape) -> Pad
 def _target(loaded: Loaded, source: tuple[Token, ...]) -> tuple[Token, ...]:
     """A text's translation, from <s> on."""
     tokenizer = loaded.tokenizer
-    begin, end = tokenizer.begin_id, tokenizer.end_id
+    begin, end = frame(loaded)
     assert isinstance(loaded.model, EncoderDecoder | HubEncoderDecoder)
-    assert begin is not None and end is not None
     ids = torch.tensor([[token.id for token in source]], device=loaded.device)
     longest = 2 * len(source) + 32 if isinstance(loaded.model, Adapter) else None
-    [found] = translate(loaded.model, ids, begin=begin, end=end, max_tokens=longest)
+    first_id = tokenizer.first_id
+    [found] = translate(loaded.model, ids, begin=begin, end=end, first=first_id, max_tokens=longest)
     first = tokenizer.raw(begin)
     return (Token(begin, first, first, special=True), *tokenizer.label(found))
 

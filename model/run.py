@@ -257,19 +257,24 @@ def _translator(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
     assert isinstance(model, EncoderDecoder | Recurrent | HubEncoderDecoder)
     source = tokenize(loaded, spec.text, spec.text_pair)
     source_ids = batch_of(loaded, source)
-    begin, end = tokenizer.begin_id, tokenizer.end_id
-    assert begin is not None and end is not None
+    begin, end = frame(loaded)
     if spec.target_ids:
         check_ids(loaded, spec.target_ids, "target_ids")
         ids = [i for i in spec.target_ids if i != end]
         tokens, text = tokenizer.label(ids), tokenizer.decode(ids)
     elif spec.target is None:
-        editing = Tape(layers=(), edits=spec.edits)
-        longest = usual_length(len(source)) + 1 if isinstance(model, Adapter) else None
-        [ids] = translate(model, source_ids, begin=begin, end=end, tape=editing, max_tokens=longest)
+        [ids] = translate(
+            model,
+            source_ids,
+            begin=begin,
+            end=end,
+            first=tokenizer.first_id,
+            tape=Tape(layers=(), edits=spec.edits),
+            max_tokens=usual_length(len(source)) + 1 if isinstance(model, Adapter) else None,
+        )
         tokens, text = tokenizer.label(ids), tokenizer.decode(ids)
     else:
-        tokens, text = unframed(tokenizer.encode_target(spec.target)), spec.target
+        tokens, text = unended(loaded, tokenizer.encode_target(spec.target)), spec.target
     first = tokenizer.raw(begin)
     target = (Token(begin, first, first, special=True), *tokens)
     fits(loaded, "target", len(target))
@@ -279,9 +284,17 @@ def _translator(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
     return {"source": source, "target": target}, {"translation": text, "log_probability": log_p}
 
 
-def unframed(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
-    """A target without the special tokens put around it: a decoder has a beginning of its own."""
-    return tuple(token for token in tokens if not token.special or token.end > token.start)
+def frame(loaded: Loaded) -> tuple[int, int]:
+    """What a decoder's own text begins with, and what ends it."""
+    begin, end = loaded.tokenizer.begin_id, loaded.tokenizer.end_id
+    assert begin is not None and end is not None  # opened only with both
+    return begin, end
+
+
+def unended(loaded: Loaded, tokens: tuple[Token, ...]) -> tuple[Token, ...]:
+    """A typed target without its end; what it begins with, a language or <s>, is to be said."""
+    _, end = frame(loaded)
+    return tokens[:-1] if tokens and tokens[-1].id == end else tokens
 
 
 FORWARD: dict[str, Callable[[Loaded, Spec, Tape], Forward]] = {

@@ -20,8 +20,16 @@ Row = tuple[int, str, tuple[int, int], int]  # id, raw spelling, span, segment
 class HubTokenizer:
     """A tokenizer of transformers; every method is a pure function of its arguments."""
 
-    def __init__(self, backend: Any, *, begin_id: int | None = None) -> None:
+    def __init__(
+        self,
+        backend: Any,
+        *,
+        begin_id: int | None = None,
+        end_id: int | None = None,
+        first_id: int | None = None,
+    ) -> None:
         self.backend = backend
+        self.first_id = first_id
         self.fast: Any = getattr(backend, "backend_tokenizer", None)
         if self.fast is not None:  # calls of the backend itself would set these on each call
             self.fast.no_truncation()
@@ -33,7 +41,7 @@ class HubTokenizer:
         parts = "" if self.fast is None else f"{self.fast.decoder!r}{self.fast.pre_tokenizer!r}"
         self.byte_level = "ByteLevel" in parts
         self.begin_id: int | None = _first(begin_id, backend.bos_token_id, backend.cls_token_id)
-        self.end_id: int | None = _first(backend.eos_token_id, backend.sep_token_id)
+        self.end_id: int | None = _first(end_id, backend.eos_token_id, backend.sep_token_id)
         self.mask_id: int | None = backend.mask_token_id
         self.pad_id: int | None = backend.pad_token_id
 

@@ -35,6 +35,7 @@ class Tokenizer:
         self.prefix = normalized.removesuffix("x")  # what is put before every text
         self.begin_id = self._first("<s>", "[CLS]", "<|endoftext|>")
         self.end_id = self._first("</s>", "[SEP]", "<|endoftext|>")
+        self.first_id: int | None = None  # what a translation has to begin with
         self.pad_id = self._first("<pad>", "[PAD]")
         self.mask_id = self._first("[MASK]")
 

@@ -25,7 +25,7 @@ from model.generate import (
     translating,
 )
 from model.record import Token
-from model.run import BadInput, batch_of, fits, tokenize, unframed, usual_length
+from model.run import BadInput, batch_of, fits, frame, tokenize, unended, usual_length
 from model.tape import Edit, Tape
 from model.work import Said, Voice, check_edits, check_task, edits_that_fit, said
 from model.zoo import Loaded
@@ -116,7 +116,7 @@ def translate(
     ids = hypotheses[0].ids
     finished = ids[-1] == tokenizer.end_id
     tokens = tokenizer.label(ids)
-    begin = _frame(loaded)["begin"]
+    begin, _ = frame(loaded)
     start = Token(begin, tokenizer.raw(begin), tokenizer.raw(begin), special=True)
     target = (start, *(tokens[:-1] if finished else tokens))
     sequences = {"source": source.tokens, "target": target}
@@ -141,12 +141,20 @@ def _greedy(
     loaded: Loaded, source: Source, edits: Sequence[Edit], top: int
 ) -> Generator[Said, None, list[Said]]:
     """The most probable token, again and again; </s> is the last unless the limit came first."""
-    model, frame = loaded.model, _frame(loaded)
+    model = loaded.model
     assert isinstance(model, Translator)
+    begin, end = frame(loaded)
     found: list[Said] = []
     voice = Voice(loaded)
-    options = {**frame, "max_tokens": source.longest + 1}
-    for step in translating(model, source.ids, edits=edits, **options):
+    for step in translating(
+        model,
+        source.ids,
+        begin=begin,
+        end=end,
+        first=loaded.tokenizer.first_id,
+        max_tokens=source.longest + 1,
+        edits=edits,
+    ):
         found.append(said(voice, step, top))
         yield found[-1]
     return found
@@ -156,8 +164,9 @@ def _beam(
     loaded: Loaded, source: Source, n_beam: int, length_penalty: float, edits: Sequence[Edit]
 ) -> Generator[Grown, None, tuple[list[Ended], list[Node]]]:
     """A step of the beam for each token; the hypotheses, the best first, and the whole tree."""
-    model, frame = loaded.model, _frame(loaded)
+    model = loaded.model
     assert isinstance(model, Translator)
+    begin, end = frame(loaded)
     steps = beam_steps(
         model,
         source.ids,
@@ -166,10 +175,11 @@ def _beam(
         max_tokens=source.longest + 1,
         edits=edits,
         look=True,
-        begin=frame["begin"],
-        end=frame["end"],
+        begin=begin,
+        end=end,
+        first=loaded.tokenizer.first_id,
     )
-    tree = Tree(loaded, n_beam, frame["end"])
+    tree = Tree(loaded, n_beam, end)
     nodes: list[Node] = []
     while True:
         try:
@@ -242,7 +252,7 @@ def spoken(
     model = loaded.model
     assert isinstance(model, Translator)
     tape = Tape(kinds=CROSS, edits=edits)
-    begin = _frame(loaded)["begin"]
+    begin, _ = frame(loaded)
     target = torch.tensor([[begin, *ids[:-1]]], device=loaded.device)
     logits = model(source.ids, target, tape)[0]  # (Tq, V)
     rows = torch.cat([step.attn for step in tape])  # (L, H, Tq, Tk)
@@ -257,12 +267,5 @@ def reference_ids(loaded: Loaded, text: str) -> list[int]:
     """A translation that was typed, as ids with its </s>."""
     if not text.strip():
         raise BadInput("reference", "the reference has no tokens: only spaces")
-    said = unframed(loaded.tokenizer.encode_target(text))
-    return [*(token.id for token in said), _frame(loaded)["end"]]
-
-
-def _frame(loaded: Loaded) -> dict[str, int]:
-    """What a translation begins with, and what ends it."""
-    begin, end = loaded.tokenizer.begin_id, loaded.tokenizer.end_id
-    assert begin is not None and end is not None
-    return {"begin": begin, "end": end}
+    said = unended(loaded, loaded.tokenizer.encode_target(text))
+    return [*(token.id for token in said), frame(loaded)[1]]

@@ -19,9 +19,11 @@ const given = {...page, texts: page.texts.join("\n"), off: page.off.join(),
 
 /** A wish with a kind, a layer, a head and a text that are there. */
 function fit(state) {
-  const {kinds, nLayer, nHead} = page.models.find(({name}) => name === state.model) ?? page.models[0];
+  const {kinds, shapes} = page.models.find(({name}) => name === state.model) ?? page.models[0];
+  const kind = kinds.includes(state.kind) ? state.kind : kinds[0];
+  const [nLayer, nHead] = shapes[kind];
   const within = (i, n) => Math.max(0, Math.min(Number(i) || 0, n - 1));
-  return {...state, kind: kinds.includes(state.kind) ? state.kind : kinds[0],
+  return {...state, kind,
     layer: within(state.layer, nLayer), head: within(state.head, nHead),
     row: within(state.row, linesOf(state.texts).length)};
 }
@@ -115,8 +117,9 @@ function drawFoot(state) {
 }
 
 /** The choices that a model and the texts leave. */
-function drawChoices({model, texts}) {
-  const {kinds, nLayer, nHead} = page.models.find(({name}) => name === model);
+function drawChoices({model, texts, kind}) {
+  const {kinds, shapes} = page.models.find(({name}) => name === model);
+  const [nLayer, nHead] = shapes[kind];
   const {elements} = form;
   const fill = (select, entries) => {
     const same = entries.map(([, text]) => text).join("\n")

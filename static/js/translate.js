@@ -25,7 +25,7 @@ const given = {...data, head: `${data.head ?? "mean"}`, modelB: data.modelB || "
 
 /** A wish with a layer, a head and another model that are there. */
 function fit(wanted) {
-  const {nLayer, nHead} = modelOf(wanted.model);
+  const [nLayer, nHead] = modelOf(wanted.model).shapes.cross;
   const layer = Math.max(0, Math.min(Number(wanted.layer) || 0, nLayer - 1));
   const head = wanted.head === "mean" || Number(wanted.head) < nHead ? wanted.head : "mean";
   const others = data.models.map(({name}) => name).filter((name) => name !== wanted.model);
@@ -41,7 +41,7 @@ function retype(wanted, before) {
 
 /** The head of cross-attention that aligns words best, as the model's card has it, or the last mean. */
 function named(name) {
-  const {metrics, nLayer} = modelOf(name);
+  const {metrics, shapes: {cross: [nLayer]}} = modelOf(name);
   const [, layer, head] = metrics.alignmentErrorRate?.detail.match(/^L(\d+) H(\d+)$/) ?? [];
   return layer === undefined ? {layer: nLayer - 1, head: "mean"} : {layer: Number(layer), head};
 }
@@ -65,16 +65,21 @@ async function translated(spec, options, rows = {}) {
 const spokenBy = ({model, text, tokens}) =>
   ({model, text, targetIds: tokens.map(({id}) => id).join()});
 
+/** The layer and head of a kind: an encoder may have fewer than the decoder. */
+function placeIn({model, layer, head}, kind) {
+  const [nLayer, nHead] = modelOf(model).shapes[kind];
+  return placeOf(Math.min(layer, nLayer - 1), head !== "mean" && Number(head) >= nHead ? "mean" : head);
+}
+
 async function answer(wanted, options) {
   const rows = wanted.head === "mean" ? {} : {head: Number(wanted.head)};
   const translation = await translated(specOf(wanted), {...options, onEvent: live(wanted)}, rows);
   const own = spokenBy(translation);
   const {kinds} = modelOf(wanted.model);
-  const look = (of, kind, place) => attention({...of, kind, ...place}, options);
-  const place = placeOf(wanted.layer, wanted.head);
+  const look = (of, kind) => attention({...of, kind, ...placeIn(wanted, kind)}, options);
   const [found, forced, beside] = await Promise.all([
-    Promise.all(kinds.map((kind) => look(own, kind, place))),
-    wanted.reference ? look({model: wanted.model, text: wanted.text, target: wanted.reference}, "cross", place) : null,
+    Promise.all(kinds.map((kind) => look(own, kind))),
+    wanted.reference ? look({model: wanted.model, text: wanted.text, target: wanted.reference}, "cross") : null,
     wanted.modelB === "none" ? null : other(wanted, options)
   ]);
   const records = Object.fromEntries(kinds.map((kind, i) => [kind, found[i]]));
@@ -350,11 +355,12 @@ function draw(state, theme) {
   const last = found.translation.steps.length - 1;
   const step = Math.min(state.step, last);
   form.elements.step.max = last;
-  fillSelect(form.elements.head, headEntries(modelOf(state.model).nHead));
+  const [nLayer, nHead] = modelOf(state.model).shapes.cross;
+  fillSelect(form.elements.head, headEntries(nHead));
   fillSelect(form.elements.model_b, [...data.models.map(({name}) => [name, name])
     .filter(([name]) => name !== state.model), ["none", _("none")]]);
   form.elements.model_b.value = state.modelB;
-  form.elements.layer.max = modelOf(state.model).nLayer - 1;
+  form.elements.layer.max = nLayer - 1;
   drawSteps(found, step, theme);
   drawJoint(state, step, theme);
   drawDrove(found);
