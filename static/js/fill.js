@@ -100,7 +100,9 @@ function drawPair({found: {next, apart}, layer, query, side}, theme) {
   byId("swap").disabled = !page.get().textPair;
   if (!next || !apart) {
     section.replaceChildren();
-    byId("across-said").textContent = _("Type a second sentence.");
+    const tells = modelOf(page.get().model).tasks.includes("next-sentence");
+    byId("across-said").textContent = tells ? _("Type a second sentence.")
+      : _("This model has no head that tells whether a sentence follows.");
     return;
   }
   section.replaceChildren(sortable({caption: _("Probability, as next-sentence prediction was trained"),
