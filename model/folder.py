@@ -31,6 +31,8 @@ Reason = Literal[
 ]
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 LONGEST_HEADER = 100_000_000  # bytes, as safetensors itself allows
+BESIDE = (".json", ".txt", ".model", ".spm", ".jinja")  # what config and tokenizer are kept in
+LONGEST = 100_000_000  # bytes of such a file
 BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1}
 BYTES |= {"BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1}
 SPARE = 1.2  # memory that a model takes while it is loaded, by its weights' size
@@ -180,6 +182,23 @@ def sha256(files: Iterable[Path]) -> str:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
     return digest.hexdigest()
+
+
+def revision(folder: Path) -> str:
+    """The sha256 of what is beside the weights: the same tensors with another config or tokenizer
+    are another model."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.name.endswith(BESIDE) and path.is_file() and path.stat().st_size <= LONGEST:
+            digest.update(repr((path.name, sha256([path]))).encode())
+    return digest.hexdigest()
+
+
+def stamp(path: Path) -> tuple[object, ...]:
+    """When a model's files were written and how long they are: another stamp, other files."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    found = ((file.name, file.stat()) for file in files if file.is_file())
+    return tuple((name, said.st_mtime_ns, said.st_size) for name, said in found)
 
 
 def cache() -> Path:

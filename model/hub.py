@@ -51,7 +51,6 @@ from model.trial import Unsupported, adapted
 from model.zoo import Card, Loaded
 
 HfErrors = (HfHubHTTPError, HFValidationError, RepositoryNotFoundError)
-TAKEN = (".json", ".safetensors", ".txt", ".model", ".jinja")  # a model's files that are fetched
 ATTENTION_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 SEQ2SEQ = auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 
@@ -135,6 +134,7 @@ def open_model(
         architecture=type(model).__name__,
         config={},
         sha256=folder.sha256([files] if files is not None else weights.files),
+        revision=folder.revision(path),
     )
     wrapped = HubTokenizer(tokenizer, begin_id=begin)
     return Loaded(card, wrapped, adapter, device, "path" if local else "hub")
@@ -151,7 +151,7 @@ def _downloaded(name: str, limits: Limits, progress: Progress) -> Path:
     files = {
         file.rfilename: file.size or 0
         for file in info.siblings or ()
-        if "/" not in file.rfilename and file.rfilename.endswith(TAKEN)
+        if "/" not in file.rfilename and file.rfilename.endswith((*folder.BESIDE, ".safetensors"))
     }
     if not any(file.endswith(".safetensors") for file in files):
         raise BadModel("no-safetensors", f"{name} has no safetensors file on the Hub")

@@ -79,6 +79,28 @@ def test_provenance_is_of_its_weights(client: TestClient, folder: Path) -> None:
     assert card["architecture"] == "GPT2LMHeadModel"
 
 
+def test_the_same_weights_with_another_config_share_nothing(
+    client: TestClient, tmp_path: Path
+) -> None:
+    """Neither the runs that are kept nor the ETag by which a browser keeps an answer."""
+    folders = [saved.bert(tmp_path / name) for name in ("one", "two")]
+    saved.changed(folders[1], layer_norm_eps=0.5)
+    asked: dict[str, Any] = {"text": TEXT, "format": "csv", "layer": 1, "head": 0}
+    answers = []
+    for folder in folders:
+        events(client, str(folder))
+        spec = {"model": folder.name} | asked
+        answers.append(client.get("/api/v1/attention", params=spec))
+        assert client.get("/api/v1/run", params=spec).status_code != 500
+    assert answers[0].text != answers[1].text
+    one = {"model": "one"} | asked
+    saved.changed(folders[0], layer_norm_eps=0.5)
+    events(client, str(folders[0]))
+    known = {"If-None-Match": answers[0].headers["etag"]}
+    again = client.get("/api/v1/attention", params=one, headers=known)
+    assert (again.status_code, again.text) == (200, answers[1].text)
+
+
 def test_a_model_put_aside_comes_back_when_it_is_asked_for(
     client: TestClient, folder: Path, tmp_path: Path
 ) -> None:

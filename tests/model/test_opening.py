@@ -284,6 +284,29 @@ def test_the_same_folder_is_opened_once(library: Library, folder: Path) -> None:
     assert library.open(f"{folder}/../{folder.name}") is first
 
 
+def test_a_folder_that_was_written_anew_is_read_anew(library: Library, tmp_path: Path) -> None:
+    folder = saved.bert(tmp_path / "mine")
+    first = library.open(str(folder))
+    assert library.open("mine") is first
+    model = hf.BertForMaskedLM.from_pretrained(folder)
+    model.bert.embeddings.word_embeddings.weight.data += 1.0
+    model.save_pretrained(folder)
+    again = library.open(str(folder))
+    assert (again.name, list(library.models)) == ("mine", ["mine"])
+    assert again.card.sha256 != first.card.sha256
+    assert not torch.equal(*(run(x, Spec(TEXT)).records["encoder"].attn for x in (first, again)))
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "generation_config.json"])
+def test_other_files_beside_the_same_weights_are_another_model(tmp_path: Path, file: str) -> None:
+    folder = saved.bert(tmp_path)
+    before = open_model(str(folder), CPU).card
+    path = folder / file
+    path.write_text((path.read_text() if path.exists() else "{}") + " ")
+    after = open_model(str(folder), CPU).card
+    assert after.sha256 == before.sha256 and after.revision != before.revision
+
+
 def test_two_folders_of_one_name_are_two_models(library: Library, tmp_path: Path) -> None:
     names = [library.open(str(saved.bert(tmp_path / n / "same"))).name for n in ("x", "y")]
     assert names == ["same", "same-2"]
