@@ -88,6 +88,9 @@ class Service:
                 self.library.open(source)
             except BadModel as error:
                 self.library.missing[source] = error.message
+            except Exception:  # one model's mistake must not keep the others from serving
+                log.exception("model %s could not be opened", source)
+                self.library.missing[source] = "it cannot be opened; the server's log says why"
         for name, why in self.missing.items():
             log.error("model %s is missing: %s", name, why)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import os
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -102,11 +103,18 @@ class Library:
         except ImportError:
             raise BadModel("unsupported", NEEDS) from None
         found = hub.open_model(path, self.device, self.limits, progress or hub.quiet)
-        name = name or self._free(found.name)
+        name = name or self._free(found.name, source)
         found = replace(found, card=replace(found.card, name=name))
         self.known[name], self._stamps[name] = path, stamp
         self._add(found)
+        self._found(source)
         return found
+
+    def _found(self, source: str) -> None:
+        """What could not be loaded at the start, however it was written then, is there now."""
+        asked = as_asked(source)
+        left = {name: why for name, why in self.missing.items() if as_asked(name) != asked}
+        self.missing = left  # whoever goes through the old one is not disturbed
 
     def name_of(self, source: str) -> str | None:
         """The name of a model that is known, by its name or by what was opened for it."""
@@ -115,10 +123,12 @@ class Library:
         wanted = as_asked(source)
         return next((name for name, path in self.known.items() if as_asked(path) == wanted), None)
 
-    def _free(self, name: str) -> str:
+    def _free(self, name: str, source: str) -> str:
         """The name, or, if another model has it, the name and a number."""
+        name = re.sub(r"\.json$", "-json", name)  # /models/x.json is the twin of /models/x
         n, free = 1, name
-        while free in self.models or free in self.known or free in self.missing:
+        taken = {*self.models, *self.known, *self.missing} - {source}
+        while free in taken:
             n += 1
             free = f"{name}-{n}"
         return free
