@@ -241,7 +241,8 @@ def revision(folder: Path) -> str:
 def stamp(path: Path) -> tuple[object, ...]:
     """When a model's files were written and how long they are: another stamp, other files."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
-    found = ((file.name, file.stat()) for file in files if file.is_file())
+    taken = (*BESIDE, ".safetensors", ".gguf")
+    found = ((file.name, file.stat()) for file in files if file.name.endswith(taken))
     return tuple((name, said.st_mtime_ns, said.st_size) for name, said in found)
 
 

@@ -358,7 +358,8 @@ def _converted(file: Path, limits: Limits, progress: Progress) -> Path:
     done = folder.cache() / f"{file.stem}-{folder.sha256([file])[:16]}"
     if (done / "config.json").is_file():
         return done
-    n = _n_gguf(file)
+    n, n_layer = _gguf_sizes(file)
+    folder.check_config({"num_hidden_layers": n_layer}, limits, rotates=True)
     folder.check_size(folder.Weights((), n, max(4 * n, size)), limits)  # float32 on the way
     progress(Step("converting", file.name, 0, size))
     options: dict[str, Any] = {"gguf_file": file.name, "trust_remote_code": False}
@@ -385,14 +386,17 @@ def _converted(file: Path, limits: Limits, progress: Progress) -> Path:
     return done
 
 
-def _n_gguf(file: Path) -> int:
-    """How many numbers a GGUF file's tensors hold, by their infos alone."""
+def _gguf_sizes(file: Path) -> tuple[int, int]:
+    """How many numbers a GGUF file's tensors hold, by their infos alone; its layers."""
     try:
         from gguf import GGUFReader
     except ImportError as error:
         raise BadModel("unsupported", f"GGUF files need the extra: {_short(error)}") from None
     try:
-        return sum(int(tensor.n_elements) for tensor in GGUFReader(file).tensors)
+        said = GGUFReader(file)
+        layers = [field for name, field in said.fields.items() if name.endswith(".block_count")]
+        n_layer = max((int(field.contents()) for field in layers), default=0)
+        return sum(int(tensor.n_elements) for tensor in said.tensors), n_layer
     except Exception as error:  # of whatever a spoilt file says
         raise BadModel("damaged", f"{file.name} cannot be read: {_short(error)}") from None
 

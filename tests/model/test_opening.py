@@ -315,15 +315,22 @@ def test_a_model_without_attention_says_so(tmp_path: Path) -> None:
     assert caught.value.reason == "unsupported"
 
 
-def test_a_gguf_file_is_measured_before_it_is_converted(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("n_layer", "says"),
+    [(2, "the model has 2,100 parameters; at most 2,000"), (3000, "num_hidden_layers 3,000")],
+)
+def test_a_gguf_file_is_measured_before_it_is_converted(
+    tmp_path: Path, n_layer: int, says: str
+) -> None:
     gguf = pytest.importorskip("gguf")
     writer = gguf.GGUFWriter(tmp_path / "big.gguf", "llama")
+    writer.add_block_count(n_layer)
     writer.add_tensor("token_embd.weight", np.zeros((70, 30), np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    with pytest.raises(BadModel, match="the model has 2,100 parameters; at most 2,000") as caught:
+    with pytest.raises(BadModel, match=says) as caught:
         open_model(str(tmp_path), CPU, Limits(parameters=2000))
     assert caught.value.reason == "too-large"
     (tmp_path / "big.gguf").write_bytes(b"GGUF" + b"\xff" * 40)
