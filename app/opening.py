@@ -33,10 +33,26 @@ def check_sender(request: Request, service: Service) -> None:
     if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
         raise errors.NotAllowed("send the request as application/json", "content-type")
     host, origin = request.headers.get("host", ""), request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != host:
+    if origin is not None and _host(origin) != host:
         raise errors.NotAllowed(f"pages of {origin[:60]} may not open models here", "origin")
-    if service.settings.is_local and (urlsplit(f"//{host}").hostname or "") not in LOCAL:
+    if service.settings.is_local and _name(host) not in LOCAL:
         raise errors.NotAllowed(f"ask 127.0.0.1 or localhost, not {host[:60]}", "host")
+
+
+def _host(origin: str) -> str | None:
+    """Host and port of an origin; none of what is no address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # an open bracket
+        return None
+
+
+def _name(host: str) -> str | None:
+    """A host without its port."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
 
 
 async def opening(service: Service, source: str) -> StreamingResponse:

@@ -466,7 +466,8 @@ class OpenProgress(BaseModel):
 
 class Provenance(BaseModel):
     model: str
-    sha256: str
+    sha256: str = Field(description="of the weights")
+    revision: str = Field(description="sha256 of config, tokenizer and the like; none if bundled")
     version: str
     torch: str
     device: str

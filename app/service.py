@@ -88,6 +88,9 @@ class Service:
                 self.library.open(source)
             except BadModel as error:
                 self.library.missing[source] = error.message
+            except Exception:  # one model's mistake must not keep the others from serving
+                log.exception("model %s could not be opened", source)
+                self.library.missing[source] = "it cannot be opened; the server's log says why"
         for name, why in self.missing.items():
             log.error("model %s is missing: %s", name, why)
 
@@ -174,6 +177,7 @@ class Service:
         return Provenance(
             model=name,
             sha256=loaded.card.sha256,
+            revision=loaded.card.revision,
             version=__version__,
             torch=torch.__version__,
             device=str(self.device),
@@ -219,7 +223,7 @@ class Service:
         loaded, spec = self._loaded(asked.model), _spec(asked)
         kind = kind or loaded.kinds[0]
         run = self.run(asked)
-        key = (loaded.card.sha256, spec, "sketch", kind)
+        key = (loaded.identity, spec, "sketch", kind)
         found = self._cached(key)
         if not isinstance(found, Sketch) or (size and found.size != size):
             with refusing():
@@ -237,7 +241,7 @@ class Service:
         part = replace(part, kind=kind)
         with refusing():
             door.check(loaded, spec, part)
-        whole = self._cached((loaded.card.sha256, spec, EVERYTHING))
+        whole = self._cached((loaded.identity, spec, EVERYTHING))
         if isinstance(whole, Run) and part.quantity == EVERYTHING.quantity:
             return whole, reductions.selected(whole.records[kind], part.layers, part.heads)
         if self.is_long(asked):
@@ -257,7 +261,7 @@ class Service:
         """The residual stream, (L + 1, T, D), from the cache or new."""
         loaded, spec = self._loaded(asked.model), _spec(asked)
         self._check_length(text=spec.text, text_pair=spec.text_pair, target=spec.target)
-        key = (loaded.card.sha256, spec, "hidden", sequence)
+        key = (loaded.identity, spec, "hidden", sequence)
         with self._lock:
             states = self._hidden.get(key)
         if states is None:
@@ -331,7 +335,7 @@ class Service:
 
     def _run(self, loaded: Loaded, spec: Spec, part: Part) -> Run:
         self._check_length(text=spec.text, text_pair=spec.text_pair, target=spec.target)
-        key = (loaded.card.sha256, spec, part)
+        key = (loaded.identity, spec, part)
         run = self._cached(key)
         if not isinstance(run, Run):
             with refusing():

@@ -87,6 +87,7 @@ class Adapter(nn.Module):
         self.plans: dict[Stack, tuple[Place, ...]] = {}
         self.scales: dict[Place, float] = {}
         self.softcaps: dict[Place, float] = {}
+        self.rotated: frozenset[Place] = frozenset()  # whose q and k carry their positions
         self.tables: dict[
             Stack, tuple[nn.Module, int]
         ] = {}  # position vectors, the first one's row
@@ -154,7 +155,10 @@ class Adapter(nn.Module):
                 if track is not None:
                     mask = torch.ones_like(attn[:, :1], dtype=torch.bool)
                     if kind == "decoder":
-                        mask = mask & causal_mask(attn.size(-2), attn.size(-1), attn.device)
+                        n_query, n_key = attn.shape[-2:]
+                        ahead = causal_mask(n_query, n_key, attn.device)
+                        oldest = n_key - n_query + 1 - window(self.model.config, layer, n_key)
+                        mask = mask & ahead.triu(oldest)
                     elif padding is not None:
                         mask = mask & padding[:, None, None, :]
                     track.keep({"attn": attn.float(), "mask": mask})
@@ -181,6 +185,14 @@ def base_of(model: Any) -> Any:
     if base is not model or model.get_output_embeddings() is None:
         return base
     return next((part for part in model.children() if hasattr(part, "base_model")), model)
+
+
+def window(config: Any, layer: int, n_key: int) -> int:
+    """How many keys, itself the last, a decoder's query may look at, as the config says."""
+    config = config.get_text_config()
+    kinds = getattr(config, "layer_types", None) or ()
+    windowed = layer < len(kinds) and kinds[layer] == "sliding_attention"
+    return (getattr(config, "sliding_window", None) or n_key) if windowed else n_key
 
 
 def rows(module: nn.Module) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from model.adapters import Adapter
+from model.lens import Place
 from model.record import Token, axes
 from model.recurrent import Recurrent
 from model.run import BadInput, Spec, check_has, check_part, forward
@@ -87,7 +88,7 @@ def anatomy(
         score="dot_product" if score is None else "additive",
         scale=scale,
         softcap=softcap,
-        rotated=isinstance(loaded.model, Adapter) and loaded.model.positions == "rotary",
+        rotated=isinstance(loaded.model, Adapter) and Place(kind, layer) in loaded.model.rotated,
         bias=kept["bias"][query] if "bias" in kept else None,
         k=k,
         products=products.cpu(),

@@ -30,7 +30,16 @@ Reason = Literal[
     "unsupported",
 ]
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+ONE_FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
 LONGEST_HEADER = 100_000_000  # bytes, as safetensors itself allows
+BESIDE = (".json", ".txt", ".model", ".spm", ".jinja")  # what config and tokenizer are kept in
+LONGEST = 100_000_000  # bytes of such a file
+MOST_BESIDE = 2 * LONGEST  # bytes of all of them
+MOST_LAYERS = 512
+MOST_POSITIONS = 32_768  # of a model that makes a vector for each
+LAYERS = re.compile(r"(num|n|encoder|decoder)(_\w+)?_layers?")
+POSITIONS = re.compile(r"(max_position_embeddings|n_positions|max_seq_len|max_\w+_positions)")
 BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1}
 BYTES |= {"BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1}
 SPARE = 1.2  # memory that a model takes while it is loaded, by its weights' size
@@ -92,6 +101,8 @@ def as_asked(name: str) -> str:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object of a model's folder."""
+    if path.is_file() and path.stat().st_size > LONGEST:
+        raise BadModel("damaged", f"{path.name} is longer than {LONGEST:,} bytes")
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -106,28 +117,48 @@ def config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise BadModel("not-found", f"{folder.name} holds no config.json: not a model's folder")
-    return read_json(path)
+    content = read_json(path)
+    names = content.get("architectures")
+    listed = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    types = {
+        "model_type": isinstance(content.get("model_type", ""), str),
+        "architectures": listed or names is None,
+        "auto_map": isinstance(content.get("auto_map") or {}, dict),
+    }
+    if bad := [key for key, is_right in types.items() if not is_right]:
+        raise BadModel("damaged", f"config.json has {bad[0]} of the wrong type")
+    return content
 
 
 def weights(folder: Path) -> Weights:
     """The safetensors files of a folder, each whole; sizes that an index claims count too."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        content = read_json(index)
-        names = content.get("weight_map", {})
-        if not isinstance(names, dict) or not names:
-            raise BadModel("damaged", f"{index.name} has no weight_map")
-        total = content.get("metadata", {}).get("total_size", 0)
-        files = [_inside(folder, str(name)) for name in sorted(set(names.values()))]
+    whole, index = folder / ONE_FILE, folder / INDEX
+    if whole.is_file() or not index.is_file():  # as transformers chooses
+        files, total = [whole], 0
     else:
-        files, total = [folder / "model.safetensors"], 0
+        names, total = indexed(index)
+        files = [folder / name for name in names]
     there = [path for path in files if path.is_file()]
-    if not there and not total:
+    if not there and files == [whole]:
         raise BadModel("no-safetensors", _no_safetensors(folder))
     sizes = [_header(path) for path in there]
-    n_byte = max(sum(size for _, size in sizes), int(total))
-    n_parameters = max(sum(n for n, _ in sizes), int(total) // 4)
+    n_byte = max(sum(size for _, size in sizes), total)
+    n_parameters = max(sum(n for n, _ in sizes), total // 4)
     return Weights(tuple(files), n_parameters, n_byte)
+
+
+def indexed(index: Path) -> tuple[list[str], int]:
+    """The safetensors files that an index names, and how many bytes it says that they hold."""
+    content = read_json(index)
+    names, about = content.get("weight_map"), content.get("metadata") or {}
+    if not isinstance(names, dict) or not names:
+        raise BadModel("damaged", f"{index.name} has no weight_map")
+    total = about.get("total_size", 0) if isinstance(about, dict) else None
+    if not isinstance(total, int | float) or not 0 <= total < 2**63:
+        raise BadModel("damaged", f"the total_size in {index.name} is no number of bytes")
+    if not all(isinstance(name, str) for name in names.values()):
+        raise BadModel("damaged", f"the weight_map of {index.name} does not lead to files")
+    return [_inside(name) for name in sorted(set(names.values()))], int(total)
 
 
 def check_size(found: Weights, limits: Limits) -> None:
@@ -142,6 +173,21 @@ def check_size(found: Weights, limits: Limits) -> None:
     missing = [path.name for path in found.files if not path.is_file()]
     if missing:
         raise BadModel("damaged", f"files that the index names are not there: {missing[0]}")
+
+
+def check_config(content: dict[str, Any], limits: Limits, *, rotates: bool) -> None:
+    """Nothing that a config alone makes long: it is built before tensors are missed. Positions
+    that rotate take no vectors."""
+    sizes = {key: n for key, n in content.items() if isinstance(n, int | float)}
+    for key, n in sizes.items():
+        most = MOST_LAYERS if LAYERS.fullmatch(key) else None
+        most = MOST_POSITIONS if POSITIONS.fullmatch(key) and not rotates else most
+        if most is not None and n > most:
+            raise BadModel("too-large", f"config.json says {key} {n:,}; at most {most:,} are taken")
+    words = sizes.get("vocab_size", 0)
+    if words * max(1, sizes.get("hidden_size", 0), sizes.get("d_model", 0)) > limits.parameters:
+        said = f"at most {limits.parameters:,} parameters are taken (MAX_PARAMETERS)"
+        raise BadModel("too-large", f"config.json says vocab_size {words:,}; {said}")
 
 
 def check_memory(n_byte: int, limits: Limits) -> None:
@@ -182,17 +228,35 @@ def sha256(files: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
+def revision(folder: Path) -> str:
+    """The sha256 of what is beside the weights: the same tensors with another config or tokenizer
+    are another model."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.name.endswith(BESIDE) and path.is_file() and path.stat().st_size <= LONGEST:
+            digest.update(repr((path.name, sha256([path]))).encode())
+    return digest.hexdigest()
+
+
+def stamp(path: Path) -> tuple[object, ...]:
+    """When a model's files were written and how long they are: another stamp, other files."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    taken = (*BESIDE, ".safetensors", ".gguf")
+    found = ((file.name, file.stat()) for file in files if file.name.endswith(taken))
+    return tuple((name, said.st_mtime_ns, said.st_size) for name, said in found)
+
+
 def cache() -> Path:
     """Where what was converted once is kept for the next time."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "attention-atlas"
 
 
-def _inside(folder: Path, name: str) -> Path:
-    """A file of the folder, and of no other."""
+def _inside(name: str) -> str:
+    """The name of a file of the folder, and of no other."""
     if Path(name).name != name or not name.endswith(".safetensors"):
         raise BadModel("damaged", f"the index names {name[:60]!r}, which is no file of its folder")
-    return folder / name
+    return name
 
 
 def _no_safetensors(folder: Path) -> str:
@@ -216,7 +280,14 @@ def _header(path: Path) -> tuple[int, int]:
             tensors = {name: row for name, row in header.items() if name != "__metadata__"}
             end = max((int(row["data_offsets"][1]) for row in tensors.values()), default=0)
             n = sum(prod(row["shape"]) for row in tensors.values())
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ):
             raise BadModel("damaged", f"{path.name} has no readable safetensors header") from None
     if 8 + length + end != size:
         raise BadModel(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -29,6 +29,7 @@ from transformers import (
     CONFIG_MAPPING,
     AttentionInterface,
     AttentionMaskInterface,
+    AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
@@ -51,7 +52,6 @@ from model.trial import Unsupported, adapted
 from model.zoo import Card, Loaded
 
 HfErrors = (HfHubHTTPError, HFValidationError, RepositoryNotFoundError)
-TAKEN = (".json", ".safetensors", ".txt", ".model", ".jinja")  # a model's files that are fetched
 ATTENTION_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 SEQ2SEQ = auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 
@@ -109,9 +109,10 @@ def open_model(
     if files is not None:
         path = _converted(files, limits, progress)
     content = folder.config(path)
-    _check_config(content)
+    _check_config(content, limits)
     weights = folder.weights(path)
     folder.check_size(weights, limits)
+    _check_built(path, content, limits)
     progress(Step("loading", bytes=weights.n_byte, total=weights.n_byte))
     tokenizer = _tokenizer(path)
     # Unpacked from 4 bits or so; a processor computes float32 several times faster than float16.
@@ -135,6 +136,7 @@ def open_model(
         architecture=type(model).__name__,
         config={},
         sha256=folder.sha256([files] if files is not None else weights.files),
+        revision=folder.revision(path),
     )
     wrapped = HubTokenizer(tokenizer, **frame)
     if adapter.family == "encoder-decoder" and None in (wrapped.begin_id, wrapped.end_id):
@@ -170,33 +172,61 @@ def _downloaded(name: str, limits: Limits, progress: Progress) -> Path:
         raise _hub_problem(name, error) from None
     except (OSError, HTTPError) as error:  # offline, or the Hub cannot be reached
         return _kept(name, error)
-    files = {
-        file.rfilename: file.size or 0
-        for file in info.siblings or ()
-        if "/" not in file.rfilename and file.rfilename.endswith(TAKEN)
+    there = {
+        file.rfilename: file.size or 0 for file in info.siblings or () if "/" not in file.rfilename
     }
-    if not any(file.endswith(".safetensors") for file in files):
-        raise BadModel("no-safetensors", f"{name} has no safetensors file on the Hub")
-    n_byte = sum(size for file, size in files.items() if file.endswith(".safetensors"))
-    numbers = sum((info.safetensors.parameters if info.safetensors else {}).values())
-    folder.check_size(folder.Weights((), numbers or n_byte // 4, n_byte), limits)
-    total, done = sum(files.values()), 0
-    path = ""
-    for file in sorted(files, key=lambda file: (file != "config.json", file)):
-        progress(Step("downloading", file, done, total))
-        bar = _bar(progress, Step("downloading", file, done, total))
+    beside = {file: size for file, size in there.items() if file.endswith(folder.BESIDE)}
+    if sum(beside.values()) > folder.MOST_BESIDE:
+        said = f"{sum(beside.values()):,} bytes beside its weights"
+        raise BadModel("too-large", f"{name} has {said}; at most {folder.MOST_BESIDE:,} are taken")
+
+    holds = _weight_files(name, there)
+    first = "config.json" if "config.json" in there else holds[0]
+    n_said = sum((info.safetensors.parameters if info.safetensors else {}).values())
+    got: dict[str, Path] = {}
+
+    def checked_size() -> int:
+        """Bytes of all that is fetched, if it may be."""
+        n_byte = sum(there[file] for file in holds if file != folder.INDEX)
+        folder.check_size(folder.Weights((), n_said or n_byte // 4, n_byte), limits)
+        return n_byte + sum(beside.values())
+
+    def fetch(file: str, total: int) -> None:
+        step = Step("downloading", file, sum(there[known] for known in got), total)
+        progress(step)
         try:
             # The first by the branch's name, which is noted down: offline, that finds the rest.
-            revision = None if file == "config.json" else info.sha
-            path = hf_hub_download(name, file, revision=revision, tqdm_class=bar)
+            revision = None if file == first else info.sha
+            bar = _bar(progress, step)
+            got[file] = Path(hf_hub_download(name, file, revision=revision, tqdm_class=bar))
         except HfErrors as error:
             raise _hub_problem(name, error) from None
         except (OSError, HTTPError) as error:
             raise BadModel("offline", f"{file} could not be fetched: {_short(error)}") from None
-        if file == "config.json":
-            _check_config(folder.config(Path(path).parent))
-        done += files[file]
-    return Path(path).parent
+
+    fetch(first, checked_size())
+    if first == "config.json":
+        _check_config(folder.config(got[first].parent), limits)
+    if holds == [folder.INDEX]:
+        fetch(folder.INDEX, checked_size())
+        names, _ = folder.indexed(got[folder.INDEX])
+        holds = [file for file in names if file in there]  # what lacks is told when it is opened
+    total = checked_size()
+    for file in sorted({*beside, *holds} - got.keys()):
+        fetch(file, total)
+    return got[first].parent
+
+
+def _weight_files(name: str, there: Mapping[str, int]) -> list[str]:
+    """What holds a repository's weights: one file, an index of several, or a single GGUF file."""
+    for file in (folder.ONE_FILE, folder.INDEX):
+        if file in there:
+            return [file]
+    packed = [file for file in there if file.endswith(".gguf")]
+    if len(packed) == 1:
+        return packed
+    several = f", and {len(packed)} GGUF files, of which none can be chosen" if packed else ""
+    raise BadModel("no-safetensors", f"{name} has no safetensors file on the Hub{several}")
 
 
 def _kept(name: str, error: Exception) -> Path:
@@ -240,7 +270,7 @@ def _bar(progress: Progress, began: Step) -> type:
     return Bar
 
 
-def _check_config(content: dict[str, Any]) -> None:
+def _check_config(content: dict[str, Any], limits: Limits) -> None:
     """A text model of a family that transformers itself knows; no code of its own."""
     name, architectures = content.get("model_type"), content.get("architectures") or []
     own_code = content.get("auto_map") and not all(hasattr(transformers, a) for a in architectures)
@@ -262,12 +292,33 @@ def _check_config(content: dict[str, Any]) -> None:
     inputs = {getattr(getattr(transformers, c, None), "main_input_name", "") for c in classes}
     if sees or (inputs and "input_ids" not in inputs):
         raise BadModel("not-text", f"a {name} model does not read text alone")
+    made = CONFIG_MAPPING[str(name)]
+    rotates = bool({"rope_parameters", "rope_theta"} & {field.name for field in fields(made)})
+    folder.check_config(content, limits, rotates=rotates)
+
+
+def _check_built(path: Path, content: dict[str, Any], limits: Limits) -> None:
+    """The model that the config makes, without memory for its numbers: the files may hold fewer."""
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+        with torch.device("meta"):
+            model = _classes(content)[0].from_config(config, trust_remote_code=False)
+    except Exception as error:  # each family has its own ways to fail
+        raise BadModel("damaged", f"it cannot be made: {_short(error)}") from None
+    n = sum(x.numel() for x in (*model.parameters(), *model.buffers()))
+    folder.check_size(folder.Weights((), n, 2 * n), limits)
 
 
 def _tokenizer(path: Path) -> Any:
     try:
         return AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # each tokenizer has its own ways to fail
+        said = path / "tokenizer_config.json"
+        if said.is_file() and folder.read_json(said).get("auto_map"):
+            raise BadModel(
+                "remote-code",
+                "its tokenizer brings its own Python code, and such code is never run here",
+            ) from None
         raise BadModel("damaged", f"its tokenizer cannot be read: {_short(error)}") from None
 
 
@@ -326,10 +377,12 @@ def _gguf(path: Path) -> Path | None:
 def _converted(file: Path, limits: Limits, progress: Progress) -> Path:
     """A GGUF file as a folder of float16 safetensors, made once and kept in the cache folder."""
     size = file.stat().st_size
-    folder.check_memory(8 * size, limits)  # 4 bits become 32 on the way
     done = folder.cache() / f"{file.stem}-{folder.sha256([file])[:16]}"
     if (done / "config.json").is_file():
         return done
+    n, n_layer = _gguf_sizes(file)
+    folder.check_config({"num_hidden_layers": n_layer}, limits, rotates=True)
+    folder.check_size(folder.Weights((), n, max(4 * n, size)), limits)  # float32 on the way
     progress(Step("converting", file.name, 0, size))
     options: dict[str, Any] = {"gguf_file": file.name, "trust_remote_code": False}
     options["local_files_only"] = True
@@ -353,6 +406,21 @@ def _converted(file: Path, limits: Limits, progress: Progress) -> Path:
             Path(making).rename(done)
             Path(making).mkdir()  # for the context to remove
     return done
+
+
+def _gguf_sizes(file: Path) -> tuple[int, int]:
+    """How many numbers a GGUF file's tensors hold, by their infos alone; its layers."""
+    try:
+        from gguf import GGUFReader
+    except ImportError as error:
+        raise BadModel("unsupported", f"GGUF files need the extra: {_short(error)}") from None
+    try:
+        said = GGUFReader(file)
+        layers = [field for name, field in said.fields.items() if name.endswith(".block_count")]
+        n_layer = max((int(field.contents()) for field in layers), default=0)
+        return sum(int(tensor.n_elements) for tensor in said.tensors), n_layer
+    except Exception as error:  # of whatever a spoilt file says
+        raise BadModel("damaged", f"{file.name} cannot be read: {_short(error)}") from None
 
 
 def _short(error: object) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import os
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from model import zoo
+from model import folder, zoo
 from model.checkpoint import BadWeights
 from model.folder import BadModel, Limits, as_asked
 from model.zoo import Loaded
@@ -46,6 +47,14 @@ def packaged() -> dict[str, str]:
     return found
 
 
+def stamp_of(source: str) -> tuple[object, ...]:
+    """The stamp of a folder's files; none of what is not here."""
+    try:
+        return folder.stamp(folder.found(source)) if folder.is_folder(source) else ()
+    except (BadModel, OSError):
+        return ()
+
+
 class Library:
     """Names and the models behind them."""
 
@@ -56,6 +65,7 @@ class Library:
         self.models: dict[str, Loaded] = {}
         self.missing: dict[str, str] = {}  # name -> why it could not be loaded
         self.known = packaged()  # name -> what is opened for it
+        self._stamps: dict[str, tuple[object, ...]] = {}  # name -> its files as they were read
         self._used: list[str] = []  # models that are not bundled, the last used last
         self._lock = threading.Lock()
 
@@ -82,21 +92,29 @@ class Library:
     def open(self, source: str, progress: Callable[[Step], None] | None = None) -> Loaded:
         """A model by its name, its Hub name or its folder. Raises BadModel. One at a time."""
         name = self.name_of(source)
+        path = self.known.get(name or "", source)
         there = self.get(name) if name else None
-        if there is not None:
+        stamp = stamp_of(path)  # before it is read: what is written meanwhile is seen next time
+        if there is not None and (there.source != "path" or self._stamps.get(there.name) == stamp):
             return there
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # before it is imported
         try:
             from model import hub
         except ImportError:
             raise BadModel("unsupported", NEEDS) from None
-        path = self.known.get(name or "", source)
         found = hub.open_model(path, self.device, self.limits, progress or hub.quiet)
-        name = name or self._free(found.name)
+        name = name or self._free(found.name, source)
         found = replace(found, card=replace(found.card, name=name))
-        self.known[name] = path
+        self.known[name], self._stamps[name] = path, stamp
         self._add(found)
+        self._found(source)
         return found
+
+    def _found(self, source: str) -> None:
+        """What could not be loaded at the start, however it was written then, is there now."""
+        asked = as_asked(source)
+        left = {name: why for name, why in self.missing.items() if as_asked(name) != asked}
+        self.missing = left  # whoever goes through the old one is not disturbed
 
     def name_of(self, source: str) -> str | None:
         """The name of a model that is known, by its name or by what was opened for it."""
@@ -105,10 +123,12 @@ class Library:
         wanted = as_asked(source)
         return next((name for name, path in self.known.items() if as_asked(path) == wanted), None)
 
-    def _free(self, name: str) -> str:
+    def _free(self, name: str, source: str) -> str:
         """The name, or, if another model has it, the name and a number."""
+        name = re.sub(r"\.json$", "-json", name)  # /models/x.json is the twin of /models/x
         n, free = 1, name
-        while free in self.models or free in self.known or free in self.missing:
+        taken = {*self.models, *self.known, *self.missing} - {source}
+        while free in taken:
             n += 1
             free = f"{name}-{n}"
         return free
@@ -116,6 +136,8 @@ class Library:
     def _add(self, found: Loaded) -> None:
         with self._lock:
             models = {**self.models, found.name: found}
+            if found.name in self._used:  # its files were written anew
+                self._used.remove(found.name)
             if found.source != "bundled":
                 self._used.append(found.name)
             gone = self._used[: max(0, len(self._used) - self.at_most)]

@@ -89,7 +89,7 @@ class HubTokenizer:
             Token(
                 id=i,
                 raw=raw,
-                text=raw if self._is_special(i) else texts[segment][start:end],
+                text=raw if self._is_special(i) else self._shown(i, texts[segment][start:end]),
                 start=start,
                 end=end,
                 special=self._is_special(i),
@@ -99,6 +99,10 @@ class HubTokenizer:
             for i, raw, (start, end), segment in rows
         ]
         return tuple(_with_words(tokens, texts))
+
+    def _shown(self, i: int, held: str) -> str:
+        """The text that a token holds; a space of its own, where its span leaves spaces out."""
+        return held or (piece if (piece := self.readable(i)).isspace() else "")
 
     def decode(self, ids: Sequence[int]) -> str:
         """Ids -> text, specials left out."""
@@ -221,7 +225,8 @@ def _with_words(tokens: list[Token], texts: tuple[str, str]) -> Iterator[Token]:
     n = 0
     for unit in units(texts, tokens):
         ordinary = [i for i in unit.tokens if not tokens[i].special]
-        if ordinary and any(tokens[i].end > tokens[i].start for i in ordinary):
+        held = (texts[t.segment][t.start : t.end] for t in map(tokens.__getitem__, ordinary))
+        if any(text.strip() for text in held):  # spaces are no word
             words |= dict.fromkeys(ordinary, n)
             n += 1
     return (token._replace(word=words.get(i)) for i, token in enumerate(tokens))

@@ -7,8 +7,10 @@ keeps its eager attention and lacks the rest. No family is known by its name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from inspect import signature
 from typing import Any
 
 import torch
@@ -27,12 +29,13 @@ from model.adapters import (
     base_of,
     rows,
 )
+from model.folder import BadModel, Limits, check_memory
 from model.lens import NAME, Call, Place, Seen, calling
-from model.tape import Kind, Tape
+from model.tape import Kind, Quantity, Tape
 
 LONGEST = 2048  # tokens taken of a model whose positions go on
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4}
-HALF = 3e-2  # of float16 and bfloat16
+HALF = 3e-2  # of float16 and bfloat16, where no memory is left for float32
 WIDTHS = ("intermediate_size", "d_ff", "ffn_dim", "encoder_ffn_dim", "n_inner", "hidden_dim")
 LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 TABLES = ("position_embeddings", "embed_positions", "wpe", "position_embedding")
@@ -68,16 +71,38 @@ def adapted(model: Any, new_cache: Callable[[], Any]) -> HubModel:
     cache. Raises Unsupported."""
     model.eval()
     trial = Trial(model)
-    own = _own_attention(model, trial)
-    adapter = _adapter(model, trial, own, new_cache)
-    adapter.why = _through_the_lens(adapter, trial, own)
-    if adapter.why:
-        model.set_attn_implementation("eager")
-        adapter.lacks, adapter.plans = LACKING, {}
-    if adapter.tasks and not _head_alone(adapter, trial):
-        adapter.tasks = ()
-        adapter.lacks += ("predictions",)
+    with in_float32(model):
+        own = _own_attention(model, trial)
+        adapter = _adapter(model, trial, own, new_cache)
+        adapter.why = _through_the_lens(adapter, trial, own)
+        if adapter.why:
+            model.set_attn_implementation("eager")
+            adapter.lacks, adapter.plans = LACKING, {}
+        if adapter.tasks and not _head_alone(adapter, trial):
+            adapter.tasks = ()
+            adapter.lacks += ("predictions",)
+    _recorded(adapter, trial)  # in its own precision, too, it must pass
     return adapter
+
+
+@contextmanager
+def in_float32(model: nn.Module) -> Iterator[None]:
+    """The model's half-precision weights in float32 for a while, so that what is compared differs
+    by what is computed and not by rounding. As they are, where memory does not allow it."""
+    tensors = (*model.parameters(), *model.buffers())
+    half = [(x, x.dtype) for x in tensors if x.dtype in (torch.float16, torch.bfloat16)]
+    try:
+        n_byte = 2 * sum(x.numel() for x, _ in half)  # more than there are now
+        check_memory(n_byte, Limits(device=next(model.parameters()).device))
+    except BadModel:
+        half = []
+    for x, _ in half:
+        x.data = x.data.float()
+    try:
+        yield
+    finally:
+        for x, dtype in half:
+            x.data = x.data.to(dtype)  # exactly what it was
 
 
 def _own_attention(model: Any, trial: Trial) -> dict[Kind, list[Tensor]]:
@@ -158,7 +183,31 @@ def _through_the_lens(adapter: HubModel, trial: Trial, own: dict[Kind, list[Tens
     adapter.config = replace(adapter.config, n_kv_head=n_kv_head)
     apart = _apart(_recorded(adapter, trial), own)
     limit = TOLERANCE.get(trial.model.dtype, HALF)
-    return "" if apart <= limit else f"{name} recorded by the lens differs by {apart:.1e}"
+    if apart > limit:
+        return f"{name} recorded by the lens differs by {apart:.1e}"
+    if adapter.positions == "rotary":
+        adapter.rotated = _rotated(adapter, trial)
+    return ""
+
+
+def _rotated(adapter: HubModel, trial: Trial) -> frozenset[Place]:
+    """The layers whose queries turn when all positions are moved on: some layers turn none."""
+    places = frozenset(place for plan in adapter.plans.values() for place in plan)
+    takes = signature(type(base_of(trial.model)).forward).parameters
+    if trial.both or "position_ids" not in takes:
+        return frozenset(place for place in places if place.kind != "cross")
+    passes: list[dict[Place, Tensor]] = []
+    keep: tuple[Quantity, ...] = ("q",)
+    for first in (0, 5):
+        tape = Tape(keep=keep)
+        positions = torch.arange(first, first + trial.source.size(1), device=trial.source.device)
+        with calling(Call(tape, adapter.plans[adapter.kinds[0]])):  # type: ignore[index]
+            base_of(trial.model)(input_ids=trial.source, position_ids=positions[None])
+        passes.append({Place(step.kind, step.layer): step.q.float() for step in tape})
+    limit = TOLERANCE.get(trial.model.dtype, HALF)
+    there, moved = passes
+    far = {place: (q - moved[place]).abs().max() / q.abs().max() for place, q in there.items()}
+    return frozenset(place for place, share in far.items() if share > limit)
 
 
 def _calls(trial: Trial) -> dict[Stack, list[Seen]]:
@@ -269,12 +318,19 @@ def _tables(trial: Trial) -> dict[Stack, tuple[nn.Module, int]]:
     for hook in hooks:
         hook.remove()
     found: dict[Stack, tuple[nn.Module, int]] = {}
+    widths = {trial.model.config.get_text_config().hidden_size, _width_of_words(trial.model)}
     for name, given in made.items():
+        if given.size(-1) not in widths:
+            continue  # not added to the words: RoFormer turns queries and keys by them
         first = given.reshape(-1, given.size(-1))[0]
         row = int((rows(named[name]) - first).abs().sum(-1).argmin())
         stack: Stack = "decoder" if trial.both and "decoder" in name else "encoder"
         found.setdefault(stack, (named[name], row))
     return found
+
+
+def _width_of_words(model: Any) -> int:
+    return int(rows(model.get_input_embeddings()).size(-1))
 
 
 def _parts(trial: Trial, tables: dict[Stack, tuple[nn.Module, int]]) -> Parts | None:
@@ -306,12 +362,19 @@ def _parts(trial: Trial, tables: dict[Stack, tuple[nn.Module, int]]) -> Parts | 
         hook.remove()
     if not {word, position} <= given.keys():
         return None
+    if given[word].size(-1) != given[position].size(-1):
+        return None
     rest = given[position] if segment is None else given[position] + given[segment]
     for scale in (1.0, model.config.hidden_size**0.5):
         total = given[word] * scale + rest
-        if any(x.shape == total.shape and torch.allclose(x, total) for x in (first, *normed)):
+        if any(x.shape == total.shape and _same(x, total) for x in (first, *normed)):
             return Parts(word, scale, segment)
     return None
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    """Equal but for the order in which a few vectors were added."""
+    return bool((a - b).abs().max() <= 8 * torch.finfo(b.dtype).eps * b.abs().max())
 
 
 def _last_layers(trial: Trial) -> list[nn.Module]:
@@ -352,10 +415,11 @@ def _positions(model: Any, tables: dict[Stack, tuple[nn.Module, int]]) -> str:
     if tables:
         sines = any("sinusoidal" in type(table).__name__.lower() for table, _ in tables.values())
         return "sinusoidal" if sines else "learned"
-    if any("rotary" in kind for kind in kinds) or getattr(config, "rotary_dim", None):
-        return "rotary"
     if getattr(config, "alibi", False) or config.model_type in ("bloom", "mpt"):
-        return "alibi"
+        return "alibi"  # Falcon has the modules for rotation even then
+    turns = getattr(config, "rotary_dim", None) or hasattr(config, "rotary_value")
+    if turns or any("rotary" in kind for kind in kinds):
+        return "rotary"
     if any(part in names for part in ("relative", "rel_embeddings", "r_r_bias")):
         return "relative"
     return "none"

@@ -62,7 +62,7 @@ def _unit(
     if segment >= 0:
         start, end = spans[segment][n]
         return Unit(texts[segment][start:end], tuple(group), first.special)
-    text = first.text.strip() or first.raw
+    text = first.text.strip() or first.text or first.raw
     return Unit(text, tuple(group), first.special)
 
 

@@ -52,7 +52,8 @@ class Card:
     name: str
     architecture: str
     config: dict[str, Any]
-    sha256: str
+    sha256: str  # of the weights
+    revision: str = ""  # of what a folder holds beside them; a bundled one's is our version
     data: list[dict[str, str]] = field(default_factory=list)
     training: dict[str, Any] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)
@@ -83,6 +84,11 @@ class Loaded:
     @property
     def name(self) -> str:
         return self.card.name
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """What its answers are a function of, beside the request: cache keys begin with it."""
+        return self.name, self.card.sha256, self.card.revision
 
     @property
     def config(self) -> Config | Sizes:

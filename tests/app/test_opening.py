@@ -79,6 +79,28 @@ def test_provenance_is_of_its_weights(client: TestClient, folder: Path) -> None:
     assert card["architecture"] == "GPT2LMHeadModel"
 
 
+def test_the_same_weights_with_another_config_share_nothing(
+    client: TestClient, tmp_path: Path
+) -> None:
+    """Neither the runs that are kept nor the ETag by which a browser keeps an answer."""
+    folders = [saved.bert(tmp_path / name) for name in ("one", "two")]
+    saved.changed(folders[1], layer_norm_eps=0.5)
+    asked: dict[str, Any] = {"text": TEXT, "format": "csv", "layer": 1, "head": 0}
+    answers = []
+    for folder in folders:
+        events(client, str(folder))
+        spec = {"model": folder.name} | asked
+        answers.append(client.get("/api/v1/attention", params=spec))
+        assert client.get("/api/v1/run", params=spec).status_code != 500
+    assert answers[0].text != answers[1].text
+    one = {"model": "one"} | asked
+    saved.changed(folders[0], layer_norm_eps=0.5)
+    events(client, str(folders[0]))
+    known = {"If-None-Match": answers[0].headers["etag"]}
+    again = client.get("/api/v1/attention", params=one, headers=known)
+    assert (again.status_code, again.text) == (200, answers[1].text)
+
+
 def test_a_model_put_aside_comes_back_when_it_is_asked_for(
     client: TestClient, folder: Path, tmp_path: Path
 ) -> None:
@@ -110,6 +132,8 @@ def test_why_a_model_cannot_be_opened_and_the_server_goes_on(
     ("headers", "says"),
     [
         ({"origin": "https://evil.example"}, "pages of https://evil.example may not open"),
+        ({"origin": "http://["}, "pages of http://[ may not open"),
+        ({"host": "[::1"}, "not [::1"),
         ({"origin": "null"}, "pages of null may not open"),
         ({"host": "evil.example", "origin": "http://evil.example"}, "not evil.example"),
     ],
@@ -197,6 +221,37 @@ def test_models_of_the_command_line(folder: Path) -> None:
         ready = client.get("/readyz")
         assert ready.status_code == 503
         assert "no such folder" in ready.json()["missing"]["/nowhere"]
+
+
+def test_one_spoilt_model_does_not_keep_the_server_from_starting(
+    folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("of a library")
+
+    monkeypatch.setattr("model.hub.adapt", fail)
+    monkeypatch.setattr("model.folder.weights", fail)
+    with client_of(model=(str(folder),)) as client:
+        assert client.get("/readyz").json()["models"] == ["bert"]
+        assert "the server's log" in client.get("/readyz").json()["missing"][str(folder)]
+
+
+def test_a_model_that_was_missing_is_there_once_it_is_opened(tmp_path: Path) -> None:
+    place = tmp_path / "late"
+    with client_of(model=(str(place),)) as client:
+        assert client.get("/readyz").status_code == 503
+        saved.gpt2(place)
+        assert events(client, f"{place}/")[-1][1]["name"] == "late"
+        assert client.get("/readyz").json()["missing"] == {}
+        spec = {"model": "late", "text": TEXT}
+        assert client.get("/api/v1/run", params=spec).status_code == 200
+
+
+def test_a_name_that_looks_like_a_twin_is_another(client: TestClient, tmp_path: Path) -> None:
+    name = events(client, str(saved.bert(tmp_path / "x.json")))[-1][1]["name"]
+    assert name == "x-json"
+    assert client.get(f"/models/{name}").status_code == 200
+    assert client.get(f"/models/{name}.json").json()["card"]["name"] == name
 
 
 def test_a_name_with_a_slash_has_its_pages(client: TestClient, folder: Path) -> None:

@@ -88,9 +88,25 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (folder / "README.md").write_text("not fetched")
     pickled = saved.bert(tmp_path_factory.mktemp("hub") / "old")
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
+    several = saved.bert(tmp_path_factory.mktemp("hub") / "several")
+    (several / "model.safetensors").rename(several / "model-1-of-1.safetensors")
+    parts = {"metadata": {}, "weight_map": {"a": "model-1-of-1.safetensors"}}
+    (several / "model.safetensors.index.json").write_text(json.dumps(parts))
+    talkative = saved.bert(tmp_path_factory.mktemp("hub") / "talkative")
+    with (talkative / "notes.txt").open("wb") as file:
+        file.truncate(300_000_000)  # takes no place on the disk
+    for other in (folder, several):
+        (other / "other.safetensors").write_bytes(b"another model's")
+    packed = tmp_path_factory.mktemp("hub")
+    for name in ("Q4.gguf", "Q8.gguf"):
+        (packed / name).write_bytes(b"GGUF")
+    one = tmp_path_factory.mktemp("hub")
+    (one / "Q4.gguf").write_bytes(b"GGUF")
     coded = saved.bert(tmp_path_factory.mktemp("hub") / "coded")
     saved.changed(coded, auto_map={"AutoModel": "mine.Mine"}, architectures=["Mine"])
     Hub.repositories = {"org/bert": folder, "org/old": pickled, "org/coded": coded}
+    Hub.repositories |= {"org/several": several, "org/talkative": talkative}
+    Hub.repositories |= {"org/packed": packed, "org/one": one}
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -118,7 +134,7 @@ def test_a_model_is_fetched_once_and_told_file_by_file(address: str, tmp_path: P
     files = list(dict.fromkeys(file for _, file, _, _ in fetching))
     assert files[0] == "config.json", "what a model is comes first"
     assert "model.safetensors" in files and "tokenizer.json" in files
-    assert not {"README.md", "pytorch_model.bin"} & set(files)
+    assert not {"README.md", "pytorch_model.bin", "other.safetensors"} & set(files)
     done = [n for _, _, n, _ in fetching]
     assert done == sorted(done) and done[-1] <= fetching[-1][3]
 
@@ -129,10 +145,22 @@ def test_a_model_is_fetched_once_and_told_file_by_file(address: str, tmp_path: P
     assert "org/other was not fetched before" in other["message"]
 
 
+def test_of_several_files_those_of_the_index_are_fetched(address: str, tmp_path: Path) -> None:
+    several, one = opened([("org/several", {}), ("org/one", {})], address, tmp_path)
+    files = list(dict.fromkeys(file for _, file, _, _ in several["steps"] if file))
+    assert files[:2] == ["config.json", "model.safetensors.index.json"]
+    assert "model-1-of-1.safetensors" in files and "other.safetensors" not in files
+    assert several["tasks"] == ["fill-mask"]
+    assert ["downloading", "Q4.gguf", 4, 4] in one["steps"], "a single GGUF file is taken"
+    assert (one["reason"], "Q4.gguf cannot be read" in one["message"]) == ("damaged", True)
+
+
 REFUSED: list[tuple[Asked, str, str]] = [
     (("org/nothing", {}), "not-found", "the Hub has no model org/nothing, or it is private"),
     (("org/gated", {}), "not-found", "is open only to those whom its owner lets in"),
     (("org/old", {}), "no-safetensors", "org/old has no safetensors file on the Hub"),
+    (("org/packed", {}), "no-safetensors", "and 2 GGUF files, of which none can be chosen"),
+    (("org/talkative", {}), "too-large", "bytes beside its weights; at most 200,000,000 are"),
     (("org/coded", {}), "remote-code", "brings its own Python code"),
     (("org/bert", {"parameters": 1000}), "too-large", "at most 1,000 are taken"),
     (("org/bert", {"memory": 1000}), "no-memory", "GB of memory are free"),
@@ -145,4 +173,8 @@ def test_why_not_is_known_before_the_weights_are_fetched(address: str, tmp_path:
     assert [said["reason"] for said in found] == [reason for _, reason, _ in REFUSED]
     for said, (_, _, message) in zip(found, REFUSED, strict=True):
         assert message in said["message"]
-    assert not [path for path in Hub.asked if path.endswith((".safetensors", ".bin", ".py"))]
+    assert not [
+        path
+        for path in Hub.asked
+        if path.endswith((".safetensors", ".bin", ".py", ".gguf", "notes.txt"))
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from model.adapters import Adapter, HubDecoder, HubEncoder, HubEncoderDecoder, attentions
 from model.hub import adapt
 from model.tape import Edit, Kind, Quantity, Tape
-from tests.families import DECODERS, FAMILIES, LENS, ONE, OWN_WAY, adapted, made
+from tests.families import DECODERS, FAMILIES, GROUPED, LENS, ONE, OWN_WAY, adapted, made
 
 SOURCE = torch.tensor([[5, 9, 7, 12, 3, 22]])  # Tk 6
 TARGET = torch.tensor([[4, 11, 8, 30]])  # Tq 4
@@ -248,6 +249,65 @@ def test_the_first_position_is_found_in_the_table(name: str, first: int) -> None
 )
 def test_how_positions_are_known(name: str, positions: str) -> None:
     assert adapted(name).positions == positions
+
+
+def of(config: Any, **options: Any) -> Adapter:
+    """A model of a config, sharp enough to tell its layers apart."""
+    torch.manual_seed(0)
+    auto = options.pop("auto", hf.AutoModelForCausalLM)
+    model = auto.from_config(config, attn_implementation="eager").eval()
+    for parameter in model.parameters():
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    return adapt(model.to(options.get("dtype", torch.float32)))
+
+
+def test_layers_that_do_not_rotate_are_told_apart() -> None:
+    """Cohere 2 rotates where a window slides; SmolLM3 and Llama 4 leave layers out by a list."""
+    slides = ["sliding_attention", "full_attention"]
+    cohere = of(hf.Cohere2Config(**GROUPED, sliding_window=3, layer_types=slides))
+    smol = of(hf.SmolLM3Config(**GROUPED, no_rope_layers=[0, 1]))
+    llama = of(hf.Llama4TextConfig(**GROUPED, num_local_experts=2, no_rope_layers=[1, 0]))
+    found = [sorted(place.layer for place in x.rotated) for x in (cohere, smol, llama)]
+    assert found == [[0], [1], [0]]
+    assert [sorted(p.layer for p in adapted(n).rotated) for n in ("Llama", "BERT")] == [[0, 1], []]
+
+
+def test_falcon_with_alibi_does_not_rotate() -> None:
+    assert of(hf.FalconConfig(**ONE, alibi=True)).positions == "alibi"
+    assert adapted("Falcon").positions == "rotary"
+
+
+def test_sines_for_rotation_are_no_table() -> None:
+    """RoFormer keeps them where others keep vectors that are added to the words."""
+    adapter = of(hf.RoFormerConfig(**ONE, embedding_size=24), auto=hf.AutoModelForMaskedLM)
+    assert (adapter.positions, adapter.tables, adapter.parts) == ("rotary", {}, None)
+    through(adapter)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["BERT", "RoBERTa", "GPT-2", "BART", "Marian", "T5", "Gemma 2"])
+def test_half_precision_keeps_what_float32_has(name: str, dtype: torch.dtype) -> None:
+    model = made(name).to(dtype)
+    before = {key: x.clone() for key, x in model.state_dict().items()}
+    half, whole = adapt(model), adapted(name)
+    for key, x in model.state_dict().items():
+        assert x.dtype == before[key].dtype and torch.equal(x, before[key]), "not a bit is changed"
+    assert (half.lacks, half.tasks, half.why) == (whole.lacks, whole.tasks, "")
+    assert (half.parts is None) == (whole.parts is None)
+    assert half.rotated == whole.rotated
+
+
+def test_a_window_outside_the_lens_is_a_mask_too() -> None:
+    """What gpt-oss may not look at is what its own attention leaves at zero."""
+    kinds = ["full_attention", "sliding_attention"]
+    options = {"num_local_experts": 4, "num_experts_per_tok": 2, "layer_types": kinds}
+    adapter = of(hf.GptOssConfig(**GROUPED, **options, sliding_window=3))
+    tape = Tape(keep=("attn", "mask"))
+    through(adapter, tape)
+    assert "scores" in adapter.lacks
+    for step in tape:
+        assert torch.equal(step.mask.expand_as(step.attn), step.attn > 0)
+    assert [int(step.mask.sum()) for step in tape] == [21, 15]
 
 
 @pytest.mark.parametrize("name", ["Mistral", "Gemma 3", "ModernBERT"])

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers as hf
@@ -140,8 +143,46 @@ def huge_index(folder: Path, size: int = 10_000_000_000) -> None:
 
 
 def outside(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
     index = {"metadata": {}, "weight_map": {"a": "../other/model.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def index_of(**entries: Any) -> Callable[[Path], None]:
+    """An index with these entries in place of right ones."""
+
+    def spoil(folder: Path) -> None:
+        (folder / "model.safetensors").unlink()
+        index = {"metadata": {"total_size": 9}, "weight_map": {"a": "model-1-of-9.safetensors"}}
+        text = json.dumps(index | entries)
+        (folder / "model.safetensors.index.json").write_text(text)
+
+    return spoil
+
+
+def config_of(**entries: Any) -> Callable[[Path], None]:
+    return lambda folder: saved.changed(folder, **entries) and None
+
+
+def header_of(folder: Path) -> None:
+    header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,Infinity]}}'
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+
+
+def other_codes_tokenizer(folder: Path) -> None:
+    path = folder / "tokenizer_config.json"
+    code = {"auto_map": {"AutoTokenizer": ["mine.Mine", None]}, "tokenizer_class": "Mine"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | code))
+    (folder / "tokenizer.json").unlink()
+
+
+def marian(folder: Path) -> None:
+    """Its table of sines is computed: no file holds it."""
+    saved.bart(folder)
+    (folder / "model.safetensors").unlink()
+    config = hf.AutoConfig.from_pretrained(folder).to_dict() | {"model_type": "marian"}
+    hf.MarianMTModel(hf.MarianConfig.from_dict(config)).save_pretrained(folder)
+    saved.changed(folder, max_position_embeddings=400_000)
 
 
 def own_code(folder: Path) -> None:
@@ -205,6 +246,24 @@ def config_of_nothing(folder: Path) -> None:
         (no_tokenizer, "damaged", "its tokenizer cannot be read"),
         (no_config, "not-found", "holds no config.json"),
         (config_of_nothing, "damaged", "config.json cannot be read"),
+        (index_of(metadata=None), "damaged", "are not there: model-1-of-9.safetensors"),
+        (index_of(metadata=[1]), "damaged", "total_size"),
+        (index_of(metadata={"total_size": "12GB"}), "damaged", "total_size"),
+        (index_of(metadata={"total_size": torch.inf}), "damaged", "total_size"),
+        (index_of(metadata={"total_size": -1}), "damaged", "total_size"),
+        (index_of(weight_map={"a": ["b"]}), "damaged", "weight_map"),
+        (index_of(weight_map=["b"]), "damaged", "no weight_map"),
+        (header_of, "damaged", "no readable safetensors header"),
+        (config_of(model_type=["bert"]), "damaged", "model_type of the wrong type"),
+        (config_of(architectures=[["X"]]), "damaged", "architectures of the wrong type"),
+        (config_of(architectures={}), "damaged", "architectures of the wrong type"),
+        (config_of(auto_map=[5]), "damaged", "auto_map of the wrong type"),
+        (config_of(num_hidden_layers="two"), "damaged", "it cannot be made"),
+        (other_codes_tokenizer, "remote-code", "its tokenizer brings its own Python code"),
+        (config_of(num_hidden_layers=3000), "too-large", "num_hidden_layers 3,000; at most 512"),
+        (config_of(vocab_size=10**9), "too-large", "vocab_size 1,000,000,000; at most"),
+        (config_of(intermediate_size=10**8), "too-large", "at most 2,000,000,000 are taken"),
+        (marian, "too-large", "max_position_embeddings 400,000; at most 32,768"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -256,6 +315,36 @@ def test_a_model_without_attention_says_so(tmp_path: Path) -> None:
     assert caught.value.reason == "unsupported"
 
 
+@pytest.mark.parametrize(
+    ("n_layer", "says"),
+    [(2, "the model has 2,100 parameters; at most 2,000"), (3000, "num_hidden_layers 3,000")],
+)
+def test_a_gguf_file_is_measured_before_it_is_converted(
+    tmp_path: Path, n_layer: int, says: str
+) -> None:
+    gguf = pytest.importorskip("gguf")
+    writer = gguf.GGUFWriter(tmp_path / "big.gguf", "llama")
+    writer.add_block_count(n_layer)
+    writer.add_tensor("token_embd.weight", np.zeros((70, 30), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(BadModel, match=says) as caught:
+        open_model(str(tmp_path), CPU, Limits(parameters=2000))
+    assert caught.value.reason == "too-large"
+    (tmp_path / "big.gguf").write_bytes(b"GGUF" + b"\xff" * 40)
+    with pytest.raises(BadModel, match=r"big\.gguf cannot be read") as caught:
+        open_model(str(tmp_path), CPU)
+    assert caught.value.reason == "damaged"
+
+
+def test_long_files_beside_the_weights_are_not_read(folder: Path, monkeypatch) -> None:
+    monkeypatch.setattr("model.folder.LONGEST", 100)
+    with pytest.raises(BadModel, match=r"config\.json is longer than 100 bytes"):
+        open_model(str(folder), CPU)
+
+
 # The models in memory.
 
 
@@ -282,6 +371,29 @@ def test_the_model_used_longest_ago_goes_and_comes_back(library: Library, tmp_pa
 def test_the_same_folder_is_opened_once(library: Library, folder: Path) -> None:
     first = library.open(str(folder))
     assert library.open(f"{folder}/../{folder.name}") is first
+
+
+def test_a_folder_that_was_written_anew_is_read_anew(library: Library, tmp_path: Path) -> None:
+    folder = saved.bert(tmp_path / "mine")
+    first = library.open(str(folder))
+    assert library.open("mine") is first
+    model = hf.BertForMaskedLM.from_pretrained(folder)
+    model.bert.embeddings.word_embeddings.weight.data += 1.0
+    model.save_pretrained(folder)
+    again = library.open(str(folder))
+    assert (again.name, list(library.models)) == ("mine", ["mine"])
+    assert again.card.sha256 != first.card.sha256
+    assert not torch.equal(*(run(x, Spec(TEXT)).records["encoder"].attn for x in (first, again)))
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "generation_config.json"])
+def test_other_files_beside_the_same_weights_are_another_model(tmp_path: Path, file: str) -> None:
+    folder = saved.bert(tmp_path)
+    before = open_model(str(folder), CPU).card
+    path = folder / file
+    path.write_text((path.read_text() if path.exists() else "{}") + " ")
+    after = open_model(str(folder), CPU).card
+    assert after.sha256 == before.sha256 and after.revision != before.revision
 
 
 def test_two_folders_of_one_name_are_two_models(library: Library, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import transformers as hf
 from tokenizers import decoders, models, normalizers
 
 from model.subwords import HubTokenizer
+from model.units import units
 from model.zoo import WEIGHTS
 
 TEXTS = ("Don't stop it.", "你好，世界", "مرحبا بالعالم", "a 😀👍🏽 b", "naïve café")
@@ -190,6 +191,18 @@ def test_an_unknown_piece_is_what_is_between_its_neighbours() -> None:
         ("k", "k", 2, False),
     ]
     assert HubTokenizer(Slow()).encode("the end")[1].text == "end", "the last one too"
+
+
+def test_spaces_alone_are_no_word(bytes_: HubTokenizer) -> None:
+    text = "the  river \n"
+    tokens = [token for token in bytes_.encode(text) if not token.special]
+    spaces = [token for token in tokens if token.text.isspace()]
+    assert spaces and all(token.word is None for token in spaces)
+    words = {token.word for token in tokens} - {None}
+    assert words == {0, 1}
+    assert all(token.text for token in tokens)
+    shown = [unit.text for unit in units((text, ""), tokens)]
+    assert shown == ["the", " ", "river", " ", "\n"]
 
 
 def test_a_piece_that_is_not_in_the_text_has_no_word() -> None:
