@@ -19,6 +19,7 @@ from app.schemas import (
 from app.service import Service
 
 router = APIRouter(tags=["pages"])
+ELSEWHERE = "is not taken apart here, where layers are our own; its q, k and v are in Explore"
 TEXT, WORD = "Bob cashed a check at the bank", "check"
 WIDTHS, DEPTHS = range(1, 4097), range(1, 65)  # of ScalingRequest, GradientsRequest
 
@@ -43,7 +44,7 @@ async def arithmetic_page(
     )
     sent = {"model": model, "word": word, "layer": layer, "head": head}
     choice = Choice({**sent, "d_k": d_k, "depth": depth})
-    name = choice.of("model", [found.name for found in models])
+    name = choice.of_model(models, {found.name: ELSEWHERE for found in service.summaries()})
     chosen = next(found for found in models if found.name == name)
     asked: dict[str, Any] = {
         "model": name,

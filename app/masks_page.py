@@ -41,7 +41,8 @@ async def masks_page(
     sent = {"model": model, "kind": kind, "layer": layer, "head": head, "row": row}
     choice = Choice({**sent, "off": off, "fill": fill, "precision": precision})
     batch = TEXTS if texts is None else [line for line in texts.splitlines() if line.strip()]
-    name = choice.of("model", [found.name for found in models])
+    why = {found.name: found.why or "has no masks" for found in service.summaries()}
+    name = choice.of_model(models, why)
     chosen = next(found for found in models if found.name == name)
     shown_kind = choice.of("kind", chosen.kinds)
     n_layer, n_head = chosen.shapes[shown_kind]

@@ -337,6 +337,15 @@ class Choice:
             self.ignore(field, value, f"is not there: {names}")
         return allowed[0]
 
+    def of_model(self, models: Sequence[ModelSummary], others: dict[str, str]) -> str:
+        """The address's model if the page is for it; of the others it says why it is not."""
+        asked = self.shown["model"]
+        names = [model.name for model in models]
+        if asked in others and asked not in names:
+            self.ignore("model", asked, others[asked])
+            return names[0]
+        return self.of("model", names)
+
     def taken(self, field: str, asking: type[BaseModel], first: Any) -> Any:
         """The address's value if a request takes it, else the first, and the limits said."""
         value, info = self.shown[field], asking.model_fields[field]

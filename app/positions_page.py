@@ -42,8 +42,10 @@ async def positions_page(
     sent = {"model": model, "measure": measure, "dimension": dimension, "position": position}
     sizes = {"n_positions": n_positions, "d_model": d_model, "base": base, "shift": shift}
     choice = Choice({**sent, **sizes})
+    others = [found for found in service.summaries() if not found.position_table]
+    why = {found.name: f"has no position vectors to show: {found.positions}" for found in others}
     asked: dict[str, Any] = {
-        "model": choice.of("model", [found.name for found in models]),
+        "model": choice.of_model(models, why),
         "measure": choice.of("measure", ["cosine", "dot"]),
         **{name: _size(choice, name, value) for name, value in sizes.items()},
         "text": TEXT if text is None else text,
@@ -52,7 +54,7 @@ async def positions_page(
     asked["dimension"] = int(choice.of("dimension", numbers(asked["d_model"])))
     asked["position"] = int(choice.of("position", numbers(asked["n_positions"])))
     shown: dict[str, Any] = {"models": models, "ignored": [*unopened, *choice.ignored]}
-    shown["others"] = [found for found in service.summaries() if not found.position_table]
+    shown["others"] = others
     try:
         found = await service.compute(lambda: _answers(service, asked))
         return PositionsPage.model_validate({**asked, **shown, **found})

@@ -159,3 +159,15 @@ def test_a_decoders_beginning_is_found_in_either_file(
     with TestClient(create_app(settings)) as client:
         found = post(client, "/run", model="bart", text=TEXT, target="The bank")
         assert found["sequences"]["target"][0]["raw"] == "</s>"
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("/arithmetic?model=gpt2", "gpt2 is not taken apart here"),
+        ("/fill?model=gpt2", "model gpt2 is not there: bert"),
+    ],
+)
+def test_a_page_says_why_a_model_is_not_for_it(hub: TestClient, address: str, said: str) -> None:
+    found = hub.get(address.replace("?", ".json?", 1)).json()
+    assert said in found["ignored"][0]["message"]
