@@ -65,11 +65,11 @@ def permutation_answer(service: Service, asked: PermutationRequest) -> Answer:
     """The same words in two orders: what changes with positions, and what without."""
     found = service.permutation(asked)
     by_token = {"with": found.with_positions, "without": found.without}
-    text_b = " ".join(reversed(asked.text.split())) if asked.text_b is None else asked.text_b
     fields = {
         "model": asked.model,
         "text": asked.text,
-        "text_b": text_b,
+        "text_b": found.text_b,
+        "same": found.is_same,
         "causal": service.card(asked.model).family == "decoder",
         "tokens_a": labels(found.a),
         "tokens_b": labels(found.b),

@@ -22,9 +22,16 @@ function fit(wanted) {
     position: Math.min(position, nPositions - 1)};
 }
 
+let shown = page; // what is on screen
+let isOwnOrder = false; // whether somebody has typed another order since
+
+form.elements.text_b.addEventListener("input", () => {
+  isOwnOrder = true;
+});
+
 /** Other words have another order of their own: the server's, which is theirs from the end. */
-const retype = (wanted, before) =>
-  (wanted.text !== before.text && wanted.textB === before.textB ? {...wanted, textB: ""} : wanted);
+const retype = (wanted) =>
+  (wanted.text === shown.text || isOwnOrder ? wanted : {...wanted, textB: ""});
 
 async function answer({nPositions, dModel, base, measure, shift, model, text, textB}, options) {
   const {nCtx} = page.models.find(({name}) => name === model);
@@ -116,9 +123,12 @@ function drawWords({words, moved}) {
     rows: moved.tokensA.map((token, i) => [token, moved.byToken.with[i], moved.byToken.without[i]])
   }));
   const values = {with: moved.difference.with.toExponential(1), without: moved.difference.without.toExponential(1)};
-  byId("permutation-note").textContent = moved.causal
+  const changes = moved.causal
     ? _("Largest change {with} with positions, {without} without: a causal mask tells order too.", values)
     : _("Largest change {with} with positions, {without} without: the same vectors in another order.", values);
+  const says = moved.same ? _("Both orders are the same: this says nothing of positions.") : changes;
+  const how = moved.textB ? [] : [_("No spaces part the words here: the tokens themselves are reversed.")];
+  byId("permutation-note").textContent = [...how, says].join(" ");
 }
 
 function drawFoot(state) {
@@ -129,6 +139,8 @@ function drawFoot(state) {
 }
 
 function draw(state, theme) {
+  if (state.found !== shown.found) isOwnOrder = false;
+  shown = state;
   const last = {dimension: state.dModel - 1, position: state.nPositions - 1};
   for (const [name, max] of Object.entries(last)) {
     for (const field of [form.elements[name], form.querySelector(`[data-of="${name}"]`)]) field.max = max;

@@ -101,6 +101,12 @@ def test_the_slider_and_the_number_are_one(page: Page) -> None:
     expect(page).to_have_url(re.compile("n_positions=40"))
 
 
+def test_the_slider_follows_the_number_that_is_typed(page: Page) -> None:
+    opened(page)
+    page.get_by_label("positions", exact=True).fill("40")
+    expect(page.get_by_label("positions, slider")).to_have_value("40")
+
+
 def test_a_number_outside_its_limits_is_said(page: Page) -> None:
     opened(page)
     page.get_by_label("d_model", exact=True).fill("7")
@@ -147,6 +153,36 @@ def test_words_and_positions_have_their_lengths(page: Page, server: str) -> None
     expect(table).to_contain_text(f"{found['parts']['word'][2]:.3f}")
     query = parse_qs(urlsplit(page.url).query)
     assert query["text"] == ["The river bank"]
+
+
+def test_words_after_a_refusal_have_their_own_order(page: Page) -> None:
+    text = opened(page).get_by_label("Text", exact=True)
+    text.fill("")
+    expect(page.get_by_role("alert")).to_contain_text("the text is empty")
+    text.fill("The river bank")
+    expect(page.get_by_label("The other order")).to_have_value("bank river The")
+    expect(page.get_by_role("alert")).to_be_empty()
+
+
+@pytest.mark.parametrize("model", ["gpt", "translator"])
+def test_words_typed_while_others_are_awaited_have_their_own_order(page: Page, model: str) -> None:
+    opened(page, model=model)
+    text = page.get_by_label("Text", exact=True)
+    with page.expect_request(re.compile("permutation.*The")):
+        text.fill("The ")
+    text.press_sequentially("river  bank ", delay=290)
+    expect(page.get_by_label("The other order")).to_have_value("bank river The")
+    expect(page.get_by_role("alert")).to_be_empty()
+
+
+def test_an_order_of_ones_own_waits_for_its_words(page: Page) -> None:
+    opened(page)
+    page.get_by_label("The other order").fill("bank The river")
+    expect(page.get_by_role("alert")).to_contain_text("not the same tokens")
+    page.get_by_label("Text", exact=True).fill("The river bank")
+    expect(page.get_by_role("alert")).to_be_empty()
+    expect(page).to_have_url(re.compile("text_b=bank"))
+    assert parse_qs(urlsplit(page.url).query)["text_b"] == ["bank The river"]
 
 
 def saved(page: Page, plot: str, ending: str, tmp_path: Path) -> Path:
