@@ -43,7 +43,9 @@ def positions_answer(service: Service, asked: PositionsRequest) -> Answer:
         "shift_error": encodings.shift_error(encoding, asked.shift, base=base) if is_sine else None,
     }
     waves = encodings.wavelengths(D, base=base).float() if is_sine else encoding.new_zeros(0)
+    turns = encodings.shift_turns(asked.shift, D, base=base) if is_sine else None
     tensors = {"encoding": encoding, "similarity": similarity, "wavelengths": waves}
+    tensors["turns"] = encoding.new_zeros(0, 2, 2) if turns is None else turns
     tensors["by_distance"] = encodings.by_distance(similarity)
     return Answer(fields, {name: tensor.numpy() for name, tensor in tensors.items()})
 

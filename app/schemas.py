@@ -633,12 +633,17 @@ class PositionsAnswer(BaseModel):
     measure: str
     shift: int
     shift_error: float | None = Field(
-        description="largest |PE(pos + k) - M PE(pos)|, with one matrix M for all pos; sinusoidal"
+        description="largest |PE(pos + k) - M PE(pos)|, with one matrix M for all pos; "
+        "sinusoidal, and null where no two positions are k apart"
     )
     encoding: list[list[float]] = Field(description="(n, D)")
     similarity: list[list[float]] = Field(description="(n, n), by the measure")
     by_distance: list[float] = Field(description="(n,): mean similarity of positions k apart")
     wavelengths: list[float] = Field(description="(D / 2,): positions in a turn; sinusoidal only")
+    turns: list[list[list[float]]] = Field(
+        description="(D / 2, 2, 2): M, which is these on its diagonal, a rotation of each pair of "
+        "dimensions; sinusoidal only"
+    )
     provenance: Provenance | None = Field(description="null where there are no weights")
 
 

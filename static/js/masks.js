@@ -99,9 +99,9 @@ function drawTables({found, row, kind}) {
 function fillsOf({fill, dtype, reach, nKey, blind, by, leak, lowest, added}) {
   const number = (value) => (value === null ? "−∞" : `${value}`.replace("-", "−"));
   const parts = [
-    _("In {dtype} the softmax gives exactly 0 to what is more than {reach} below its row's largest score: {fill} is far enough there.",
-      {dtype, reach: reach.toFixed(1), fill: number(fill)}),
-    by === null ? _("No masked key of this head outweighs it, however large the scores.")
+    _("In {dtype} the softmax gives exactly 0 to what is more than {reach} below its row's largest score.",
+      {dtype, reach: reach.toFixed(1)}),
+    by === null ? _("No masked key of this head outweighs it, whatever its scores are multiplied by in {dtype}.", {dtype})
       : _("This head's scores times {by}, with {fill} added where masked: {leak} leaks.",
         {by: `${by}`, fill: number(fill), leak: leak.toFixed(3)}),
     _("A row that may look nowhere gives each of its {n} keys {blind}; with −∞ it is 0 / 0, NaN, unless it is made 0 as here.",

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 TEXT = "Bob cashed a check at the bank"
 
@@ -69,6 +70,24 @@ def test_residuals_and_norms_keep_the_gradient_alive(get):
     assert stacks["plain"][0] < 1e-9
     assert 0.1 < stacks["residual_norm"][0] < 100
     assert get("/arithmetic/gradients", depth=48)["stacks"] == stacks, "the seed says all"
+
+
+def test_no_gradient_is_lost_to_the_precision(get):
+    for lengths in get("/arithmetic/gradients", depth=64)["stacks"].values():
+        assert min(lengths) > 0
+        assert lengths[-1] == 1
+
+
+def test_layer_norm_is_pytorchs_on_the_same_activations(get):
+    """GPT norms what comes into a layer: its hidden states are the activations."""
+    layers = get("/arithmetic/blocks", model="gpt", text=TEXT)["layers"]
+    hidden = torch.tensor(get("/hidden-states", model="gpt", text=TEXT)["hidden"])
+    for layer, x in zip(layers, hidden, strict=False):
+        normed = torch.nn.functional.layer_norm(x, x.shape[-1:])
+        spreads = [y.std(-1, unbiased=False).mean().item() for y in (x, normed)]
+        assert layer["token_std"] == pytest.approx(spreads, rel=1e-5)
+        by_hand = (x - x.mean(-1, keepdim=True)) / (x.var(-1, False, keepdim=True) + 1e-5).sqrt()
+        torch.testing.assert_close(by_hand, normed, atol=1e-5, rtol=0)
 
 
 def test_the_cost_is_measured(get):

@@ -39,6 +39,23 @@ def test_a_shift_is_one_matrix(get, shift):
     assert get("/positions", shift=shift)["shift_error"] < 1e-5
 
 
+def test_a_shift_that_no_two_positions_are_apart_has_no_error(get):
+    assert get("/positions", n_positions=7, shift=6)["shift_error"] is not None
+    assert get("/positions", n_positions=7, shift=7)["shift_error"] is None
+
+
+def test_a_shift_turns_each_pair_of_dimensions(get):
+    found = get("/positions", n_positions=20, d_model=6, shift=4, base=50)
+    turns, encoding = np.array(found["turns"]), np.array(found["encoding"])
+    for i, turn in enumerate(turns):
+        angle = 4 / 50 ** (2 * i / 6)
+        rotation = [[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]]
+        np.testing.assert_allclose(turn, rotation, atol=1e-6)
+        pairs = encoding[:, 2 * i : 2 * i + 2]
+        np.testing.assert_allclose(pairs[:-4] @ turn.T, pairs[4:], atol=1e-5)
+    assert get("/positions", model="bert", n_positions=3)["turns"] == []
+
+
 @pytest.mark.parametrize("measure", ["cosine", "dot"])
 @pytest.mark.parametrize("model", [None, *POSITIONED])
 def test_likeness_is_of_the_encodings(get, model, measure):

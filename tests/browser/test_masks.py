@@ -138,16 +138,16 @@ def test_a_decoder_shows_its_causal_mask_and_its_loss(page: Page, server: str) -
 
 
 def test_when_a_number_leaks_is_said_with_this_heads_numbers(page: Page, server: str) -> None:
-    opened(page, model="gpt", layer=1, head=2)
-    fills = api(server, model="gpt", layer=1, head=2)["fills"]
+    opened(page, model="gpt", layer=0, head=0)
+    fills = api(server, model="gpt", layer=0, head=0)["fills"]
     said = page.locator("#fills")
     expect(said).to_contain_text(f"more than {fills['reach']:.1f} below")
     expect(said).to_contain_text(f"times {fills['by']:g}, with −10000 added")
     expect(said).to_contain_text(f"each of its {fills['n_key']} keys {fills['blind']:.3f}")
     expect(said).to_contain_text("−65504 and −10000, are −∞ in float16")
-    expect(page.get_by_label("in", exact=True)).to_be_disabled()
+    expect(page.get_by_role("combobox", name="in", exact=True)).to_be_disabled()
     choose(page, "Masked scores become", "-10")
-    expect(page.get_by_label("in", exact=True)).to_be_enabled()
+    expect(page.get_by_role("combobox", name="in", exact=True)).to_be_enabled()
     expect(said).to_contain_text("In float32")
 
 
