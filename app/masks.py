@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import asdict
+
 import torch
 
 from app.answers import labels
 from app.schemas import MasksRequest
 from app.service import Service
 from app.wire import Answer
+from model.fills import Fills
 
 
 def masks_answer(service: Service, asked: MasksRequest) -> Answer:
@@ -27,6 +31,7 @@ def masks_answer(service: Service, asked: MasksRequest) -> Answer:
         "q_tokens": [labels(tokens) for tokens in found.q.tokens],
         "k_tokens": [labels(tokens) for tokens in found.k.tokens],
         "losses": found.losses,
+        "fills": _fills(found.fills),
         "leak": (hidden.sum(-1) * real_q).max().item(),
         "pad_attention": ((to_padding * real_q).sum(-1) / n_query).tolist(),
         "provenance": service.provenance(asked.model).model_dump(),
@@ -44,3 +49,11 @@ def masks_answer(service: Service, asked: MasksRequest) -> Answer:
     }
     absent = {} if causal else {"causal": None}
     return Answer(fields | absent, {name: tensor.numpy() for name, tensor in tensors.items()})
+
+
+def _fills(found: Fills) -> dict[str, float | str | None]:
+    """What JSON has no number for, NaN and -inf, is null."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in asdict(found).items()
+    }

@@ -15,7 +15,8 @@ from app.service import Service
 
 router = APIRouter(tags=["pages"])
 TEXTS = ("This is a test", "This is a new test", "This is it")
-MASKS = ("", "causal", "padding", "causal,padding")
+MASKS = ("", "causal", "padding", "causal,padding")  # of a decoder
+MASKS_AROUND = ("", "padding")  # of attention that may look ahead
 FILLS = ("", "-1", "-5", "-10", "-100", "-10000")
 
 
@@ -40,7 +41,7 @@ async def masks_page(
     )
     sent = {"model": model, "kind": kind, "layer": layer, "head": head, "row": row}
     choice = Choice({**sent, "off": off, "fill": fill, "precision": precision})
-    batch = TEXTS if texts is None else [line for line in texts.splitlines() if line.strip()]
+    batch = TEXTS if texts is None else lines(texts)
     why = {found.name: found.why or "has no masks" for found in service.summaries()}
     name = choice.of_model(models, why)
     chosen = next(found for found in models if found.name == name)
@@ -52,9 +53,10 @@ async def masks_page(
         "kind": shown_kind,
         "layer": int(choice.of("layer", numbers(n_layer))),
         "head": int(choice.of("head", numbers(n_head))),
-        "off": [part for part in choice.of("off", MASKS).split(",") if part],
         "precision": choice.of("precision", ["float32", "float16", "bfloat16"]),
     }
+    there = MASKS if asked["kind"] == "decoder" else MASKS_AROUND
+    asked["off"] = [part for part in choice.of("off", there).split(",") if part]
     filled = choice.of("fill", FILLS)
     asked["fill"] = float(filled) if filled else None
     shown: dict[str, Any] = {"models": models, "ignored": [*unopened, *choice.ignored]}
@@ -63,7 +65,7 @@ async def masks_page(
         spec = MasksRequest.model_validate(asked)
         found = await service.compute(lambda: masks_answer(service, spec))
         fields, tensors = found.fields, found.tensors
-        shown |= {key: fields[key] for key in ("leak", "losses", "pad", "q_tokens")}
+        shown |= {key: fields[key] for key in ("fills", "leak", "losses", "pad", "q_tokens")}
         sums = tensors["row_sums"][shown["row"]].tolist()
         shown |= {"rows": tensors["ids"].tolist(), "row_sums": sums}
         return MasksPage.model_validate({**asked, **shown})
@@ -73,3 +75,8 @@ async def masks_page(
         problem = errors.problem(error)
     asked["texts"] = [printable(each) for each in batch]
     return MasksPage.model_validate({**asked, **shown, "problem": problem})
+
+
+def lines(texts: str) -> list[str]:
+    """One text a line, as in static/js/masks.js: other separators than a new line are text."""
+    return [line for line in texts.replace("\r\n", "\n").split("\n") if line.strip()]

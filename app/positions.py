@@ -43,7 +43,9 @@ def positions_answer(service: Service, asked: PositionsRequest) -> Answer:
         "shift_error": encodings.shift_error(encoding, asked.shift, base=base) if is_sine else None,
     }
     waves = encodings.wavelengths(D, base=base).float() if is_sine else encoding.new_zeros(0)
+    turns = encodings.shift_turns(asked.shift, D, base=base) if is_sine else None
     tensors = {"encoding": encoding, "similarity": similarity, "wavelengths": waves}
+    tensors["turns"] = encoding.new_zeros(0, 2, 2) if turns is None else turns
     tensors["by_distance"] = encodings.by_distance(similarity)
     return Answer(fields, {name: tensor.numpy() for name, tensor in tensors.items()})
 
@@ -65,11 +67,11 @@ def permutation_answer(service: Service, asked: PermutationRequest) -> Answer:
     """The same words in two orders: what changes with positions, and what without."""
     found = service.permutation(asked)
     by_token = {"with": found.with_positions, "without": found.without}
-    text_b = " ".join(reversed(asked.text.split())) if asked.text_b is None else asked.text_b
     fields = {
         "model": asked.model,
         "text": asked.text,
-        "text_b": text_b,
+        "text_b": found.text_b,
+        "same": found.is_same,
         "causal": service.card(asked.model).family == "decoder",
         "tokens_a": labels(found.a),
         "tokens_b": labels(found.b),

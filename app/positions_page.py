@@ -74,7 +74,7 @@ def _size(choice: Choice, name: str, value: str) -> int | float:
     try:
         checked = PositionsRequest.model_validate({name: value})
     except ValidationError as error:
-        why = str(error.errors()[0]["msg"])
+        why = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
         choice.ignore(name, value, f"is not taken: {why[0].lower()}{why[1:]}")
         return first
     found: int | float = getattr(checked, name)

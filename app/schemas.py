@@ -14,6 +14,9 @@ from pydantic import (
     ConfigDict,
     Field,
     StrictInt,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     model_validator,
 )
 
@@ -62,6 +65,21 @@ def from_json(value: object) -> object:
         except (ValueError, RecursionError):
             raise ValueError("in a query string this field is JSON") from None
     return value
+
+
+def spanning(span: str) -> WrapValidator:
+    """What is outside a field's limits is told both of them, not only the one it crossed."""
+
+    def check(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+        try:
+            return handler(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            if first["loc"]:  # something inside
+                raise
+            raise ValueError(f"{first['msg']}: {span}") from None
+
+    return WrapValidator(check)
 
 
 Text = Annotated[str, AfterValidator(clean)]
@@ -264,7 +282,9 @@ class PositionsRequest(Asked):
     kind: Literal["sinusoidal"] | None = Field(None, description="the paper's, by the sizes below")
     model: str | None = Field(None, description="what this model learned or uses")
     n_positions: int | None = Field(None, ge=1, le=1024, description="64, or all a model has")
-    d_model: int = Field(64, ge=2, le=1024, multiple_of=2, description="even; sinusoidal only")
+    d_model: Annotated[int, Field(ge=2, le=1024, multiple_of=2), spanning("even, 2 to 1024")] = (
+        Field(64, description="even; sinusoidal only")
+    )
     base: float = Field(10_000.0, gt=1, le=1e9, description="above 1; sinusoidal only")
     measure: Literal["cosine", "dot"] = Field("cosine", description="of two positions' likeness")
     shift: int = Field(1, ge=0, le=1023, description="k: PE(pos + k) is a linear map of PE(pos)")
@@ -287,7 +307,13 @@ class EmbeddingRequest(TokenizeRequest):
 
 
 class PermutationRequest(TokenizeRequest):
-    text_b: Text | None = Field(None, description="the same words in another order; else reversed")
+    text_b: Text | None = Field(
+        None,
+        description="the same words in another order; else reversed, or the tokens of a lone word",
+    )
+
+
+HALF_MAX = 65504  # the largest number of float16
 
 
 class MasksRequest(Asked):
@@ -297,7 +323,10 @@ class MasksRequest(Asked):
 
     model: str = Field(description="a name from /models", examples=["bert"])
     texts: Annotated[
-        tuple[Text, ...], Field(min_length=1, max_length=8), BeforeValidator(from_json)
+        tuple[Text, ...],
+        Field(min_length=1, max_length=8),
+        spanning("one to eight texts, one a line"),
+        BeforeValidator(from_json),
     ] = Field(description="one to eight", examples=[["This is a test", "This is it"]])
     kind: KindName | None = Field(None, description="the family's first if left out")
     layer: int = Field(0, ge=0, description="one layer")
@@ -316,6 +345,13 @@ class MasksRequest(Asked):
         None, description="left out, the Accept header decides"
     )
 
+    @model_validator(mode="after")
+    def _fits(self) -> MasksRequest:
+        """Half precision ends long before float32 does."""
+        if self.precision == "float16" and self.fill is not None and self.fill < -HALF_MAX:
+            raise ValueError(f"fill={self.fill:g} is not in float16, which ends at -{HALF_MAX}")
+        return self
+
     def models(self) -> tuple[str, ...]:
         return (self.model,)
 
@@ -324,7 +360,9 @@ Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 class ScalingRequest(Asked):
-    d_k: int = Field(256, ge=1, le=4096, description="the largest width; powers of 2 up to it")
+    d_k: Annotated[int, Field(ge=1, le=4096), spanning("1 to 4096")] = Field(
+        256, description="the largest width; powers of 2 up to it"
+    )
     n_key: int = Field(16, ge=2, le=256, description="keys of each query")
     seed: Seed = Field(0, description="of the random vectors")
 
@@ -596,12 +634,17 @@ class PositionsAnswer(BaseModel):
     measure: str
     shift: int
     shift_error: float | None = Field(
-        description="largest |PE(pos + k) - M PE(pos)|, with one matrix M for all pos; sinusoidal"
+        description="largest |PE(pos + k) - M PE(pos)|, with one matrix M for all pos; "
+        "sinusoidal, and null where no two positions are k apart"
     )
     encoding: list[list[float]] = Field(description="(n, D)")
     similarity: list[list[float]] = Field(description="(n, n), by the measure")
     by_distance: list[float] = Field(description="(n,): mean similarity of positions k apart")
     wavelengths: list[float] = Field(description="(D / 2,): positions in a turn; sinusoidal only")
+    turns: list[list[list[float]]] = Field(
+        description="(D / 2, 2, 2): M, which is these on its diagonal, a rotation of each pair of "
+        "dimensions; sinusoidal only"
+    )
     provenance: Provenance | None = Field(description="null where there are no weights")
 
 
@@ -620,7 +663,8 @@ class PermutationAnswer(BaseModel):
 
     model: str
     text: str
-    text_b: str
+    text_b: str = Field(description="empty where the tokens themselves are reversed")
+    same: bool = Field(description="both orders are one: nothing moves, nothing is shown by it")
     causal: bool = Field(description="a causal mask tells order too: then nothing stays the same")
     tokens_a: list[TokenOut]
     tokens_b: list[TokenOut]
@@ -629,6 +673,26 @@ class PermutationAnswer(BaseModel):
         description="with, without positions: largest difference of a token's last hidden state"
     )
     by_token: dict[str, list[float]] = Field(description="the same, token by token of A")
+
+
+class FillsOut(BaseModel):
+    """When a very negative number in place of -inf leaks: the one asked for, or -1e4 in float16."""
+
+    fill: float
+    dtype: str
+    reach: float = Field(
+        description="a score is seen until it is this far below the largest of its row"
+    )
+    n_key: int
+    blind: float = Field(description="to each key of a row whose keys are all masked")
+    blind_infinity: float | None = Field(description="the same at -inf: null is NaN")
+    by: float | None = Field(
+        description="a power of ten: this head's scores times it leak, with fill added where "
+        "masked; null where none does"
+    )
+    leak: float | None = Field(description="to a row's masked keys together then, at most")
+    lowest: float = Field(description="the least number of the precision")
+    added: float | None = Field(description="lowest + fill, two masks added up: null is -inf")
 
 
 class MasksAnswer(BaseModel):
@@ -646,6 +710,7 @@ class MasksAnswer(BaseModel):
     losses: dict[str, float] = Field(
         description="of the next word, in nats, with the causal mask on and off; a GPT alone"
     )
+    fills: FillsOut
     leak: float = Field(description="largest attention of a real query to what it may not see")
     pad_attention: list[float] = Field(description="of each text: its queries' mean to padding")
     ids: list[list[int]] = Field(description="(B, Tk)")
@@ -944,6 +1009,7 @@ class MasksPage(Content):
     off: list[str]
     fill: float | None
     precision: str
+    fills: FillsOut | None = None
     leak: float | None = None
     losses: dict[str, float] = {}
     pad: str = ""

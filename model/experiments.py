@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from model.adapters import Adapter
+from model.adapters import Adapter, HubDecoder, HubEncoder
 from model.compare import hidden_states
 from model.record import Token
 from model.recurrent import Recurrent
-from model.run import BadInput, Spec, tokenize
-from model.tape import Edit
+from model.run import BadInput, Spec, check_spec, tokenize
+from model.tape import Edit, Tape
 from model.transformer import GPT, Bert, EncoderDecoder
 from model.zoo import Loaded
 
@@ -89,21 +90,57 @@ class Permutation:
     order: list[int]  # where each token of A is in B
     with_positions: Tensor  # (T,)
     without: Tensor  # (T,)
+    text_b: str  # "" where the tokens themselves are reversed
+
+    @property
+    def is_same(self) -> bool:
+        """Whether both orders are one: then nothing moves, and nothing is shown by it."""
+        return [token.id for token in self.a] == [token.id for token in self.b]
 
 
+@torch.inference_mode()
 def permutation(loaded: Loaded, text: str, text_b: str | None) -> Permutation:
     """Self-attention does not know order: without positions B's states are A's, in B's order.
 
-    A causal mask does know it, so there something is left.
+    A causal mask does know it, so there something is left. Words are what spaces part; a text
+    without any, as in Chinese, has its tokens in another order.
     """
-    text_b = " ".join(reversed(text.split())) if text_b is None else text_b
-    a, b = tokenize(loaded, text), tokenize(loaded, text_b)
+    words = text.split()
+    a = tokenize(loaded, " ".join(words))
+    if text_b is not None:
+        text_b = " ".join(text_b.split())
+    else:
+        text_b = " ".join(reversed(words)) if len(words) > 1 else ""
+    b = tokenize(loaded, text_b) if text_b or len(words) > 1 else _reversed(a)
     order = _order(a, b)
     changes = []
     for edits in ((), (Edit("positions", value="none"),)):
-        x, y = (hidden_states(loaded, Spec(t, edits=edits))[-1] for t in (text, text_b))
-        changes.append((x - y[order]).abs().amax(-1))
-    return Permutation(a, b, order, *changes)
+        check_spec(loaded, Spec(text, edits=edits))
+        x, y = (_last_states(loaded, tokens, edits) for tokens in (a, b))
+        changes.append((x - y[order]).abs().amax(-1).cpu())
+    return Permutation(a, b, order, changes[0], changes[1], text_b)
+
+
+def _reversed(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
+    """Tokens from the end, but those that are not text, such as [CLS]: they keep their places."""
+    backwards = iter([token for token in reversed(tokens) if not token.special])
+    return tuple(token if token.special else next(backwards) for token in tokens)
+
+
+def _last_states(loaded: Loaded, tokens: tuple[Token, ...], edits: Sequence[Edit]) -> Tensor:
+    """What the last layer that reads the text leaves, token by token: (T, D)."""
+    ids = torch.tensor([[token.id for token in tokens]], device=loaded.device)
+    model, tape = loaded.model, Tape(layers=(), edits=edits, hidden=True)
+    if isinstance(model, Recurrent):
+        raise BadInput("model", f"{loaded.name} has no layers of hidden states")
+    if isinstance(model, Bert | HubEncoder):
+        model.encode(ids, torch.zeros_like(ids), tape)
+    elif isinstance(model, GPT | HubDecoder):
+        model.hidden(ids, tape)
+    else:
+        model.encode(ids, tape)
+    [stream] = tape.streams.values()
+    return stream[-1][0].float()
 
 
 def _order(a: tuple[Token, ...], b: tuple[Token, ...]) -> list[int]:

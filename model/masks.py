@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.adapters import Adapter, HubDecoder, HubEncoder, HubEncoderDecoder
+from model.fills import DTYPES, USUAL, Fills, fills
 from model.generate import translate
 from model.record import Token
 from model.recurrent import Recurrent
@@ -19,7 +20,6 @@ from model.transformer import GPT, Bert, EncoderDecoder, causal_mask
 from model.zoo import Loaded
 
 KEEP: tuple[Quantity, ...] = ("q", "k", "bias", "mask", "attn")
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Masks:
     masked: Tensor  # (B, Tq, Tk), -inf or `fill` where masked
     attn: Tensor  # (B, Tq, Tk)
     losses: dict[str, float]  # of the next word, mask "on" and "off"; a decoder alone has them
+    fills: Fills  # when a number in place of -inf leaks
 
 
 @torch.inference_mode()
@@ -69,10 +70,8 @@ def masks(
     check_part(loaded, kind, (layer,), (head,))
     check_has(loaded, "scores", "model")
     source = padded(loaded, [tokenize(loaded, text) for text in texts])
-    edits = [Edit("unmask", kind="decoder")] if "causal" in off else []
-    tape = Tape(KEEP, (kind,), (layer,), (head,), edits)
-    seen = None if "padding" in off else source.real
-    target = _run(loaded, source, seen, tape)
+    tape = Tape(KEEP, (kind,), (layer,), (head,))
+    target = _run(loaded, source, off, tape)
     step = next(iter(tape))
     q, k = {"encoder": (source, source), "cross": (target, source)}.get(kind, (target, target))
     Tq, Tk = q.ids.size(1), k.ids.size(1)
@@ -86,10 +85,12 @@ def masks(
     if fill is not None:
         masked = scores.to(DTYPES[dtype]).masked_fill(~allowed, fill)
         attn = masked.softmax(-1)
+    usual = (USUAL, "float16") if fill is None else (fill, dtype)
+    leaks = fills(scores, allowed, *usual)
     losses = _losses(loaded, source) if "next-token" in loaded.tasks else {}
     found = [combined, scores, masked.float(), attn.float()]
     combined, scores, masked, attn = (tensor.cpu() for tensor in found)
-    return Masks(kind, q, k, causal, combined, scores, masked, attn, losses)
+    return Masks(kind, q, k, causal, combined, scores, masked, attn, losses, leaks)
 
 
 def unmasked(loaded: Loaded, step: Attended) -> Tensor:
@@ -112,15 +113,26 @@ def padded(loaded: Loaded, tokens: list[tuple[Token, ...]]) -> Padded:
     return Padded(tokens, torch.tensor(rows, device=device), torch.tensor(real, device=device), pad)
 
 
-def _run(loaded: Loaded, source: Padded, seen: Tensor | None, tape: Tape) -> Padded:
+def _decoder_edits(batch: Padded, off: Sequence[str]) -> list[Edit]:
+    """What a decoder, which masks what is ahead and nothing else, is told of a padded batch."""
+    edits = [Edit("unmask", kind="decoder")] if "causal" in off else []
+    if "padding" not in off:
+        edits.append(Edit("block", kind="decoder", where=~batch.real[:, None, None]))
+    return edits
+
+
+def _run(loaded: Loaded, source: Padded, off: Sequence[str], tape: Tape) -> Padded:
     """The batch through the model; the target of a translator, else the batch itself."""
     model = loaded.model
+    seen = None if "padding" in off else source.real
     if isinstance(model, Bert | HubEncoder):
         model.encode(source.ids, torch.zeros_like(source.ids), tape, seen)
     elif isinstance(model, GPT | HubDecoder):
+        tape.edits = _decoder_edits(source, off)
         model.hidden(source.ids, tape)
     elif isinstance(model, EncoderDecoder | HubEncoderDecoder):
         target = padded(loaded, [_target(loaded, row) for row in source.tokens])
+        tape.edits = _decoder_edits(target, off)
         model(source.ids, target.ids, tape, seen)
         return target
     return source
@@ -140,11 +152,12 @@ def _target(loaded: Loaded, source: tuple[Token, ...]) -> tuple[Token, ...]:
 
 
 def _losses(loaded: Loaded, batch: Padded) -> dict[str, float]:
-    """Mean loss of each text's next tokens, in nats, with the causal mask and without."""
+    """Mean loss of the next tokens, in nats, with the causal mask and without; padding is none."""
     model = loaded.model
     assert isinstance(model, GPT | HubDecoder)
     found = {}
-    for name, edits in (("on", ()), ("off", (Edit("unmask"),))):
+    for name, off in (("on", ()), ("off", ("causal",))):
+        edits = _decoder_edits(batch, off)
         logits = model(batch.ids, Tape(layers=(), edits=edits))[:, :-1]
         following, there = batch.ids[:, 1:], batch.real[:, 1:]
         found[name] = (

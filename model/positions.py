@@ -44,10 +44,16 @@ def shift_matrix(k: int, d_model: int, *, base: float = BASE) -> Tensor:
     return turn.float()
 
 
-def shift_error(encoding: Tensor, k: int, *, base: float) -> float:
-    """The largest |PE(pos + k) - M PE(pos)| there is: encoding (n, D) -> about 1e-6."""
+def shift_turns(k: int, d_model: int, *, base: float = BASE) -> Tensor:
+    """The blocks on the diagonal of that matrix, one for each pair of dimensions: (D/2, 2, 2)."""
+    blocks = shift_matrix(k, d_model, base=base).view(d_model // 2, 2, d_model // 2, 2)
+    return blocks.diagonal(dim1=0, dim2=2).permute(2, 0, 1).contiguous()
+
+
+def shift_error(encoding: Tensor, k: int, *, base: float) -> float | None:
+    """The largest |PE(pos + k) - M PE(pos)|: encoding (n, D) -> about 1e-6; None if k >= n."""
     if k >= len(encoding):
-        return 0.0
+        return None
     moved = encoding[: len(encoding) - k] @ shift_matrix(k, encoding.size(1), base=base).T
     return (moved - encoding[k:]).abs().max().item()
 

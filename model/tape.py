@@ -28,7 +28,8 @@ class Edit:
     """One change inside the forward pass; everything that follows feels it.
 
     ablate  the head's output z is zero, or its mean over all positions, later ones too (`value`)
-    block   `query` may not look at `key` (None: any): -inf before the softmax
+    block   `query` may not look at `key` (None: any), nor where `where` is True: -inf before
+            the softmax
     unmask  every query may look at every key: ahead of itself, at padding
     set     `query`'s attention becomes `row`, normalised
     scale   the scores are multiplied by `by`, before the mask
@@ -47,6 +48,7 @@ class Edit:
     by: float = 1.0
     value: Value = "zero"
     seed: int = 0
+    where: Tensor | None = field(default=None, compare=False)  # bool, as masks broadcast
 
     def applies(self, kind: Kind, layer: int) -> bool:
         return self.kind in (None, kind) and self.layer in (None, layer)
@@ -197,7 +199,10 @@ class Track:
         mask = mask.expand(scores.shape).clone()
         for edit in edits:
             place = slice(None), _at(edit.head), _at(edit.query), _at(edit.key)
-            mask[place] = edit.op == "unmask"
+            if edit.where is not None:
+                mask[place] &= ~edit.where
+            else:
+                mask[place] = edit.op == "unmask"
         return mask
 
     def edit_scores(self, scores: Tensor) -> Tensor:

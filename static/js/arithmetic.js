@@ -27,11 +27,16 @@ function fit(wanted) {
   return {...wanted, layer: Math.min(wanted.layer, nLayer - 1), head: Math.min(wanted.head, nHead - 1)};
 }
 
-async function answer({model, text, layer, head, word: asked, dK, depth}, options) {
+/** Another model cuts the text otherwise: the query stays the same word, not the same number. */
+const retype = (wanted, before) => (wanted.model === before.model || !before.found ? wanted
+  : {...wanted, query: label(before.found.parts.tokens[before.word]).toLowerCase()});
+
+async function answer({model, text, layer, head, word: asked, query = null, dK, depth}, options) {
   const spec = {model, text};
   const [widths, parts, block, deep] = await Promise.all([scaling({dK}, options),
     headParts({...spec, layer}, options), blocks(spec, options), gradients({depth}, options)]);
-  const word = Math.min(asked, parts.tokens.length - 1);
+  const same = parts.tokens.findIndex((token) => label(token).toLowerCase() === query);
+  const word = same >= 0 ? same : Math.min(asked, parts.tokens.length - 1);
   const apart = await anatomy({...spec, layer, head, query: word}, options);
   return {word, found: {widths, parts, block, deep, apart}};
 }
@@ -101,7 +106,7 @@ function drawLikeness(state) {
 // A text's own numbers.
 
 const view = anatomyView.mount(byId("anatomy"), ({query}) =>
-  query !== undefined && sums.want({word: query}));
+  query !== undefined && sums.want({word: query, query: null}));
 
 /** The anatomy without stop words: their rows left out, the rest as it is. */
 function withoutStops(found) {
@@ -120,6 +125,11 @@ function withoutStops(found) {
 function drawWords({found, model, layer, head, stops}, theme) {
   const shown = stops === "hidden" ? withoutStops(found.apart) : found.apart;
   view.update({anatomy: shown, layer, head, theme});
+  const [all, kept] = [found.apart, shown].map(({attn: {data}}) => data.reduce((a, b) => a + b, 0));
+  byId("left-out").textContent = stops === "hidden"
+    ? _("{share} of this query's attention goes to the {n} keys left out.",
+      {share: `${(100 * (1 - kept / all)).toFixed(1)} %`, n: found.apart.kTokens.length - shown.kTokens.length})
+    : "";
   const {nHead, dModel, dHead} = modelOf(model);
   const T = found.parts.tokens.length;
   byId("qkv-shapes").textContent = _("x {T} × {D}, times W_Q, W_K, W_V of this head, each {D} × {d}: q, k, v {T} × {d}. q kᵀ / √{d}: scores {T} × {T}, softmax: attention; times v: z {T} × {d}.",
@@ -265,9 +275,11 @@ function draw(state, theme, isLocal) {
 }
 
 /** The model drawn; each part leads to its numbers for this text. */
-function drawMap({model, text}) {
-  const to = (path, more = {}) =>
-    url.pageOf(path, {model, ...(path === "masks" ? {texts: text} : {text}), ...more});
+function drawMap({model, text, layer, head}) {
+  const to = (path, more = {}) => {
+    const place = "kind" in more ? {layer, head} : {};
+    return url.pageOf(path, {model, ...(path === "masks" ? {texts: text} : {text}), ...place, ...more});
+  };
   byId("diagram").replaceChildren(...diagram(modelOf(model), to));
 }
 
@@ -286,6 +298,6 @@ function drawFoot(state) {
 
 byId("measure").addEventListener("click", measure);
 const sums = ask({page, fields: url.ARITHMETIC, form, busy: form,
-  local: ["stops", "x", "y", "scores", "temperature"], fit, answer, draw});
+  local: ["stops", "x", "y", "scores", "temperature"], fit, retype, answer, draw});
 const drawHand = mountHand();
 drawHand(sums.get());

@@ -158,9 +158,8 @@ export function ask({page, fields, form, busy, given = page, more = {}, local = 
     for (const [key, el] of controls) {
       const value = `${state[key] ?? ""}`;
       const sliders = form.querySelectorAll(`[data-of="${el.name}"]`);
-      if (!all && [el, ...sliders].includes(at)) continue;
       for (const field of [el, ...sliders]) {
-        if (field.value !== value) field.value = value;
+        if ((all || field !== at) && field.value !== value) field.value = value;
       }
     }
   }

@@ -29,10 +29,12 @@ export function diagram(model, to) {
 const likely = (to) => ({text: _("how likely each next token is"), href: to("explore")});
 
 /** One stack from its words to its output, downwards. */
-function stack(name, {nLayer, dModel, dFf, nHead, dHead, positions, vocabSize}, to, {kinds, activation, isNormFirst, output}) {
+function stack(name, {kinds: [here], nLayer, dModel, dFf, nHead, dHead, positions, vocabSize}, to, {kinds, activation, isNormFirst, output}) {
   const pen = {y: 0, parts: []};
-  const norm = {text: _("layer norm"), href: "#block"};
-  const add = {text: isNormFirst ? _("add") : _("add, layer norm"), href: "#block"};
+  const isHere = kinds.includes(here); // what the page shows below is of the first stack
+  const block = isHere ? "#block" : to("explore", {kind: kinds[0]});
+  const norm = {text: _("layer norm"), href: block};
+  const add = {text: isNormFirst ? _("add") : _("add, layer norm"), href: block};
   box(pen, {text: _("words"), note: `${vocabSize} × ${dModel}`, href: to("positions")});
   plus(pen);
   box(pen, {text: _("position"), note: positions === "learned" ? _("learned") : "sin, cos", href: to("positions")});
@@ -42,14 +44,14 @@ function stack(name, {nLayer, dModel, dFf, nHead, dHead, positions, vocabSize}, 
   for (const kind of kinds) {
     around(pen, add, () => {
       if (isNormFirst) then(pen, norm);
-      attention(pen, kind, {nHead, dHead}, to);
+      attention(pen, kind, {nHead, dHead, isHere}, to);
     });
     arrow(pen);
   }
   around(pen, add, () => {
     if (isNormFirst) then(pen, norm);
     box(pen, {text: _("feed-forward, {name}", {name: activation}), note: `${dModel} → ${dFf} → ${dModel}`,
-      href: "#block"}, SIDE);
+      href: block}, SIDE);
   });
   pen.y += 8;
   const layers = [svg("rect", {class: "diagram-frame", x: 1, y: top, width: WIDE - 2, height: pen.y - top, rx: 10}),
@@ -64,17 +66,18 @@ function stack(name, {nLayer, dModel, dFf, nHead, dHead, positions, vocabSize}, 
 }
 
 /** The parts of attention, in the order in which they are computed. */
-function attention(pen, kind, {nHead, dHead}, to) {
+function attention(pen, kind, {nHead, dHead, isHere}, to) {
   const title = {encoder: _("self-attention"), decoder: _("self-attention, causal"),
     cross: _("cross-attention: k, v of the encoder's output")}[kind];
   const top = pen.y;
   pen.y += 24;
+  const steps = to("explore", {kind, view: "anatomy"});
   const rows = [
-    [{text: "q, k, v", note: `${nHead} × ${dHead}`, href: "#qkv"}],
-    [{text: _("scores"), note: "q·k", href: "#scores"}, {text: "1/√d", href: "#scale"}],
-    [{text: _("mask"), href: to("masks", {kind})}, {text: "softmax", href: to("explore", {kind, view: "anatomy"})}],
+    [{text: "q, k, v", note: `${nHead} × ${dHead}`, href: isHere ? "#qkv" : steps}],
+    [{text: _("scores"), note: "q·k", href: isHere ? "#anatomy" : steps}, {text: "1/√d", href: "#scale"}],
+    [{text: _("mask"), href: to("masks", {kind})}, {text: "softmax", href: steps}],
     [{text: _("attention, head by head"), href: to("explore", {kind})}],
-    [{text: _("heads together, W_O"), href: "#heads"}]
+    [{text: _("heads together, W_O"), href: isHere ? "#heads" : to("explore", {kind})}]
   ];
   for (const row of rows) {
     const width = (WIDE - 2 * SIDE - 16 - 8 * (row.length - 1)) / row.length;

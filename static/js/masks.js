@@ -97,16 +97,37 @@ function drawTables({found, row, kind}) {
   byId("sums").textContent = `${_("Rows sum to")} (${KIND_NAMES[kind]})`;
 }
 
-function drawNumbers({found, row}) {
-  const {leak, losses, padAttention} = found;
+/** When a number in place of −∞ leaks, with the server's numbers for this head. */
+function fillsOf({fill, dtype, reach, nKey, blind, by, leak, lowest, added}) {
+  const number = (value) => (value === null ? "−∞" : `${value}`.replace("-", "−"));
+  const parts = [
+    _("In {dtype} the softmax gives exactly 0 to what is more than {reach} below its row's largest score.",
+      {dtype, reach: reach.toFixed(1)}),
+    by === null ? _("No masked key of this head outweighs it, whatever its scores are multiplied by in {dtype}.", {dtype})
+      : _("This head's scores times {by}, with {fill} added where masked: {leak} leaks.",
+        {by: `${by}`, fill: number(fill), leak: leak.toFixed(3)}),
+    _("A row that may look nowhere gives each of its {n} keys {blind}; with −∞ it is 0 / 0, NaN, unless it is made 0 as here.",
+      {n: nKey, blind: blind.toFixed(3)}),
+    _("Two masks added, {lowest} and {fill}, are {sum} in {dtype}.",
+      {lowest: number(dtype === "float16" ? lowest : Number(lowest.toPrecision(3))), fill: number(fill),
+        sum: number(added === null ? null : Number(added.toPrecision(3))), dtype})];
+  return parts.join(" ");
+}
+
+function drawNumbers({found, row, kind, off}) {
+  const {leak, losses, padAttention, fills} = found;
   const strong = (name, value) => h("span", {}, `${name} `, h("b", {}, value));
   const parts = [strong(_("Largest attention to what may not be seen:"), leak.toPrecision(2)),
     strong(_("To padding, on average:"), padAttention[row].toFixed(3))];
   if ("on" in losses) {
     parts.push(strong(_("Loss of the next word, causal mask on:"), losses.on.toFixed(2)),
-      strong(_("off, where it sees the answer and was never trained to:"), losses.off.toFixed(2)));
+      strong(_("off, a number without meaning, as each word sees its answer:"), losses.off.toFixed(2)));
+  }
+  if (kind === "decoder" && off === "padding") {
+    parts.push(h("span", {}, _("Padding comes after every word: the causal mask hides it all the same.")));
   }
   byId("leaks").replaceChildren(...parts);
+  byId("fills").textContent = fillsOf(fills);
 }
 
 function drawFoot(state) {
@@ -132,13 +153,30 @@ function drawChoices({model, texts, kind}) {
   elements.head.max = nHead - 1;
 }
 
+/** A decoder alone has a causal mask to switch off; a precision matters to a number alone. */
+function drawMasks({kind, fill}) {
+  const {off, precision} = form.elements;
+  for (const option of off.options) {
+    const isThere = kind === "decoder" || !option.value.includes("causal");
+    option.hidden = !isThere;
+    option.disabled = !isThere;
+  }
+  precision.disabled = fill === "";
+}
+
+/** The masks that this kind of attention has. */
+const withMasks = (wanted) => (wanted.kind === "decoder" ? wanted
+  : {...wanted, off: wanted.off.split(",").filter((mask) => mask === "padding").join()});
+
 function draw(state, theme) {
   drawChoices(state);
+  drawMasks(state);
   drawPlots(state, theme);
   drawTables(state);
   drawNumbers(state);
   drawFoot(state);
 }
 
-ask({page, fields: url.MASKS, form, busy: byId("batch"), given, fit,
+ask({page, fields: url.MASKS, form, busy: byId("batch"), given,
+  fit: (wanted) => withMasks(fit(wanted)),
   answer: async (wanted, options) => ({found: await masks(specOf(wanted), options)}), draw});

@@ -22,9 +22,16 @@ function fit(wanted) {
     position: Math.min(position, nPositions - 1)};
 }
 
+let shown = page; // what is on screen
+let isOwnOrder = false; // whether somebody has typed another order since
+
+form.elements.text_b.addEventListener("input", () => {
+  isOwnOrder = true;
+});
+
 /** Other words have another order of their own: the server's, which is theirs from the end. */
-const retype = (wanted, before) =>
-  (wanted.text !== before.text && wanted.textB === before.textB ? {...wanted, textB: ""} : wanted);
+const retype = (wanted) =>
+  (wanted.text === shown.text || isOwnOrder ? wanted : {...wanted, textB: ""});
 
 async function answer({nPositions, dModel, base, measure, shift, model, text, textB}, options) {
   const {nCtx} = page.models.find(({name}) => name === model);
@@ -70,37 +77,62 @@ function drawEncodings(state, theme) {
       range: {low: -most, high: most, scale: "signed"}, theme, locked}, wordsOf(state, title, of, part));
   };
   for (const [of, {encoding, similarity}] of [["sines", sines], ["own", own]]) {
-    const index = Math.min(position, encoding.shape[0] - 1);
+    const locked = position < encoding.shape[0] ? {side: "query", index: position} : null;
     map(of, "encoding", encoding, {name: _("value"), axes: [_("position"), _("dimension")],
-      locked: {side: "query", index}});
+      locked});
     map(of, "similarity", similarity, {name: likeness, axes: [_("position"), _("position")]});
   }
 }
 
-const column = ({data, shape: [n, m]}, k) => names(n).map((none, i) => data[i * m + Math.min(k, m - 1)]);
+const column = ({data, shape: [n, m]}, k) => names(n).map((none, i) => data[i * m + k]);
 
 function drawCurves(state) {
   const {found: {sines, own}, dimension, position, model} = state;
   const line = (name, y, chosen) => ({name, x: y.map((none, i) => i), y: Array.from(y), chosen});
-  const both = (of) => [line("sin, cos", of(sines), true), line(model, of(own), false)];
-  const row = ({encoding: {data, shape: [n, m]}}) => {
-    const i = Math.min(position, n - 1);
-    return Array.from(data.subarray(i * m, (i + 1) * m));
-  };
+  const both = (of, isThere = () => true) =>
+    [line("sin, cos", of(sines), true), ...(isThere(own) ? [line(model, of(own), false)] : [])];
+  const hasColumn = ({encoding: {shape: [, m]}}) => dimension < m;
+  const hasRow = ({encoding: {shape: [n]}}) => position < n;
+  const row = ({encoding: {data, shape: [, m]}}) =>
+    Array.from(data.subarray(position * m, (position + 1) * m));
   const show = (part, title, options) => showCurves(byId(`${part}-plot`),
     {zero: false, dashes: true, ...options}, wordsOf(state, title, part === "waves" ? "sines" : "both", part));
   show("wave", `${_("One dimension along the text")} · ${_("dimension")} ${dimension}`,
-    {lines: both(({encoding}) => column(encoding, dimension)), x: _("position"), y: _("value")});
+    {lines: both(({encoding}) => column(encoding, dimension), hasColumn), x: _("position"), y: _("value")});
   show("code", `${_("One position's code")} · ${_("position")} ${position}`,
-    {lines: both(row), x: _("dimension"), y: _("value"), bars: true});
+    {lines: both(row, hasRow), x: _("dimension"), y: _("value"), bars: true});
   show("fall", _("How likeness falls with distance"),
     {lines: both(({byDistance}) => Array.from(byDistance.data)), x: _("distance"), y: _("mean likeness")});
   show("waves", _("Wavelengths"), {lines: [line("sin, cos", Array.from(sines.wavelengths.data), true)],
     x: _("pair of dimensions"), y: _("positions in a turn"), logY: true, dashes: false});
   const turn = sines.wavelengths.data[Math.floor(dimension / 2)];
-  byId("wave-note").textContent = _("Dimension {d} of the sines takes {turn} positions for a turn.",
-    {d: dimension, turn: turn.toFixed(turn < 100 ? 1 : 0)});
-  byId("shift-error").textContent = sines.shiftError.toExponential(1);
+  const notes = [_("Dimension {d} of the sines takes {turn} positions for a turn.",
+    {d: dimension, turn: turn.toFixed(turn < 100 ? 1 : 0)})];
+  if (!hasColumn(own)) {
+    notes.push(_("{model} has no dimension {d}: it has {n}.", {model, d: dimension, n: own.dModel}));
+  }
+  byId("wave-note").textContent = notes.join(" ");
+  byId("code-note").textContent = hasRow(own) ? ""
+    : _("{model} has no position {i} here: it has {n}.", {model, i: position, n: own.encoding.shape[0]});
+  drawShift(state);
+}
+
+/** M, for one pair of dimensions: what it makes of one position, and the position that is. */
+function drawShift({found: {sines}, dimension, position, shift}) {
+  const {encoding: {data, shape: [n, m]}, turns, shiftError} = sines;
+  const pair = Math.floor(dimension / 2);
+  const turn = Array.from(turns.data.subarray(4 * pair, 4 * pair + 4));
+  const code = (pos) => [0, 1].map((i) => (pos < n ? data[pos * m + 2 * pair + i] : NaN));
+  const [a, b] = code(position);
+  const moved = [turn[0] * a + turn[1] * b, turn[2] * a + turn[3] * b];
+  const there = code(position + shift);
+  byId("shift-error").textContent = shiftError === null
+    ? _("none, as no two of {n} positions are {k} apart", {n, k: shift}) : shiftError.toExponential(1);
+  byId("turn").replaceChildren(sortable({
+    caption: _("The pair of dimensions {i} and {j}: M turns it by the angle of {k} positions", {i: 2 * pair, j: 2 * pair + 1, k: shift}),
+    columns: [[_("dimension"), 0], [`M ${2 * pair}`, 4], [`M ${2 * pair + 1}`, 4], [`PE(${position})`, 4], [`M PE(${position})`, 4], [`PE(${position + shift})`, 4]],
+    rows: [0, 1].map((i) => [2 * pair + i, turn[2 * i], turn[2 * i + 1], [a, b][i], moved[i], there[i]])
+  }));
 }
 
 function drawWords({words, moved}) {
@@ -116,9 +148,12 @@ function drawWords({words, moved}) {
     rows: moved.tokensA.map((token, i) => [token, moved.byToken.with[i], moved.byToken.without[i]])
   }));
   const values = {with: moved.difference.with.toExponential(1), without: moved.difference.without.toExponential(1)};
-  byId("permutation-note").textContent = moved.causal
+  const changes = moved.causal
     ? _("Largest change {with} with positions, {without} without: a causal mask tells order too.", values)
     : _("Largest change {with} with positions, {without} without: the same vectors in another order.", values);
+  const says = moved.same ? _("Both orders are the same: this says nothing of positions.") : changes;
+  const how = moved.textB ? [] : [_("No spaces part the words here: the tokens themselves are reversed.")];
+  byId("permutation-note").textContent = [...how, says].join(" ");
 }
 
 function drawFoot(state) {
@@ -129,6 +164,8 @@ function drawFoot(state) {
 }
 
 function draw(state, theme) {
+  if (state.found !== shown.found) isOwnOrder = false;
+  shown = state;
   const last = {dimension: state.dModel - 1, position: state.nPositions - 1};
   for (const [name, max] of Object.entries(last)) {
     for (const field of [form.elements[name], form.querySelector(`[data-of="${name}"]`)]) field.max = max;

@@ -5,7 +5,7 @@ const text = {parse: (s) => s, valid: () => true};
 const whole = {parse: Number, valid: (s) => /^\d{1,6}$/.test(s)};
 const isShare = (s) => /^[\d.e-]+$/.test(s) && Number(s) >= 0 && Number(s) <= 1;
 const share = {parse: Number, valid: isShare};
-const number = {parse: Number, valid: (s) => /^\d{1,6}(\.\d{1,9})?(e-\d{1,2})?$/.test(s)};
+const number = {parse: Number, valid: (s) => /^\d{1,10}(\.\d{1,9})?(e[+-]?\d{1,2})?$/.test(s)};
 const places = {parse: (s) => s, valid: (s) => /^\d{1,3}\.\d{1,3}(,\d{1,3}\.\d{1,3}){0,6}$/.test(s)};
 const vector = {parse: (s) => s, valid: (s) => /^(-?[0-3](\.\d)?,){3}-?[0-3](\.\d)?$/.test(s)};
 const oneOf = (...words) => ({parse: (s) => s, valid: (s) => words.includes(s)});

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 TEXT = "Bob cashed a check at the bank"
 
@@ -71,6 +72,24 @@ def test_residuals_and_norms_keep_the_gradient_alive(get):
     assert get("/arithmetic/gradients", depth=48)["stacks"] == stacks, "the seed says all"
 
 
+def test_no_gradient_is_lost_to_the_precision(get):
+    for lengths in get("/arithmetic/gradients", depth=64)["stacks"].values():
+        assert min(lengths) > 0
+        assert lengths[-1] == 1
+
+
+def test_layer_norm_is_pytorchs_on_the_same_activations(get):
+    """GPT norms what comes into a layer: its hidden states are the activations."""
+    layers = get("/arithmetic/blocks", model="gpt", text=TEXT)["layers"]
+    hidden = torch.tensor(get("/hidden-states", model="gpt", text=TEXT)["hidden"])
+    for layer, x in zip(layers, hidden, strict=False):
+        normed = torch.nn.functional.layer_norm(x, x.shape[-1:])
+        spreads = [y.std(-1, unbiased=False).mean().item() for y in (x, normed)]
+        assert layer["token_std"] == pytest.approx(spreads, rel=1e-5)
+        by_hand = (x - x.mean(-1, keepdim=True)) / (x.var(-1, False, keepdim=True) + 1e-5).sqrt()
+        torch.testing.assert_close(by_hand, normed, atol=1e-5, rtol=0)
+
+
 def test_the_cost_is_measured(get):
     found = get("/arithmetic/cost", n_max=256, n_loop=32)
     assert [size["n"] for size in found["sizes"]] == [64, 128, 256]
@@ -93,7 +112,7 @@ def test_memory_grows_as_the_square_of_the_tokens_but_for_a_fused_kernel(get):
 @pytest.mark.parametrize(
     ("path", "asked", "said"),
     [
-        ("scaling", {"d_k": 1_000_000}, "less than or equal to 4096"),
+        ("scaling", {"d_k": 1_000_000}, "less than or equal to 4096: 1 to 4096"),
         ("scaling", {"d_k": 0}, "greater than or equal to 1"),
         ("gradients", {"depth": 1000}, "less than or equal to 64"),
         ("cost", {"n_max": 100_000}, "less than or equal to 1024"),

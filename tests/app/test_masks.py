@@ -42,6 +42,44 @@ def test_a_padded_text_attends_as_it_does_alone(batch, get, model, kind):
         assert found["q_tokens"][i] == alone["q_tokens"]
 
 
+@pytest.mark.parametrize(("model", "kind"), [("gpt", "decoder"), ("translator", "decoder")])
+def test_it_does_so_with_the_causal_mask_off(batch, client, model, kind):
+    found = batch(model, kind=kind, off=["causal"])
+    for i, text in enumerate(TEXTS):
+        body = {"model": model, "text": text, "kind": kind, "layer": 1, "head": 2}
+        body["edits"] = [{"op": "unmask", "kind": "decoder"}]
+        if model == "translator":
+            body["target_ids"] = [token["id"] for token in found["q_tokens"][i][1:]]
+        [[rows]] = client.post("/api/v1/attention", json=body).json()["attn"]
+        n = len(found["q_tokens"][i])
+        attn = np.array(found["attn"][i])
+        np.testing.assert_allclose(attn[:n, :n], rows, atol=1e-5)
+        assert np.triu(attn[:n, :n], 1).sum() > 0.05
+        assert (attn[:, n:] == 0).all()
+    assert found["pad_attention"] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("model", ["gpt", "translator"])
+def test_padding_at_the_end_is_ahead_of_every_word(batch, model):
+    """Without the padding mask the causal one still hides it, but from padding itself."""
+    alone = batch(model, kind="decoder", off=["padding"])
+    assert alone["pad_attention"] == [0, 0, 0]
+    both = batch(model, kind="decoder", off=["causal", "padding"])
+    lengths = [len(tokens) for tokens in both["q_tokens"]]
+    assert [share > 0.01 for share in both["pad_attention"]] == [n < max(lengths) for n in lengths]
+    shortest = lengths.index(min(lengths))
+    assert np.array(alone["attn"])[shortest, min(lengths) :, min(lengths) :].max() > 0.01
+
+
+def test_padding_is_no_part_of_the_loss(batch):
+    def total(texts):
+        found = batch("gpt", texts=texts)
+        words = sum(len(tokens) - 1 for tokens in found["q_tokens"])
+        return np.array([found["losses"]["on"], found["losses"]["off"]]) * words
+
+    np.testing.assert_allclose(total(TEXTS), sum(total([text]) for text in TEXTS), rtol=1e-4)
+
+
 @pytest.mark.parametrize(("model", "kind"), KINDS)
 def test_masks_are_what_they_say(batch, model, kind):
     found = batch(model, kind=kind)
@@ -58,8 +96,8 @@ def test_masks_are_what_they_say(batch, model, kind):
         assert found["causal"] is None
     np.testing.assert_array_equal(combined, expected)
     masked = np.array(found["masked"], dtype=float)
-    if kind != "decoder":  # padding at the end is never before a real word
-        np.testing.assert_array_equal(np.isnan(masked), ~combined)
+    np.testing.assert_array_equal(np.isnan(masked), ~combined)
+    np.testing.assert_array_equal(np.array(found["attn"]) == 0, ~combined)
     np.testing.assert_allclose(masked[combined], np.array(found["scores"])[combined], atol=1e-5)
     np.testing.assert_allclose(found["row_sums"], 1, atol=1e-5)
     assert found["leak"] == 0
@@ -99,13 +137,16 @@ def test_a_small_number_in_place_of_infinity_leaks(batch, fill, precision, leaks
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"texts": []}, "at least 1 item"),
-        ({"texts": ["a"] * 9}, "at most 8 items"),
+        ({"texts": []}, "one to eight texts, one a line"),
+        ({"texts": ["a"] * 9}, "not 9: one to eight texts, one a line"),
         ({"texts": ["hi", ""]}, "the text is empty"),
         ({"layer": 6}, "layer 6 is not there: bert has layers 0 to 5"),
         ({"model": "recurrent"}, "it has no masks"),
         ({"off": ["cross"]}, "'causal' or 'padding'"),
         ({"fill": 1}, "less than or equal to 0"),
+        ({"fill": -1e30, "precision": "float16"}, "not in float16, which ends at -65504"),
+        ({"fill": -65505, "precision": "float16"}, "-65505 is not in float16"),
+        ({"texts": ["hi", "\0"]}, "a NUL byte"),
     ],
 )
 def test_what_cannot_be_is_said(client, asked, said):
@@ -113,6 +154,15 @@ def test_what_cannot_be_is_said(client, asked, said):
     answer = client.post("/api/v1/masks", json=body)
     assert answer.status_code == 422
     assert said in answer.json()["detail"]
+
+
+def test_the_page_splits_at_new_lines_alone_and_offers_masks_that_are_there(client):
+    asked = {"texts": "one\u2028two\r\nthree\x0bfour\n\nfive", "off": "causal"}
+    page = client.get("/masks.json", params={**asked, "model": "bert"}).json()
+    assert page["texts"] == ["one\u2028two", "three\x0bfour", "five"]
+    assert (page["off"], page["fills"]["dtype"]) == ([], "float16")
+    assert "off causal is not there: padding" in page["ignored"][0]["message"]
+    assert client.get("/masks.json", params={**asked, "model": "gpt"}).json()["off"] == ["causal"]
 
 
 def test_get_answers_what_post_answers(client):
@@ -130,3 +180,19 @@ def test_a_mask_can_be_edited_away(client):
     assert np.triu(plain["attn"][0][0], 1).sum() == 0
     assert np.triu(edited["attn"][0][0], 1).sum() > 0.1
     assert np.all(edited["mask"])
+
+
+def test_when_a_number_in_place_of_infinity_leaks_is_said(batch):
+    """-1e4 in float16 if none is asked for: this head's own scores, scaled until they leak."""
+    found = batch("gpt", layer=0, head=0)
+    fills = found["fills"]
+    assert (fills["fill"], fills["dtype"], fills["n_key"]) == (-1e4, "float16", 6)
+    assert fills["blind"] == pytest.approx(1 / 6, abs=1e-3)
+    assert (fills["blind_infinity"], fills["lowest"], fills["added"]) == (None, -65504, None)
+    scores, combined = np.array(found["scores"]), np.array(found["combined"])
+    seen, unseen = (np.where(which, scores, -np.inf).max(-1) for which in (combined, ~combined))
+    outweighs = (unseen - seen).max()
+    assert outweighs * fills["by"] > 1e4 > outweighs * fills["by"] / 10
+    assert fills["leak"] > 0.5
+    asked = batch("gpt", fill=-10, precision="bfloat16")["fills"]
+    assert (asked["fill"], asked["dtype"]) == (-10, "bfloat16")

@@ -39,6 +39,23 @@ def test_a_shift_is_one_matrix(get, shift):
     assert get("/positions", shift=shift)["shift_error"] < 1e-5
 
 
+def test_a_shift_that_no_two_positions_are_apart_has_no_error(get):
+    assert get("/positions", n_positions=7, shift=6)["shift_error"] is not None
+    assert get("/positions", n_positions=7, shift=7)["shift_error"] is None
+
+
+def test_a_shift_turns_each_pair_of_dimensions(get):
+    found = get("/positions", n_positions=20, d_model=6, shift=4, base=50)
+    turns, encoding = np.array(found["turns"]), np.array(found["encoding"])
+    for i, turn in enumerate(turns):
+        angle = 4 / 50 ** (2 * i / 6)
+        rotation = [[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]]
+        np.testing.assert_allclose(turn, rotation, atol=1e-6)
+        pairs = encoding[:, 2 * i : 2 * i + 2]
+        np.testing.assert_allclose(pairs[:-4] @ turn.T, pairs[4:], atol=1e-5)
+    assert get("/positions", model="bert", n_positions=3)["turns"] == []
+
+
 @pytest.mark.parametrize("measure", ["cosine", "dot"])
 @pytest.mark.parametrize("model", [None, *POSITIONED])
 def test_likeness_is_of_the_encodings(get, model, measure):
@@ -63,7 +80,7 @@ def test_a_models_positions_are_its_own(get, app):
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"d_model": 7}, "multiple of 2"),
+        ({"d_model": 7}, "multiple of 2: even, 2 to 1024"),
         ({"d_model": 0}, "greater than or equal to 2"),
         ({"d_model": 100_000}, "less than or equal to 1024"),
         ({"base": 1}, "greater than 1"),
@@ -102,6 +119,31 @@ def test_without_positions_order_is_lost(get, model, text):
     assert found["difference"]["with"] > 0.05
     assert sorted(found["order"]) == list(range(len(found["tokens_a"])))
     assert not found["causal"]
+
+
+@pytest.mark.parametrize("model", POSITIONED)
+@pytest.mark.parametrize("text", [" The river bank", "The river bank ", "The  river\nbank"])
+def test_spaces_are_no_words(get, model, text):
+    found = get("/permutation", model=model, text=text)
+    plain = get("/permutation", model=model, text="The river bank")
+    assert found["by_token"] == plain["by_token"]
+    assert found["text_b"] == "bank river The"
+
+
+@pytest.mark.parametrize(("model", "text"), [("bert", "unbelievable"), ("translator", "天地人")])
+def test_a_text_without_spaces_has_its_tokens_reversed(get, model, text):
+    found = get("/permutation", model=model, text=text)
+    ids = [[token["id"] for token in found[key]] for key in ("tokens_a", "tokens_b")]
+    assert ids[0] != ids[1] and sorted(ids[0]) == sorted(ids[1])
+    assert found["difference"]["with"] > 0.05 > 1e-4 > found["difference"]["without"]
+    assert (found["text_b"], found["same"]) == ("", False)
+
+
+@pytest.mark.parametrize("asked", [{"text": "bank"}, {"text": "no no"}])
+def test_one_order_alone_is_said(get, asked):
+    found = get("/permutation", model="bert", **asked)
+    assert found["same"]
+    assert found["difference"] == {"with": 0, "without": 0}
 
 
 def test_a_causal_mask_tells_order_too(get):

@@ -95,9 +95,41 @@ def test_query_key_value_are_the_models_own(page: Page, server: str) -> None:
     expect(page.locator("#anatomy tbody tr")).to_have_count(9)
     page.get_by_label("Stop words").select_option("hidden")
     expect(page.locator("#anatomy tbody tr")).to_have_count(6)
+    hidden = [i for i, t in enumerate(found["k_tokens"]) if t["text"] in ("a", "at", "the")]
+    share = sum(found["attn"][i] for i in hidden)
+    expect(page.locator("#left-out")).to_contain_text(f"{100 * share:.1f} % of this query")
+    expect(page.locator("#left-out")).to_contain_text("the 3 keys left out")
     expect(page.locator("#shapes")).to_contain_text("8 × 9 × 32")
     page.get_by_role("combobox", name="Query").select_option(label="1  Bob")
     expect(page).to_have_url(re.compile("word=1"))
+
+
+def test_another_model_has_the_same_query(page: Page, server: str) -> None:
+    opened(page)  # check is BERT's fifth token
+    for model in ("gpt", "translator", "bert"):
+        page.get_by_role("combobox", name="Model", exact=True).select_option(model)
+        expect(page).to_have_url(re.compile(f"model={model}"))
+        tokens = api(server, "tokenize", model=model, text=TEXT)["tokens"]
+        word = [token["text"].strip() for token in tokens].index("check")
+        expect(page).to_have_url(re.compile(f"word={word}\\b"))
+
+
+def test_a_decoders_parts_lead_to_a_decoders_numbers(page: Page) -> None:
+    opened(page, model="translator", layer=2, head=3)
+    decoder = page.locator("#diagram svg").nth(1)
+    for name, kinds in (
+        ("q, k, v", ["decoder", "cross"]),
+        ("heads together", ["decoder", "cross"]),
+    ):
+        links = decoder.locator("a", has_text=name)
+        hrefs = [links.nth(i).get_attribute("href") or "" for i in range(len(kinds))]
+        for href, kind in zip(hrefs, kinds, strict=True):
+            asked = parse_qs(urlsplit(href).query)
+            assert (asked["kind"], asked["layer"], asked["head"]) == ([kind], ["2"], ["3"])
+    within = decoder.locator("a[href^='#']").all_text_contents()
+    assert [text for text in within if not text.startswith("1/")] == []
+    first = page.locator("#diagram svg").first.locator("a", has_text="q·k")
+    assert first.get_attribute("href") == "#anatomy"
 
 
 def test_each_control_changes_the_numbers(page: Page, server: str) -> None:

@@ -137,10 +137,39 @@ def test_a_decoder_shows_its_causal_mask_and_its_loss(page: Page, server: str) -
     expect(page.locator("#leaks")).to_contain_text(f"{losses['off']:.2f}")
 
 
+def test_when_a_number_leaks_is_said_with_this_heads_numbers(page: Page, server: str) -> None:
+    opened(page, model="gpt", layer=0, head=0)
+    fills = api(server, model="gpt", layer=0, head=0)["fills"]
+    said = page.locator("#fills")
+    expect(said).to_contain_text(f"more than {fills['reach']:.1f} below")
+    expect(said).to_contain_text(f"times {fills['by']:g}, with −10000 added")
+    expect(said).to_contain_text(f"each of its {fills['n_key']} keys {fills['blind']:.3f}")
+    expect(said).to_contain_text("−65504 and −10000, are −∞ in float16")
+    expect(page.get_by_role("combobox", name="in", exact=True)).to_be_disabled()
+    choose(page, "Masked scores become", "-10")
+    expect(page.get_by_role("combobox", name="in", exact=True)).to_be_enabled()
+    expect(said).to_contain_text("In float32")
+
+
+def test_masks_that_are_there_are_offered(page: Page) -> None:
+    opened(page, model="gpt", off="causal,padding")
+    offered = page.locator("[name=off] option:not([disabled])")
+    expect(offered).to_have_count(4)
+    choose(page, "Model", "bert")
+    expect(offered).to_have_count(2)
+    expect(page.locator("[name=off]")).to_have_value("padding")
+    expect(page).to_have_url(re.compile("model=bert.*off=padding"))
+
+
+def test_padding_after_every_word_is_hidden_anyway(page: Page) -> None:
+    opened(page, model="gpt", off="padding")
+    expect(page.locator("#leaks")).to_contain_text("Padding comes after every word")
+
+
 def test_too_many_texts_are_refused_and_the_picture_stays(page: Page) -> None:
     opened(page)
     page.get_by_role("textbox", name="Texts, one a line").fill("\n".join(["hi"] * 9))
-    expect(page.get_by_role("alert")).to_contain_text("at most 8")
+    expect(page.get_by_role("alert")).to_contain_text("one to eight texts, one a line")
     expect(page.locator("#ids-table")).to_contain_text("test")
 
 

@@ -94,11 +94,51 @@ def test_one_dimension_and_one_position_are_drawn(page: Page, server: str) -> No
     assert code == pytest.approx(found["encoding"][11], abs=1e-6)
 
 
+def test_a_shift_is_shown_as_a_rotation(page: Page, server: str) -> None:
+    opened(page, dimension=7, position=11, shift=4)
+    found = api(server, "positions", n_positions=64, d_model=64, shift=4)
+    table = page.locator("#turn tbody tr")
+    for i in range(2):
+        cells = [6 + i, *found["turns"][3][i], found["encoding"][11][6 + i]]
+        there = found["encoding"][15][6 + i]
+        drawn = [
+            float(cell.replace("−", "-"))
+            for cell in table.nth(i).locator("th, td").all_text_contents()
+        ]
+        assert drawn == pytest.approx([*cells, there, there], abs=1e-4)
+    page.get_by_label("shift k", exact=True).fill("64")
+    expect(page.locator("#shift-error")).to_have_text(
+        "none, as no two of 64 positions are 64 apart"
+    )
+
+
+def test_what_a_model_does_not_have_is_not_drawn(page: Page) -> None:
+    opened(page, n_positions=700, d_model=300, dimension=280, position=690, model="bert")
+    expect(page.locator("#wave-note")).to_contain_text("bert has no dimension 280: it has 256")
+    expect(page.locator("#code-note")).to_have_text("bert has no position 690 here: it has 512.")
+    names = "(plot) => document.querySelector(plot).data.map(({name}) => name)"
+    for plot in ("#wave-plot", "#code-plot"):
+        page.locator(f"{plot} .xtick text").first.wait_for()
+        assert page.evaluate(names, plot) == ["sin, cos"]
+
+
+def test_a_base_is_as_large_as_the_server_takes_it(page: Page) -> None:
+    opened(page, base=5000000)
+    expect(page.locator("#notice")).to_be_empty()
+    expect(page.get_by_label("base", exact=True)).to_have_value("5000000")
+
+
 def test_the_slider_and_the_number_are_one(page: Page) -> None:
     opened(page)
     page.get_by_label("positions, slider").fill("40")
     expect(page.get_by_label("positions", exact=True)).to_have_value("40")
     expect(page).to_have_url(re.compile("n_positions=40"))
+
+
+def test_the_slider_follows_the_number_that_is_typed(page: Page) -> None:
+    opened(page)
+    page.get_by_label("positions", exact=True).fill("40")
+    expect(page.get_by_label("positions, slider")).to_have_value("40")
 
 
 def test_a_number_outside_its_limits_is_said(page: Page) -> None:
@@ -147,6 +187,36 @@ def test_words_and_positions_have_their_lengths(page: Page, server: str) -> None
     expect(table).to_contain_text(f"{found['parts']['word'][2]:.3f}")
     query = parse_qs(urlsplit(page.url).query)
     assert query["text"] == ["The river bank"]
+
+
+def test_words_after_a_refusal_have_their_own_order(page: Page) -> None:
+    text = opened(page).get_by_label("Text", exact=True)
+    text.fill("")
+    expect(page.get_by_role("alert")).to_contain_text("the text is empty")
+    text.fill("The river bank")
+    expect(page.get_by_label("The other order")).to_have_value("bank river The")
+    expect(page.get_by_role("alert")).to_be_empty()
+
+
+@pytest.mark.parametrize("model", ["gpt", "translator"])
+def test_words_typed_while_others_are_awaited_have_their_own_order(page: Page, model: str) -> None:
+    opened(page, model=model)
+    text = page.get_by_label("Text", exact=True)
+    with page.expect_request(re.compile("permutation.*The")):
+        text.fill("The ")
+    text.press_sequentially("river  bank ", delay=290)
+    expect(page.get_by_label("The other order")).to_have_value("bank river The")
+    expect(page.get_by_role("alert")).to_be_empty()
+
+
+def test_an_order_of_ones_own_waits_for_its_words(page: Page) -> None:
+    opened(page)
+    page.get_by_label("The other order").fill("bank The river")
+    expect(page.get_by_role("alert")).to_contain_text("not the same tokens")
+    page.get_by_label("Text", exact=True).fill("The river bank")
+    expect(page.get_by_role("alert")).to_be_empty()
+    expect(page).to_have_url(re.compile("text_b=bank"))
+    assert parse_qs(urlsplit(page.url).query)["text_b"] == ["bank The river"]
 
 
 def saved(page: Page, plot: str, ending: str, tmp_path: Path) -> Path:

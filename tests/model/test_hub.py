@@ -386,3 +386,18 @@ def test_two_threads_write_two_tapes() -> None:
     lengths = [3, 7, 4, 9] * 12
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(alone, lengths)) == [[n, n] for n in lengths]
+
+
+@pytest.mark.parametrize("name", ["GPT-2", "Llama", "Gemma 2"])
+def test_a_decoder_that_sees_everything_can_be_kept_from_padding(name: str) -> None:
+    model, ids = adapted(name), torch.randint(5, 50, (2, 5))
+    real = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
+    padding = Edit("block", where=~real[:, None, None])
+    batch, alone = Tape(edits=[Edit("unmask"), padding]), Tape(edits=[Edit("unmask")])
+    with torch.inference_mode():
+        model.hidden(ids, batch)
+        model.hidden(ids[1:, :3], alone)
+    for found, expected in zip(batch, alone, strict=True):
+        torch.testing.assert_close(found.attn[1:, :, :3, :3], expected.attn)
+        assert (found.attn[1, ..., 3:] == 0).all()
+        assert (found.attn[0] > 0).all()
