@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from pydantic import ValidationError
 
 from app import arithmetic, errors
-from app.pages import Choice, numbers, page, printable, some, validation_problem
+from app.pages import Choice, numbers, opened, page, printable, some, validation_problem
 from app.schemas import (
     ArithmeticPage,
     GradientsRequest,
@@ -17,9 +17,9 @@ from app.schemas import (
     TokenizeRequest,
 )
 from app.service import Service
+from model.record import Token
 
 router = APIRouter(tags=["pages"])
-ELSEWHERE = "is not taken apart here, where layers are our own; its q, k and v are in Explore"
 TEXT, WORD = "Bob cashed a check at the bank", "check"
 WIDTHS, DEPTHS = range(1, 4097), range(1, 65)  # of ScalingRequest, GradientsRequest
 
@@ -37,29 +37,31 @@ async def arithmetic_page(
 ) -> ArithmeticPage:
     """Scores, query and key and value, the scale, heads, the block, and what it all costs."""
     service: Service = request.app.state.service
-    bundled = [found for found in service.summaries() if found.source == "bundled"]
+    unopened = await opened(service, model)
     models = some(
-        [found for found in bundled if found.family != "recurrent"],
+        [m for m in service.summaries() if m.family != "recurrent" and not m.lacks],
         "has queries, keys and values to take apart",
     )
     sent = {"model": model, "word": word, "layer": layer, "head": head}
     choice = Choice({**sent, "d_k": d_k, "depth": depth})
-    name = choice.of_model(models, {found.name: ELSEWHERE for found in service.summaries()})
+    why = {found.name: found.why or "has no dot products" for found in service.summaries()}
+    name = choice.of_model(models, why)
     chosen = next(found for found in models if found.name == name)
+    n_layer, n_head = chosen.shapes[chosen.kinds[0]]
     asked: dict[str, Any] = {
         "model": name,
         "text": TEXT if text is None else text,
-        "layer": int(choice.of("layer", numbers(chosen.n_layer))),
-        "head": int(choice.of("head", numbers(chosen.n_head))),
+        "layer": int(choice.of("layer", numbers(n_layer))),
+        "head": int(choice.of("head", numbers(n_head))),
         "d_k": int(choice.of("d_k", ["", *map(str, WIDTHS)]) or 256),
         "depth": int(choice.of("depth", ["", *map(str, DEPTHS)]) or 24),
         "word": 0,
     }
-    shown: dict[str, Any] = {"models": models, "ignored": choice.ignored}
+    shown: dict[str, Any] = {"models": models, "ignored": [*unopened, *choice.ignored]}
     try:
-        found = await service.compute(lambda: _answers(service, asked))
-        tokens = found["heads"]["tokens"]
-        first = [str(i) for i, token in enumerate(tokens) if token["text"].strip() == WORD]
+        own = chosen.source == "bundled"
+        tokens, found = await service.compute(lambda: _answers(service, asked, own))
+        first = [str(i) for i, token in enumerate(tokens) if token.text.strip() == WORD]
         asked["word"] = int(choice.of("word", [*first, *numbers(len(tokens))]))
         return ArithmeticPage.model_validate({**asked, **shown, **found})
     except ValidationError as error:
@@ -70,13 +72,18 @@ async def arithmetic_page(
     return ArithmeticPage.model_validate({**asked, **shown, "problem": problem})
 
 
-def _answers(service: Service, asked: dict[str, Any]) -> dict[str, Any]:
-    spec = {"model": asked["model"], "text": asked["text"]}
-    layer = LayerRequest.model_validate({**spec, "layer": asked["layer"]})
+def _answers(
+    service: Service, asked: dict[str, Any], own: bool
+) -> tuple[tuple[Token, ...], dict[str, Any]]:
+    """The text's tokens, and what is taken apart: of a layer, where it is one of ours."""
+    spec = TokenizeRequest.model_validate({"model": asked["model"], "text": asked["text"]})
     depth = GradientsRequest(depth=asked["depth"])
-    return {
+    found: dict[str, Any] = {
         "scaling": arithmetic.scaling_answer(ScalingRequest(d_k=asked["d_k"])).fields,
-        "heads": arithmetic.heads_answer(service, layer).fields,
-        "blocks": arithmetic.blocks_answer(service, TokenizeRequest.model_validate(spec)).fields,
         "gradients": arithmetic.gradients_answer(depth).fields,
     }
+    if own:
+        layer = LayerRequest(model=spec.model, text=spec.text, layer=asked["layer"])
+        found["heads"] = arithmetic.heads_answer(service, layer).fields
+        found["blocks"] = arithmetic.blocks_answer(service, spec).fields
+    return service.tokens(spec), found

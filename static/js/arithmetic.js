@@ -1,6 +1,6 @@
 // The Arithmetic page: attention's steps, one by one, with numbers that move.
 
-import {address, anatomy, blocks, cost, gradients, headParts, scaling} from "./api.js";
+import {address, anatomy, blocks, cost, gradients, headParts, run, scaling} from "./api.js";
 import {ask, pageData} from "./asking.js";
 import {diagram} from "./diagram.js";
 import {h} from "./dom.js";
@@ -21,24 +21,33 @@ const form = document.querySelector(".sums");
 
 const modelOf = (wanted) => page.models.find(({name}) => name === wanted);
 
+/** Whether a model's layers are ours to take apart; of any other its q, k and v are to be had. */
+const isOwn = (name) => modelOf(name).source === "bundled";
+
+/** Layers and heads of what is taken apart: a model's first kind of attention. */
+const shapeOf = (name) => modelOf(name).shapes[modelOf(name).kinds[0]];
+
 /** A wish with a layer and a head that are there. */
 function fit(wanted) {
-  const {nLayer, nHead} = modelOf(wanted.model);
+  const [nLayer, nHead] = shapeOf(wanted.model);
   return {...wanted, layer: Math.min(wanted.layer, nLayer - 1), head: Math.min(wanted.head, nHead - 1)};
 }
 
 /** Another model cuts the text otherwise: the query stays the same word, not the same number. */
 const retype = (wanted, before) => (wanted.model === before.model || !before.found ? wanted
-  : {...wanted, query: label(before.found.parts.tokens[before.word]).toLowerCase()});
+  : {...wanted, query: label(before.found.tokens[before.word]).toLowerCase()});
 
 async function answer({model, text, layer, head, word: asked, query = null, dK, depth}, options) {
   const spec = {model, text};
-  const [widths, parts, block, deep] = await Promise.all([scaling({dK}, options),
-    headParts({...spec, layer}, options), blocks(spec, options), gradients({depth}, options)]);
-  const same = parts.tokens.findIndex((token) => label(token).toLowerCase() === query);
-  const word = same >= 0 ? same : Math.min(asked, parts.tokens.length - 1);
+  const own = isOwn(model);
+  const [widths, parts, block, deep, read] = await Promise.all([scaling({dK}, options),
+    own ? headParts({...spec, layer}, options) : null, own ? blocks(spec, options) : null,
+    gradients({depth}, options), own ? null : run(spec, options)]);
+  const tokens = parts?.tokens ?? read.sequences.source;
+  const same = tokens.findIndex((token) => label(token).toLowerCase() === query);
+  const word = same >= 0 ? same : Math.min(asked, tokens.length - 1);
   const apart = await anatomy({...spec, layer, head, query: word}, options);
-  return {word, found: {widths, parts, block, deep, apart}};
+  return {word, found: {widths, parts, block, deep, apart, tokens}};
 }
 
 // Scores: two vectors, by hand.
@@ -130,12 +139,14 @@ function drawWords({found, model, layer, head, stops}, theme) {
     ? _("{share} of this query's attention goes to the {n} keys left out.",
       {share: `${(100 * (1 - kept / all)).toFixed(1)} %`, n: found.apart.kTokens.length - shown.kTokens.length})
     : "";
-  const {nHead, dModel, dHead} = modelOf(model);
-  const T = found.parts.tokens.length;
+  const {dModel, dHead, nKvHead} = modelOf(model);
+  const [, nHead] = shapeOf(model);
+  const T = found.tokens.length;
   byId("qkv-shapes").textContent = _("x {T} × {D}, times W_Q, W_K, W_V of this head, each {D} × {d}: q, k, v {T} × {d}. q kᵀ / √{d}: scores {T} × {T}, softmax: attention; times v: z {T} × {d}.",
     {T, D: dModel, d: dHead});
   const rows = [["x", `1 × ${T} × ${dModel}`, `N × T × ${dModel}`],
-    ["W_Q, W_K, W_V", `${dModel} × ${nHead} · ${dHead}`, `${dModel} × ${nHead} · ${dHead}`],
+    ...(nKvHead < nHead ? [["W_Q", nHead], ["W_K, W_V", nKvHead]] : [["W_Q, W_K, W_V", nHead]])
+      .map(([name, n]) => [name, `${dModel} × ${n} · ${dHead}`, `${dModel} × ${n} · ${dHead}`]),
     ["q, k, v", `${nHead} × ${T} × ${dHead}`, `N × ${nHead} × T × ${dHead}`],
     [_("scores, attention"), `${nHead} × ${T} × ${T}`, `N × ${nHead} × T × T`],
     [_("z, a head's output"), `${nHead} × ${T} × ${dHead}`, `N × ${nHead} × T × ${dHead}`],
@@ -193,17 +204,15 @@ function drawHeads({tokens, norms, output, error, regrouped}) {
       {error: error.toExponential(1)});
 }
 
+const line = (name, y, chosen = false) => ({name, x: y.map((none, i) => i), y, chosen});
+
+/** What each layer of one of our models does to the residual stream. */
 function drawBlock(state) {
-  const {block: {layers}, deep: {stacks, depth, width, seed}} = state.found;
-  const line = (name, y, chosen = false) => ({name, x: y.map((none, i) => i), y, chosen});
+  const {layers} = state.found.block;
   const of = (key) => layers.map((layer) => layer[key]);
   showCurves(byId("block-plot"), {lines: [line(_("residual stream"), of("residual"), true),
     line(_("attention adds"), of("attention")), line(_("feed-forward adds"), of("feedForward"))],
   x: _("layer"), y: _("mean length"), dashes: true}, wordsOf(state, "block", _("lengths by layer")));
-  const x = Array.from({length: 81}, (none, i) => (i - 40) / 10);
-  showCurves(byId("activation-plot"), {lines: [{name: "GELU", x, y: x.map(gelu), chosen: true},
-    {name: "ReLU", x, y: x.map(relu), chosen: false}], x: "x", y: "f(x)", zero: false, dashes: true},
-  wordsOf(state, "activation", _("ReLU and GELU"), "ReLU, GELU (tanh)"));
   byId("norms").replaceChildren(sortable({
     caption: _("Lengths, and the spread that each norm makes 1: of a token over its dimensions, of a dimension over the tokens"),
     columns: [[_("Layer")], [_("residual stream"), 2], [_("attention adds"), 2],
@@ -212,6 +221,15 @@ function drawBlock(state) {
     rows: layers.map((layer, i) => [`${i}`, layer.residual, layer.attention, layer.feedForward,
       ...layer.tokenStd, ...layer.dimensionStd])
   }));
+}
+
+/** What holds for any model: activations, and a random deep stack. */
+function drawDeep(state) {
+  const {stacks, depth, width, seed} = state.found.deep;
+  const x = Array.from({length: 81}, (none, i) => (i - 40) / 10);
+  showCurves(byId("activation-plot"), {lines: [{name: "GELU", x, y: x.map(gelu), chosen: true},
+    {name: "ReLU", x, y: x.map(relu), chosen: false}], x: "x", y: "f(x)", zero: false, dashes: true},
+  wordsOf(state, "activation", _("ReLU and GELU"), "ReLU, GELU (tanh)"));
   const names = {plain: _("plain"), norm: _("norm"), residual: _("residual"),
     residualNorm: _("residual and norm")};
   showCurves(byId("depth-plot"), {lines: Object.entries(names).map(([key, name]) =>
@@ -263,14 +281,20 @@ function draw(state, theme, isLocal) {
   drawHand(state);
   drawWords(state, theme);
   if (isLocal) return;
-  const {nLayer, nHead} = modelOf(state.model);
+  const [nLayer, nHead] = shapeOf(state.model);
   form.elements.layer.max = nLayer - 1;
   form.elements.head.max = nHead - 1;
+  const own = isOwn(state.model);
+  for (const part of form.querySelectorAll("[data-own]")) part.hidden = !own;
+  byId("elsewhere").hidden = own;
   drawScaling(state);
-  drawHeads(state.found.parts);
-  drawBlock(state);
+  drawDeep(state);
+  if (own) {
+    drawHeads(state.found.parts);
+    drawBlock(state);
+    drawMap(state);
+  }
   if (measured) drawCost(measured);
-  drawMap(state);
   drawFoot(state);
 }
 
@@ -290,8 +314,9 @@ function drawFoot(state) {
   const place = {...spec, layer, head, query: word};
   const links = [["json", of("anatomy", place)], ["npz", of("anatomy", place, {format: "npz"})],
     ["safetensors", of("anatomy", place, {format: "safetensors"})],
-    ["scaling", of("arithmetic/scaling", {dK})], ["heads", of("arithmetic/heads", {...spec, layer})],
-    ["blocks", of("arithmetic/blocks", spec)], ["gradients", of("arithmetic/gradients", {depth})]];
+    ["scaling", of("arithmetic/scaling", {dK})], ["gradients", of("arithmetic/gradients", {depth})],
+    ...(isOwn(model) ? [["heads", of("arithmetic/heads", {...spec, layer})],
+      ["blocks", of("arithmetic/blocks", spec)]] : [])];
   byId("foot").replaceChildren(h("span", {}, wordsOf(state, "", "").provenance),
     waysOut({links, actions: [[_("Copy link"), () => copyLink(url.href())]]}));
 }

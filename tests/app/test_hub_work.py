@@ -129,6 +129,8 @@ def test_without_a_mask_token_there_are_no_blanks(hub: TestClient) -> None:
         "/masks?model=plain&kind=cross",
         "/compare?model=gpt2",
         "/positions?model=bart",
+        "/arithmetic?model=gpt2&layer=2&head=3",
+        "/arithmetic?model=plain&layer=1",
         "/explore?model=half&view=anatomy&query=1",
     ],
 )
@@ -164,7 +166,7 @@ def test_a_decoders_beginning_is_found_in_either_file(
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("/arithmetic?model=gpt2", "gpt2 is not taken apart here"),
+        ("/positions?model=recurrent", "model recurrent is not there"),
         ("/fill?model=gpt2", "model gpt2 is not there: bert"),
     ],
 )

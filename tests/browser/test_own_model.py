@@ -169,3 +169,25 @@ def test_a_phone_has_room_for_it(explore: Explore) -> None:
         .map((el) => el.getBoundingClientRect().height)"""
     )
     assert min(heights) >= 43.9
+
+
+@REAL
+def test_its_own_q_k_and_v_are_taken_apart(page: Page) -> None:
+    page.goto("/arithmetic?model=SmolLM2-135M-Instruct&layer=3&head=4")
+    page.locator("form.sums[aria-busy=false]").wait_for()
+    expect(page.locator("#anatomy tbody tr")).to_have_count(8)
+    expect(page.locator("#shapes")).to_contain_text("576 × 3 · 64")
+    expect(page.locator("#heads-table")).to_be_hidden()
+    expect(page.locator("#elsewhere")).to_be_visible()
+    page.get_by_role("combobox", name="Model").select_option("bert")
+    expect(page.locator("#heads-table")).to_be_visible()
+    expect(page.locator("#elsewhere")).to_be_hidden()
+
+
+@REAL
+def test_it_goes_on_with_a_text(page: Page) -> None:
+    text = "The+capital+of+France+is"
+    page.goto(f"/generate?model=SmolLM2-135M-Instruct&text={text}&temperature=0&max_new_tokens=3")
+    page.locator("#work[aria-busy=false]").wait_for()
+    expect(page.locator("#said button").first).to_have_text("Paris")
+    expect(page.locator("#candidates tbody tr").first).to_contain_text("Paris")
