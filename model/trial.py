@@ -96,13 +96,15 @@ def in_float32(model: nn.Module) -> Iterator[None]:
         check_memory(n_byte, Limits(device=next(model.parameters()).device))
     except BadModel:
         half = []
-    for x, _ in half:
-        x.data = x.data.float()
+    with torch.inference_mode(False):  # the weights stay such that gradients may be had
+        for x, _ in half:
+            x.data = x.data.float()
     try:
         yield
     finally:
-        for x, dtype in half:
-            x.data = x.data.to(dtype)  # exactly what it was
+        with torch.inference_mode(False):
+            for x, dtype in half:
+                x.data = x.data.to(dtype)  # exactly what it was
 
 
 def _own_attention(model: Any, trial: Trial) -> dict[Kind, list[Tensor]]:

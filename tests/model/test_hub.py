@@ -287,11 +287,13 @@ def test_sines_for_rotation_are_no_table() -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", ["BERT", "RoBERTa", "GPT-2", "BART", "Marian", "T5", "Gemma 2"])
 def test_half_precision_keeps_what_float32_has(name: str, dtype: torch.dtype) -> None:
-    model = made(name).to(dtype)
+    with torch.inference_mode(False):
+        model = made(name).to(dtype)
     before = {key: x.clone() for key, x in model.state_dict().items()}
     half, whole = adapt(model), adapted(name)
     for key, x in model.state_dict().items():
         assert x.dtype == before[key].dtype and torch.equal(x, before[key]), "not a bit is changed"
+        assert not x.is_inference()
     assert (half.lacks, half.tasks, half.why) == (whole.lacks, whole.tasks, "")
     assert (half.parts is None) == (whole.parts is None)
     assert half.rotated == whole.rotated
@@ -352,7 +354,9 @@ def test_scores_are_made_of_what_is_kept() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_keeps_rows_that_sum_to_one(dtype: torch.dtype) -> None:
-    adapter = adapt(made("Llama").to(dtype))
+    with torch.inference_mode(False):  # as models are loaded
+        model = made("Llama").to(dtype)
+    adapter = adapt(model)
     tape = Tape()
     assert through(adapter, tape).dtype == dtype
     assert adapter.dtype == str(dtype).removeprefix("torch.") and not adapter.lacks
