@@ -10,7 +10,7 @@ DATA ?= data
 .PHONY: run test check train evaluate bench pretrained
 
 run: .venv/run
-	@$(BIN)/python -m app
+	@$(BIN)/python -m attention_atlas.app
 
 test: .venv/dev
 	@$(BIN)/python tests/browser/chromium.py
@@ -23,12 +23,12 @@ check: .venv/dev
 
 train: .venv/train
 	for name in translator recurrent bert gpt; do \
-	  $(BIN)/python -m model.train $$name --data "$(DATA)" --minutes $(MINUTES) || exit; \
+	  $(BIN)/python -m attention_atlas.model.training.train $$name --data "$(DATA)" --minutes $(MINUTES) || exit; \
 	done
 
 evaluate: .venv/train
 	for name in translator recurrent bert gpt; do \
-	  $(BIN)/python -m model.evaluate $$name --data "$(DATA)" || exit; \
+	  $(BIN)/python -m attention_atlas.model.training.evaluate $$name --data "$(DATA)" || exit; \
 	done
 
 pretrained: .venv/pretrained

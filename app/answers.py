@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from app import errors
-from app.schemas import AttentionRequest, KindShape, RunAnswer, RunRequest, TokenOut
-from app.service import Service
-from model import reductions
-from model.record import AttentionRecord, Part, Run, Sketch, Token, axes
-from model.tape import Kind
+from attention_atlas.app import errors
+from attention_atlas.app.schemas import AttentionRequest, KindShape, RunAnswer, RunRequest, TokenOut
+from attention_atlas.app.service import Service
+from attention_atlas.model import reductions
+from attention_atlas.model.record import AttentionRecord, Part, Run, Sketch, Token, axes
+from attention_atlas.model.tape import Kind
 
 PREFIX = "/api/v1"
 

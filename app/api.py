@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Request
-from fastapi.responses import StreamingResponse
-
-from app import arithmetic, wire
-from app.answers import (
+from attention_atlas.app import arithmetic, wire
+from attention_atlas.app.answers import (
     PREFIX,
     attention_fields,
     attention_record,
@@ -16,12 +13,12 @@ from app.answers import (
     labels,
     run_answer,
 )
-from app.comparison import compare_answer
-from app.masks import masks_answer
-from app.opening import EVENTS, check_sender, opening
-from app.positions import embedding_answer, permutation_answer, positions_answer
-from app.resource import PROBLEMS, resource
-from app.schemas import (
+from attention_atlas.app.comparison import compare_answer
+from attention_atlas.app.masks import masks_answer
+from attention_atlas.app.opening import EVENTS, check_sender, opening
+from attention_atlas.app.positions import embedding_answer, permutation_answer, positions_answer
+from attention_atlas.app.resource import PROBLEMS, resource
+from attention_atlas.app.schemas import (
     AnatomyAnswer,
     AnatomyRequest,
     AttentionAnswer,
@@ -59,10 +56,10 @@ from app.schemas import (
     Tokenized,
     TokenizeRequest,
 )
-from app.service import Service, refusing
-from app.streaming import Emit, stepwise
-from app.wire import Answer
-from app.work import (
+from attention_atlas.app.service import Service, refusing
+from attention_atlas.app.streaming import Emit, stepwise
+from attention_atlas.app.wire import Answer
+from attention_atlas.app.work import (
     corruption_answer,
     few_shot_answer,
     fill_mask_answer,
@@ -71,7 +68,7 @@ from app.work import (
     next_token_answer,
     translate_answer,
 )
-from app.work_schemas import (
+from attention_atlas.app.work_schemas import (
     CorruptionAnswer,
     CorruptionRequest,
     FewShotAnswer,
@@ -87,9 +84,11 @@ from app.work_schemas import (
     TranslateAnswer,
     TranslateRequest,
 )
-from model import metrics, reductions
-from model.compare import pieces, side, word_states
-from model.record import AttentionRecord, Part, Sketch, axes
+from attention_atlas.model import metrics, reductions
+from attention_atlas.model.analysis.compare import pieces, side, word_states
+from attention_atlas.model.record import AttentionRecord, Part, Sketch, axes
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
 
 router = APIRouter(prefix=PREFIX, tags=["API"])
 OPENING: dict[int | str, dict[str, Any]] = {

@@ -5,18 +5,17 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import torch
-
-from app.answers import labels
-from app.schemas import (
+from attention_atlas.app.answers import labels
+from attention_atlas.app.schemas import (
     CostRequest,
     GradientsRequest,
     LayerRequest,
     ScalingRequest,
     TokenizeRequest,
 )
-from app.service import Service
-from app.wire import Answer
-from model import arithmetic
+from attention_atlas.app.service import Service
+from attention_atlas.app.wire import Answer
+from attention_atlas.model.analysis import arithmetic
 
 STACKS = {
     "plain": (False, False),

@@ -4,20 +4,27 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Request
-from pydantic import ValidationError
-
-from app import arithmetic, errors
-from app.pages import Choice, numbers, opened, page, printable, some, validation_problem
-from app.schemas import (
+from attention_atlas.app import arithmetic, errors
+from attention_atlas.app.pages import (
+    Choice,
+    numbers,
+    opened,
+    page,
+    printable,
+    some,
+    validation_problem,
+)
+from attention_atlas.app.schemas import (
     ArithmeticPage,
     GradientsRequest,
     LayerRequest,
     ScalingRequest,
     TokenizeRequest,
 )
-from app.service import Service
-from model.record import Token
+from attention_atlas.app.service import Service
+from attention_atlas.model.record import Token
+from fastapi import APIRouter, Request
+from pydantic import ValidationError
 
 router = APIRouter(tags=["pages"])
 TEXT, WORD = "Bob cashed a check at the bank", "check"

@@ -15,9 +15,8 @@ VENDOR = {"vendor/plotly.min.js": Path(plotly.__file__).parent / "package_data/p
 
 
 def folder(name: str) -> Path:
-    """static/ or templates/: beside app/ in a checkout, inside it in a wheel."""
-    inside = HERE / name
-    return inside if inside.exists() else HERE.parent / name
+    """static/ or templates/, beside app/ in a checkout and in a wheel alike."""
+    return HERE.parent / name
 
 
 class Assets(StaticFiles):

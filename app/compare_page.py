@@ -6,13 +6,10 @@ import re
 from functools import partial
 from typing import Any, get_args
 
-from fastapi import APIRouter, Request
-from pydantic import ValidationError
-
-from app import errors
-from app.comparison import compare_answer
-from app.pages import Choice, numbers, opened, page, printable, validation_problem
-from app.schemas import (
+from attention_atlas.app import errors
+from attention_atlas.app.comparison import compare_answer
+from attention_atlas.app.pages import Choice, numbers, opened, page, printable, validation_problem
+from attention_atlas.app.schemas import (
     BANK,
     MONEY,
     CompareAnswer,
@@ -22,7 +19,9 @@ from app.schemas import (
     KindName,
     ModelSummary,
 )
-from app.service import Service
+from attention_atlas.app.service import Service
+from fastapi import APIRouter, Request
+from pydantic import ValidationError
 
 router = APIRouter(tags=["pages"])
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
-
-from app import errors
-from app.answers import input_fields
-from app.schemas import (
+from attention_atlas.app import errors
+from attention_atlas.app.answers import input_fields
+from attention_atlas.app.schemas import (
     CompareAnswer,
     CompareRequest,
     Near,
@@ -19,8 +17,8 @@ from app.schemas import (
     SideOut,
     UnitOut,
 )
-from app.service import Service, refusing
-from model.compare import (
+from attention_atlas.app.service import Service, refusing
+from attention_atlas.model.analysis.compare import (
     Divergence,
     Side,
     difference,
@@ -30,9 +28,10 @@ from model.compare import (
     similarity,
     word_states,
 )
-from model.record import Part, axes
-from model.references import REFERENCES, SOURCE
-from model.units import occurrences, units
+from attention_atlas.model.analysis.references import REFERENCES, SOURCE
+from attention_atlas.model.record import Part, axes
+from attention_atlas.model.units import occurrences, units
+from torch import Tensor
 
 TOP = 12  # heads named
 NEAREST = 4  # words named in each layer

@@ -16,12 +16,11 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 
+from attention_atlas.app.schemas import FieldError, Problem
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-
-from app.schemas import FieldError, Problem
 
 log = logging.getLogger("app")
 MEDIA_TYPE = "application/problem+json"

@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
-from fastapi.templating import Jinja2Templates
-from fastapi_offline import FastAPIOffline
-from starlette_compress import CompressMiddleware
-
-from app import (
-    __version__,
+from attention_atlas.app import (
     api,
     arithmetic_page,
     compare_page,
@@ -23,10 +16,17 @@ from app import (
     standalone,
     work_pages,
 )
-from app.assets import Assets, folder
-from app.middleware import BodyLimit, HeadAsGet
-from app.service import Service
-from app.settings import Settings
+from attention_atlas.app.assets import Assets, folder
+from attention_atlas.app.middleware import BodyLimit, HeadAsGet
+from attention_atlas.app.service import Service
+from attention_atlas.app.settings import Settings
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from fastapi.templating import Jinja2Templates
+from fastapi_offline import FastAPIOffline
+from starlette_compress import CompressMiddleware
+
+from attention_atlas import __version__
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

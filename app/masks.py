@@ -6,12 +6,11 @@ import math
 from dataclasses import asdict
 
 import torch
-
-from app.answers import labels
-from app.schemas import MasksRequest
-from app.service import Service
-from app.wire import Answer
-from model.fills import Fills
+from attention_atlas.app.answers import labels
+from attention_atlas.app.schemas import MasksRequest
+from attention_atlas.app.service import Service
+from attention_atlas.app.wire import Answer
+from attention_atlas.model.analysis.fills import Fills
 
 
 def masks_answer(service: Service, asked: MasksRequest) -> Answer:

@@ -4,14 +4,21 @@
 
 from typing import Any
 
+from attention_atlas.app import errors
+from attention_atlas.app.masks import masks_answer
+from attention_atlas.app.pages import (
+    Choice,
+    numbers,
+    opened,
+    page,
+    printable,
+    some,
+    validation_problem,
+)
+from attention_atlas.app.schemas import MasksPage, MasksRequest
+from attention_atlas.app.service import Service
 from fastapi import APIRouter, Request
 from pydantic import ValidationError
-
-from app import errors
-from app.masks import masks_answer
-from app.pages import Choice, numbers, opened, page, printable, some, validation_problem
-from app.schemas import MasksPage, MasksRequest
-from app.service import Service
 
 router = APIRouter(tags=["pages"])
 TEXTS = ("This is a test", "This is a new test", "This is it")

@@ -7,17 +7,16 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from attention_atlas.app import errors
+from attention_atlas.app.schemas import OpenProblem, OpenProgress
+from attention_atlas.app.service import Service
+from attention_atlas.model.hub.folder import BadModel
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-from app import errors
-from app.schemas import OpenProblem, OpenProgress
-from app.service import Service
-from model.folder import BadModel
-
 if TYPE_CHECKING:
-    from model.hub import Step
+    from attention_atlas.model.hub.opening import Step
 
 EVENTS = "text/event-stream"
 LOCAL = ("localhost", "127.0.0.1", "::1")

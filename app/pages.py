@@ -7,14 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, get_args
 from urllib.parse import quote, urlencode
 
-from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
-from fastapi.templating import Jinja2Templates
-from pydantic import BaseModel, TypeAdapter, ValidationError
-
-from app import errors, language, wire
-from app.answers import attention_record, labels, run_answer
-from app.schemas import (
+from attention_atlas.app import errors, language, wire
+from attention_atlas.app.answers import attention_record, labels, run_answer
+from attention_atlas.app.schemas import (
     AttentionRequest,
     Content,
     Example,
@@ -30,8 +25,12 @@ from app.schemas import (
     RunRequest,
     Top,
 )
-from app.service import Service
-from model.record import AttentionRecord
+from attention_atlas.app.service import Service
+from attention_atlas.model.record import AttentionRecord
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.templating import Jinja2Templates
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 Build = Callable[..., Awaitable[Content]]
 Responses = dict[int | str, dict[str, Any]]

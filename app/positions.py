@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from app import errors
-from app.answers import labels
-from app.schemas import EmbeddingRequest, PermutationRequest, PositionsRequest
-from app.service import Service
-from app.wire import Answer
-from model import positions as encodings
+from attention_atlas.app import errors
+from attention_atlas.app.answers import labels
+from attention_atlas.app.schemas import EmbeddingRequest, PermutationRequest, PositionsRequest
+from attention_atlas.app.service import Service
+from attention_atlas.app.wire import Answer
+from attention_atlas.model import positions as encodings
 
 DEFAULT = 64  # positions shown
 

@@ -4,14 +4,26 @@
 
 from typing import Any
 
+from attention_atlas.app import errors
+from attention_atlas.app.pages import (
+    Choice,
+    numbers,
+    opened,
+    page,
+    printable,
+    some,
+    validation_problem,
+)
+from attention_atlas.app.positions import embedding_answer, permutation_answer, positions_answer
+from attention_atlas.app.schemas import (
+    EmbeddingRequest,
+    PermutationRequest,
+    PositionsPage,
+    PositionsRequest,
+)
+from attention_atlas.app.service import Service
 from fastapi import APIRouter, Request
 from pydantic import ValidationError
-
-from app import errors
-from app.pages import Choice, numbers, opened, page, printable, some, validation_problem
-from app.positions import embedding_answer, permutation_answer, positions_answer
-from app.schemas import EmbeddingRequest, PermutationRequest, PositionsPage, PositionsRequest
-from app.service import Service
 
 router = APIRouter(tags=["pages"])
 

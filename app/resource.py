@@ -6,14 +6,15 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, NamedTuple, TypeVar
 
+from attention_atlas.app import errors, wire
+from attention_atlas.app.schemas import Asked, Problem, Provenance
+from attention_atlas.app.service import Service
+from attention_atlas.app.wire import Answer
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError, create_model
 
-from app import __version__, errors, wire
-from app.schemas import Asked, Problem, Provenance
-from app.service import Service
-from app.wire import Answer
+from attention_atlas import __version__
 
 Asking = TypeVar("Asking", bound=Asked)
 Make = Callable[[Service, Asking], Answer]

@@ -12,11 +12,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from cachetools import LRUCache
-from torch import Tensor
-
-from app import __version__, errors
-from app.schemas import (
+from attention_atlas.app import errors
+from attention_atlas.app.schemas import (
     WITH,
     AnatomyRequest,
     Edits,
@@ -29,21 +26,27 @@ from app.schemas import (
     RunRequest,
     TokenizeRequest,
 )
-from app.settings import Settings
-from model import arithmetic, experiments, reductions, zoo
-from model import run as door
-from model.anatomy import Anatomy, anatomy
-from model.compare import hidden_states
-from model.folder import BadModel, Limits, as_asked
-from model.library import Library
-from model.masks import Masks, masks
-from model.record import AttentionRecord, Part, Run, Sketch, Token
-from model.run import EVERYTHING, NOTHING, BadInput, Spec
-from model.tape import Edit, Kind
-from model.zoo import Loaded
+from attention_atlas.app.settings import Settings
+from attention_atlas.model import reductions, zoo
+from attention_atlas.model import run as door
+from attention_atlas.model.analysis import arithmetic
+from attention_atlas.model.analysis import permutation as experiments
+from attention_atlas.model.analysis.anatomy import Anatomy, anatomy
+from attention_atlas.model.analysis.compare import hidden_states
+from attention_atlas.model.analysis.masks import Masks, masks
+from attention_atlas.model.hub.folder import BadModel, Limits, as_asked
+from attention_atlas.model.hub.library import Library
+from attention_atlas.model.record import AttentionRecord, Part, Run, Sketch, Token
+from attention_atlas.model.run import EVERYTHING, NOTHING, BadInput, Spec
+from attention_atlas.model.tape import Edit, Kind
+from attention_atlas.model.zoo import Loaded
+from cachetools import LRUCache
+from torch import Tensor
+
+from attention_atlas import __version__
 
 if TYPE_CHECKING:
-    from model.hub import Step
+    from attention_atlas.model.hub.opening import Step
 
 log = logging.getLogger("app")
 LONG = 256_000_000  # bytes of attention that are made at a time

@@ -8,17 +8,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from attention_atlas.app import language, wire
+from attention_atlas.app.answers import attention_record
+from attention_atlas.app.api import attention, head_metrics, overview
+from attention_atlas.app.assets import VENDOR, folder
+from attention_atlas.app.pages import explore
+from attention_atlas.app.schemas import (
+    AttentionRequest,
+    ExplorePage,
+    MetricsRequest,
+    OverviewRequest,
+)
+from attention_atlas.app.service import Service
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
 from markupsafe import Markup
-
-from app import language, wire
-from app.answers import attention_record
-from app.api import attention, head_metrics, overview
-from app.assets import VENDOR, folder
-from app.pages import explore
-from app.schemas import AttentionRequest, ExplorePage, MetricsRequest, OverviewRequest
-from app.service import Service
 
 router = APIRouter(tags=["pages"])
 

@@ -8,15 +8,14 @@ import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeVar
 
+from attention_atlas.app import errors, wire
+from attention_atlas.app.resource import Named, named, packed, served
+from attention_atlas.app.service import Service
+from attention_atlas.app.wire import Answer
+from attention_atlas.app.work_schemas import Stepwise
 from fastapi import APIRouter, Request, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
 from pydantic import BaseModel
-
-from app import errors, wire
-from app.resource import Named, named, packed, served
-from app.service import Service
-from app.wire import Answer
-from app.work_schemas import Stepwise
 
 log = logging.getLogger("app")
 Asking = TypeVar("Asking", bound=Stepwise)

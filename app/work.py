@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from torch import Tensor
-
-from app.answers import kind_shape, labels, links
-from app.schemas import RunRequest
-from app.service import Service, edits_of
-from app.streaming import Emit
-from app.wire import Answer
-from app.work_schemas import (
+from attention_atlas.app.answers import kind_shape, labels, links
+from attention_atlas.app.schemas import RunRequest
+from attention_atlas.app.service import Service, edits_of
+from attention_atlas.app.streaming import Emit
+from attention_atlas.app.wire import Answer
+from attention_atlas.app.work_schemas import (
     CorruptionRequest,
     FewShotRequest,
     FillMaskRequest,
@@ -23,11 +21,13 @@ from app.work_schemas import (
     NextTokenRequest,
     TranslateRequest,
 )
-from model import blanks, few_shot, translation, work
-from model.generate import Sampling, returned
-from model.record import Token
-from model.translation import Grown, Node, Source
-from model.work import Said
+from attention_atlas.model.analysis import blanks, few_shot, translation
+from attention_atlas.model.analysis import decoding as work
+from attention_atlas.model.analysis.decoding import Said
+from attention_atlas.model.analysis.translation import Grown, Node, Source
+from attention_atlas.model.generate import Sampling, returned
+from attention_atlas.model.record import Token
+from torch import Tensor
 
 
 def translate_answer(service: Service, asked: TranslateRequest, emit: Emit) -> Answer:

@@ -5,21 +5,26 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from fastapi import APIRouter, Request
-from pydantic import ValidationError
-
-from app import errors
-from app.pages import Choice, numbers, opened, page, printable, some, validation_problem
-from app.schemas import Content, ModelSummary
-from app.service import Service
-from app.work import (
+from attention_atlas.app import errors
+from attention_atlas.app.pages import (
+    Choice,
+    numbers,
+    opened,
+    page,
+    printable,
+    some,
+    validation_problem,
+)
+from attention_atlas.app.schemas import Content, ModelSummary
+from attention_atlas.app.service import Service
+from attention_atlas.app.work import (
     corruption_answer,
     fill_mask_answer,
     generate_answer,
     next_sentence_answer,
     translate_answer,
 )
-from app.work_schemas import (
+from attention_atlas.app.work_schemas import (
     CorruptionRequest,
     FewShotRequest,
     FillMaskRequest,
@@ -31,7 +36,9 @@ from app.work_schemas import (
     TranslateRequest,
     WorkExample,
 )
-from model import few_shot
+from attention_atlas.model.analysis import few_shot
+from fastapi import APIRouter, Request
+from pydantic import ValidationError
 
 router = APIRouter(tags=["pages"])
 Page = TypeVar("Page", bound=Content)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
-
-from app.schemas import (
+from attention_atlas.app.schemas import (
     Asked,
     Content,
     Edits,
@@ -21,6 +19,7 @@ from app.schemas import (
     TokenizeRequest,
     TokenOut,
 )
+from pydantic import BaseModel, Field
 
 NBest = Annotated[int, Field(ge=1, le=100, description="candidates of each place")]
 

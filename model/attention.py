@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
+from attention_atlas.model.tape import Track
 from torch import Tensor
 from torch.nn import functional as F
-
-from model.tape import Track
 
 Score = Callable[[Tensor, Tensor], Tensor]  # q (B, H, Tq, d), k (B, H, Tk, d) -> (B, H, Tq, Tk)
 

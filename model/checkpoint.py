@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from attention_atlas.model.transformer import GPT, Bert, EncoderDecoder, Transformer
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-
-from model.transformer import GPT, Bert, EncoderDecoder, Transformer
 
 # Ours -> Hugging Face's, of modules or of single tensors; # is the number of a layer.
 # Where several of ours have one name there, theirs is ours one below the other.

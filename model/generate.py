@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 import torch
+from attention_atlas.model.hub.adapters import HubDecoder, HubEncoderDecoder
+from attention_atlas.model.recurrent import Recurrent
+from attention_atlas.model.tape import Edit, Kind, Tape
+from attention_atlas.model.transformer import GPT, EncoderDecoder
 from torch import Tensor
-
-from model.adapters import HubDecoder, HubEncoderDecoder
-from model.recurrent import Recurrent
-from model.tape import Edit, Kind, Tape
-from model.transformer import GPT, EncoderDecoder
 
 Translator = EncoderDecoder | Recurrent | HubEncoderDecoder
 Hypothesis = tuple[float, list[int]]  # what it scores, and its ids without <s> and </s>

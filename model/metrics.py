@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+from attention_atlas.model.record import AttentionRecord, Token
+from attention_atlas.model.tape import Kind
 from torch import Tensor
-
-from model.record import AttentionRecord, Token
-from model.tape import Kind
 
 Metric = Callable[[Tensor], Tensor]
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+from attention_atlas.model.tape import Kind, Quantity
 from torch import Tensor
-
-from model.tape import Kind, Quantity
 
 
 class Token(NamedTuple):

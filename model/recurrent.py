@@ -11,13 +11,12 @@ alignment network (d_head), S the width of a state (Config.d_ff), V vocab_size.
 from __future__ import annotations
 
 import torch
+from attention_atlas.model.attention import attend
+from attention_atlas.model.tape import Kind, Tape, track
+from attention_atlas.model.transformer import Config, padding_mask
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-
-from model.attention import attend
-from model.tape import Kind, Tape, track
-from model.transformer import Config, padding_mask
 
 
 class AdditiveScore(nn.Module):

@@ -7,9 +7,8 @@ from dataclasses import replace
 from itertools import groupby
 
 import torch
+from attention_atlas.model.record import AttentionRecord, Token, collapsed
 from torch import Tensor
-
-from model.record import AttentionRecord, Token, collapsed
 
 
 def mean_heads(attn: Tensor) -> Tensor:

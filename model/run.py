@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from attention_atlas.model.generate import translate
+from attention_atlas.model.hub.adapters import Adapter, HubDecoder, HubEncoder, HubEncoderDecoder
+from attention_atlas.model.metrics import measured_heads
+from attention_atlas.model.record import AttentionRecord, Part, Run, Sketch, Token, axes, collapsed
+from attention_atlas.model.recurrent import Recurrent
+from attention_atlas.model.reductions import block_of, blocks
+from attention_atlas.model.tape import Edit, Kind, Quantity, Tape
+from attention_atlas.model.transformer import GPT, Bert, EncoderDecoder
+from attention_atlas.model.zoo import Loaded
 from torch import Tensor
-
-from model.adapters import Adapter, HubDecoder, HubEncoder, HubEncoderDecoder
-from model.generate import translate
-from model.metrics import measured_heads
-from model.record import AttentionRecord, Part, Run, Sketch, Token, axes, collapsed
-from model.recurrent import Recurrent
-from model.reductions import block_of, blocks
-from model.tape import Edit, Kind, Quantity, Tape
-from model.transformer import GPT, Bert, EncoderDecoder
-from model.zoo import Loaded
 
 TOP = 10  # candidates shown of a distribution
 EVERYTHING = Part()

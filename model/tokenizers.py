@@ -8,9 +8,8 @@ from itertools import accumulate, chain, pairwise, repeat
 from pathlib import Path
 
 import tokenizers as hf
+from attention_atlas.model.record import Token
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
-
-from model.record import Token
 
 VOCAB_SIZE = 8192
 # The pages' examples: each of their words is one token, however rare the text has it.

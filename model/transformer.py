@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from attention_atlas.model.attention import attend
+from attention_atlas.model.positions import sinusoidal
+from attention_atlas.model.tape import Kind, Tape, Track, note, placed, track
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from model.attention import attend
-from model.positions import sinusoidal
-from model.tape import Kind, Tape, Track, note, placed, track
 
 Activation = Callable[[Tensor], Tensor]
 

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from attention_atlas.model.record import Token
 from torch import Tensor
-
-from model.record import Token
 
 # A word with its apostrophes, one Chinese character, or one mark.
 HAN = r"\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"

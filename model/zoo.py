@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-from model import checkpoint
-from model.adapters import Adapter, HubModel, Sizes
-from model.lens import Place
-from model.recurrent import Recurrent
-from model.subwords import HubTokenizer
-from model.tape import Kind
-from model.tokenizers import Tokenizer
-from model.transformer import GPT, Bert, Config, EncoderDecoder, Transformer
+from attention_atlas.model import checkpoint
+from attention_atlas.model.hub.adapters import Adapter, HubModel, Sizes
+from attention_atlas.model.hub.lens import Place
+from attention_atlas.model.hub.subwords import HubTokenizer
+from attention_atlas.model.recurrent import Recurrent
+from attention_atlas.model.tape import Kind
+from attention_atlas.model.tokenizers import Tokenizer
+from attention_atlas.model.transformer import GPT, Bert, Config, EncoderDecoder, Transformer
 
 WEIGHTS = Path(__file__).parent / "weights"
 

@@ -11,8 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
-
-from model.transformer import GPT, Bert, Config, EncoderDecoder, Transformer
+from attention_atlas.model.transformer import GPT, Bert, Config, EncoderDecoder, Transformer
 
 torch.set_num_threads(1)
 

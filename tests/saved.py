@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 import transformers as hf
-
-from model.zoo import WEIGHTS
+from attention_atlas.model.zoo import WEIGHTS
 
 SIZES = {"vocab_size": 8192, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4}
 SIZES |= {"intermediate_size": 40, "max_position_embeddings": 64}

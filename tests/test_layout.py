@@ -22,22 +22,22 @@ class Ban(NamedTuple):
 
 
 IMPORTS = [
-    Ban("model/**/*.py", "app"),
+    Ban("model/**/*.py", "attention_atlas.app"),
     Ban("model/**/*.py", "fastapi"),
     Ban("model/**/*.py", "starlette"),
     Ban("model/**/*.py", "pydantic"),
     Ban("model/**/*.py", "jinja2"),
-    Ban("model/**/*.py", "transformers", alone=("hub.py",)),
-    Ban("model/**/*.py", "huggingface_hub", alone=("hub.py",)),
+    Ban("model/**/*.py", "transformers", alone=("opening.py",)),
+    Ban("model/**/*.py", "huggingface_hub", alone=("opening.py",)),
     Ban("app/**/*.py", "huggingface_hub"),
-    Ban("model/tape.py", "model"),
+    Ban("model/tape.py", "attention_atlas.model"),
     Ban("app/**/*.py", "transformers"),
-    Ban("app/**/*.py", "model.run", alone=("service.py",)),
-    Ban("app/**/*.py", "model.zoo", alone=("service.py",)),
-    Ban("app/settings.py", "app"),
-    Ban("app/settings.py", "model"),
-    Ban("app/errors.py", "model"),
-    Ban("app/schemas.py", "model"),
+    Ban("app/**/*.py", "attention_atlas.model.run", alone=("service.py",)),
+    Ban("app/**/*.py", "attention_atlas.model.zoo", alone=("service.py",)),
+    Ban("app/settings.py", "attention_atlas.app"),
+    Ban("app/settings.py", "attention_atlas.model"),
+    Ban("app/errors.py", "attention_atlas.model"),
+    Ban("app/schemas.py", "attention_atlas.model"),
 ]
 SCRIPT = [
     Ban("static/js/**/*.js", r"\bfetch\(", alone=("api.js",)),

@@ -9,14 +9,14 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from attention_atlas.app.main import create_app
+from attention_atlas.app.pages import VIEWS
+from attention_atlas.app.settings import Settings
+from attention_atlas.model.metrics import METRICS
+from attention_atlas.model.reductions import REDUCTIONS
+from attention_atlas.model.tape import OPS
 from fastapi.testclient import TestClient
 
-from app.main import create_app
-from app.pages import VIEWS
-from app.settings import Settings
-from model.metrics import METRICS
-from model.reductions import REDUCTIONS
-from model.tape import OPS
 from tests.families import FAMILIES, adapted
 
 ROOT = Path(__file__).parent.parent

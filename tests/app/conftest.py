@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from attention_atlas.app.main import create_app
+from attention_atlas.app.settings import Settings
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-
-from app.main import create_app
-from app.settings import Settings
 
 BANK = "He sat on the river bank."
 

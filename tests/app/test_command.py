@@ -1,12 +1,11 @@
-"""python -m app with settings it cannot take."""
+"""python -m attention_atlas.app with settings it cannot take."""
 
 from __future__ import annotations
 
 import sys
 
 import pytest
-
-from app.__main__ import main
+from attention_atlas.app.__main__ import main
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 import transformers as hf
+from attention_atlas.app.main import create_app
+from attention_atlas.app.settings import Settings
 from fastapi.testclient import TestClient
 
-from app.main import create_app
-from app.settings import Settings
 from tests import saved
 
 TEXT = "El banco está cerrado."

@@ -6,13 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
+from attention_atlas.app import compare_page, pages, work_pages
+from attention_atlas.app.language import LANGUAGES, catalogue
+from attention_atlas.model.analysis import few_shot
+from attention_atlas.model.zoo import NOT_FOR
 from babel.messages.extract import extract
 from jinja2.ext import babel_extract
-
-from app import compare_page, pages, work_pages
-from app.language import LANGUAGES, catalogue
-from model import few_shot
-from model.zoo import NOT_FOR
 
 ROOT = Path(__file__).parents[2]
 CHINESE = re.compile(r"[\u4e00-\u9fff]")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+from attention_atlas.app.main import create_app
+from attention_atlas.app.settings import Settings
 from fastapi.testclient import TestClient
-
-from app.main import create_app
-from app.settings import Settings
 
 
 def test_the_server_is_up_and_ready(client):

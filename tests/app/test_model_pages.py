@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 import pytest
+from attention_atlas.app.pages import forming
 from fastapi.testclient import TestClient
 
-from app.pages import forming
 from tests.app.test_twins import embedded
 
 NAMES = ["bert", "gpt", "translator", "recurrent"]

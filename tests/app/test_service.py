@@ -7,16 +7,15 @@ import shutil
 import threading
 
 import pytest
+from attention_atlas.app import errors
+from attention_atlas.app.main import create_app
+from attention_atlas.app.schemas import AttentionRequest, RunRequest
+from attention_atlas.app.service import Service
+from attention_atlas.app.settings import Settings
+from attention_atlas.model import run as door
+from attention_atlas.model import zoo
+from attention_atlas.model.record import Part
 from fastapi.testclient import TestClient
-
-from app import errors
-from app.main import create_app
-from app.schemas import AttentionRequest, RunRequest
-from app.service import Service
-from app.settings import Settings
-from model import run as door
-from model import zoo
-from model.record import Part
 
 
 @pytest.fixture

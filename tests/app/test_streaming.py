@@ -8,13 +8,12 @@ import threading
 from typing import Any
 
 import pytest
+from attention_atlas.app import errors, streaming
+from attention_atlas.app import work as at_work
+from attention_atlas.app.main import create_app
+from attention_atlas.app.settings import Settings
+from attention_atlas.model import generate
 from fastapi import FastAPI
-
-from app import errors, streaming
-from app import work as at_work
-from app.main import create_app
-from app.settings import Settings
-from model import generate
 
 BODY = {"model": "gpt", "text": "The king", "max_new_tokens": 400}
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from model import few_shot
+from attention_atlas.model.analysis import few_shot
 
 TEXT = "El banco está cerrado."
 STEPWISE = [

@@ -8,18 +8,18 @@ from statistics import median
 from typing import Any
 
 import torch
+from attention_atlas.app import wire
+from attention_atlas.app.api import attention, overview
+from attention_atlas.app.schemas import AttentionRequest, OverviewRequest
+from attention_atlas.app.service import Service
+from attention_atlas.app.settings import Settings
+from attention_atlas.model import run as door
+from attention_atlas.model.analysis import decoding as work
+from attention_atlas.model.generate import Sampling, generating, returned
+from attention_atlas.model.run import Spec
+from attention_atlas.model.tape import Edit, Tape
+from attention_atlas.model.transformer import GPT, Bert
 
-from app import wire
-from app.api import attention, overview
-from app.schemas import AttentionRequest, OverviewRequest
-from app.service import Service
-from app.settings import Settings
-from model import run as door
-from model import work
-from model.generate import Sampling, generating, returned
-from model.run import Spec
-from model.tape import Edit, Tape
-from model.transformer import GPT, Bert
 from tests.bench.rows import Plan, Row
 from tests.bench.text import passage
 

@@ -6,11 +6,10 @@ import math
 
 import pytest
 import torch
+from attention_atlas.model.attention import attend
+from attention_atlas.model.tape import Attended, Edit, Tape
 from torch import Tensor
 from torch.nn import functional as F
-
-from model.attention import attend
-from model.tape import Attended, Edit, Tape
 
 EVERYTHING = ("q", "k", "v", "mask", "scores", "attn", "z")
 PADDING = torch.tensor([[True, True, True, False, False]])

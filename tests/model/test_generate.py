@@ -8,15 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.stats import chisquare
-from torch import Tensor
-from transformers.generation import (
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
-
-from model.generate import (
+from attention_atlas.model.generate import (
     Sampling,
     Step,
     beam_search,
@@ -26,9 +18,16 @@ from model.generate import (
     translate,
     translating,
 )
-from model.recurrent import Recurrent
-from model.tape import Edit, Tape
-from model.transformer import GPT, Config, EncoderDecoder
+from attention_atlas.model.recurrent import Recurrent
+from attention_atlas.model.tape import Edit, Tape
+from attention_atlas.model.transformer import GPT, Config, EncoderDecoder
+from scipy.stats import chisquare
+from torch import Tensor
+from transformers.generation import (
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
 SOURCE = torch.tensor([[3, 1, 4, 1, 5]])
 BEGIN, NEVER = 1, -1

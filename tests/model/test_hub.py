@@ -8,11 +8,17 @@ from typing import Any
 import pytest
 import torch
 import transformers as hf
+from attention_atlas.model.hub.adapters import (
+    Adapter,
+    HubDecoder,
+    HubEncoder,
+    HubEncoderDecoder,
+    attentions,
+)
+from attention_atlas.model.hub.opening import adapt
+from attention_atlas.model.tape import Edit, Kind, Quantity, Tape
 from torch import Tensor
 
-from model.adapters import Adapter, HubDecoder, HubEncoder, HubEncoderDecoder, attentions
-from model.hub import adapt
-from model.tape import Edit, Kind, Quantity, Tape
 from tests.families import DECODERS, FAMILIES, GROUPED, LENS, ONE, OWN_WAY, adapted, made
 
 SOURCE = torch.tensor([[5, 9, 7, 12, 3, 22]])  # Tk 6

@@ -6,10 +6,16 @@ import math
 
 import pytest
 import torch
+from attention_atlas.model.metrics import (
+    METRICS,
+    definitions,
+    entropy,
+    induction,
+    measured,
+    special,
+)
+from attention_atlas.model.record import AttentionRecord, Token
 from scipy import stats
-
-from model.metrics import METRICS, definitions, entropy, induction, measured, special
-from model.record import AttentionRecord, Token
 
 # One layer, two heads, (3, 3). The second looks at the first token only.
 ATTN = torch.tensor(

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 import transformers as hf
+from attention_atlas.model.analysis.compare import hidden_states
+from attention_atlas.model.hub.folder import BadModel, Limits
+from attention_atlas.model.hub.library import Library
+from attention_atlas.model.hub.opening import Step, open_model
+from attention_atlas.model.run import BadInput, Spec, run
+from attention_atlas.model.tape import Edit
+from attention_atlas.model.zoo import Loaded
 
-from model.compare import hidden_states
-from model.folder import BadModel, Limits
-from model.hub import Step, open_model
-from model.library import Library
-from model.run import BadInput, Spec, run
-from model.tape import Edit
-from model.zoo import Loaded
 from tests import saved
 
 CPU = torch.device("cpu")
@@ -340,7 +340,7 @@ def test_a_gguf_file_is_measured_before_it_is_converted(
 
 
 def test_long_files_beside_the_weights_are_not_read(folder: Path, monkeypatch) -> None:
-    monkeypatch.setattr("model.folder.LONGEST", 100)
+    monkeypatch.setattr("attention_atlas.model.hub.folder.LONGEST", 100)
     with pytest.raises(BadModel, match=r"config\.json is longer than 100 bytes"):
         open_model(str(folder), CPU)
 

@@ -7,6 +7,18 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from attention_atlas.model.attention import attend
+from attention_atlas.model.checkpoint import from_hugging_face, to_hugging_face
+from attention_atlas.model.generate import beam_search, generating, translating
+from attention_atlas.model.tape import Edit, Tape
+from attention_atlas.model.transformer import (
+    GPT,
+    Bert,
+    Config,
+    EncoderDecoder,
+    MultiHeadAttention,
+    Transformer,
+)
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import (
@@ -18,12 +30,6 @@ from transformers import (
     MarianMTModel,
     PreTrainedModel,
 )
-
-from model.attention import attend
-from model.checkpoint import from_hugging_face, to_hugging_face
-from model.generate import beam_search, generating, translating
-from model.tape import Edit, Tape
-from model.transformer import GPT, Bert, Config, EncoderDecoder, MultiHeadAttention, Transformer
 
 EAGER = {"attn_implementation": "eager", "output_attentions": True}
 NO_OP = Edit("scale", by=1.0)  # changes nothing, but needs the explicit path

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from attention_atlas.model import reductions
+from attention_atlas.model.record import AttentionRecord, Token
 from torch import Tensor
-
-from model import reductions
-from model.record import AttentionRecord, Token
 
 
 def token(text: str, word: int | None, start: int = 0) -> Token:

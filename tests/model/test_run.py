@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
-
-from model.record import Part
-from model.recurrent import Recurrent
-from model.run import BadInput, Spec, run
-from model.tape import Edit
-from model.tokenizers import Tokenizer, train_gpt_bpe, train_translator_bpe, train_wordpiece
-from model.transformer import GPT, Bert, Config, EncoderDecoder
-from model.zoo import Card, Loaded
+from attention_atlas.model.record import Part
+from attention_atlas.model.recurrent import Recurrent
+from attention_atlas.model.run import BadInput, Spec, run
+from attention_atlas.model.tape import Edit
+from attention_atlas.model.tokenizers import (
+    Tokenizer,
+    train_gpt_bpe,
+    train_translator_bpe,
+    train_wordpiece,
+)
+from attention_atlas.model.transformer import GPT, Bert, Config, EncoderDecoder
+from attention_atlas.model.zoo import Card, Loaded
 
 LINES = ["He sat on the river bank.", "El banco está cerrado.", "The bank is closed."]
 

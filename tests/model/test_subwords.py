@@ -12,11 +12,10 @@ import pytest
 import sentencepiece as spm
 import tokenizers
 import transformers as hf
+from attention_atlas.model.hub.subwords import HubTokenizer
+from attention_atlas.model.units import units
+from attention_atlas.model.zoo import WEIGHTS
 from tokenizers import decoders, models, normalizers
-
-from model.subwords import HubTokenizer
-from model.units import units
-from model.zoo import WEIGHTS
 
 TEXTS = ("Don't stop it.", "你好，世界", "مرحبا بالعالم", "a 😀👍🏽 b", "naïve café")
 

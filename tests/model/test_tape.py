@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from attention_atlas.model.attention import attend
+from attention_atlas.model.tape import Attended, Edit, Tape
 from torch import Tensor
-
-from model.attention import attend
-from model.tape import Attended, Edit, Tape
 
 EVERYTHING = ("q", "k", "v", "mask", "scores", "attn", "z")
 CAUSAL = torch.ones(3, 5, dtype=torch.bool).tril(2)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-
-from model import zoo
-from model.record import Token
-from model.tokenizers import (
+from attention_atlas.model import zoo
+from attention_atlas.model.record import Token
+from attention_atlas.model.tokenizers import (
     WHOLE,
     WHOLE_SPANISH,
     Tokenizer,

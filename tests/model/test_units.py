@@ -7,10 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from attention_atlas.model.record import Token
+from attention_atlas.model.units import Unit, alignment, jensen_shannon, merged, occurrences, units
 from scipy.spatial.distance import jensenshannon
-
-from model.record import Token
-from model.units import Unit, alignment, jensen_shannon, merged, occurrences, units
 
 BANK = "The bank isn't closed."
 PIECES = [("The", 0, 3), ("ban", 4, 7), ("k", 7, 8), ("isn", 9, 12), ("'", 12, 13), ("t", 13, 14)]

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-
-from model import blanks, translation, work, zoo
-from model.generate import Sampling, returned
-from model.run import BadInput, Spec, run
-from model.tape import Edit
-from model.translation import Grown, Source
-from model.work import Said
-from model.zoo import Loaded
+from attention_atlas.model import zoo
+from attention_atlas.model.analysis import blanks, translation
+from attention_atlas.model.analysis import decoding as work
+from attention_atlas.model.analysis.decoding import Said
+from attention_atlas.model.analysis.translation import Grown, Source
+from attention_atlas.model.generate import Sampling, returned
+from attention_atlas.model.run import BadInput, Spec, run
+from attention_atlas.model.tape import Edit
+from attention_atlas.model.zoo import Loaded
 
 CPU = torch.device("cpu")
 TEXT = "El banco está cerrado."

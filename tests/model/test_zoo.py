@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from model import checkpoint, zoo
-from model.tokenizers import Tokenizer, train_gpt_bpe
-from model.transformer import GPT, Config
+from attention_atlas.model import checkpoint, zoo
+from attention_atlas.model.tokenizers import Tokenizer, train_gpt_bpe
+from attention_atlas.model.transformer import GPT, Config
 
 CPU = torch.device("cpu")
 

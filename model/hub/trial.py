@@ -14,9 +14,7 @@ from inspect import signature
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
-from model.adapters import (
+from attention_atlas.model.hub.adapters import (
     LACKING,
     HubDecoder,
     HubEncoder,
@@ -29,9 +27,10 @@ from model.adapters import (
     base_of,
     rows,
 )
-from model.folder import BadModel, Limits, check_memory
-from model.lens import NAME, Call, Place, Seen, calling
-from model.tape import Kind, Quantity, Tape
+from attention_atlas.model.hub.folder import BadModel, Limits, check_memory
+from attention_atlas.model.hub.lens import NAME, Call, Place, Seen, calling
+from attention_atlas.model.tape import Kind, Quantity, Tape
+from torch import Tensor, nn
 
 LONGEST = 2048  # tokens taken of a model whose positions go on
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4}

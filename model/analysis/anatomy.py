@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from attention_atlas.model.hub.adapters import Adapter
+from attention_atlas.model.hub.lens import Place
+from attention_atlas.model.record import Token, axes
+from attention_atlas.model.recurrent import Recurrent
+from attention_atlas.model.run import BadInput, Spec, check_has, check_part, forward
+from attention_atlas.model.tape import Kind, Quantity, Tape
+from attention_atlas.model.zoo import Loaded
 from torch import Tensor
-
-from model.adapters import Adapter
-from model.lens import Place
-from model.record import Token, axes
-from model.recurrent import Recurrent
-from model.run import BadInput, Spec, check_has, check_part, forward
-from model.tape import Kind, Quantity, Tape
-from model.zoo import Loaded
 
 KEEP: tuple[Quantity, ...] = ("q", "k", "v", "bias", "mask", "scores", "attn", "z")
 

@@ -12,18 +12,23 @@ from statistics import median
 from threading import Lock
 
 import torch
+from attention_atlas.model.attention import attend
+from attention_atlas.model.hub.adapters import Adapter
+from attention_atlas.model.record import Token
+from attention_atlas.model.recurrent import Recurrent
+from attention_atlas.model.run import BadInput, Spec, check_part, forward
+from attention_atlas.model.tape import Attended, Quantity, Tape
+from attention_atlas.model.transformer import (
+    GPT,
+    EncoderLayer,
+    GPTLayer,
+    MultiHeadAttention,
+    causal_mask,
+)
+from attention_atlas.model.zoo import Loaded
 from torch import Tensor
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
-
-from model.adapters import Adapter
-from model.attention import attend
-from model.record import Token
-from model.recurrent import Recurrent
-from model.run import BadInput, Spec, check_part, forward
-from model.tape import Attended, Quantity, Tape
-from model.transformer import GPT, EncoderLayer, GPTLayer, MultiHeadAttention, causal_mask
-from model.zoo import Loaded
 
 SAMPLES = 400  # random queries
 KEEP: tuple[Quantity, ...] = ("q", "k", "mask", "z")

@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from attention_atlas.model.analysis.fills import DTYPES, USUAL, Fills, fills
+from attention_atlas.model.generate import translate
+from attention_atlas.model.hub.adapters import Adapter, HubDecoder, HubEncoder, HubEncoderDecoder
+from attention_atlas.model.record import Token
+from attention_atlas.model.recurrent import Recurrent
+from attention_atlas.model.run import BadInput, check_has, check_part, frame, tokenize
+from attention_atlas.model.tape import Attended, Edit, Kind, Quantity, Tape
+from attention_atlas.model.transformer import GPT, Bert, EncoderDecoder, causal_mask
+from attention_atlas.model.zoo import Loaded
 from torch import Tensor
 from torch.nn import functional as F
-
-from model.adapters import Adapter, HubDecoder, HubEncoder, HubEncoderDecoder
-from model.fills import DTYPES, USUAL, Fills, fills
-from model.generate import translate
-from model.record import Token
-from model.recurrent import Recurrent
-from model.run import BadInput, check_has, check_part, frame, tokenize
-from model.tape import Attended, Edit, Kind, Quantity, Tape
-from model.transformer import GPT, Bert, EncoderDecoder, causal_mask
-from model.zoo import Loaded
 
 KEEP: tuple[Quantity, ...] = ("q", "k", "bias", "mask", "attn")
 

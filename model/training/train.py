@@ -1,7 +1,7 @@
-"""python -m model.train translator|recurrent|bert|gpt: train a bundled model from text.
+"""Train a bundled model (translator, recurrent, bert, gpt) from text.
 
-    python -m model.train bert --minutes 30
-    python -m model.train bert --minutes 60 --resume
+    python -m attention_atlas.model.training.train bert --minutes 30
+    python -m attention_atlas.model.training.train bert --minutes 60 --resume
 
 State goes to runs/NAME, every minute; the weights, tokenizer and card to model/weights/NAME.
 Without a state, --resume goes on from those weights and their card; the optimizers begin anew.
@@ -23,14 +23,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from attention_atlas.model import checkpoint
+from attention_atlas.model.tokenizers import Tokenizer
+from attention_atlas.model.training import corpus
+from attention_atlas.model.training.evaluate import evaluate
+from attention_atlas.model.training.quality import look
+from attention_atlas.model.training.tasks import TASKS, Batch, Task
+from attention_atlas.model.zoo import WEIGHTS, Card, pick_device
 from torch import Tensor, nn
-
-from model import checkpoint, corpus
-from model.evaluate import evaluate
-from model.quality import look
-from model.tasks import TASKS, Batch, Task
-from model.tokenizers import Tokenizer
-from model.zoo import WEIGHTS, Card, pick_device
 
 log = logging.getLogger("train")
 SAVE_EVERY = 60.0  # seconds
@@ -278,7 +278,9 @@ def write(run: Run, out: Path, batch_tokens: int) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m model.train", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m attention_atlas.model.training.train", description=__doc__
+    )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("name", choices=sorted(TASKS))
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of text or pairs")

@@ -7,9 +7,9 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from model.record import Token
-from model.tokenizers import BYTE_OF_CHAR
-from model.units import units
+from attention_atlas.model.record import Token
+from attention_atlas.model.tokenizers import BYTE_OF_CHAR
+from attention_atlas.model.units import units
 
 HALF = "\ufffd"  # what stands for part of a character
 BYTE = re.compile(r"<0x([0-9A-F]{2})>")  # SentencePiece's spelling of a byte

@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from attention_atlas.model.analysis.compare import hidden_states
+from attention_atlas.model.hub.adapters import Adapter, HubDecoder, HubEncoder
+from attention_atlas.model.record import Token
+from attention_atlas.model.recurrent import Recurrent
+from attention_atlas.model.run import BadInput, Spec, check_spec, tokenize
+from attention_atlas.model.tape import Edit, Tape
+from attention_atlas.model.transformer import GPT, Bert, EncoderDecoder
+from attention_atlas.model.zoo import Loaded
 from torch import Tensor
-
-from model.adapters import Adapter, HubDecoder, HubEncoder
-from model.compare import hidden_states
-from model.record import Token
-from model.recurrent import Recurrent
-from model.run import BadInput, Spec, check_spec, tokenize
-from model.tape import Edit, Tape
-from model.transformer import GPT, Bert, EncoderDecoder
-from model.zoo import Loaded
 
 
 def position_table(loaded: Loaded) -> Tensor:

@@ -16,6 +16,13 @@ from typing import Any, Literal
 
 import torch
 import transformers
+from attention_atlas.model.hub import folder
+from attention_atlas.model.hub.adapters import HubModel
+from attention_atlas.model.hub.folder import BadModel, Limits
+from attention_atlas.model.hub.lens import NAME, lens
+from attention_atlas.model.hub.subwords import HubTokenizer
+from attention_atlas.model.hub.trial import Unsupported, adapted
+from attention_atlas.model.zoo import Card, Loaded
 from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
     GatedRepoError,
@@ -42,14 +49,6 @@ from transformers import (
 from transformers.masking_utils import sdpa_mask
 from transformers.models.auto import modeling_auto as auto
 from transformers.utils import logging
-
-from model import folder
-from model.adapters import HubModel
-from model.folder import BadModel, Limits
-from model.lens import NAME, lens
-from model.subwords import HubTokenizer
-from model.trial import Unsupported, adapted
-from model.zoo import Card, Loaded
 
 HfErrors = (HfHubHTTPError, HFValidationError, RepositoryNotFoundError)
 ATTENTION_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}

@@ -17,11 +17,10 @@ from inspect import signature
 from typing import Any, Literal
 
 import torch
+from attention_atlas.model.hub.lens import Call, Place, calling, moved, note_last
+from attention_atlas.model.tape import Kind, Tape, note
+from attention_atlas.model.transformer import causal_mask
 from torch import Tensor, nn
-
-from model.lens import Call, Place, calling, moved, note_last
-from model.tape import Kind, Tape, note
-from model.transformer import causal_mask
 
 Stack = Literal["encoder", "decoder"]
 LACKING = ("q", "k", "v", "scores", "edits")  # where only output_attentions is to be had

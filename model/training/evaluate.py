@@ -1,7 +1,7 @@
-"""python -m model.evaluate NAME: measure a model on text it has never seen, and say so in its card.
+"""Measure a model on text it has never seen, and write the results into its card.
 
-    python -m model.evaluate bert --data FOLDER
-    python -m model.evaluate gpt --data FOLDER --only blimp
+    python -m attention_atlas.model.training.evaluate bert --data FOLDER
+    python -m attention_atlas.model.training.evaluate gpt --data FOLDER --only blimp
 
 Every measure has a 95 % bootstrap interval and its number of items. One whose text FOLDER does not
 have is left out, and the log says so.
@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-from model import corpus, quality, zoo
-from model.statistics import Measure
-from model.tasks import TASKS
-from model.tokenizers import Tokenizer
-from model.zoo import WEIGHTS
+from attention_atlas.model import zoo
+from attention_atlas.model.analysis.statistics import Measure
+from attention_atlas.model.tokenizers import Tokenizer
+from attention_atlas.model.training import corpus, quality
+from attention_atlas.model.training.tasks import TASKS
+from attention_atlas.model.zoo import WEIGHTS
 
 log = logging.getLogger("evaluate")
 
@@ -68,7 +68,9 @@ def said(measure: Measure) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m model.evaluate", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m attention_atlas.model.training.evaluate", description=__doc__
+    )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("name", choices=sorted(MEASURES))
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of text or pairs")

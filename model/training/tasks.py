@@ -14,22 +14,21 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
-from numpy.random import Generator
-from torch import Tensor, nn
-from torch.nn import functional as F
-
-from model import corpus
-from model.corruption import corrupted
-from model.positions import sinusoidal
-from model.recurrent import Recurrent
-from model.tape import Tape
-from model.tokenizers import (
+from attention_atlas.model.analysis.corruption import corrupted
+from attention_atlas.model.positions import sinusoidal
+from attention_atlas.model.recurrent import Recurrent
+from attention_atlas.model.tape import Tape
+from attention_atlas.model.tokenizers import (
     Tokenizer,
     train_gpt_bpe,
     train_translator_bpe,
     train_wordpiece,
 )
-from model.transformer import GPT, Bert, Config, EncoderDecoder
+from attention_atlas.model.training import corpus
+from attention_atlas.model.transformer import GPT, Bert, Config, EncoderDecoder
+from numpy.random import Generator
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 Ids = np.ndarray[tuple[int], np.dtype[np.uint16]]
 Batch = dict[str, Tensor]

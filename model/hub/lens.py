@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
+from attention_atlas.model.attention import Score, attend
+from attention_atlas.model.tape import Kind, Tape, placed, track
+from attention_atlas.model.transformer import causal_mask
 from torch import Tensor, nn
-
-from model.attention import Score, attend
-from model.tape import Kind, Tape, placed, track
-from model.transformer import causal_mask
 
 NAME = "attend"  # among transformers' attention implementations
 # What a layer may add to attention that `attend` does not do: sinks, tokens chosen by an indexer.

@@ -10,16 +10,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from attention_atlas.model import metrics
+from attention_atlas.model.analysis import statistics
+from attention_atlas.model.analysis.decoding import check_task
+from attention_atlas.model.analysis.statistics import Measure
+from attention_atlas.model.generate import Decoder
+from attention_atlas.model.run import BadInput, check_has
+from attention_atlas.model.tape import Edit, Tape
+from attention_atlas.model.zoo import Loaded
 from numpy.random import Generator
 from torch import Tensor
-
-from model import metrics, statistics
-from model.generate import Decoder
-from model.run import BadInput, check_has
-from model.statistics import Measure
-from model.tape import Edit, Tape
-from model.work import check_task
-from model.zoo import Loaded
 
 Made = tuple[str, str]  # a prompt, and the word that goes on with it
 Head = tuple[int, int]  # layer, head

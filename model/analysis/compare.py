@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from attention_atlas.model.record import AttentionRecord, Run, axes
+from attention_atlas.model.run import BadInput, Spec, check_spec, forward
+from attention_atlas.model.tape import Tape
+from attention_atlas.model.units import Unit, alignment, jensen_shannon, merged, occurrences, units
+from attention_atlas.model.zoo import Loaded
 from torch import Tensor
 from torch.nn import functional as F
-
-from model.record import AttentionRecord, Run, axes
-from model.run import BadInput, Spec, check_spec, forward
-from model.tape import Tape
-from model.units import Unit, alignment, jensen_shannon, merged, occurrences, units
-from model.zoo import Loaded
 
 
 @torch.inference_mode()

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-
-from model import folder, zoo
-from model.checkpoint import BadWeights
-from model.folder import BadModel, Limits, as_asked
-from model.zoo import Loaded
+from attention_atlas.model import zoo
+from attention_atlas.model.checkpoint import BadWeights
+from attention_atlas.model.hub import folder
+from attention_atlas.model.hub.folder import BadModel, Limits, as_asked
+from attention_atlas.model.zoo import Loaded
 
 if TYPE_CHECKING:
-    from model.hub import Step
+    from attention_atlas.model.hub.opening import Step
 
 # Real models that packages from PyPI carry: name -> package, what in it is the model.
 PACKAGED = {
@@ -99,7 +99,7 @@ class Library:
             return there
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # before it is imported
         try:
-            from model import hub
+            from attention_atlas.model.hub import opening as hub
         except ImportError:
             raise BadModel("unsupported", NEEDS) from None
         found = hub.open_model(path, self.device, self.limits, progress or hub.quiet)

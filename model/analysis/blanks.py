@@ -7,16 +7,21 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from attention_atlas.model.analysis.corruption import Fate, corrupted
+from attention_atlas.model.analysis.decoding import (
+    Guess,
+    check_edits,
+    check_task,
+    edits_that_fit,
+    guess,
+)
+from attention_atlas.model.hub.adapters import HubEncoder
+from attention_atlas.model.record import Token
+from attention_atlas.model.run import BadInput, batch_of, tokenize
+from attention_atlas.model.tape import Edit, Tape
+from attention_atlas.model.transformer import Bert
+from attention_atlas.model.zoo import Loaded
 from torch import Tensor
-
-from model.adapters import HubEncoder
-from model.corruption import Fate, corrupted
-from model.record import Token
-from model.run import BadInput, batch_of, tokenize
-from model.tape import Edit, Tape
-from model.transformer import Bert
-from model.work import Guess, check_edits, check_task, edits_that_fit, guess
-from model.zoo import Loaded
 
 
 class Filled(NamedTuple):

@@ -11,10 +11,15 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
-
-from model.adapters import Adapter
-from model.generate import (
+from attention_atlas.model.analysis.decoding import (
+    Said,
+    Voice,
+    check_edits,
+    check_task,
+    edits_that_fit,
+    said,
+)
+from attention_atlas.model.generate import (
     CROSS,
     Hypothesis,
     Step,
@@ -24,11 +29,20 @@ from model.generate import (
     longest,
     translating,
 )
-from model.record import Token
-from model.run import BadInput, batch_of, fits, frame, tokenize, unended, usual_length
-from model.tape import Edit, Tape
-from model.work import Said, Voice, check_edits, check_task, edits_that_fit, said
-from model.zoo import Loaded
+from attention_atlas.model.hub.adapters import Adapter
+from attention_atlas.model.record import Token
+from attention_atlas.model.run import (
+    BadInput,
+    batch_of,
+    fits,
+    frame,
+    tokenize,
+    unended,
+    usual_length,
+)
+from attention_atlas.model.tape import Edit, Tape
+from attention_atlas.model.zoo import Loaded
+from torch import Tensor
 
 
 class Node(NamedTuple):

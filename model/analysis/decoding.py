@@ -13,11 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
-
-from model.generate import Decoder, Sampling, Step, generating
-from model.record import Token
-from model.run import (
+from attention_atlas.model.generate import Decoder, Sampling, Step, generating
+from attention_atlas.model.record import Token
+from attention_atlas.model.run import (
     BadInput,
     Spec,
     batch_of,
@@ -28,8 +26,9 @@ from model.run import (
     check_tokens,
     tokenize,
 )
-from model.tape import Edit, Tape
-from model.zoo import Loaded
+from attention_atlas.model.tape import Edit, Tape
+from attention_atlas.model.zoo import Loaded
+from torch import Tensor
 
 HALF = "\ufffd"  # what stands for part of a character
 

@@ -17,19 +17,34 @@ from typing import Any
 
 import numpy as np
 import torch
+from attention_atlas.model import metrics
+from attention_atlas.model.analysis import translation
+from attention_atlas.model.analysis.statistics import (
+    N_SAMPLE,
+    Array,
+    Measure,
+    mean,
+    measured,
+    ratio,
+)
+from attention_atlas.model.generate import Translator, beam_search, returned, translate
+from attention_atlas.model.record import Token
+from attention_atlas.model.recurrent import Recurrent
+from attention_atlas.model.run import Spec, run
+from attention_atlas.model.tape import Tape
+from attention_atlas.model.training import corpus
+from attention_atlas.model.training.tasks import (
+    COPIED,
+    BertTask,
+    GPTTask,
+    Task,
+    TranslatorTask,
+    padded,
+)
+from attention_atlas.model.transformer import GPT, Bert, EncoderDecoder
+from attention_atlas.model.zoo import Loaded
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from model import corpus, metrics, translation
-from model.generate import Translator, beam_search, returned, translate
-from model.record import Token
-from model.recurrent import Recurrent
-from model.run import Spec, run
-from model.statistics import N_SAMPLE, Array, Measure, mean, measured, ratio
-from model.tape import Tape
-from model.tasks import COPIED, BertTask, GPTTask, Task, TranslatorTask, padded
-from model.transformer import GPT, Bert, EncoderDecoder
-from model.zoo import Loaded
 
 Heads = dict[str, dict[str, list[list[float]]]]  # kind -> metric -> (L, H)
 Measures = dict[str, Measure]
