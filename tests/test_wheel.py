@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import attention_atlas
 from attention_atlas.model import zoo
+
+import attention_atlas
 
 ROOT = Path(__file__).parent.parent
 
