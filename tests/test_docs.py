@@ -1,4 +1,4 @@
-"""The README: everything there is, is named in it, and its commands answer what it says."""
+"""The README and docs/ name everything there is, and their commands print what they say."""
 
 from __future__ import annotations
 
@@ -20,9 +20,13 @@ from fastapi.testclient import TestClient
 from tests.families import FAMILIES, adapted
 
 ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
+DOCS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+DOCS += sorted((ROOT / "docs").glob("*.md"))
 BASE = "http://127.0.0.1:8000"
 BLOCK = re.compile(r"```(sh|python)\n(curl[^\n]*|import.*?)\n```\n```text\n(.*?)```", re.DOTALL)
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+PLACEHOLDER = re.compile(r"\b(?:NAME|CODE)\b")
+FILE = re.compile(r"`((?:app|model|static|templates|tests)/[\w/.]+)`")
 
 
 @pytest.fixture(scope="module")
@@ -31,34 +35,48 @@ def client():
         yield client
 
 
-def rows(heading: str) -> dict[str, str]:
-    """The table below a heading: first cell -> whole row."""
-    section = README.read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
-    return {line.split("|")[1].strip(" `"): line for line in section.splitlines() if "|" in line}
+def doc(name: str) -> str:
+    return (ROOT / "docs" / f"{name}.md").read_text()
 
 
 def test_every_route_is_named(client):
-    text = README.read_text()
-    for path in client.app.openapi()["paths"]:
-        assert f"`{path}`" in text
+    assert [path for path in client.app.openapi()["paths"] if f"`{path}`" not in doc("api")] == []
 
 
 def test_every_setting_is_named_with_its_default():
-    table = rows("Settings")
+    rows = {
+        line.split("|")[1].strip(" `"): line for line in doc("settings").splitlines() if "|" in line
+    }
     for name, field in Settings.model_fields.items():
-        row = table[name.upper()]
+        row = rows[name.upper()]
         assert field.description in row
         assert name == "threads" or not field.default or str(field.default) in row
 
 
-@pytest.mark.parametrize("name", [*REDUCTIONS, *METRICS, *OPS, *VIEWS])
-def test_every_reduction_metric_edit_and_view_is_named(name):
-    assert f"`{name}`" in README.read_text()
+@pytest.mark.parametrize(
+    ("name", "page"),
+    [
+        *((name, "architecture") for name in (*REDUCTIONS, *METRICS)),
+        *((name, "api") for name in OPS),
+        *((name, "pages") for name in VIEWS),
+    ],
+)
+def test_every_reduction_metric_edit_and_view_is_named(name, page):
+    assert f"`{name}`" in doc(page)
 
 
-@pytest.mark.parametrize("path", re.findall(r"`((?:model|app)/[a-z_]+\.py)`", README.read_text()))
-def test_every_file_on_the_map_is_there(path):
-    assert (ROOT / path).is_file()
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_every_link_picture_and_file_is_there(path):
+    text = path.read_text()
+    targets = [path.parent / target for target in LINK.findall(text)]
+    targets += [ROOT / target for target in FILE.findall(text) if not PLACEHOLDER.search(target)]
+    assert [target for target in targets if not target.exists()] == []
+
+
+def test_pictures_show_something():
+    for path in DOCS:
+        for picture in re.findall(r"!\[.*?\]\((.*?)\)", path.read_text()):
+            assert (path.parent / picture).stat().st_size > 10_000
 
 
 COLUMNS = ("model", "measure", "value", "95 % interval", "over", "where, how", "to compare")
@@ -72,7 +90,7 @@ def shown(measure: str) -> bool:
 
 
 def measured(client: TestClient) -> str:
-    """The cards' measures as rows of the README's table."""
+    """The cards' measures as rows of the table in docs/."""
     rows = []
     for model in client.get("/api/v1/models").json()["models"]:
         for name, found in model["metrics"].items():
@@ -87,11 +105,13 @@ def measured(client: TestClient) -> str:
 
 
 def test_the_measures_are_the_cards(client):
-    before, after = README.read_text().split(MEASURED)
+    before, after = doc("models").split(MEASURED)
     rows = re.match(r"(?:\|.*\n)*", after)
     assert rows
-    if os.environ.get("UPDATE_README"):
-        README.write_text(f"{before}{MEASURED}{measured(client)}{after[rows.end() :]}")
+    if os.environ.get("UPDATE_DOCS"):
+        (ROOT / "docs/models.md").write_text(
+            f"{before}{MEASURED}{measured(client)}{after[rows.end() :]}"
+        )
     else:
         assert rows[0] == measured(client)
 
@@ -103,7 +123,7 @@ FAMILY += " tasks |\n|---|---|---|---|---|---|\n"
 
 
 def families() -> str:
-    """What each family supports, as rows of the README's table."""
+    """What each family supports, as rows of the table in docs/."""
     rows = []
     for name in FAMILIES:
         found = adapted(name)
@@ -115,18 +135,13 @@ def families() -> str:
 
 
 def test_the_table_of_families_is_what_was_measured():
-    before, after = README.read_text().split(FAMILY)
+    before, after = doc("families").split(FAMILY)
     rows = re.match(r"(?:\|.*\n)*", after)
     assert rows
-    if os.environ.get("UPDATE_README"):
-        README.write_text(f"{before}{FAMILY}{families()}{after[rows.end() :]}")
+    if os.environ.get("UPDATE_DOCS"):
+        (ROOT / "docs/families.md").write_text(f"{before}{FAMILY}{families()}{after[rows.end() :]}")
     else:
         assert rows[0] == families()
-
-
-def test_every_picture_is_there():
-    for path in re.findall(r"!\[.*?\]\((.*?)\)", README.read_text()):
-        assert (ROOT / path).stat().st_size > 10_000
 
 
 def answered(client: TestClient, language: str, command: str, monkeypatch, capsys) -> str:
@@ -145,20 +160,20 @@ def answered(client: TestClient, language: str, command: str, monkeypatch, capsy
     return capsys.readouterr().out
 
 
-def test_every_command_answers_what_the_readme_says(client, monkeypatch, capsys):
-    text = README.read_text()
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_every_command_prints_what_the_docs_say(client, path, monkeypatch, capsys):
+    text = path.read_text()
     blocks = BLOCK.findall(text)
     assert len(blocks) == text.count("```text")
-    for language, command, said in blocks:
-        found = answered(client, language, command, monkeypatch, capsys).rstrip("\n") + "\n"
-        if os.environ.get("UPDATE_README"):
-            text = text.replace(
-                f"{command}\n```\n```text\n{said}", f"{command}\n```\n```text\n{found}"
-            )
-            README.write_text(text)
+    for language, command, expected in blocks:
+        answer = answered(client, language, command, monkeypatch, capsys).rstrip("\n") + "\n"
+        if os.environ.get("UPDATE_DOCS"):
+            old, new = (f"{command}\n```\n```text\n{output}" for output in (expected, answer))
+            text = text.replace(old, new)
+            path.write_text(text)
         else:
-            assert numbers(found) == (pytest.approx(numbers(said), abs=1e-4))
-            assert words(found) == words(said)
+            assert numbers(answer) == (pytest.approx(numbers(expected), abs=1e-4))
+            assert words(answer) == words(expected)
 
 
 NUMBER = re.compile(r"\d+\.\d+(?:e-?\d+)?")
