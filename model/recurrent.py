@@ -11,7 +11,7 @@ alignment network (d_head), S the width of a state (Config.d_ff), V vocab_size.
 from __future__ import annotations
 
 import torch
-from attention_atlas.model.attention import attend
+from attention_atlas.model.attention import Scoring, attend
 from attention_atlas.model.tape import Kind, Tape, track
 from attention_atlas.model.transformer import Config, padding_mask
 from torch import Tensor, nn
@@ -81,11 +81,12 @@ class Recurrent(nn.Module):
         k, v = self.W_K(memory)[:, None], memory[:, None]  # (B, 1, Tk, d or S)
         mask, looked = padding_mask(padding), track(tape, "cross", 0)
         state = torch.tanh(self.start(memory[:, 0, self.config.d_ff // 2 :]))  # (B, S)
+        scoring, dropout = Scoring(score=self.score), 0.0 if self.training else None
         states, contexts = [], []
         for t in range(ids.size(1)):
             q = self.W_Q(state)[:, None, None]  # (B, 1, 1, d)
             step = looked.at(t) if looked is not None else None
-            z = attend(q, k, v, mask=mask, score=self.score, training=self.training, track=step)
+            z = attend(q, k, v, mask=mask, scoring=scoring, dropout=dropout, track=step)
             context = z[:, 0, 0]  # (B, S)
             state = self.decoder(torch.cat([y[:, t], context], dim=-1), state)
             states.append(state)

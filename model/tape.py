@@ -186,17 +186,17 @@ class Track:
 
     def chosen(self, tensor: Tensor) -> Tensor:
         """The heads that the tape asked for: all of them, and all that share one, as they are."""
-        if self.tape.heads is None or tensor.size(1) == 1:
+        if self.tape.heads is None or tensor.ndim < 4 or tensor.size(1) == 1:
             return tensor
         return tensor[:, list(self.tape.heads)]
 
-    def edit_mask(self, mask: Tensor | None, scores: Tensor) -> Tensor | None:
+    def edit_mask(self, mask: Tensor | None, q: Tensor, k: Tensor) -> Tensor | None:
         """block, unmask: (B, H, Tq, Tk) bool, True where looking is allowed; None is everywhere."""
         edits = [edit for edit in self.edits if edit.op in ("block", "unmask")]
         if not edits:
             return mask
-        mask = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask
-        mask = mask.expand(scores.shape).clone()
+        mask = torch.ones((), dtype=torch.bool, device=q.device) if mask is None else mask
+        mask = mask.expand(*q.shape[:-1], k.size(-2)).clone()
         for edit in edits:
             place = slice(None), _at(edit.head), _at(edit.query), _at(edit.key)
             if edit.where is not None:

@@ -88,10 +88,8 @@ class MultiHeadAttention(nn.Module):
         v = self.split(self.W_V(memory))  # (B, H, Tk, d)
         if past is not None:
             k, v = past.extend(k, v)
-        dropout = self.dropout if self.training else 0.0
-        z = attend(
-            q, k, v, mask=mask, dropout=dropout, training=self.training, track=track
-        )  # (B, H, Tq, d)
+        dropout = self.dropout if self.training else None
+        z = attend(q, k, v, mask=mask, dropout=dropout, track=track)  # (B, H, Tq, d)
         return self.W_O(z.transpose(1, 2).flatten(2))  # (B, Tq, D)
 
     def split(self, x: Tensor) -> Tensor:

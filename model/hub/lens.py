@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from attention_atlas.model.attention import Score, attend
+from attention_atlas.model.attention import Score, Scoring, attend
 from attention_atlas.model.tape import Kind, Tape, placed, track
 from attention_atlas.model.transformer import causal_mask
 from torch import Tensor, nn
@@ -103,8 +103,8 @@ def lens(
     if mask is None and ahead and (place is None or place.kind == "decoder"):
         mask = causal_mask(query.size(-2), key.size(-2), query.device)
     found = None if place is None else track(call.tape, place.kind, place.layer)
-    score = None if softcap is None else capped(scale, softcap)
-    z = attend(query, k, v, mask=mask, scale=scale, score=score, bias=bias, track=found)
+    scoring = Scoring(scale, bias, None if softcap is None else capped(scale, softcap))
+    z = attend(query, k, v, mask=mask, scoring=scoring, track=found)
     return z.transpose(1, 2).contiguous(), None
 
 

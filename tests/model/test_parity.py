@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from attention_atlas.model.attention import attend
+from attention_atlas.model.attention import Scoring, attend
 from attention_atlas.model.checkpoint import from_hugging_face, to_hugging_face
 from attention_atlas.model.generate import beam_search, generating, translating
 from attention_atlas.model.tape import Edit, Tape
@@ -274,8 +274,10 @@ def test_attend_is_torchs(mask: str) -> None:
 def test_attend_takes_another_scale() -> None:
     q, k, v = qkv()
     expected = F.scaled_dot_product_attention(q, k, v, scale=0.7)
-    close(attend(q, k, v, scale=0.7), expected)
-    close(attend(q, k, v, scale=0.7, track=Tape(edits=[NO_OP]).track("cross", 0)), expected)
+    close(attend(q, k, v, scoring=Scoring(0.7)), expected)
+    close(
+        attend(q, k, v, scoring=Scoring(0.7), track=Tape(edits=[NO_OP]).track("cross", 0)), expected
+    )
 
 
 # Half precision rounds q k^T and attn to 8 or 11 bits, which the fused kernel does not.
