@@ -35,7 +35,7 @@ DEFINITIONS = {
     "first_token": "mean attention to the first token",
     "special": "mean attention to special tokens",
     "induction": "mean attention to the token after the earlier copy (Olsson et al. 2022)",
-    "positional": "share of queries with the largest attention at one fixed offset (Voita et al. 2019)",
+    "positional": "share of queries whose largest attention is at one offset (Voita et al. 2019)",
     "alignment": "F1 of links from each word to the source word with the most attention",
     "relation": "share of words whose largest attention is on their syntactic head or dependent",
 }
