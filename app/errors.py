@@ -16,7 +16,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 
-from attention_atlas.app.schemas import FieldError, Problem
+from attention_atlas.app.api.spec import FieldError, Problem
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from attention_atlas.app import (
-    api,
-    arithmetic_page,
-    compare_page,
-    errors,
-    masks_page,
-    pages,
-    positions_page,
-    standalone,
-    work_pages,
-)
+from attention_atlas.app import errors
+from attention_atlas.app.api import attention as api
 from attention_atlas.app.assets import Assets, folder
 from attention_atlas.app.middleware import BodyLimit, HeadAsGet
+from attention_atlas.app.pages import arithmetic as arithmetic_page
+from attention_atlas.app.pages import compare as compare_page
+from attention_atlas.app.pages import engine as pages
+from attention_atlas.app.pages import masks as masks_page
+from attention_atlas.app.pages import positions as positions_page
+from attention_atlas.app.pages import standalone
+from attention_atlas.app.pages import translate as work_pages
 from attention_atlas.app.service import Service
 from attention_atlas.app.settings import Settings
 from fastapi import FastAPI, Request

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from attention_atlas.app import errors
-from attention_atlas.app.schemas import (
+from attention_atlas.app.api.spec import (
     WITH,
     AnatomyRequest,
     Edits,

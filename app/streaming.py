@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeVar
 
 from attention_atlas.app import errors, wire
-from attention_atlas.app.resource import Named, named, packed, served
+from attention_atlas.app.api.decoding import Stepwise
+from attention_atlas.app.api.resource import Named, named, packed, served
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
-from attention_atlas.app.work_schemas import Stepwise
 from fastapi import APIRouter, Request, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
 from pydantic import BaseModel

@@ -37,7 +37,7 @@ IMPORTS = [
     Ban("app/settings.py", "attention_atlas.app"),
     Ban("app/settings.py", "attention_atlas.model"),
     Ban("app/errors.py", "attention_atlas.model"),
-    Ban("app/schemas.py", "attention_atlas.model"),
+    Ban("app/api/spec.py", "attention_atlas.model"),
 ]
 SCRIPT = [
     Ban("static/js/**/*.js", r"\bfetch\(", alone=("api.js",)),

@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
-from attention_atlas.app import compare_page, pages, work_pages
 from attention_atlas.app.language import LANGUAGES, catalogue
+from attention_atlas.app.pages import compare as compare_page
+from attention_atlas.app.pages import engine as pages
+from attention_atlas.app.pages import translate as work_pages
 from attention_atlas.model.analysis import few_shot
 from attention_atlas.model.zoo import NOT_FOR
 from babel.messages.extract import extract

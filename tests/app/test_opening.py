@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from attention_atlas.app import errors
+from attention_atlas.app.api.spec import RunRequest
 from attention_atlas.app.main import create_app
-from attention_atlas.app.schemas import RunRequest
 from attention_atlas.app.service import MOST_OPENING, Service
 from attention_atlas.app.settings import Settings
 from attention_atlas.model.zoo import Loaded
@@ -276,7 +276,7 @@ sys.modules["transformers"] = sys.modules["huggingface_hub"] = None  # as if not
 from fastapi.testclient import TestClient
 from attention_atlas.app import errors
 from attention_atlas.app.main import create_app
-from attention_atlas.app.schemas import RunRequest
+from attention_atlas.app.api.spec import RunRequest
 from attention_atlas.app.service import MOST_OPENING, Service
 from attention_atlas.app.settings import Settings
 client = TestClient(create_app(Settings(models="bert", threads=1)), base_url="http://127.0.0.1")

@@ -8,8 +8,8 @@ import threading
 
 import pytest
 from attention_atlas.app import errors
+from attention_atlas.app.api.spec import AttentionRequest, RunRequest
 from attention_atlas.app.main import create_app
-from attention_atlas.app.schemas import AttentionRequest, RunRequest
 from attention_atlas.app.service import Service
 from attention_atlas.app.settings import Settings
 from attention_atlas.model import run as door

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from attention_atlas.app import errors, streaming
-from attention_atlas.app import work as at_work
+from attention_atlas.app.api import generate as at_work
 from attention_atlas.app.main import create_app
 from attention_atlas.app.settings import Settings
 from attention_atlas.model import generate

@@ -6,8 +6,8 @@ import math
 from dataclasses import asdict
 
 import torch
-from attention_atlas.app.answers import labels
-from attention_atlas.app.schemas import MasksRequest
+from attention_atlas.app.api.common import labels
+from attention_atlas.app.api.spec import MasksRequest
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis.fills import Fills

@@ -6,25 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from attention_atlas.app import errors
-from attention_atlas.app.pages import (
-    Choice,
-    numbers,
-    opened,
-    page,
-    printable,
-    some,
-    validation_problem,
-)
-from attention_atlas.app.schemas import Content, ModelSummary
-from attention_atlas.app.service import Service
-from attention_atlas.app.work import (
-    corruption_answer,
-    fill_mask_answer,
-    generate_answer,
-    next_sentence_answer,
-    translate_answer,
-)
-from attention_atlas.app.work_schemas import (
+from attention_atlas.app.api.decoding import (
     CorruptionRequest,
     FewShotRequest,
     FillMaskRequest,
@@ -36,6 +18,24 @@ from attention_atlas.app.work_schemas import (
     TranslateRequest,
     WorkExample,
 )
+from attention_atlas.app.api.generate import (
+    corruption_answer,
+    fill_mask_answer,
+    generate_answer,
+    next_sentence_answer,
+    translate_answer,
+)
+from attention_atlas.app.api.spec import Content, ModelSummary
+from attention_atlas.app.pages.engine import (
+    Choice,
+    numbers,
+    opened,
+    page,
+    printable,
+    some,
+    validation_problem,
+)
+from attention_atlas.app.service import Service
 from attention_atlas.model.analysis import few_shot
 from fastapi import APIRouter, Request
 from pydantic import ValidationError

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import torch
-from attention_atlas.app.answers import labels
-from attention_atlas.app.schemas import (
+from attention_atlas.app.api.common import labels
+from attention_atlas.app.api.spec import (
     CostRequest,
     GradientsRequest,
     LayerRequest,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from attention_atlas.app import errors
-from attention_atlas.app.schemas import OpenProblem, OpenProgress
+from attention_atlas.app.api.spec import OpenProblem, OpenProgress
 from attention_atlas.app.service import Service
 from attention_atlas.model.hub.folder import BadModel
 from fastapi import Request

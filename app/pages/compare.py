@@ -7,9 +7,8 @@ from functools import partial
 from typing import Any, get_args
 
 from attention_atlas.app import errors
-from attention_atlas.app.comparison import compare_answer
-from attention_atlas.app.pages import Choice, numbers, opened, page, printable, validation_problem
-from attention_atlas.app.schemas import (
+from attention_atlas.app.api.compare import compare_answer
+from attention_atlas.app.api.spec import (
     BANK,
     MONEY,
     CompareAnswer,
@@ -18,6 +17,14 @@ from attention_atlas.app.schemas import (
     CompareRequest,
     KindName,
     ModelSummary,
+)
+from attention_atlas.app.pages.engine import (
+    Choice,
+    numbers,
+    opened,
+    page,
+    printable,
+    validation_problem,
 )
 from attention_atlas.app.service import Service
 from fastapi import APIRouter, Request

@@ -4,8 +4,16 @@
 
 from typing import Any
 
-from attention_atlas.app import arithmetic, errors
-from attention_atlas.app.pages import (
+from attention_atlas.app import errors
+from attention_atlas.app.api import arithmetic
+from attention_atlas.app.api.spec import (
+    ArithmeticPage,
+    GradientsRequest,
+    LayerRequest,
+    ScalingRequest,
+    TokenizeRequest,
+)
+from attention_atlas.app.pages.engine import (
     Choice,
     numbers,
     opened,
@@ -13,13 +21,6 @@ from attention_atlas.app.pages import (
     printable,
     some,
     validation_problem,
-)
-from attention_atlas.app.schemas import (
-    ArithmeticPage,
-    GradientsRequest,
-    LayerRequest,
-    ScalingRequest,
-    TokenizeRequest,
 )
 from attention_atlas.app.service import Service
 from attention_atlas.model.record import Token

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 from attention_atlas.app import errors, wire
-from attention_atlas.app.schemas import Asked, Problem, Provenance
+from attention_atlas.app.api.spec import Asked, Problem, Provenance
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from fastapi import APIRouter, Query, Request, Response

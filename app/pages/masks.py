@@ -5,8 +5,9 @@
 from typing import Any
 
 from attention_atlas.app import errors
-from attention_atlas.app.masks import masks_answer
-from attention_atlas.app.pages import (
+from attention_atlas.app.api.masks import masks_answer
+from attention_atlas.app.api.spec import MasksPage, MasksRequest
+from attention_atlas.app.pages.engine import (
     Choice,
     numbers,
     opened,
@@ -15,7 +16,6 @@ from attention_atlas.app.pages import (
     some,
     validation_problem,
 )
-from attention_atlas.app.schemas import MasksPage, MasksRequest
 from attention_atlas.app.service import Service
 from fastapi import APIRouter, Request
 from pydantic import ValidationError

@@ -7,7 +7,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 from attention_atlas.app import errors
-from attention_atlas.app.schemas import AttentionRequest, KindShape, RunAnswer, RunRequest, TokenOut
+from attention_atlas.app.api.spec import (
+    AttentionRequest,
+    KindShape,
+    RunAnswer,
+    RunRequest,
+    TokenOut,
+)
 from attention_atlas.app.service import Service
 from attention_atlas.model import reductions
 from attention_atlas.model.record import AttentionRecord, Part, Run, Sketch, Token, axes

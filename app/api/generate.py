@@ -7,12 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from attention_atlas.app.answers import kind_shape, labels, links
-from attention_atlas.app.schemas import RunRequest
-from attention_atlas.app.service import Service, edits_of
-from attention_atlas.app.streaming import Emit
-from attention_atlas.app.wire import Answer
-from attention_atlas.app.work_schemas import (
+from attention_atlas.app.api.common import kind_shape, labels, links
+from attention_atlas.app.api.decoding import (
     CorruptionRequest,
     FewShotRequest,
     FillMaskRequest,
@@ -21,6 +17,10 @@ from attention_atlas.app.work_schemas import (
     NextTokenRequest,
     TranslateRequest,
 )
+from attention_atlas.app.api.spec import RunRequest
+from attention_atlas.app.service import Service, edits_of
+from attention_atlas.app.streaming import Emit
+from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis import blanks, few_shot, translation
 from attention_atlas.model.analysis import decoding as work
 from attention_atlas.model.analysis.decoding import Said

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import torch
 from attention_atlas.app import errors
-from attention_atlas.app.answers import input_fields
-from attention_atlas.app.schemas import (
+from attention_atlas.app.api.common import input_fields
+from attention_atlas.app.api.spec import (
     CompareAnswer,
     CompareRequest,
     Near,

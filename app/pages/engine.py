@@ -8,8 +8,8 @@ from typing import Annotated, Any, get_args
 from urllib.parse import quote, urlencode
 
 from attention_atlas.app import errors, language, wire
-from attention_atlas.app.answers import attention_record, labels, run_answer
-from attention_atlas.app.schemas import (
+from attention_atlas.app.api.common import attention_record, labels, run_answer
+from attention_atlas.app.api.spec import (
     AttentionRequest,
     Content,
     Example,

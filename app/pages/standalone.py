@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from attention_atlas.app import language, wire
-from attention_atlas.app.answers import attention_record
-from attention_atlas.app.api import attention, head_metrics, overview
-from attention_atlas.app.assets import VENDOR, folder
-from attention_atlas.app.pages import explore
-from attention_atlas.app.schemas import (
+from attention_atlas.app.api.attention import attention, head_metrics, overview
+from attention_atlas.app.api.common import attention_record
+from attention_atlas.app.api.spec import (
     AttentionRequest,
     ExplorePage,
     MetricsRequest,
     OverviewRequest,
 )
+from attention_atlas.app.assets import VENDOR, folder
+from attention_atlas.app.pages.engine import explore
 from attention_atlas.app.service import Service
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from attention_atlas.app import arithmetic, wire
-from attention_atlas.app.answers import (
+from attention_atlas.app import wire
+from attention_atlas.app.api import arithmetic
+from attention_atlas.app.api.common import (
     PREFIX,
     attention_fields,
     attention_record,
@@ -13,12 +14,37 @@ from attention_atlas.app.answers import (
     labels,
     run_answer,
 )
-from attention_atlas.app.comparison import compare_answer
-from attention_atlas.app.masks import masks_answer
-from attention_atlas.app.opening import EVENTS, check_sender, opening
-from attention_atlas.app.positions import embedding_answer, permutation_answer, positions_answer
-from attention_atlas.app.resource import PROBLEMS, resource
-from attention_atlas.app.schemas import (
+from attention_atlas.app.api.compare import compare_answer
+from attention_atlas.app.api.decoding import (
+    CorruptionAnswer,
+    CorruptionRequest,
+    FewShotAnswer,
+    FewShotRequest,
+    FillMaskAnswer,
+    FillMaskRequest,
+    GenerateAnswer,
+    GenerateRequest,
+    NextSentenceAnswer,
+    NextSentenceRequest,
+    NextTokenAnswer,
+    NextTokenRequest,
+    TranslateAnswer,
+    TranslateRequest,
+)
+from attention_atlas.app.api.generate import (
+    corruption_answer,
+    few_shot_answer,
+    fill_mask_answer,
+    generate_answer,
+    next_sentence_answer,
+    next_token_answer,
+    translate_answer,
+)
+from attention_atlas.app.api.masks import masks_answer
+from attention_atlas.app.api.opening import EVENTS, check_sender, opening
+from attention_atlas.app.api.positions import embedding_answer, permutation_answer, positions_answer
+from attention_atlas.app.api.resource import PROBLEMS, resource
+from attention_atlas.app.api.spec import (
     AnatomyAnswer,
     AnatomyRequest,
     AttentionAnswer,
@@ -59,31 +85,6 @@ from attention_atlas.app.schemas import (
 from attention_atlas.app.service import Service, refusing
 from attention_atlas.app.streaming import Emit, stepwise
 from attention_atlas.app.wire import Answer
-from attention_atlas.app.work import (
-    corruption_answer,
-    few_shot_answer,
-    fill_mask_answer,
-    generate_answer,
-    next_sentence_answer,
-    next_token_answer,
-    translate_answer,
-)
-from attention_atlas.app.work_schemas import (
-    CorruptionAnswer,
-    CorruptionRequest,
-    FewShotAnswer,
-    FewShotRequest,
-    FillMaskAnswer,
-    FillMaskRequest,
-    GenerateAnswer,
-    GenerateRequest,
-    NextSentenceAnswer,
-    NextSentenceRequest,
-    NextTokenAnswer,
-    NextTokenRequest,
-    TranslateAnswer,
-    TranslateRequest,
-)
 from attention_atlas.model import metrics, reductions
 from attention_atlas.model.analysis.compare import pieces, side, word_states
 from attention_atlas.model.record import AttentionRecord, Part, Sketch, axes

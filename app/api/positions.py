@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from attention_atlas.app import errors
-from attention_atlas.app.answers import labels
-from attention_atlas.app.schemas import EmbeddingRequest, PermutationRequest, PositionsRequest
+from attention_atlas.app.api.common import labels
+from attention_atlas.app.api.spec import EmbeddingRequest, PermutationRequest, PositionsRequest
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model import positions as encodings

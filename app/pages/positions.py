@@ -5,7 +5,14 @@
 from typing import Any
 
 from attention_atlas.app import errors
-from attention_atlas.app.pages import (
+from attention_atlas.app.api.positions import embedding_answer, permutation_answer, positions_answer
+from attention_atlas.app.api.spec import (
+    EmbeddingRequest,
+    PermutationRequest,
+    PositionsPage,
+    PositionsRequest,
+)
+from attention_atlas.app.pages.engine import (
     Choice,
     numbers,
     opened,
@@ -13,13 +20,6 @@ from attention_atlas.app.pages import (
     printable,
     some,
     validation_problem,
-)
-from attention_atlas.app.positions import embedding_answer, permutation_answer, positions_answer
-from attention_atlas.app.schemas import (
-    EmbeddingRequest,
-    PermutationRequest,
-    PositionsPage,
-    PositionsRequest,
 )
 from attention_atlas.app.service import Service
 from fastapi import APIRouter, Request

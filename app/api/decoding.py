@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from attention_atlas.app.schemas import (
+from attention_atlas.app.api.spec import (
     Asked,
     Content,
     Edits,
