@@ -9,34 +9,19 @@ from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from attention_atlas.app import errors
-from attention_atlas.app.api.spec import (
-    WITH,
-    AnatomyRequest,
-    Edits,
-    LayerRequest,
-    MasksRequest,
-    ModelCard,
-    ModelSummary,
-    PermutationRequest,
-    Provenance,
-    RunRequest,
-    TokenizeRequest,
-)
+from attention_atlas.app.api.common import Provenance
+from attention_atlas.app.api.spec import WITH, Edits, RunRequest
 from attention_atlas.app.settings import Settings
 from attention_atlas.model import reductions, zoo
 from attention_atlas.model import run as door
-from attention_atlas.model.analysis import arithmetic
-from attention_atlas.model.analysis import permutation as experiments
-from attention_atlas.model.analysis.anatomy import Anatomy, anatomy
 from attention_atlas.model.analysis.compare import hidden_states
-from attention_atlas.model.analysis.masks import Masks, masks
 from attention_atlas.model.hub.folder import BadModel, Limits, as_asked
 from attention_atlas.model.hub.library import Library
-from attention_atlas.model.record import AttentionRecord, Part, Run, Sketch, Token
+from attention_atlas.model.record import AttentionRecord, Part, Run, Sketch
 from attention_atlas.model.run import EVERYTHING, NOTHING, BadInput, Spec
 from attention_atlas.model.tape import Edit, Kind
 from attention_atlas.model.zoo import Loaded
@@ -142,10 +127,6 @@ class Service:
                     message = f"model {name} could not be opened: {error.message}"
                     raise errors.NotReady(message, "model") from None
 
-    def opened(self, name: str) -> ModelSummary:
-        """One model's summary."""
-        return ModelSummary.model_validate(_summary(self._loaded(name)))
-
     async def compute(self, work: Callable[[], Result]) -> Result:
         """Do the work on a worker thread. Busy, at once, when the queue is full."""
         if not self._slots.acquire(blocking=False):
@@ -157,22 +138,6 @@ class Service:
             raise errors.Busy("the server is stopping") from None
         future.add_done_callback(lambda _: self._slots.release())
         return await asyncio.wrap_future(future)
-
-    def summaries(self) -> list[ModelSummary]:
-        return [ModelSummary.model_validate(_summary(found)) for found in self.models.values()]
-
-    def card(self, name: str) -> ModelCard:
-        loaded = self._loaded(name)
-        card = loaded.card
-        return ModelCard(
-            **_summary(loaded),
-            data=card.data,
-            training=card.training,
-            not_for=zoo.NOT_FOR,
-            curve=card.curve,
-            heads=card.heads,
-            parameter_shapes=loaded.parameter_shapes,
-        )
 
     def provenance(self, name: str) -> Provenance:
         """Where a number comes from."""
@@ -187,27 +152,11 @@ class Service:
             dtype=loaded.dtype,
         )
 
-    def shapes(self, name: str) -> list[tuple[Kind, tuple[int, int]]]:
-        """Each kind of a model's attention, its layers and heads."""
-        loaded = self._loaded(name)
-        return [(kind, loaded.shape(kind)) for kind in loaded.kinds]
-
-    def groups(self, name: str, kind: Kind) -> int:
-        """How many groups of heads share keys and values; as many as heads, if none do."""
-        loaded = self._loaded(name)
-        return min(loaded.n_kv_head, loaded.shape(kind)[1])
-
-    def tokens(self, asked: TokenizeRequest) -> tuple[Token, ...]:
-        loaded = self._loaded(asked.model)
-        self._check_length(text=asked.text, text_pair=asked.text_pair)
-        with refusing():
-            return door.tokenize(loaded, asked.text, asked.text_pair)
-
     def run(self, asked: RunRequest) -> Run:
         """A run of everything, from the cache or new; of a long text its tokens alone."""
         loaded = self._loaded(asked.model)
         part = NOTHING if self.is_long(asked) else EVERYTHING
-        return self._run(loaded, _spec(asked), part)
+        return self._run(loaded, spec_of(asked), part)
 
     def is_long(self, asked: RunRequest) -> bool:
         """Whether all attention of a text is more than is ever made whole."""
@@ -223,7 +172,7 @@ class Service:
 
     def sketch(self, asked: RunRequest, kind: Kind | None, size: int) -> tuple[Run, Sketch]:
         """All heads of a kind of a long text, made small head by head, and their metrics."""
-        loaded, spec = self._loaded(asked.model), _spec(asked)
+        loaded, spec = self._loaded(asked.model), spec_of(asked)
         kind = kind or loaded.kinds[0]
         run = self.run(asked)
         key = (loaded.identity, spec, "sketch", kind)
@@ -239,7 +188,7 @@ class Service:
 
         A run of everything, if it is in the cache, answers every smaller question.
         """
-        loaded, spec = self._loaded(asked.model), _spec(asked)
+        loaded, spec = self._loaded(asked.model), spec_of(asked)
         kind = part.kind or loaded.kinds[0]
         part = replace(part, kind=kind)
         with refusing():
@@ -252,17 +201,9 @@ class Service:
         run = self._run(loaded, spec, part)
         return run, run.records[kind]
 
-    def anatomy(self, asked: AnatomyRequest) -> tuple[Run, Anatomy]:
-        """One head and one query token, step by step; the run itself may be in the cache."""
-        run = self.run(asked)
-        loaded, spec = self._loaded(asked.model), _spec(asked)
-        place = asked.model_dump(include={"kind", "layer", "head", "query"})
-        with refusing():
-            return run, anatomy(loaded, spec, **place)
-
     def hidden(self, asked: RunRequest, sequence: str = "source") -> Tensor:
         """The residual stream, (L + 1, T, D), from the cache or new."""
-        loaded, spec = self._loaded(asked.model), _spec(asked)
+        loaded, spec = self._loaded(asked.model), spec_of(asked)
         self._check_length(text=spec.text, text_pair=spec.text_pair, target=spec.target)
         key = (loaded.identity, spec, "hidden", sequence)
         with self._lock:
@@ -274,45 +215,6 @@ class Service:
                 if states.nbytes <= self._hidden.maxsize and not any(e.row for e in spec.edits):
                     self._hidden[key] = states
         return states
-
-    def positions(self, name: str) -> Tensor:
-        """What a model learned or uses: (n_ctx, D)."""
-        with refusing():
-            return experiments.position_table(self._loaded(name))
-
-    def embedding(self, asked: TokenizeRequest) -> tuple[tuple[Token, ...], dict[str, Tensor]]:
-        """Each token's word, position, segment, their sum and the first layer's input: norms."""
-        self._check_length(text=asked.text, text_pair=asked.text_pair)
-        with refusing():
-            loaded = self._loaded(asked.model)
-            return experiments.embedding_parts(loaded, asked.text, asked.text_pair)
-
-    def permutation(self, asked: PermutationRequest) -> experiments.Permutation:
-        """The same words in two orders, with positions and without."""
-        self._check_length(text=asked.text, text_b=asked.text_b)
-        with refusing():
-            return experiments.permutation(self._loaded(asked.model), asked.text, asked.text_b)
-
-    def masks(self, asked: MasksRequest) -> Masks:
-        """Several texts in one batch, one head, its masks."""
-        for text in asked.texts:
-            self._check_length(texts=text)
-        options = asked.model_dump(include={"kind", "layer", "head", "off", "fill"})
-        with refusing():
-            loaded = self._loaded(asked.model)
-            return masks(loaded, asked.texts, dtype=asked.precision, **options)
-
-    def head_parts(self, asked: LayerRequest) -> arithmetic.HeadParts:
-        """What each head adds to its layer's output."""
-        self._check_length(text=asked.text)
-        with refusing():
-            return arithmetic.head_parts(self._loaded(asked.model), asked.text, asked.layer)
-
-    def blocks(self, asked: TokenizeRequest) -> tuple[tuple[Token, ...], list[arithmetic.Block]]:
-        """Residual stream and updates, layer by layer."""
-        self._check_length(text=asked.text)
-        with refusing():
-            return arithmetic.blocks(self._loaded(asked.model), asked.text)
 
     @contextmanager
     def lent(self, name: str, **texts: str | None) -> Iterator[Loaded]:
@@ -405,38 +307,6 @@ def edits_of(asked: Edits) -> tuple[Edit, ...]:
     )
 
 
-def _spec(asked: RunRequest) -> Spec:
+def spec_of(asked: RunRequest) -> Spec:
     edits = edits_of(asked.edits)
     return Spec(asked.text, asked.text_pair, asked.target, asked.target_ids, edits)
-
-
-def _summary(loaded: Loaded) -> dict[str, Any]:
-    config = loaded.config
-    return {
-        "name": loaded.name,
-        "architecture": loaded.card.architecture,
-        "family": loaded.family,
-        "kinds": list(loaded.kinds),
-        "n_layer": config.n_layer,
-        "n_head": config.n_head,
-        "n_kv_head": loaded.n_kv_head,
-        "d_model": config.d_model,
-        "d_head": config.d_head,
-        "d_ff": config.d_ff,
-        "vocab_size": config.vocab_size,
-        "n_ctx": config.n_ctx,
-        "shapes": {kind: loaded.shape(kind) for kind in loaded.kinds},
-        "positions": loaded.model.positions,
-        "n_parameters": loaded.n_parameters,
-        "tasks": list(loaded.tasks),
-        "mask": loaded.mask,
-        "takes_pair": loaded.takes_pair,
-        "position_table": loaded.position_table,
-        "lacks": list(loaded.lacks),
-        "why": loaded.why,
-        "source": loaded.source,
-        "device": str(loaded.device),
-        "dtype": loaded.dtype,
-        "sha256": loaded.card.sha256,
-        "metrics": loaded.card.metrics,
-    }

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeVar
 
 from attention_atlas.app import errors, wire
-from attention_atlas.app.api.decoding import Stepwise
 from attention_atlas.app.api.resource import Named, named, packed, served
+from attention_atlas.app.api.spec import Stepwise
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from fastapi import APIRouter, Request, Response

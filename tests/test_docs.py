@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from attention_atlas.app.main import create_app
-from attention_atlas.app.pages.engine import VIEWS
+from attention_atlas.app.pages.explore import VIEWS
 from attention_atlas.app.settings import Settings
 from attention_atlas.model.metrics import METRICS
 from attention_atlas.model.reductions import REDUCTIONS

@@ -88,6 +88,12 @@ def test_templates_static_files_and_weights_travel_in_the_wheel(wheel: Path) -> 
     assert len(weights) == len(zoo.names())
 
 
+def test_every_python_file_travels_in_the_wheel(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    files = [path for kind in ("app", "model") for path in (ROOT / kind).rglob("*.py")]
+    assert {f"attention_atlas/{path.relative_to(ROOT).as_posix()}" for path in files} <= names
+
+
 def test_the_installed_command_serves_the_page(address: str) -> None:
     page = urllib.request.urlopen(f"{address}/explore?text=A+river+bank.").read().decode()
     assert "river" in page

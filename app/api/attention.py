@@ -1,143 +1,91 @@
-"""The REST API under /api/v1: each resource one function. The contract is API.md's."""
+"""Attention of one kind, and all of it as small pictures."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Literal
 
-from attention_atlas.app import wire
-from attention_atlas.app.api import arithmetic
-from attention_atlas.app.api.common import (
-    PREFIX,
-    attention_fields,
-    attention_record,
-    input_fields,
-    labels,
-    run_answer,
-)
-from attention_atlas.app.api.compare import compare_answer
-from attention_atlas.app.api.decoding import (
-    CorruptionAnswer,
-    CorruptionRequest,
-    FewShotAnswer,
-    FewShotRequest,
-    FillMaskAnswer,
-    FillMaskRequest,
-    GenerateAnswer,
-    GenerateRequest,
-    NextSentenceAnswer,
-    NextSentenceRequest,
-    NextTokenAnswer,
-    NextTokenRequest,
-    TranslateAnswer,
-    TranslateRequest,
-)
-from attention_atlas.app.api.generate import (
-    corruption_answer,
-    few_shot_answer,
-    fill_mask_answer,
-    generate_answer,
-    next_sentence_answer,
-    next_token_answer,
-    translate_answer,
-)
-from attention_atlas.app.api.masks import masks_answer
-from attention_atlas.app.api.opening import EVENTS, check_sender, opening
-from attention_atlas.app.api.positions import embedding_answer, permutation_answer, positions_answer
-from attention_atlas.app.api.resource import PROBLEMS, resource
-from attention_atlas.app.api.spec import (
-    AnatomyAnswer,
-    AnatomyRequest,
-    AttentionAnswer,
-    AttentionRequest,
-    BlocksAnswer,
-    CompareAnswer,
-    CompareRequest,
-    CostAnswer,
-    CostRequest,
-    EmbeddingAnswer,
-    EmbeddingRequest,
-    GradientsAnswer,
-    GradientsRequest,
-    HeadPartsAnswer,
-    HiddenAnswer,
-    HiddenRequest,
-    LayerRequest,
-    MasksAnswer,
-    MasksRequest,
-    MetricsAnswer,
-    MetricsRequest,
-    ModelCard,
-    Models,
-    OpenRequest,
-    OverviewAnswer,
-    OverviewRequest,
-    PermutationAnswer,
-    PermutationRequest,
-    PositionsAnswer,
-    PositionsRequest,
-    RunAnswer,
-    RunRequest,
-    ScalingAnswer,
-    ScalingRequest,
-    Tokenized,
-    TokenizeRequest,
-)
-from attention_atlas.app.service import Service, refusing
-from attention_atlas.app.streaming import Emit, stepwise
+from attention_atlas.app import errors, wire
+from attention_atlas.app.api.common import PREFIX, Provenance, TokenOut, input_fields, labels
+from attention_atlas.app.api.resource import resource
+from attention_atlas.app.api.spec import Indices, KindName, RunRequest
+from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
-from attention_atlas.model import metrics, reductions
-from attention_atlas.model.analysis.compare import pieces, side, word_states
-from attention_atlas.model.record import AttentionRecord, Part, Sketch, axes
-from fastapi import APIRouter, Request
-from fastapi.responses import StreamingResponse
+from attention_atlas.model import reductions
+from attention_atlas.model.record import AttentionRecord, Part, Run, Sketch
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
 
 router = APIRouter(prefix=PREFIX, tags=["API"])
-OPENING: dict[int | str, dict[str, Any]] = {
-    200: {"content": {EVENTS: {}}, "description": "progress; at last done, or problem"},
-    **{status: PROBLEMS[status] for status in (403, 422, 503)},
-}
 
 
-@router.get("/models")
-def models(request: Request) -> Models:
-    """The models there are."""
-    service: Service = request.app.state.service
-    return Models(models=service.summaries(), ready_to_open=service.library.ready_to_open)
+Format = Literal["json", "safetensors", "npz", "csv"]
 
 
-@router.post("/models", response_class=StreamingResponse, responses=OPENING)
-async def open_model(request: Request, asked: OpenRequest) -> StreamingResponse:
-    """Open a model of the Hub or of a folder: events `progress`, then `done` or `problem`."""
-    service: Service = request.app.state.service
-    check_sender(request, service)
-    return await opening(service, asked.model)
+class AttentionRequest(RunRequest):
+    formats: ClassVar[tuple[str, ...]] = ("json", "safetensors", "npz", "csv")
+
+    kind: KindName | None = Field(None, description="the family's first if left out")
+    layer: Indices | None = Field(None, description="numbers by comma; all if left out")
+    head: Indices | None = Field(None, description="numbers by comma; all if left out")
+    quantity: Literal["attn", "scores"] = Field("attn", description="scores: before the softmax")
+    reduce: Literal["none", "mean_heads", "max_heads", "rollout"] = Field(
+        "none", description="over heads; rollout also over layers"
+    )
+    merge: Literal["none", "words"] = Field(
+        "none", description="words: summed over the pieces of a key, averaged over a query's"
+    )
+    special: Literal["keep", "hide", "renormalise"] = Field(
+        "keep", description="special tokens; renormalise: hidden, then rows sum to 1 again"
+    )
+    dtype: Literal["float32", "float16", "uint8"] = Field(
+        "float32", description="uint8 is round(255 attn), for pictures only"
+    )
+    format: Format | None = Field(None, description="left out, the Accept header decides")
 
 
-@router.get("/models/{model:path}", responses={404: PROBLEMS[404]})
-async def model_card(request: Request, model: str) -> ModelCard:
-    """One model, and its card: data, licences, training curve, evaluation, parameter shapes."""
-    service: Service = request.app.state.service
-    await service.ready(model)
-    return service.card(model)
+class OverviewRequest(RunRequest):
+    formats: ClassVar[tuple[str, ...]] = ("json", "safetensors", "npz")
+
+    kind: KindName | None = Field(None, description="the family's first if left out")
+    size: int = Field(64, ge=1, le=512, description="pictures are at most this many cells a side")
+    format: Literal["json", "safetensors", "npz"] | None = Field(
+        None, description="left out, the Accept header decides"
+    )
 
 
-@resource(router, "/tokenize", TokenizeRequest, Tokenized)
-def tokenize(service: Service, asked: TokenizeRequest) -> Answer:
-    """The text as the model sees it: id, spelling, character span and word of each token."""
-    fields = {
-        "model": asked.model,
-        "text": asked.text,
-        "text_pair": asked.text_pair,
-        "tokens": labels(service.tokens(asked)),
-        "n_ctx": service.card(asked.model).n_ctx,
-    }
-    return Answer(fields, {})
+class TensorAnswer(BaseModel):
+    """The labels of a record's tensors, which are nested lists here and tensors in safetensors."""
+
+    model: str
+    text: str
+    text_pair: str | None
+    target: str | None
+    kind: str
+    layers: list[int]
+    heads: list[int]
+    axes: list[str]
+    shape: list[int]
+    dtype: str
+    q_tokens: list[TokenOut]
+    k_tokens: list[TokenOut]
+    provenance: Provenance
+    mask: list[list[list[list[bool]]]] = Field(
+        description="(1 or L, 1 or H, Tq, Tk): true where looking is allowed; broadcasts to shape"
+    )
 
 
-@resource(router, "/run", RunRequest, RunAnswer)
-def run(service: Service, asked: RunRequest) -> Answer:
-    """One forward pass: tokens, the shapes of its attention, what the model predicts."""
-    return Answer(run_answer(service, asked).model_dump(), {})
+class AttentionAnswer(TensorAnswer):
+    quantity: str
+    reduce: str
+    merge: str
+    special: str
+    attn: list[list[list[list[float | None]]]]
+
+
+class OverviewAnswer(TensorAnswer):
+    block: list[int] = Field(description="tokens in a cell: along the query, along the key")
+    n_kv_head: int = Field(description="groups of heads that share keys and values, in order")
+    attn: list[list[list[list[int]]]] = Field(description="round(255 attn), by block maximum")
 
 
 @resource(router, "/attention", AttentionRequest, AttentionAnswer)
@@ -164,182 +112,67 @@ def overview(service: Service, asked: OverviewRequest) -> Answer:
         service.run(asked)  # of everything: the heads that are looked at next are then cached
         run, record = service.record(asked, Part(kind=asked.kind))
         attn, mask, block = reductions.thumbnails(record, asked.size)
+    with service.lent(asked.model) as loaded:
+        n_group = min(loaded.n_kv_head, loaded.shape(record.kind)[1])
     fields = {
         **attention_fields(service, asked, run, record),
         "shape": list(attn.shape),
         "block": list(block),
-        "n_kv_head": service.groups(asked.model, record.kind),
+        "n_kv_head": n_group,
         "dtype": "uint8",
     }
     return Answer(fields, {"attn": wire.QUANTIZE["uint8"](attn.numpy()), "mask": mask.numpy()})
 
 
-@resource(router, "/metrics", MetricsRequest, MetricsAnswer)
-def head_metrics(service: Service, asked: MetricsRequest) -> Answer:
-    """One number per head, of each metric that has a meaning for this kind, and its definition."""
-    record: AttentionRecord | Sketch
-    if service.is_long(asked):
-        run, record = service.sketch(asked, asked.kind, 0)
-        measured = record.metrics
-    else:
-        service.run(asked)
-        run, record = service.record(asked, Part(kind=asked.kind))
-        measured = metrics.measured(record)
-    found = {name: scores.numpy() for name, scores in measured.items()}
-    definitions = metrics.definitions()
-    fields = {
+def attention_record(service: Service, asked: AttentionRequest) -> tuple[Run, AttentionRecord]:
+    """The attention asked for: chosen, reduced, in words or pieces, with its specials or without.
+
+    Words come before a reduction over heads, for the largest of sums is not a sum of the largest;
+    rollout multiplies layers token by token, so it comes before words.
+    """
+    if asked.quantity == "scores":
+        _refuse_scores(asked)
+    part = Part(asked.quantity, asked.kind, asked.layer, asked.head)
+    run, record = service.record(asked, part)
+    if asked.merge == "words" and asked.reduce != "rollout":
+        record = reductions.words(record)
+    if asked.reduce != "none":
+        try:
+            record = reductions.reduced(record, asked.reduce)
+        except ValueError as error:
+            raise errors.Invalid(str(error), "reduce") from None
+    if asked.merge == "words" and asked.reduce == "rollout":
+        record = reductions.words(record)
+    if asked.special != "keep":
+        record = reductions.without_special(record, renormalise=asked.special == "renormalise")
+    return run, record
+
+
+def attention_fields(
+    service: Service, asked: RunRequest, run: Run, record: AttentionRecord | Sketch
+) -> dict[str, Any]:
+    """The labels that travel with a record's tensors."""
+    return {
         **input_fields(asked, run),
         "kind": record.kind,
         "layers": list(record.layers),
         "heads": list(record.heads),
-        "axes": ["layer", "head"],
-        "definitions": {name: definitions[name] for name in found},
+        "axes": ["layer", "head", "query", "key"],
+        "shape": list(record.attn.shape),
+        "q_tokens": labels(record.q_tokens),
+        "k_tokens": labels(record.k_tokens),
         "provenance": service.provenance(asked.model).model_dump(),
     }
-    return Answer(fields, found, "metrics")
 
 
-@resource(router, "/anatomy", AnatomyRequest, AnatomyAnswer)
-def head_anatomy(service: Service, asked: AnatomyRequest) -> Answer:
-    """One head, one query token: q, k, products, dots, scores, attn, v and the output z."""
-    run, found = service.anatomy(asked)
-    fields = {
-        **input_fields(asked, run),
-        "kind": found.kind,
-        "layer": found.layer,
-        "head": found.head,
-        "query": found.query,
-        "q_tokens": labels(found.q_tokens),
-        "k_tokens": labels(found.k_tokens),
-        "score": found.score,
-        "scale": found.scale,
-        "softcap": found.softcap,
-        "rotated": found.rotated,
-        "provenance": service.provenance(asked.model).model_dump(),
+def _refuse_scores(asked: AttentionRequest) -> None:
+    """Scores are not shares of a whole: they are not summed, averaged or made into pictures."""
+    clashes = {
+        "reduce": asked.reduce != "none",
+        "merge": asked.merge != "none",
+        "special": asked.special == "renormalise",
+        "dtype": asked.dtype == "uint8",
     }
-    return Answer(fields, {name: tensor.numpy() for name, tensor in found.tensors().items()})
-
-
-@resource(router, "/hidden-states", HiddenRequest, HiddenAnswer)
-def hidden(service: Service, asked: HiddenRequest) -> Answer:
-    """The residual stream at the embedding and after each layer, of all tokens or of one word."""
-    states = service.hidden(asked, asked.sequence)
-    run = service.run(asked)
-    tokens = list(run.sequences[asked.sequence])
-    if asked.word is not None:
-        kind = next(k for k in run.records if axes(k, run.sequences)[0] == asked.sequence)
-        with refusing():
-            found = side(run, run.records[kind], asked.word, asked.occurrence)
-        tokens = [tokens[i] for i in pieces(found)]
-        states = word_states(states, pieces(found))
-    fields = {
-        **input_fields(asked, run),
-        "sequence": asked.sequence,
-        "axes": ["layer", "token", "dimension"] if asked.word is None else ["layer", "dimension"],
-        "shape": list(states.shape),
-        "tokens": labels(tuple(tokens)),
-        "provenance": service.provenance(asked.model).model_dump(),
-    }
-    return Answer(fields, {"hidden": states.numpy()})
-
-
-@resource(router, "/compare", CompareRequest, CompareAnswer)
-def compare(service: Service, asked: CompareRequest) -> Answer:
-    """A word in two runs: its hidden states by layer, the heads in which it looks elsewhere."""
-    return Answer(compare_answer(service, asked).model_dump(), {})
-
-
-@resource(router, "/positions", PositionsRequest, PositionsAnswer)
-def positions(service: Service, asked: PositionsRequest) -> Answer:
-    """Position encodings, sinusoidal by their sizes or a model's: how alike two positions are."""
-    return positions_answer(service, asked)
-
-
-@resource(router, "/embedding", EmbeddingRequest, EmbeddingAnswer)
-def embedding(service: Service, asked: EmbeddingRequest) -> Answer:
-    """Word + position + segment = input, token by token, as lengths of vectors."""
-    return embedding_answer(service, asked)
-
-
-@resource(router, "/permutation", PermutationRequest, PermutationAnswer)
-def permutation(service: Service, asked: PermutationRequest) -> Answer:
-    """The same words in two orders: without positions, the same vectors in that order."""
-    return permutation_answer(service, asked)
-
-
-@resource(router, "/masks", MasksRequest, MasksAnswer)
-def masks(service: Service, asked: MasksRequest) -> Answer:
-    """Texts padded into one batch: their masks, and a head's scores before and after."""
-    return masks_answer(service, asked)
-
-
-@resource(router, "/arithmetic/scaling", ScalingRequest, ScalingAnswer)
-def scaling(service: Service, asked: ScalingRequest) -> Answer:
-    """Why scores are divided by sqrt(d): variance, entropy and gradient by width, measured."""
-    return arithmetic.scaling_answer(asked)
-
-
-@resource(router, "/arithmetic/heads", LayerRequest, HeadPartsAnswer)
-def head_parts(service: Service, asked: LayerRequest) -> Answer:
-    """What each head adds to a layer's attention output, token by token."""
-    return arithmetic.heads_answer(service, asked)
-
-
-@resource(router, "/arithmetic/blocks", TokenizeRequest, BlocksAnswer)
-def blocks(service: Service, asked: TokenizeRequest) -> Answer:
-    """Residual stream, updates, and what layer norm and batch norm average over, by layer."""
-    return arithmetic.blocks_answer(service, asked)
-
-
-@resource(router, "/arithmetic/gradients", GradientsRequest, GradientsAnswer)
-def gradients(service: Service, asked: GradientsRequest) -> Answer:
-    """The gradient through a deep stack, with and without residuals and norms."""
-    return arithmetic.gradients_answer(asked)
-
-
-@resource(router, "/arithmetic/cost", CostRequest, CostAnswer)
-def cost(service: Service, asked: CostRequest) -> Answer:
-    """Attention's time and memory by the number of tokens, measured when asked."""
-    return arithmetic.cost_answer(service, asked)
-
-
-@stepwise(router, "/translate", TranslateRequest, TranslateAnswer)
-def translate(service: Service, asked: TranslateRequest, emit: Emit) -> Answer:
-    """A translation, greedy or by beam, token by token; a reference read by teacher forcing."""
-    return translate_answer(service, asked, emit)
-
-
-@stepwise(router, "/generate", GenerateRequest, GenerateAnswer)
-def generate(service: Service, asked: GenerateRequest, emit: Emit) -> Answer:
-    """A continuation, token by token, and what each filter leaves of each distribution."""
-    return generate_answer(service, asked, emit)
-
-
-@resource(router, "/next-token", NextTokenRequest, NextTokenAnswer)
-def next_token(service: Service, asked: NextTokenRequest) -> Answer:
-    """The distribution after a text, and how sure the model was of each of its tokens."""
-    return next_token_answer(service, asked)
-
-
-@resource(router, "/fill-mask", FillMaskRequest, FillMaskAnswer)
-def fill_mask(service: Service, asked: FillMaskRequest) -> Answer:
-    """What the model would write for each [MASK]."""
-    return fill_mask_answer(service, asked)
-
-
-@resource(router, "/next-sentence", NextSentenceRequest, NextSentenceAnswer)
-def next_sentence(service: Service, asked: NextSentenceRequest) -> Answer:
-    """The probability that a sentence follows another."""
-    return next_sentence_answer(service, asked)
-
-
-@resource(router, "/corruption", CorruptionRequest, CorruptionAnswer)
-def corruption(service: Service, asked: CorruptionRequest) -> Answer:
-    """BERT's training noise on a text: 15 % chosen, most of them hidden, and the loss there."""
-    return corruption_answer(service, asked)
-
-
-@stepwise(router, "/few-shot", FewShotRequest, FewShotAnswer)
-def measure_few_shot(service: Service, asked: FewShotRequest, emit: Emit) -> Answer:
-    """A pattern's accuracy by the number of examples in the prompt, and the heads that carry it."""
-    return few_shot_answer(service, asked, emit)
+    for field, clash in clashes.items():
+        if clash:
+            raise errors.Invalid(f"{field}={getattr(asked, field)} is for attn, not scores", field)

@@ -1,4 +1,4 @@
-"""Runs and records as what our JSON says of them."""
+"""What many answers hold: tokens, shapes, measures, provenance, links."""
 
 from __future__ import annotations
 
@@ -6,80 +6,56 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from attention_atlas.app import errors
-from attention_atlas.app.api.spec import (
-    AttentionRequest,
-    KindShape,
-    RunAnswer,
-    RunRequest,
-    TokenOut,
-)
-from attention_atlas.app.service import Service
-from attention_atlas.model import reductions
-from attention_atlas.model.record import AttentionRecord, Part, Run, Sketch, Token, axes
+from attention_atlas.app.api.spec import RunRequest
+from attention_atlas.model.record import Run, Token, axes
 from attention_atlas.model.tape import Kind
+from pydantic import BaseModel, Field
 
 PREFIX = "/api/v1"
 
 
-def run_answer(service: Service, asked: RunRequest) -> RunAnswer:
-    """One forward pass: what /run answers and the page embeds."""
-    run = service.run(asked)
-    return RunAnswer(
-        model=asked.model,
-        text=run.text,
-        text_pair=run.text_pair,
-        target=run.target,
-        target_decoded=run.target_decoded,
-        sequences=sequences_out(run.sequences),
-        kinds=[
-            kind_shape(kind, run.sequences, *shape) for kind, shape in service.shapes(asked.model)
-        ],
-        predictions=run.predictions,
-        provenance=service.provenance(asked.model),
-        links=links(asked),
-    )
+class TokenOut(BaseModel):
+    id: int
+    raw: str = Field(description="as the vocabulary spells it")
+    text: str = Field(description="as a person reads it; for an unknown one what it stands for")
+    start: int
+    end: int
+    special: bool
+    unknown: bool
+    word: int | None
+    segment: int
 
 
-def attention_record(service: Service, asked: AttentionRequest) -> tuple[Run, AttentionRecord]:
-    """The attention asked for: chosen, reduced, in words or pieces, with its specials or without.
+class Measured(BaseModel):
+    """One measure of quality, on text the model has never seen."""
 
-    Words come before a reduction over heads, for the largest of sums is not a sum of the largest;
-    rollout multiplies layers token by token, so it comes before words.
-    """
-    if asked.quantity == "scores":
-        _refuse_scores(asked)
-    part = Part(asked.quantity, asked.kind, asked.layer, asked.head)
-    run, record = service.record(asked, part)
-    if asked.merge == "words" and asked.reduce != "rollout":
-        record = reductions.words(record)
-    if asked.reduce != "none":
-        try:
-            record = reductions.reduced(record, asked.reduce)
-        except ValueError as error:
-            raise errors.Invalid(str(error), "reduce") from None
-    if asked.merge == "words" and asked.reduce == "rollout":
-        record = reductions.words(record)
-    if asked.special != "keep":
-        record = reductions.without_special(record, renormalise=asked.special == "renormalise")
-    return run, record
+    value: float
+    low: float = Field(description="of the 95 % bootstrap interval")
+    high: float
+    n: int
+    of: str = Field(description="what the n items are")
+    detail: str = Field(description="which head, which layer, a signature")
+    compare: str = Field(description="what chance or something simple would give")
+    by: dict[str, float] = Field(description="the same, of each layer or set")
 
 
-def attention_fields(
-    service: Service, asked: RunRequest, run: Run, record: AttentionRecord | Sketch
-) -> dict[str, Any]:
-    """The labels that travel with a record's tensors."""
-    return {
-        **input_fields(asked, run),
-        "kind": record.kind,
-        "layers": list(record.layers),
-        "heads": list(record.heads),
-        "axes": ["layer", "head", "query", "key"],
-        "shape": list(record.attn.shape),
-        "q_tokens": labels(record.q_tokens),
-        "k_tokens": labels(record.k_tokens),
-        "provenance": service.provenance(asked.model).model_dump(),
-    }
+class Provenance(BaseModel):
+    model: str
+    sha256: str = Field(description="of the weights")
+    revision: str = Field(description="sha256 of config, tokenizer and the like; none if bundled")
+    version: str
+    torch: str
+    device: str
+    dtype: str
+
+
+class KindShape(BaseModel):
+    kind: str
+    q: str = Field(description="the sequence of the query axis: source or target")
+    k: str = Field(description="the sequence of the key axis")
+    n_layer: int
+    n_head: int
+    shape: list[int]
 
 
 def input_fields(asked: RunRequest, run: Run) -> dict[str, str | None]:
@@ -130,16 +106,3 @@ def kind_shape(
     q, k = axes(kind, sequences)
     shape = [n_layer, n_head, len(sequences[q]), len(sequences[k])]
     return KindShape(kind=kind, q=q, k=k, n_layer=n_layer, n_head=n_head, shape=shape)
-
-
-def _refuse_scores(asked: AttentionRequest) -> None:
-    """Scores are not shares of a whole: they are not summed, averaged or made into pictures."""
-    clashes = {
-        "reduce": asked.reduce != "none",
-        "merge": asked.merge != "none",
-        "special": asked.special == "renormalise",
-        "dtype": asked.dtype == "uint8",
-    }
-    for field, clash in clashes.items():
-        if clash:
-            raise errors.Invalid(f"{field}={getattr(asked, field)} is for attn, not scores", field)

@@ -1,23 +1,26 @@
-"""Two runs as what /compare says of them."""
+"""A word in two runs."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from typing import Annotated, Any, Literal
 
 import torch
 from attention_atlas.app import errors
-from attention_atlas.app.api.common import input_fields
+from attention_atlas.app.api.common import PREFIX, Provenance, input_fields
+from attention_atlas.app.api.resource import resource
 from attention_atlas.app.api.spec import (
-    CompareAnswer,
-    CompareRequest,
-    Near,
-    RankedHead,
-    References,
+    BANK,
+    MONEY,
+    Asked,
+    Index,
+    KindName,
     RunRequest,
-    SideOut,
-    UnitOut,
+    Word,
+    from_json,
 )
 from attention_atlas.app.service import Service, refusing
+from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis.compare import (
     Divergence,
     Side,
@@ -30,11 +33,138 @@ from attention_atlas.model.analysis.compare import (
 )
 from attention_atlas.model.analysis.references import REFERENCES, SOURCE
 from attention_atlas.model.record import Part, axes
+from attention_atlas.model.run import tokenize
 from attention_atlas.model.units import occurrences, units
+from fastapi import APIRouter
+from pydantic import BaseModel, BeforeValidator, Field
 from torch import Tensor
+
+router = APIRouter(prefix=PREFIX, tags=["API"])
+
+
+def paired(value: object) -> object:
+    """Pairs as text: "0-0,2-1" -> ((0, 0), (2, 1))."""
+    if isinstance(value, str):
+        if not re.fullmatch(r"([0-9]{1,4}-[0-9]{1,4}(,[0-9]{1,4}-[0-9]{1,4})*)?", value):
+            raise ValueError("an alignment is pairs of word numbers: 0-0,2-1")
+        return tuple(tuple(map(int, pair.split("-"))) for pair in value.split(",") if pair)
+    return value
+
+
+Pairs = Annotated[tuple[tuple[Index, Index], ...], Field(max_length=2000), BeforeValidator(paired)]
+
+
+class CompareRequest(Asked):
+    """Two run specs and a word; in a query string the specs are JSON."""
+
+    a: Annotated[RunRequest, BeforeValidator(from_json)] = Field(
+        description="a run spec", examples=[{"model": "bert", "text": BANK}]
+    )
+    b: Annotated[RunRequest, BeforeValidator(from_json)] = Field(
+        description="another", examples=[{"model": "bert", "text": MONEY}]
+    )
+    word: Word = Field(description="the word looked at", examples=["bank"])
+    word_b: Word | None = Field(None, description="in B, if it is another")
+    occurrence_a: int = Field(0, ge=0, description="which one, if A has the word several times")
+    occurrence_b: int = Field(0, ge=0, description="which one in B")
+    kind: KindName | None = Field(None, description="each family's first if left out")
+    layer: int | None = Field(None, ge=0, description="the head whose rows are given; else the")
+    head: int | None = Field(None, ge=0, description="one that differs most")
+    align: Pairs | None = Field(
+        None, description="pairs of key words of A and B; else equal words in order"
+    )
+
+    def models(self) -> tuple[str, ...]:
+        return self.a.model, self.b.model
+
+
+class UnitOut(BaseModel):
+    text: str = Field(description="a word or mark of the text, or a special token")
+    tokens: list[int] = Field(description="the tokens it is made of")
+    special: bool
+
+
+class SideOut(BaseModel):
+    """One of the two runs."""
+
+    model: str
+    text: str
+    text_pair: str | None
+    target: str | None
+    kind: str
+    q_words: list[UnitOut]
+    k_words: list[UnitOut]
+    word: int = Field(description="which of q_words is looked at")
+    occurrence: int
+    n_occurrence: int
+    provenance: Provenance
+
+
+class Near(BaseModel):
+    text: str
+    sentence: str
+    sense: str = Field(description="of a reference sentence; empty for a word of the two texts")
+    cosine: float
+
+
+class References(BaseModel):
+    """The word in sentences where its sense is known; mean cosines, layer by layer."""
+
+    source: str
+    n: dict[str, int] = Field(description="sentences of each sense")
+    within: dict[str, list[float]] = Field(description="between sentences of one sense")
+    between: list[float] = Field(description="between sentences of different senses")
+    a: dict[str, list[float]] = Field(description="A's word with the sentences of each sense")
+    b: dict[str, list[float]]
+
+
+class RankedHead(BaseModel):
+    layer: int
+    head: int
+    divergence: float
+    aligned: float
+    a: str = Field(description="the word that A looks at most there, and how much")
+    attn_a: float
+    b: str
+    attn_b: float
+
+
+class CompareAnswer(BaseModel):
+    a: SideOut
+    b: SideOut
+    alignment: list[tuple[int, int]] = Field(description="pairs of k_words of A and B")
+    similarity: list[float] | None = Field(
+        description="cosine of the word's hidden states, from the embedding on; null for two models"
+    )
+    references: References | None
+    nearest_a: list[list[Near]] = Field(description="for each layer, the nearest words to A's")
+    nearest_b: list[list[Near]]
+    divergence: list[list[float]] = Field(
+        description="(L, H): Jensen-Shannon, in nats, over all words; one without a partner counts"
+    )
+    divergence_aligned: list[list[float]] = Field(
+        description="(L, H): over aligned words alone, their shares made to sum to 1"
+    )
+    unaligned_a: list[list[float]] = Field(description="(L, H): attention to words without partner")
+    unaligned_b: list[list[float]]
+    ranked: list[RankedHead] = Field(description="the heads that differ most first")
+    layer: int
+    head: int
+    row_a: list[float] = Field(description="the word's attention to k_words of A, in that head")
+    row_b: list[float]
+    difference: list[list[float]] | None = Field(
+        description="A minus B between aligned words, queries by keys; null across two sequences"
+    )
+
 
 TOP = 12  # heads named
 NEAREST = 4  # words named in each layer
+
+
+@resource(router, "/compare", CompareRequest, CompareAnswer)
+def compare(service: Service, asked: CompareRequest) -> Answer:
+    """A word in two runs: its hidden states by layer, the heads in which it looks elsewhere."""
+    return Answer(compare_answer(service, asked).model_dump(), {})
 
 
 def compare_answer(service: Service, asked: CompareRequest) -> CompareAnswer:
@@ -188,13 +318,15 @@ def _known(service: Service, asked: CompareRequest, a: Side) -> list[Known]:
     model reads English."""
     model = asked.a.model
     word, word_b = ((w or "").strip().casefold() for w in (asked.word, asked.word_b))
-    english = service.card(model).family in ("encoder", "decoder")
+    with service.lent(model) as loaded:
+        english = loaded.family in ("encoder", "decoder")
     senses = REFERENCES.get(word, {}) if english and word_b in ("", word) else {}
     found = []
     for sense, sentences in senses.items():
         for text in sentences:
             spec = RunRequest(model=model, text=text)
-            words = units([text], service.tokens(spec))
+            with service.lent(model) as loaded:
+                words = units([text], tokenize(loaded, text))
             for place in occurrences(words, word)[:1]:  # some tokenizers do not say where it is
                 states = word_states(service.hidden(spec), words[place].tokens)
                 found.append((word, text, sense, states))

@@ -4,23 +4,74 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from attention_atlas.app import errors
-from attention_atlas.app.api.spec import OpenProblem, OpenProgress
+from attention_atlas.app.api.common import PREFIX
+from attention_atlas.app.api.models import summary
+from attention_atlas.app.api.resource import PROBLEMS
+from attention_atlas.app.api.spec import Closed, clean
 from attention_atlas.app.service import Service
 from attention_atlas.model.hub.folder import BadModel
-from fastapi import Request
+from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel, Field
 
 if TYPE_CHECKING:
     from attention_atlas.model.hub.opening import Step
 
+router = APIRouter(prefix=PREFIX, tags=["API"])
+
+
+class OpenRequest(Closed):
+    model: Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(clean)] = Field(
+        description="a Hub name or a folder", examples=["prajjwal1/bert-tiny"]
+    )
+
+
+class OpenProgress(BaseModel):
+    """How far the opening of a model is."""
+
+    stage: Literal["looking", "downloading", "converting", "loading", "trying"]
+    file: str
+    bytes: int = Field(description="done of the total")
+    total: int
+
+
+class OpenProblem(errors.Problem):
+    """Why a model could not be opened."""
+
+    reason: Literal[
+        "not-found",
+        "offline",
+        "no-safetensors",
+        "damaged",
+        "remote-code",
+        "too-large",
+        "no-memory",
+        "not-text",
+        "unsupported",
+        "busy",
+        "failed",
+    ]
+
+
 EVENTS = "text/event-stream"
 LOCAL = ("localhost", "127.0.0.1", "::1")
 STATUS = {"not-found": 404}  # of a BadModel's reason; else 422
+OPENING: dict[int | str, dict[str, Any]] = {
+    200: {"content": {EVENTS: {}}, "description": "progress; at last done, or problem"},
+    **{status: PROBLEMS[status] for status in (403, 422, 503)},
+}
+
+
+@router.post("/models", response_class=StreamingResponse, responses=OPENING)
+async def open_model(request: Request, asked: OpenRequest) -> StreamingResponse:
+    """Open a model of the Hub or of a folder: events `progress`, then `done` or `problem`."""
+    service: Service = request.app.state.service
+    check_sender(request, service)
+    return await opening(service, asked.model)
 
 
 def check_sender(request: Request, service: Service) -> None:
@@ -82,7 +133,7 @@ async def _events(
         )
         yield _event("progress", progress)
     try:
-        yield _event("done", service.opened(await work))
+        yield _event("done", summary(service.models[await work]))
     except (BadModel, errors.AppError) as error:
         yield _event("problem", problem(error))
     except Exception:

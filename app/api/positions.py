@@ -1,17 +1,131 @@
-"""Positions as the API says them: encodings, their part of the input, and why they are needed."""
+"""Position encodings, their part of the input, and why they are needed."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
 from attention_atlas.app import errors
-from attention_atlas.app.api.common import labels
-from attention_atlas.app.api.spec import EmbeddingRequest, PermutationRequest, PositionsRequest
+from attention_atlas.app.api.common import PREFIX, Provenance, TokenOut, labels
+from attention_atlas.app.api.resource import resource
+from attention_atlas.app.api.spec import Asked, Text, TokenizeRequest, spanning
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model import positions as encodings
+from attention_atlas.model.analysis import permutation as experiments
+from fastapi import APIRouter
+from pydantic import BaseModel, Field, model_validator
+
+router = APIRouter(prefix=PREFIX, tags=["API"])
+
+
+class PositionsRequest(Asked):
+    """Sinusoidal encodings by their sizes, or what a model learned or uses."""
+
+    formats: ClassVar[tuple[str, ...]] = ("json", "safetensors", "npz")
+
+    kind: Literal["sinusoidal"] | None = Field(None, description="the paper's, by the sizes below")
+    model: str | None = Field(None, description="what this model learned or uses")
+    n_positions: int | None = Field(None, ge=1, le=1024, description="64, or all a model has")
+    d_model: Annotated[int, Field(ge=2, le=1024, multiple_of=2), spanning("even, 2 to 1024")] = (
+        Field(64, description="even; sinusoidal only")
+    )
+    base: float = Field(10_000.0, gt=1, le=1e9, description="above 1; sinusoidal only")
+    measure: Literal["cosine", "dot"] = Field("cosine", description="of two positions' likeness")
+    shift: int = Field(1, ge=0, le=1023, description="k: PE(pos + k) is a linear map of PE(pos)")
+    format: Literal["json", "safetensors", "npz"] | None = Field(
+        None, description="left out, the Accept header decides"
+    )
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> PositionsRequest:
+        if self.model is not None and self.kind is not None:
+            raise ValueError("kind=sinusoidal or model=, not both")
+        return self
+
+    def models(self) -> tuple[str, ...]:
+        return (self.model,) if self.model is not None else ()
+
+
+class EmbeddingRequest(TokenizeRequest):
+    pass
+
+
+class PermutationRequest(TokenizeRequest):
+    text_b: Text | None = Field(
+        None,
+        description="the same words in another order; else reversed, or the tokens of a lone word",
+    )
+
+
+class PositionsAnswer(BaseModel):
+    kind: str = Field(description="sinusoidal or learned")
+    model: str | None
+    n_positions: int
+    d_model: int
+    base: float | None
+    measure: str
+    shift: int
+    shift_error: float | None = Field(
+        description="largest |PE(pos + k) - M PE(pos)|, with one matrix M for all pos; "
+        "sinusoidal, and null where no two positions are k apart"
+    )
+    encoding: list[list[float]] = Field(description="(n, D)")
+    similarity: list[list[float]] = Field(description="(n, n), by the measure")
+    by_distance: list[float] = Field(description="(n,): mean similarity of positions k apart")
+    wavelengths: list[float] = Field(description="(D / 2,): positions in a turn; sinusoidal only")
+    turns: list[list[list[float]]] = Field(
+        description="(D / 2, 2, 2): M, which is these on its diagonal, a rotation of each pair of "
+        "dimensions; sinusoidal only"
+    )
+    provenance: Provenance | None = Field(description="null where there are no weights")
+
+
+class EmbeddingAnswer(BaseModel):
+    """Word + position + segment = input, as lengths of vectors, token by token."""
+
+    model: str
+    text: str
+    text_pair: str | None
+    tokens: list[TokenOut]
+    parts: dict[str, list[float]] = Field(description="word, position, segment, sum, input: norms")
+
+
+class PermutationAnswer(BaseModel):
+    """The same words in two orders, with positions and without."""
+
+    model: str
+    text: str
+    text_b: str = Field(description="empty where the tokens themselves are reversed")
+    same: bool = Field(description="both orders are one: nothing moves, nothing is shown by it")
+    causal: bool = Field(description="a causal mask tells order too: then nothing stays the same")
+    tokens_a: list[TokenOut]
+    tokens_b: list[TokenOut]
+    order: list[int] = Field(description="where each token of A is in B")
+    difference: dict[str, float] = Field(
+        description="with, without positions: largest difference of a token's last hidden state"
+    )
+    by_token: dict[str, list[float]] = Field(description="the same, token by token of A")
+
 
 DEFAULT = 64  # positions shown
+
+
+@resource(router, "/positions", PositionsRequest, PositionsAnswer)
+def positions(service: Service, asked: PositionsRequest) -> Answer:
+    """Position encodings, sinusoidal by their sizes or a model's: how alike two positions are."""
+    return positions_answer(service, asked)
+
+
+@resource(router, "/embedding", EmbeddingRequest, EmbeddingAnswer)
+def embedding(service: Service, asked: EmbeddingRequest) -> Answer:
+    """Word + position + segment = input, token by token, as lengths of vectors."""
+    return embedding_answer(service, asked)
+
+
+@resource(router, "/permutation", PermutationRequest, PermutationAnswer)
+def permutation(service: Service, asked: PermutationRequest) -> Answer:
+    """The same words in two orders: without positions, the same vectors in that order."""
+    return permutation_answer(service, asked)
 
 
 def positions_answer(service: Service, asked: PositionsRequest) -> Answer:
@@ -21,12 +135,13 @@ def positions_answer(service: Service, asked: PositionsRequest) -> Answer:
         encoding = encodings.sinusoidal(n or DEFAULT, asked.d_model, base=base)
         kind = "sinusoidal"
     else:
-        table = service.positions(asked.model)
+        with service.lent(asked.model) as loaded:
+            table = experiments.position_table(loaded)
         if n is not None and n > len(table):
             message = f"{n} positions are too many: {asked.model} has {len(table)}"
             raise errors.Invalid(message, "n_positions")
         encoding = table[: n or len(table)]
-        kind = service.card(asked.model).positions
+        kind = loaded.model.positions
         base = encodings.BASE
     similarity = encodings.likeness(encoding, asked.measure)
     is_sine = kind == "sinusoidal"
@@ -52,7 +167,8 @@ def positions_answer(service: Service, asked: PositionsRequest) -> Answer:
 
 def embedding_answer(service: Service, asked: EmbeddingRequest) -> Answer:
     """Word + position + segment, token by token, as lengths of vectors."""
-    tokens, parts = service.embedding(asked)
+    with service.lent(asked.model, text=asked.text, text_pair=asked.text_pair) as loaded:
+        tokens, parts = experiments.embedding_parts(loaded, asked.text, asked.text_pair)
     fields = {
         "model": asked.model,
         "text": asked.text,
@@ -65,14 +181,15 @@ def embedding_answer(service: Service, asked: EmbeddingRequest) -> Answer:
 
 def permutation_answer(service: Service, asked: PermutationRequest) -> Answer:
     """The same words in two orders: what changes with positions, and what without."""
-    found = service.permutation(asked)
+    with service.lent(asked.model, text=asked.text, text_b=asked.text_b) as loaded:
+        found = experiments.permutation(loaded, asked.text, asked.text_b)
     by_token = {"with": found.with_positions, "without": found.without}
     fields = {
         "model": asked.model,
         "text": asked.text,
         "text_b": found.text_b,
         "same": found.is_same,
-        "causal": service.card(asked.model).family == "decoder",
+        "causal": loaded.family == "decoder",
         "tokens_a": labels(found.a),
         "tokens_b": labels(found.b),
         "order": found.order,

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 from attention_atlas.app import errors, wire
-from attention_atlas.app.api.spec import Asked, Problem, Provenance
+from attention_atlas.app.api.common import Provenance
+from attention_atlas.app.api.spec import Asked
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from fastapi import APIRouter, Query, Request, Response
@@ -34,7 +35,7 @@ TEXT = (
     "words_pair",
     "target_ids",
 )  # in a query string
-PROBLEM = {"$ref": f"#/components/schemas/{Problem.__name__}"}
+PROBLEM = {"$ref": f"#/components/schemas/{errors.Problem.__name__}"}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"description": description, "content": {errors.MEDIA_TYPE: {"schema": PROBLEM}}}
     for status, description in (

@@ -5,16 +5,24 @@
 from typing import Any
 
 from attention_atlas.app import errors
-from attention_atlas.app.api import arithmetic
-from attention_atlas.app.api.spec import (
-    ArithmeticPage,
+from attention_atlas.app.api.arithmetic import (
+    BlocksAnswer,
+    GradientsAnswer,
     GradientsRequest,
+    HeadPartsAnswer,
     LayerRequest,
+    ScalingAnswer,
     ScalingRequest,
-    TokenizeRequest,
+    blocks_answer,
+    gradients_answer,
+    heads_answer,
+    scaling_answer,
 )
+from attention_atlas.app.api.models import ModelSummary, summaries
+from attention_atlas.app.api.spec import TokenizeRequest
 from attention_atlas.app.pages.engine import (
     Choice,
+    Content,
     numbers,
     opened,
     page,
@@ -24,10 +32,28 @@ from attention_atlas.app.pages.engine import (
 )
 from attention_atlas.app.service import Service
 from attention_atlas.model.record import Token
+from attention_atlas.model.run import tokenize
 from fastapi import APIRouter, Request
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 router = APIRouter(tags=["pages"])
+
+
+class ArithmeticPage(Content):
+    models: list[ModelSummary]
+    model: str
+    text: str
+    word: int = Field(description="the query: index of its token")
+    layer: int
+    head: int
+    d_k: int
+    depth: int
+    scaling: ScalingAnswer | None = None
+    heads: HeadPartsAnswer | None = None
+    blocks: BlocksAnswer | None = None
+    gradients: GradientsAnswer | None = None
+
+
 TEXT, WORD = "Bob cashed a check at the bank", "check"
 WIDTHS, DEPTHS = range(1, 4097), range(1, 65)  # of ScalingRequest, GradientsRequest
 
@@ -47,12 +73,12 @@ async def arithmetic_page(
     service: Service = request.app.state.service
     unopened = await opened(service, model)
     models = some(
-        [m for m in service.summaries() if m.family != "recurrent" and not m.lacks],
+        [m for m in summaries(service) if m.family != "recurrent" and not m.lacks],
         "has queries, keys and values to take apart",
     )
     sent = {"model": model, "word": word, "layer": layer, "head": head}
     choice = Choice({**sent, "d_k": d_k, "depth": depth})
-    why = {found.name: found.why or "has no dot products" for found in service.summaries()}
+    why = {found.name: found.why or "has no dot products" for found in summaries(service)}
     name = choice.of_model(models, why)
     chosen = next(found for found in models if found.name == name)
     n_layer, n_head = chosen.shapes[chosen.kinds[0]]
@@ -87,11 +113,12 @@ def _answers(
     spec = TokenizeRequest.model_validate({"model": asked["model"], "text": asked["text"]})
     depth = GradientsRequest(depth=asked["depth"])
     found: dict[str, Any] = {
-        "scaling": arithmetic.scaling_answer(ScalingRequest(d_k=asked["d_k"])).fields,
-        "gradients": arithmetic.gradients_answer(depth).fields,
+        "scaling": scaling_answer(ScalingRequest(d_k=asked["d_k"])).fields,
+        "gradients": gradients_answer(depth).fields,
     }
     if own:
         layer = LayerRequest(model=spec.model, text=spec.text, layer=asked["layer"])
-        found["heads"] = arithmetic.heads_answer(service, layer).fields
-        found["blocks"] = arithmetic.blocks_answer(service, spec).fields
-    return service.tokens(spec), found
+        found["heads"] = heads_answer(service, layer).fields
+        found["blocks"] = blocks_answer(service, spec).fields
+    with service.lent(spec.model, text=spec.text) as loaded:
+        return tokenize(loaded, spec.text), found

@@ -7,19 +7,12 @@ from functools import partial
 from typing import Any, get_args
 
 from attention_atlas.app import errors
-from attention_atlas.app.api.compare import compare_answer
-from attention_atlas.app.api.spec import (
-    BANK,
-    MONEY,
-    CompareAnswer,
-    CompareExample,
-    ComparePage,
-    CompareRequest,
-    KindName,
-    ModelSummary,
-)
+from attention_atlas.app.api.compare import CompareAnswer, CompareRequest, compare_answer
+from attention_atlas.app.api.models import ModelSummary, summaries
+from attention_atlas.app.api.spec import BANK, MONEY, KindName
 from attention_atlas.app.pages.engine import (
     Choice,
+    Content,
     numbers,
     opened,
     page,
@@ -28,9 +21,35 @@ from attention_atlas.app.pages.engine import (
 )
 from attention_atlas.app.service import Service
 from fastapi import APIRouter, Request
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 router = APIRouter(tags=["pages"])
+
+
+class CompareExample(BaseModel):
+    label: str
+    model: str
+    text: str
+    text_b: str
+    word: str
+    model_b: str | None = None
+    word_b: str | None = None
+    off: str = ""
+
+
+class ComparePage(Content):
+    models: list[ModelSummary]
+    examples: list[CompareExample]
+    model: str
+    text: str
+    model_b: str
+    text_b: str
+    word: str
+    word_b: str | None
+    off: str = Field(description="a head of B that is switched off: layer.head")
+    kind: str
+    comparison: CompareAnswer | None
+
 
 EXAMPLES = (
     CompareExample(
@@ -106,7 +125,7 @@ async def compare_page(
     """A word in two runs, layer by layer and head by head; what is left out is an example's."""
     service: Service = request.app.state.service
     unopened = await opened(service, model, model_b)
-    there = {found.name for found in service.summaries()}
+    there = {found.name for found in summaries(service)}
     first = next((e for e in EXAMPLES if e.model in there), EXAMPLES[0])
     asked: dict[str, Any] = {
         "model": model or first.model,
@@ -117,7 +136,7 @@ async def compare_page(
         "off": off,
     }
     asked["model_b"] = model_b or asked["model"]
-    models = service.summaries()
+    models = summaries(service)
     both = [found for found in models if found.name in (asked["model"], asked["model_b"])]
     sent = {"kind": kind, "layer": layer, "head": head, "align": align}
     sent |= {"occurrence_a": occurrence_a, "occurrence_b": occurrence_b}

@@ -1,68 +1,31 @@
-"""The pages, each one function served as HTML and, at its twin, as JSON."""
+"""What all pages share: HTML and its JSON twin, the address, problems."""
 
 # No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
 
-import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Any, get_args
-from urllib.parse import quote, urlencode
+from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
 
 from attention_atlas.app import errors, language, wire
-from attention_atlas.app.api.common import attention_record, labels, run_answer
-from attention_atlas.app.api.spec import (
-    AttentionRequest,
-    Content,
-    Example,
-    ExplorePage,
-    FieldError,
-    Forming,
-    Limits,
-    ModelCard,
-    ModelPage,
-    ModelsPage,
-    ModelSummary,
-    Problem,
-    RunRequest,
-    Top,
-)
+from attention_atlas.app.api.models import ModelSummary, summaries
+from attention_atlas.app.errors import FieldError, Problem
 from attention_atlas.app.service import Service
-from attention_atlas.model.record import AttentionRecord
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+
+class Content(BaseModel):
+    """What a page shows, and what it says when it cannot."""
+
+    ignored: list[FieldError] = []
+    problem: Problem | None = None
+
 
 Build = Callable[..., Awaitable[Content]]
 Responses = dict[int | str, dict[str, Any]]
-router = APIRouter(tags=["pages"])
-
-TWICE = "The river bank is closed. The river bank is closed."  # where induction heads look back
-EXAMPLES = (
-    Example(
-        label="river bank", model="bert", text="He sat on the river bank and watched the water."
-    ),
-    Example(
-        label="financial bank",
-        model="bert",
-        text="She opened an account at the bank to save money.",
-    ),
-    Example(
-        label="two sentences",
-        model="bert",
-        text="The children went to the river.",
-        text_pair="They played in the water all day.",
-    ),
-    Example(label="Bob cashed a check", model="gpt", text="Bob cashed a check at the bank"),
-    Example(label="said twice", model="gpt", text=TWICE),
-    Example(label="El banco está cerrado", model="translator", text="El banco está cerrado."),
-    Example(label="the same, recurrent", model="recurrent", text="El banco está cerrado."),
-)
-HEADLINES = ("bleu", "masked_word_accuracy", "bits_per_byte_vital_wiki")
-SPECIAL: tuple[str, ...] = get_args(AttentionRequest.model_fields["special"].annotation)
-MERGE: tuple[str, ...] = get_args(AttentionRequest.model_fields["merge"].annotation)
 LONGEST_HEADER = 8000  # clients refuse longer ones; the page itself names its twin too
-SIDES = ("query", "key")  # of the locked token
-VIEWS = ("lines", "matrix", "tokens", "anatomy", "table")
 
 
 def twin(path: str) -> str:
@@ -78,7 +41,7 @@ def twin_url(request: Request) -> str:
 
 
 def page(
-    path: str, template: str, answer: type[Content], router: APIRouter = router
+    path: str, template: str, answer: type[Content], router: APIRouter
 ) -> Callable[[Build], Build]:
     """Serve what `build` returns as HTML at `path`, and as JSON at its twin, problems included."""
 
@@ -128,178 +91,6 @@ def problem_page(request: Request, problem: Problem) -> HTMLResponse:
     content = {"page": Content(problem=problem), "json_url": twin_url(request)}
     context = {**content, **language.context(request)}
     return templates.TemplateResponse(request, "problem.html", context, problem.status)
-
-
-@router.get("/", include_in_schema=False)
-def home() -> RedirectResponse:
-    """The explorer is the first page."""
-    return RedirectResponse("/explore")
-
-
-@page("/models", "models.html", ModelsPage)
-async def all_models(request: Request) -> ModelsPage:
-    """The models there are, and how good they are."""
-    service: Service = request.app.state.service
-    models = service.summaries()
-    best = {m.name: next((name for name in HEADLINES if name in m.metrics), None) for m in models}
-    headlines = {name: measure for name, measure in best.items() if measure}
-    return ModelsPage(
-        models=models,
-        headlines=headlines,
-        missing=service.missing,
-        ready_to_open=service.library.ready_to_open,
-    )
-
-
-@page("/models/{name:path}", "model.html", ModelPage)
-async def one_model(request: Request, name: str, kind: str = "", metric: str = "") -> ModelPage:
-    """A model's card: what it can do, how it learned, its texts; how one metric's heads formed."""
-    service: Service = request.app.state.service
-    try:
-        await service.ready(name)
-        card = service.card(name)
-    except errors.AppError as error:
-        return ModelPage(name=printable(name), problem=errors.problem(error))
-    places = {measure: explored(card, measure) for measure in card.metrics}
-    known = {"name": name, "card": card, "places": {m: at for m, at in places.items() if at}}
-    if not card.heads:
-        return ModelPage.model_validate(known)
-    choice = Choice({"kind": kind, "metric": metric})
-    chosen = choice.of("kind", card.kinds)
-    metrics = list(card.heads[-1].get(chosen, {}))
-    shown = choice.of("metric", metrics)
-    rows = [forming(row, chosen, shown) for row in card.heads if shown in row.get(chosen, {})]
-    return ModelPage.model_validate(
-        {
-            **known,
-            "kind": chosen,
-            "metric": shown,
-            "metrics": metrics,
-            "forming": rows,
-            "ignored": choice.ignored,
-        }
-    )
-
-
-def explored(card: ModelCard, measure: str) -> str | None:
-    """Where the head that a measure names can be looked at, if it names one: "L2 H3"."""
-    found = re.fullmatch(r"L(\d+) H(\d+)", card.metrics[measure].detail)
-    if not found:
-        return None
-    kind = next((kind for kind in card.kinds if measure.startswith(kind)), "cross")
-    text = {"text": TWICE} if measure.endswith("induction") else {}
-    place = {"kind": kind, "layer": found[1], "head": found[2]}
-    return f"/explore?{urlencode({'model': card.name, **text, **place})}"
-
-
-def forming(row: dict[str, Any], kind: str, metric: str) -> Forming:
-    """One saved step of a model's training: every head's score, and the head that scores most."""
-    scores: list[list[float]] = row[kind][metric]
-    places = [(layer, head) for layer, heads in enumerate(scores) for head in range(len(heads))]
-    layer, head = max(places, key=lambda at: scores[at[0]][at[1]])
-    return Forming(
-        step=row["step"],
-        tokens=row["tokens"],
-        scores=scores,
-        layer=layer,
-        head=head,
-        score=scores[layer][head],
-    )
-
-
-@page("/explore", "explore.html", ExplorePage)
-async def explore(
-    request: Request,
-    model: str = "",
-    text: str | None = None,
-    text_pair: str | None = None,
-    target: str | None = None,
-    kind: str = "",
-    layer: str = "",
-    head: str = "",
-    query: str = "",
-    side: str = "",
-    view: str = "",
-    special: str = "",
-    merge: str = "",
-) -> ExplorePage:
-    """A text, its tokens, and one head's numbers; what is not in the address has a default."""
-    service: Service = request.app.state.service
-    sent = {"text": text, "text_pair": text_pair or None, "target": target or None}
-    there = {found.name for found in service.summaries()}
-    first = next((example for example in EXAMPLES if example.model in there), EXAMPLES[0])
-    asked = {"model": model or first.model, **sent}
-    if text is None:
-        asked["text"] = next((e.text for e in EXAMPLES if e.model == asked["model"]), first.text)
-    shown = {"kind": kind, "layer": layer, "head": head, "query": query}
-    shown |= {"side": side, "view": view, "special": special, "merge": merge}
-    try:
-        await service.ready(asked["model"])
-        return await service.compute(lambda: _explored(service, asked, shown))
-    except ValidationError as error:
-        return _refused(service, asked, validation_problem(error))
-    except errors.AppError as error:
-        return _refused(service, asked, errors.problem(error))
-
-
-def _explored(service: Service, asked: dict[str, Any], shown: dict[str, str]) -> ExplorePage:
-    request = RunRequest.model_validate(asked)
-    run = run_answer(service, request)
-    choice = Choice(shown)
-    kind = choice.of("kind", [found.kind for found in run.kinds])
-    L, H = next(found.shape[:2] for found in run.kinds if found.kind == kind)
-    chosen: dict[str, Any] = {
-        "kind": kind,
-        "layer": int(choice.of("layer", numbers(L))),
-        "head": int(choice.of("head", numbers(H))),
-        "special": choice.of("special", SPECIAL),
-        "merge": choice.of("merge", MERGE),
-    }
-    _, record = attention_record(service, AttentionRequest.model_validate({**asked, **chosen}))
-    chosen["side"] = choice.of("side", SIDES)
-    tokens = record.q_tokens if chosen["side"] == "query" else record.k_tokens
-    query = choice.of("query", ["", *numbers(len(tokens))])
-    rest: dict[str, Any] = {
-        "query": int(query) if query else None,
-        "view": choice.of("view", VIEWS),
-        "run": run,
-        "q_tokens": labels(record.q_tokens),
-        "k_tokens": labels(record.k_tokens),
-        "top": top(record),
-        "ignored": choice.ignored,
-    }
-    return _page(service, asked, **chosen, **rest)
-
-
-def top(record: AttentionRecord) -> list[Top]:
-    """For each query of a single head the key it looks at most."""
-    attn = record.attn[0, 0]
-    if not attn.numel():
-        return []
-    best = attn.max(-1)
-    found = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    return [Top(query=q, key=k, attn=a) for q, (k, a) in enumerate(found)]
-
-
-def _refused(service: Service, asked: dict[str, Any], problem: Problem) -> ExplorePage:
-    """The page with what was typed, and why there is no picture."""
-    asked = {**asked, "text": printable(asked["text"] or "")}
-    first = {"kind": "", "layer": 0, "head": 0, "query": None}
-    first |= {"special": SPECIAL[0], "merge": MERGE[0], "side": SIDES[0], "view": VIEWS[0]}
-    nothing: dict[str, Any] = {"q_tokens": [], "k_tokens": [], "top": [], "ignored": []}
-    return _page(service, asked, run=None, problem=problem, **first, **nothing)
-
-
-def _page(service: Service, asked: dict[str, Any], **rest: Any) -> ExplorePage:
-    models: list[ModelSummary] = service.summaries()
-    limits = Limits(max_characters=service.settings.max_characters)
-    ready = {"ready_to_open": service.library.ready_to_open, "opens": service.settings.opens}
-    there = {model.name for model in models}
-    examples = [example for example in EXAMPLES if example.model in there]
-    return ExplorePage.model_validate(
-        {"models": models, "examples": examples, "limits": limits, "problem": None}
-        | {**ready, **asked, **rest}
-    )
 
 
 def some(models: list[ModelSummary], what: str) -> list[ModelSummary]:
@@ -380,3 +171,49 @@ def numbers(n: int) -> list[str]:
 def printable(text: str) -> str:
     """Text that can be sent back: what UTF-8 cannot hold is replaced."""
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+Page = TypeVar("Page", bound=Content)
+NO_EVENTS: Callable[[str, Any], None] = lambda name, data: None  # noqa: E731
+
+
+def able(service: Service, task: str) -> list[ModelSummary]:
+    """The models that have a task."""
+    found = [model for model in summaries(service) if task in model.tasks]
+    return some(found, f"does {task}")
+
+
+def head_of(choice: Choice, model: ModelSummary, kind: str) -> dict[str, Any]:
+    """The layer and the head shown: left out, the one that the card names; "mean" is of heads."""
+    n_layer, n_head = model.shapes[kind]
+    named = model.metrics.get("alignment_error_rate")
+    found = named.detail.replace("L", "").split(" H") if named else []
+    best = found if len(found) == 2 else [str(n_layer - 1), "mean"]
+    layer = choice.of("layer", numbers(n_layer)) if choice.shown["layer"] else best[0]
+    head = choice.of("head", [*numbers(n_head), "mean"]) if choice.shown["head"] else best[1]
+    return {"layer": int(layer), "head": None if head == "mean" else int(head)}
+
+
+async def answered(
+    service: Service,
+    content: type[Page],
+    asked: dict[str, Any],
+    answers: Callable[[], dict[str, Any]],
+) -> Page:
+    """The page with its answers, or with what was typed and why there are none."""
+    try:
+        return content.model_validate({**asked, **await service.compute(answers)})
+    except ValidationError as error:
+        problem = validation_problem(error)
+    except errors.AppError as error:
+        problem = errors.problem(error)
+    typed = {key: printable(value) for key, value in asked.items() if isinstance(value, str)}
+    return content.model_validate({**asked, **typed, "problem": problem})
+
+
+class WorkExample(BaseModel):
+    label: str
+    model: str
+    text: str
+    text_pair: str | None = None
+    words: str = Field("", description="fill: numbers of the words to hide, by comma")

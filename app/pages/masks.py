@@ -5,10 +5,12 @@
 from typing import Any
 
 from attention_atlas.app import errors
-from attention_atlas.app.api.masks import masks_answer
-from attention_atlas.app.api.spec import MasksPage, MasksRequest
+from attention_atlas.app.api.common import TokenOut
+from attention_atlas.app.api.masks import FillsOut, MasksRequest, masks_answer
+from attention_atlas.app.api.models import ModelSummary, summaries
 from attention_atlas.app.pages.engine import (
     Choice,
+    Content,
     numbers,
     opened,
     page,
@@ -18,9 +20,31 @@ from attention_atlas.app.pages.engine import (
 )
 from attention_atlas.app.service import Service
 from fastapi import APIRouter, Request
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 router = APIRouter(tags=["pages"])
+
+
+class MasksPage(Content):
+    models: list[ModelSummary] = Field(description="those that have masks")
+    model: str
+    texts: list[str]
+    kind: str
+    layer: int
+    head: int
+    row: int = Field(description="which of the texts is drawn")
+    off: list[str]
+    fill: float | None
+    precision: str
+    fills: FillsOut | None = None
+    leak: float | None = None
+    losses: dict[str, float] = {}
+    pad: str = ""
+    q_tokens: list[list[TokenOut]] = []
+    rows: list[list[int]] = Field([], description="the ids, padding included")
+    row_sums: list[float] = Field([], description="of the text that is drawn")
+
+
 TEXTS = ("This is a test", "This is a new test", "This is it")
 MASKS = ("", "causal", "padding", "causal,padding")  # of a decoder
 MASKS_AROUND = ("", "padding")  # of attention that may look ahead
@@ -44,12 +68,12 @@ async def masks_page(
     service: Service = request.app.state.service
     unopened = await opened(service, model)
     models = some(
-        [m for m in service.summaries() if m.family != "recurrent" and not m.lacks], "has masks"
+        [m for m in summaries(service) if m.family != "recurrent" and not m.lacks], "has masks"
     )
     sent = {"model": model, "kind": kind, "layer": layer, "head": head, "row": row}
     choice = Choice({**sent, "off": off, "fill": fill, "precision": precision})
     batch = TEXTS if texts is None else lines(texts)
-    why = {found.name: found.why or "has no masks" for found in service.summaries()}
+    why = {found.name: found.why or "has no masks" for found in summaries(service)}
     name = choice.of_model(models, why)
     chosen = next(found for found in models if found.name == name)
     shown_kind = choice.of("kind", chosen.kinds)

@@ -5,15 +5,20 @@
 from typing import Any
 
 from attention_atlas.app import errors
-from attention_atlas.app.api.positions import embedding_answer, permutation_answer, positions_answer
-from attention_atlas.app.api.spec import (
+from attention_atlas.app.api.models import ModelSummary, summaries
+from attention_atlas.app.api.positions import (
+    EmbeddingAnswer,
     EmbeddingRequest,
+    PermutationAnswer,
     PermutationRequest,
-    PositionsPage,
     PositionsRequest,
+    embedding_answer,
+    permutation_answer,
+    positions_answer,
 )
 from attention_atlas.app.pages.engine import (
     Choice,
+    Content,
     numbers,
     opened,
     page,
@@ -23,9 +28,28 @@ from attention_atlas.app.pages.engine import (
 )
 from attention_atlas.app.service import Service
 from fastapi import APIRouter, Request
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 router = APIRouter(tags=["pages"])
+
+
+class PositionsPage(Content):
+    models: list[ModelSummary] = Field(description="those that have position vectors")
+    others: list[ModelSummary] = Field(description="those that know positions in another way")
+    model: str
+    n_positions: int
+    d_model: int
+    base: float
+    measure: str
+    shift: int
+    dimension: int
+    position: int
+    text: str
+    text_b: str
+    shift_error: float | None = None
+    embedding: EmbeddingAnswer | None = None
+    permutation: PermutationAnswer | None = None
+
 
 FIRST: dict[str, Any] = {"n_positions": 64, "d_model": 64, "base": 10_000.0, "shift": 5}
 TEXT, TEXT_B = "I like NLP", "NLP like I"
@@ -49,12 +73,12 @@ async def positions_page(
     service: Service = request.app.state.service
     unopened = await opened(service, model)
     models = some(
-        [found for found in service.summaries() if found.position_table], "adds position vectors"
+        [found for found in summaries(service) if found.position_table], "adds position vectors"
     )
     sent = {"model": model, "measure": measure, "dimension": dimension, "position": position}
     sizes = {"n_positions": n_positions, "d_model": d_model, "base": base, "shift": shift}
     choice = Choice({**sent, **sizes})
-    others = [found for found in service.summaries() if not found.position_table]
+    others = [found for found in summaries(service) if not found.position_table]
     why = {found.name: f"has no position vectors to show: {found.positions}" for found in others}
     asked: dict[str, Any] = {
         "model": choice.of_model(models, why),

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from attention_atlas.app import language, wire
-from attention_atlas.app.api.attention import attention, head_metrics, overview
-from attention_atlas.app.api.common import attention_record
-from attention_atlas.app.api.spec import (
+from attention_atlas.app.api.attention import (
     AttentionRequest,
-    ExplorePage,
-    MetricsRequest,
     OverviewRequest,
+    attention,
+    attention_record,
+    overview,
 )
+from attention_atlas.app.api.metrics import MetricsRequest, head_metrics
 from attention_atlas.app.assets import VENDOR, folder
-from attention_atlas.app.pages.engine import explore
+from attention_atlas.app.pages.explore import ExplorePage, explore
 from attention_atlas.app.service import Service
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from attention_atlas.app.pages.engine import forming
+from attention_atlas.app.pages.models import forming
 from fastapi.testclient import TestClient
 
 from tests.app.test_twins import embedded

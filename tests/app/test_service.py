@@ -8,7 +8,8 @@ import threading
 
 import pytest
 from attention_atlas.app import errors
-from attention_atlas.app.api.spec import AttentionRequest, RunRequest
+from attention_atlas.app.api.attention import AttentionRequest
+from attention_atlas.app.api.spec import RunRequest
 from attention_atlas.app.main import create_app
 from attention_atlas.app.service import Service
 from attention_atlas.app.settings import Settings

@@ -9,8 +9,12 @@ from typing import Any
 
 import torch
 from attention_atlas.app import wire
-from attention_atlas.app.api.attention import attention, overview
-from attention_atlas.app.api.spec import AttentionRequest, OverviewRequest
+from attention_atlas.app.api.attention import (
+    AttentionRequest,
+    OverviewRequest,
+    attention,
+    overview,
+)
 from attention_atlas.app.service import Service
 from attention_atlas.app.settings import Settings
 from attention_atlas.model import run as door

@@ -1,0 +1,66 @@
+"""The residual stream, of all tokens or of one word."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from attention_atlas.app.api.common import PREFIX, Provenance, TokenOut, input_fields, labels
+from attention_atlas.app.api.resource import resource
+from attention_atlas.app.api.spec import RunRequest, Word
+from attention_atlas.app.service import Service, refusing
+from attention_atlas.app.wire import Answer
+from attention_atlas.model.analysis.compare import pieces, side, word_states
+from attention_atlas.model.record import axes
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+router = APIRouter(prefix=PREFIX, tags=["API"])
+
+
+class HiddenRequest(RunRequest):
+    formats: ClassVar[tuple[str, ...]] = ("json", "safetensors", "npz")
+
+    sequence: Literal["source", "target"] = Field("source", description="target: the translator's")
+    word: Word | None = Field(None, description="this word only, the mean of its pieces")
+    occurrence: int = Field(0, ge=0, description="which one, if the word is there several times")
+    format: Literal["json", "safetensors", "npz"] | None = Field(
+        None, description="left out, the Accept header decides"
+    )
+
+
+class HiddenAnswer(BaseModel):
+    """The residual stream: hidden[0] at the embedding, hidden[i] after layer i - 1."""
+
+    model: str
+    text: str
+    text_pair: str | None
+    target: str | None
+    sequence: str
+    axes: list[str]
+    shape: list[int]
+    tokens: list[TokenOut] = Field(description="of the sequence, or of the word")
+    hidden: list[Any] = Field(description="(L + 1, T, D), or (L + 1, D) of one word")
+    provenance: Provenance
+
+
+@resource(router, "/hidden-states", HiddenRequest, HiddenAnswer)
+def hidden(service: Service, asked: HiddenRequest) -> Answer:
+    """The residual stream at the embedding and after each layer, of all tokens or of one word."""
+    states = service.hidden(asked, asked.sequence)
+    run = service.run(asked)
+    tokens = list(run.sequences[asked.sequence])
+    if asked.word is not None:
+        kind = next(k for k in run.records if axes(k, run.sequences)[0] == asked.sequence)
+        with refusing():
+            found = side(run, run.records[kind], asked.word, asked.occurrence)
+        tokens = [tokens[i] for i in pieces(found)]
+        states = word_states(states, pieces(found))
+    fields = {
+        **input_fields(asked, run),
+        "sequence": asked.sequence,
+        "axes": ["layer", "token", "dimension"] if asked.word is None else ["layer", "dimension"],
+        "shape": list(states.shape),
+        "tokens": labels(tuple(tokens)),
+        "provenance": service.provenance(asked.model).model_dump(),
+    }
+    return Answer(fields, {"hidden": states.numpy()})

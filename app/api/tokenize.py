@@ -1,0 +1,37 @@
+"""A text as the model's tokens."""
+
+from __future__ import annotations
+
+from attention_atlas.app.api.common import PREFIX, TokenOut, labels
+from attention_atlas.app.api.resource import resource
+from attention_atlas.app.api.spec import TokenizeRequest
+from attention_atlas.app.service import Service
+from attention_atlas.app.wire import Answer
+from attention_atlas.model.run import tokenize as tokens_of
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+router = APIRouter(prefix=PREFIX, tags=["API"])
+
+
+class Tokenized(BaseModel):
+    model: str
+    text: str
+    text_pair: str | None
+    tokens: list[TokenOut]
+    n_ctx: int
+
+
+@resource(router, "/tokenize", TokenizeRequest, Tokenized)
+def tokenize(service: Service, asked: TokenizeRequest) -> Answer:
+    """The text as the model sees it: id, spelling, character span and word of each token."""
+    with service.lent(asked.model, text=asked.text, text_pair=asked.text_pair) as loaded:
+        tokens = tokens_of(loaded, asked.text, asked.text_pair)
+    fields = {
+        "model": asked.model,
+        "text": asked.text,
+        "text_pair": asked.text_pair,
+        "tokens": labels(tokens),
+        "n_ctx": loaded.config.n_ctx,
+    }
+    return Answer(fields, {})
