@@ -103,8 +103,12 @@ class MasksAnswer(BaseModel):
     pad_attention: list[float] = Field(description="of each text: its queries' mean to padding")
     ids: list[list[int]] = Field(description="(B, Tk)")
     padding: list[list[bool]] = Field(description="(B, Tk): true at real tokens")
-    causal: list[list[bool]] | None = Field(description="(Tq, Tk); null where there is none")
-    combined: list[list[list[bool]]] = Field(description="(B, Tq, Tk): padding and causal")
+    causal: list[list[bool]] | None = Field(
+        description="(Tq, Tk); all true when switched off, null where there is none"
+    )
+    combined: list[list[list[bool]]] = Field(
+        description="(B, Tq, Tk): the masks that are on, together"
+    )
     scores: list[list[list[float]]] = Field(description="(B, Tq, Tk), before the mask")
     masked: list[list[list[float | None]]] = Field(description="(B, Tq, Tk); -inf is null")
     attn: list[list[list[float]]] = Field(description="(B, Tq, Tk)")
@@ -125,7 +129,7 @@ def masks_answer(service: Service, asked: MasksRequest) -> Answer:
     with service.lent(asked.model, texts=longest) as loaded:
         found = batch_masks(loaded, asked.texts, dtype=asked.precision, **options)
     real_q, real_k = found.q.real.cpu(), found.k.real.cpu()
-    hidden = found.attn.masked_fill(found.combined, 0.0)  # what goes where it may not
+    hidden = found.attn.masked_fill(found.own, 0.0)  # what goes where it may not
     to_padding = found.attn.masked_fill(real_k[:, None], 0.0).sum(-1)  # (B, Tq)
     n_query = real_q.sum(-1)
     fields = {

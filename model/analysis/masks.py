@@ -38,8 +38,9 @@ class Masks:
     kind: Kind
     q: Padded
     k: Padded
-    causal: Tensor | None  # (Tq, Tk)
-    combined: Tensor  # (B, Tq, Tk), padding and causal
+    causal: Tensor | None  # (Tq, Tk), all True when switched off; None where there is none
+    combined: Tensor  # (B, Tq, Tk), the masks that are on, together
+    own: Tensor  # (B, Tq, Tk), the model's masks, none of them switched off
     scores: Tensor  # (B, Tq, Tk), before the mask
     masked: Tensor  # (B, Tq, Tk), -inf or `fill` where masked
     attn: Tensor  # (B, Tq, Tk)
@@ -75,11 +76,13 @@ def masks(
     q, k = {"encoder": (source, source), "cross": (target, source)}.get(kind, (target, target))
     Tq, Tk = q.ids.size(1), k.ids.size(1)
     causal = causal_mask(Tq, Tk, k.ids.device) if kind == "decoder" else None
-    combined = k.real[:, None].expand(-1, Tq, Tk)
-    combined = combined if causal is None else combined & causal
+    own = k.real[:, None].expand(-1, Tq, Tk)
+    own = own if causal is None else own & causal
     scores = unmasked(loaded, step)[:, 0]
     allowed = step.mask[:, 0].expand(len(texts), Tq, Tk)
-    combined = combined if off else combined & allowed  # a window is a mask too
+    own = own if off else own & allowed  # a window is a mask too
+    if causal is not None and "causal" in off:
+        causal = torch.ones_like(causal)
     masked, attn = scores.masked_fill(~allowed, -torch.inf), step.attn[:, 0]
     if fill is not None:
         masked = scores.to(DTYPES[dtype]).masked_fill(~allowed, fill)
@@ -87,9 +90,9 @@ def masks(
     usual = (USUAL, "float16") if fill is None else (fill, dtype)
     leaks = fills(scores, allowed, *usual)
     losses = _losses(loaded, source) if "next-token" in loaded.tasks else {}
-    found = [combined, scores, masked.float(), attn.float()]
-    combined, scores, masked, attn = (tensor.cpu() for tensor in found)
-    return Masks(kind, q, k, causal, combined, scores, masked, attn, losses, leaks)
+    tensors = [allowed, own, scores, masked.float(), attn.float()]
+    combined, own, scores, masked, attn = (tensor.cpu() for tensor in tensors)
+    return Masks(kind, q, k, causal, combined, own, scores, masked, attn, losses, leaks)
 
 
 def unmasked(loaded: Loaded, step: Attended) -> Tensor:

@@ -37,6 +37,8 @@ function specOf({model, texts, kind, layer, head, off, fill, precision}) {
 
 // Drawing.
 
+const OWN_MASKS = {padding: _("Padding mask"), causal: _("Causal mask")};
+
 /** The tokens of an axis, with the padding that fills it up. */
 function filled(tokens, n, pad) {
   const filler = {raw: pad, text: pad, special: true, unknown: false};
@@ -58,6 +60,10 @@ function wordsOf(state, part, title) {
 
 function drawPlots(state, theme) {
   const {found: {combined, scores, masked, attn, padding, causal, pad, ...tokens}, row, kind} = state;
+  const isOff = (name) => state.off.split(",").includes(name);
+  for (const [name, title] of Object.entries(OWN_MASKS)) {
+    byId(`${name}-title`).textContent = isOff(name) ? _("{mask}, switched off", {mask: title}) : title;
+  }
   const [, Tq, Tk] = scores.shape;
   const queries = filled(tokens.qTokens[row], Tq, pad).map(label);
   const keys = filled(tokens.kTokens[row], Tk, pad).map(label);
@@ -66,8 +72,8 @@ function drawPlots(state, theme) {
     kLabels: keys, theme, locked: null, ...options}, wordsOf(state, part, byId(`${part}-title`).textContent));
   const share = {name: _("attention"), range: {low: 0, high: 1, scale: "linear"}};
   const mask = {name: _("allowed"), range: {low: 0, high: 1, scale: "linear"}};
-  show("padding", rowsOf({data: at(padding, row).data, shape: [1, Tk]}, allowed),
-    {...mask, qLabels: [_("all")]});
+  const real = isOff("padding") ? new Uint8Array(Tk).fill(1) : at(padding, row).data;
+  show("padding", rowsOf({data: real, shape: [1, Tk]}, allowed), {...mask, qLabels: [_("all")]});
   byId("causal-plot").parentElement.hidden = !causal?.shape;
   if (causal?.shape) show("causal", rowsOf(causal, allowed), mask);
   byId("combined-title").textContent = kind === "cross" ? _("Cross-attention mask") : _("Both together");

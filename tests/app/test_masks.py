@@ -103,6 +103,19 @@ def test_masks_are_what_they_say(batch, model, kind):
     assert found["leak"] == 0
 
 
+@pytest.mark.parametrize("off", [("causal",), ("padding",), ("causal", "padding")], ids="+".join)
+@pytest.mark.parametrize(("model", "kind"), KINDS)
+def test_masks_that_are_off_hide_nothing(batch, model, kind, off):
+    found = batch(model, kind=kind, off=list(off))
+    combined, masked = np.array(found["combined"]), np.array(found["masked"], dtype=float)
+    np.testing.assert_array_equal(np.isnan(masked), ~combined)
+    np.testing.assert_array_equal(np.array(found["attn"]) == 0, ~combined)
+    if kind == "decoder":
+        T = combined.shape[-1]
+        causal = np.ones((T, T)) if "causal" in off else np.tri(T)
+        np.testing.assert_array_equal(found["causal"], causal == 1)
+
+
 def test_without_the_causal_mask_a_decoder_looks_ahead(batch):
     on, off = batch("gpt"), batch("gpt", off=["causal"])
     assert on["leak"] == 0 and off["leak"] > 0.05
