@@ -177,7 +177,10 @@ export function mountOptions(page, emit) {
     const {kinds = [], lacks = []} = model ?? {};
     const [nLayer, nHead] = model?.shapes[state.kind] ?? [1, 1];
     options.layer.fill(range(nLayer));
-    options.head.fill(range(nHead));
+    const beside = state.shown.length - 1;
+    options.reduce.fill(beside ? [["none", _("{n} chosen", {n: beside + 1})], ...REDUCE.slice(1)] : REDUCE);
+    options.head.fill(range(nHead).map(([value, name]) => (beside && value === `${state.head}`
+      ? [value, _("{head} and {n} more", {head: name, n: beside})] : [value, name])));
     grid.kind.fill(kinds.map((name) => [name, KIND_NAMES[name]]));
     const pairs = state.kind !== "cross" && record.qTokens.some(({segment}) => segment === 1);
     const isScores = record.quantity === "scores";

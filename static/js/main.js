@@ -10,10 +10,10 @@ import {_} from "./language.js";
 import {
   INPUTS, fetchAnatomy, fetchMetrics, fetchParts, fit, follow, inputsOf, partsOf, pick, remember
 } from "./picture.js";
-import {recordTitle} from "./reading.js";
+import {pictureTitle, placeName} from "./reading.js";
 import {fileName, pngBlob, saveAddress, saveBlob, svgBlob} from "./save.js";
 import {createStore} from "./store.js";
-import {copyLink, provenance, showMessages, showPicture, waysOut} from "./summary.js";
+import {copyLink, gridProvenance, provenance, showMessages, showPicture, waysOut} from "./summary.js";
 import * as url from "./url.js";
 import * as anatomy from "./views/anatomy.js";
 import * as grid from "./views/grid.js";
@@ -192,11 +192,12 @@ function render(state) {
 }
 
 function describe(state, theme) {
-  const now = {...pick(state, ["record", "low", "high", "scale", "view"]), theme};
+  const now = {...pick(state, ["record", "shown", "low", "high", "scale", "view"]), theme};
   if (Object.keys(now).every((key) => now[key] === described[key])) return;
   described = now;
   const model = page.models.find(({name}) => name === state.model);
-  showPicture(state, theme, model, waysOut({links: links(state), actions: actions()}));
+  showPicture(state, theme, model, 
+    waysOut({links: links(state), actions: actions(), linked: linkedHead(state)}));
   document.title = `${state.text.slice(0, 60)} · Attention Atlas`;
 }
 
@@ -206,6 +207,10 @@ function links({drawn}) {
   const link = (format) => [format, address("attention", {...drawn.record, format})];
   return ["json", "csv", "npz", "safetensors"].map(link);
 }
+
+/** The numbers are of one head, the first where several are drawn. */
+const linkedHead = ({shown, layer, head}) =>
+  (shown.length > 1 && !isOffline ? _("{name} alone:", {name: placeName(layer, head)}) : "");
 
 function actions() {
   const copy = () => copyLink(url.href());
@@ -218,12 +223,14 @@ function actions() {
 /** The picture on screen as a file. */
 async function save(ending, view = store.get().view) {
   const state = store.get();
-  const title = view === "grid" ? _("All heads") : recordTitle(state.record);
+  const [title, source] = view === "grid" ? [_("All heads"), gridProvenance(state)]
+    : [pictureTitle(state), provenance(state)];
   const sentence = [state.run.text, state.run.textPair, state.run.target].filter(Boolean).join(" · ");
-  const words = {title: `${title} · ${state.model}`, sentence, provenance: provenance(state)};
+  const words = {title: `${title} · ${state.model}`, sentence, provenance: source};
   const drawn = figure(view, frameOf(state, themeOf(state)), words);
   const blob = ending === "svg" ? svgBlob(drawn) : await pngBlob(drawn);
-  const place = view === "grid" ? "heads" : `L${state.layer}H${state.head}`;
+  const place = view === "grid" ? "heads"
+    : state.shown.map(({layer, head}) => `L${layer}H${head}`).join("-");
   const name = fileName([state.model, state.kind, place, view], ending);
   saveBlob(blob, name);
   return name;

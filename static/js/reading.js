@@ -38,6 +38,15 @@ export function recordTitle({reduce, layers, heads}) {
   return _("Layer {layer} · Head {head}", {layer, head: heads[0]});
 }
 
+/** What a picture is of: the heads drawn together, or what its one record is of. */
+export function pictureTitle({record, shown}) {
+  if (shown.length < 2) return recordTitle(record);
+  const [{layer}] = shown;
+  return shown.every((other) => other.layer === layer)
+    ? _("Layer {layer} · Heads {heads}", {layer, heads: shown.map(({head}) => head).join(", ")})
+    : _("Heads {heads}", {heads: shown.map((one) => placeName(one.layer, one.head)).join(", ")});
+}
+
 /** The tokens of the axis of a side, and of the other one. */
 export function sidesOf({qTokens, kTokens}, side) {
   return side === "query" ? [qTokens, kTokens] : [kTokens, qTokens];

@@ -1,5 +1,22 @@
 // What of a head is drawn as lines: where looking is allowed, between segments, the top of each row.
 
+import {valuesOf} from "./tensor.js";
+
+/**
+ * For each token of the other axis, the largest attention that a drawn line brings it from one token.
+ * @param {{attn: Object, drawn: Uint8Array}[]} heads  @param {{side: string, index: number}} place
+ * @returns {({value: number, head: number}|null)[]}  null where no line reaches the threshold
+ */
+export function strongest(heads, place, threshold) {
+  const values = heads.map(({attn, drawn}) =>
+    valuesOf({attn, mask: {data: drawn, shape: attn.shape}}, place));
+  return Array.from(values[0], (none, i) => {
+    const here = values.map((row) => (row[i] >= threshold ? row[i] : -1)); // NaN is not drawn
+    const value = Math.max(...here);
+    return value < 0 ? null : {value, head: here.indexOf(value)};
+  });
+}
+
 /** 1 where a line may be drawn: looking is allowed, the segments are asked for, among the top. */
 export function drawnLines({attn: {data, shape: [Tq, Tk]}, mask}, {qTokens, kTokens}, {top, segments}) {
   const drawn = Uint8Array.from(mask.data);

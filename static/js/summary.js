@@ -4,7 +4,7 @@ import {POWER, absent, css, stops} from "./color.js";
 import {h} from "./dom.js";
 import {_} from "./language.js";
 import {distance, entropy, firstToken, previousToken} from "./metrics.js";
-import {KIND_NAMES, METRIC_NAMES, metricText, recordTitle} from "./reading.js";
+import {KIND_NAMES, METRIC_NAMES, metricText, pictureTitle, placeName} from "./reading.js";
 import {headOf} from "./tensor.js";
 import {tokenNode} from "./token.js";
 
@@ -18,8 +18,8 @@ const quote = (text) => `“${text.length > 80 ? `${text.slice(0, 79)}…` : tex
 /** Scale, head title and numbers, predictions and provenance of what is drawn. */
 export function showPicture(state, theme, model, links) {
   const {record, run} = state;
-  byId("head-title").textContent = recordTitle(record);
-  byId("stats").replaceChildren(...stats(record));
+  byId("head-title").textContent = pictureTitle(state);
+  byId("stats").replaceChildren(...stats(state));
   byId("predictions").replaceChildren(...predictions(run, model), ...lacking(model));
   byId("legend").replaceChildren(...legend(theme, record));
   byId("foot").hidden = false;
@@ -37,14 +37,15 @@ function legend(theme, {mask}) {
   return ["0", bar, "1", h("span", {class: "power"}, _("colour = attention^{power}", {power: POWER})), ...masked];
 }
 
-/** The numbers of what is drawn; of scores there are none. */
-function stats(record) {
+/** The numbers of what is drawn, or of the first of several heads; of scores there are none. */
+function stats({record, shown, layer, head}) {
   if (record.quantity === "scores") return [_("scores q·k/√d, before the softmax")];
   const {attn} = headOf(record);
   const of = {entropy, distance, previous_token: previousToken, first_token: firstToken};
   const between = record.kind === "cross" ? ["entropy", "first_token"] : Object.keys(of);
-  return between.map((name) => h("span", {}, `${METRIC_NAMES[name]} `,
-    strong(metricText(name, of[name](attn))), name === "entropy" ? ` ${_("nats")}` : ""));
+  const whose = shown.length > 1 ? [h("span", {}, `${placeName(layer, head)}:`)] : [];
+  return [...whose, ...between.map((name) => h("span", {}, `${METRIC_NAMES[name]} `,
+    strong(metricText(name, of[name](attn))), name === "entropy" ? ` ${_("nats")}` : ""))];
 }
 
 /** What a model whose attention is computed in its own way cannot show, by name. */
@@ -78,12 +79,32 @@ function candidates(best) {
 }
 
 /** Where the numbers come from, in a line: under the picture, and in every figure. */
-export function provenance({run, record, special, merge}) {
-  const {model, sha256, dtype, version} = run.provenance;
-  const weights = _("weights {sha}", {sha: sha256.slice(0, 8)});
-  const parts = [model, weights, dtype, recordTitle(record), _("{kind} attention", {kind: KIND_NAMES[record.kind]})];
+export function provenance(state) {
+  const {record, special, merge} = state;
+  const parts = [pictureTitle(state), kindOf(record)];
   if (merge === "words") parts.push(_("pieces merged into words"));
-  return [...parts, rowsSum(record, special), `Attention Atlas ${version}`].join(" · ");
+  return sourced(state, [...parts, rowsSum(record, special)]);
+}
+
+/** The same of the picture of all heads. */
+export function gridProvenance(state) {
+  const {overview, run: {kinds}} = state;
+  const {layers, heads, kind, attn: {shape: [, , n, m]}} = overview;
+  const parts = [_("layers × heads: {L} × {H}", {L: layers.length, H: heads.length}), kindOf(overview)];
+  const {shape} = kinds.find((whole) => whole.kind === kind);
+  const [Tq, Tk] = shape.slice(-2);
+  if (n < Tq || m < Tk) {
+    parts.push(_("{Tq} × {Tk} tokens as {n} × {m} pixels, each the largest attention in it", {Tq, Tk, n, m}));
+  }
+  return sourced(state, parts);
+}
+
+const kindOf = ({kind}) => _("{kind} attention", {kind: KIND_NAMES[kind]});
+
+/** What is said of a picture, between the model that it is of and the version that drew it. */
+function sourced({run: {provenance: {model, sha256, dtype, version}}}, parts) {
+  const weights = _("weights {sha}", {sha: sha256.slice(0, 8)});
+  return [model, weights, dtype, ...parts, `Attention Atlas ${version}`].join(" · ");
 }
 
 function rowsSum(record, special) {
@@ -135,10 +156,10 @@ export async function copyLink(href) {
 
 /**
  * The ways out: this picture's address, the picture as a file, its numbers in each format.
- * @param {{links: [string, string][], actions: [string, () => Promise<string>][]}} ways
- *   an action answers what to say when it is done
+ * @param {{links: [string, string][], actions: [string, () => Promise<string>][], linked?: string}} ways
+ *   an action answers what to say when it is done; `linked` is what the links are of, where that is not all
  */
-export function waysOut({links, actions}) {
+export function waysOut({links, actions, linked = ""}) {
   const said = h("span", {role: "status"});
   const button = ([name, act]) => h("button", {type: "button", class: "plain-button",
     onclick: async () => {
@@ -149,5 +170,6 @@ export function waysOut({links, actions}) {
       }
     }}, name);
   const anchors = links.map(([name, href]) => h("a", {href}, name));
-  return h("span", {class: "ways"}, said, ...actions.map(button), ...anchors);
+  const whose = linked ? [h("span", {class: "linked"}, linked)] : [];
+  return h("span", {class: "ways"}, said, ...actions.map(button), ...whose, ...anchors);
 }
