@@ -62,7 +62,8 @@ def server(cache_home: Path) -> Iterator[str]:
     """The address of our app, in a process of its own."""
     port = free_port()
     env = os.environ | {"HOST": "127.0.0.1", "PORT": str(port), "XDG_CACHE_HOME": str(cache_home)}
-    process = subprocess.Popen([sys.executable, "-m", "app"], cwd=ROOT, env=env)
+    command = [sys.executable, "-m", "attention_atlas.app"]
+    process = subprocess.Popen(command, cwd=ROOT, env=env)
     try:
         wait_until_ready(f"http://127.0.0.1:{port}", process)
         yield f"http://127.0.0.1:{port}"

@@ -9,6 +9,8 @@ from attention_atlas.model import zoo
 from attention_atlas.model.analysis import few_shot
 from attention_atlas.model.zoo import Loaded
 
+pytestmark = pytest.mark.weights
+
 
 @pytest.fixture(scope="module")
 def gpt() -> Loaded:

@@ -19,7 +19,10 @@ from torch import Tensor
 
 CPU = torch.device("cpu")
 RIVER = "He sat on the river bank and watched the water."
-pytestmark = pytest.mark.skipif(len(packaged()) < 2, reason="make pretrained installs the models")
+pytestmark = [
+    pytest.mark.weights,
+    pytest.mark.skipif(len(packaged()) < 2, reason="make pretrained installs the models"),
+]
 
 
 @pytest.fixture(scope="module")

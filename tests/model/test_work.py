@@ -16,6 +16,7 @@ from attention_atlas.model.run import BadInput, Spec, run
 from attention_atlas.model.tape import Edit
 from attention_atlas.model.zoo import Loaded
 
+pytestmark = pytest.mark.weights
 CPU = torch.device("cpu")
 TEXT = "El banco está cerrado."
 
