@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import groupby
 
 import torch
 from attention_atlas.model.record import AttentionRecord, Token, collapsed
+from attention_atlas.model.words import groups, merged
 from torch import Tensor
 
 
@@ -78,12 +78,15 @@ def selected(
 def words(record: AttentionRecord) -> AttentionRecord:
     """Pieces become words: the sum over the pieces looked at, the mean over those that look.
 
-    Clark et al. 2019, section 4.1. A special token stays by itself.
+    A token without a word, such as [CLS], stays by itself.
     """
-    q, q_tokens = _pieces(record.q_tokens, record.attn)  # (words, Tq)
-    k, k_tokens = _pieces(record.k_tokens, record.attn)  # (words, Tk)
-    attn = q / q.sum(-1, keepdim=True) @ record.attn @ k.T
-    mask = (q @ record.mask.to(q.dtype) @ k.T) > 0
+    q, k = groups(record.q_tokens), groups(record.k_tokens)
+    attn = merged(record.attn, q, k)
+    mask = merged(record.mask.to(record.attn.dtype), q, k) > 0
+    q_tokens, k_tokens = (
+        tuple(_word([tokens[i] for i in group]) for group in grouped)
+        for tokens, grouped in ((record.q_tokens, q), (record.k_tokens, k))
+    )
     return replace(record, attn=attn, mask=mask, q_tokens=q_tokens, k_tokens=k_tokens)
 
 
@@ -124,26 +127,12 @@ def blocks(x: Tensor, block: tuple[int, ...]) -> Tensor:
     return x
 
 
-def _pieces(tokens: tuple[Token, ...], like: Tensor) -> tuple[Tensor, tuple[Token, ...]]:
-    """Which tokens make up each word, (words, T), and the words as tokens."""
-    numbered = list(enumerate(tokens))
-    groups = [
-        list(group)
-        for _, group in groupby(
-            numbered, lambda at: (at[1].segment, at[1].word, at[0] if at[1].word is None else None)
-        )
-    ]
-    member = like.new_zeros(len(groups), len(tokens))
-    for row, group in enumerate(groups):
-        member[row, [i for i, _ in group]] = 1.0
-    return member, tuple(_word([token for _, token in group]) for group in groups)
-
-
 def _word(pieces: list[Token]) -> Token:
-    """Several pieces as one token; bytes of one character give their text once."""
+    """Several pieces as one token; what two pieces both hold is given once."""
     text, end = pieces[0].text, pieces[0].end
     for piece in pieces[1:]:
-        text += piece.text if piece.start >= end else ""
+        held = piece.end - max(end, piece.start)  # characters that no piece before it holds
+        text += piece.text[-held:] if held > 0 else ""
         end = max(end, piece.end)
     unknown = any(piece.unknown for piece in pieces)
     raw = " ".join(piece.raw for piece in pieces)

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import tokenizers as hf
 from attention_atlas.model.record import Token
+from attention_atlas.model.words import numbered
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 VOCAB_SIZE = 8192
+JOINERS = "\u200c\u200d"
 # The pages' examples: each of their words is one token, however rare the text has it.
 WHOLE = (
     "He sat on the river bank and watched the water. She opened an account at the bank to save "
@@ -77,26 +79,23 @@ class Tokenizer:
             encoding.ids,
             encoding.tokens,
             encoding.offsets,
-            encoding.word_ids,
             encoding.type_ids,
             encoding.sequence_ids,
             strict=True,
         )
         found = [
-            self._token(i, raw, span, texts[sequence or 0], word, segment)
-            for i, raw, span, word, segment, sequence in rows
+            self._token(i, raw, span, texts[sequence or 0], segment)
+            for i, raw, span, segment, sequence in rows
         ]
         if self.prefix:
             found = list(_without_prefix(found))
-        return tuple(_with_marks(found, encoding.sequence_ids, texts))
+        return numbered(list(with_marks(found, texts)), texts)
 
     def encode_target(self, text: str) -> tuple[Token, ...]:
         """A text of a translator's output side: it has one vocabulary for both."""
         return self.encode(text)
 
-    def _token(
-        self, i: int, raw: str, span: tuple[int, int], text: str, word: int | None, segment: int
-    ) -> Token:
+    def _token(self, i: int, raw: str, span: tuple[int, int], text: str, segment: int) -> Token:
         special = i in self.special_ids and i != self.unknown_id
         start, end = span
         return Token(
@@ -107,7 +106,6 @@ class Tokenizer:
             end=end,
             special=special,
             unknown=i == self.unknown_id,
-            word=None if special else word,
             segment=segment,
         )
 
@@ -124,18 +122,15 @@ class Tokenizer:
         text = self.decode(ids)
         pieces = [b"" if i in self.special_ids else self._bytes(i) for i in ids]
         sizes = [len(piece) for piece in pieces]
-        chars = _char_of_byte(b"".join(pieces))
+        chars = char_of_byte(b"".join(pieces))
         shift = chars[-1] + 1 - len(text)  # the prefix that `decode` takes off
-        words = _word_starts(self.backend, text)
         tokens = []
         for i, end, size in zip(ids, accumulate(sizes), sizes, strict=True):
             begin = end - size
             start = max(0, chars[min(begin, len(chars) - 1)] - shift)
             stop = max(start, chars[min(end - 1, len(chars) - 1)] + 1 - shift) if size else start
-            word = max(0, sum(1 for at in words if at < stop) - 1) if size else None
-            raw = self.raw(i)
-            tokens.append(self._token(i, raw, (start, stop), text, word, 0))
-        return tuple(tokens)
+            tokens.append(self._token(i, self.raw(i), (start, stop), text, 0))
+        return numbered(tokens, [text])
 
     def readable(self, i: int) -> str:
         """One id as a person reads it: " the", "ing"; half a character as its bytes, "\\xe9"."""
@@ -158,19 +153,22 @@ def _without_prefix(tokens: list[Token]) -> Iterator[Token]:
         yield token._replace(text="", end=token.start) if alone else token
 
 
-def _with_marks(
-    tokens: list[Token], sequences: list[int | None], texts: tuple[str, str]
-) -> Iterator[Token]:
-    """Combining marks that a normalizer took away, given back to the token they stand on."""
-    starts = {(s, token.start) for s, token in zip(sequences, tokens, strict=True)}
-    for s, token in zip(sequences, tokens, strict=True):
-        text, end = texts[s or 0], token.end
-        while token.start < end < len(text) and unicodedata.combining(text[end]):
-            if (s, end) in starts:
+def with_marks(tokens: Sequence[Token], texts: Sequence[str]) -> Iterator[Token]:
+    """Combining marks and joiners that a normalizer took away, given back to their letter."""
+    starts = {(token.segment, token.start) for token in tokens}
+    for token in tokens:
+        text, end = texts[min(token.segment, len(texts) - 1)], token.end
+        while token.start < end < len(text) and is_mark(text[end]):
+            if (token.segment, end) in starts:
                 break
             end += 1
-        spanned = s is not None and not token.special and end > token.end
+        spanned = not token.special and end > token.end
         yield token._replace(text=text[token.start : end], end=end) if spanned else token
+
+
+def is_mark(char: str) -> bool:
+    """Whether a character changes the one before it: an accent, a vowel sign, a joiner."""
+    return unicodedata.category(char).startswith("M") or char in JOINERS
 
 
 def _byte_alphabet() -> dict[str, int]:
@@ -183,15 +181,10 @@ def _byte_alphabet() -> dict[str, int]:
 BYTE_OF_CHAR = _byte_alphabet()
 
 
-def _char_of_byte(data: bytes) -> list[int]:
+def char_of_byte(data: bytes) -> list[int]:
     """For each byte, the index of its character; bytes that make none become U+FFFD."""
     ends = range(1, len(data) + 1)
     return [len(data[:end].decode("utf-8", errors="replace")) - 1 for end in ends] or [0]
-
-
-def _word_starts(backend: hf.Tokenizer, text: str) -> list[int]:
-    pre = backend.pre_tokenizer
-    return [span[0] for _, span in pre.pre_tokenize_str(text)] if pre is not None else [0]
 
 
 def train_wordpiece(

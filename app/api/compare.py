@@ -21,6 +21,7 @@ from attention_atlas.app.api.spec import (
 )
 from attention_atlas.app.service import Service, refusing
 from attention_atlas.app.wire import Answer
+from attention_atlas.model import words
 from attention_atlas.model.analysis.compare import (
     Divergence,
     Side,
@@ -34,7 +35,6 @@ from attention_atlas.model.analysis.compare import (
 from attention_atlas.model.analysis.references import REFERENCES, SOURCE
 from attention_atlas.model.record import Part, axes
 from attention_atlas.model.run import tokenize
-from attention_atlas.model.units import occurrences, units
 from fastapi import APIRouter
 from pydantic import BaseModel, BeforeValidator, Field
 from torch import Tensor
@@ -78,8 +78,8 @@ class CompareRequest(Asked):
         return self.a.model, self.b.model
 
 
-class UnitOut(BaseModel):
-    text: str = Field(description="a word or mark of the text, or a special token")
+class WordOut(BaseModel):
+    text: str = Field(description="a word of the text, or a token without one")
     tokens: list[int] = Field(description="the tokens it is made of")
     special: bool
 
@@ -92,8 +92,8 @@ class SideOut(BaseModel):
     text_pair: str | None
     target: str | None
     kind: str
-    q_words: list[UnitOut]
-    k_words: list[UnitOut]
+    q_words: list[WordOut]
+    k_words: list[WordOut]
     word: int = Field(description="which of q_words is looked at")
     occurrence: int
     n_occurrence: int
@@ -213,10 +213,10 @@ def _check(asked: CompareRequest, a: Side, b: Side) -> None:
             message = f"{field} {value} is not there: both have {field}s 0 to {n - 1}"
             raise errors.Invalid(message, field)
     pairs = asked.align or ()
-    for name, index, words in (("A", 0, a.k), ("B", 1, b.k)):
+    for name, index, n in (("A", 0, len(a.k)), ("B", 1, len(b.k))):
         used = [pair[index] for pair in pairs]
-        if any(i >= len(words) for i in used):
-            raise errors.Invalid(f"{name} has words 0 to {len(words) - 1}", "align")
+        if any(i >= n for i in used):
+            raise errors.Invalid(f"{name} has words 0 to {n - 1}", "align")
         if len(set(used)) < len(used):
             raise errors.Invalid(f"a word of {name} is in more than one pair", "align")
 
@@ -236,13 +236,17 @@ def _side_out(service: Service, spec: RunRequest, found: Side) -> SideOut:
     return SideOut(
         **input_fields(spec, service.run(spec)),
         kind=found.record.kind,
-        q_words=[UnitOut(**unit._asdict()) for unit in found.q],
-        k_words=[UnitOut(**unit._asdict()) for unit in found.k],
+        q_words=[_word_out(word) for word in found.q],
+        k_words=[_word_out(word) for word in found.k],
         word=found.word,
         occurrence=found.occurrence,
         n_occurrence=found.n_occurrence,
         provenance=service.provenance(spec.model),
     )
+
+
+def _word_out(word: words.Word) -> WordOut:
+    return WordOut(text=word.text, tokens=list(word.tokens), special=word.special)
 
 
 def _ranked(found: Divergence, a: Side, b: Side) -> list[RankedHead]:
@@ -278,7 +282,7 @@ def _states(service: Service, asked: CompareRequest, a: Side, b: Side) -> dict[s
         if getattr(error, "field", "") != "model":
             raise
         return nothing  # the recurrent model has no layers
-    words = [word_states(stream, pieces(x)) for stream, x in zip(states, (a, b), strict=True)]
+    both = [word_states(stream, pieces(x)) for stream, x in zip(states, (a, b), strict=True)]
     known = _known(service, asked, a)
     others = [
         *_others(service, asked.a, a, states[0]),
@@ -286,10 +290,10 @@ def _states(service: Service, asked: CompareRequest, a: Side, b: Side) -> dict[s
         *known,
     ]
     return {
-        "similarity": similarity(*words).tolist(),
-        "references": _references(words, known) if known else None,
-        "nearest_a": _nearest(words[0], others),
-        "nearest_b": _nearest(words[1], others),
+        "similarity": similarity(*both).tolist(),
+        "references": _references(both, known) if known else None,
+        "nearest_a": _nearest(both[0], others),
+        "nearest_b": _nearest(both[1], others),
     }
 
 
@@ -307,9 +311,9 @@ def _others(service: Service, spec: RunRequest, found: Side, stream: Tensor) -> 
     is_target = axes(found.record.kind, run.sequences)[0] == "target"
     text = run.target if is_target and run.target else run.text
     return [
-        (unit.text, text, "", word_states(stream, unit.tokens))
-        for i, unit in enumerate(found.q)
-        if i != found.word and not unit.special and unit.text.isalnum()
+        (word.text, text, "", word_states(stream, word.tokens))
+        for i, word in enumerate(found.q)
+        if i != found.word and word.number is not None and any(map(str.isalnum, word.text))
     ]
 
 
@@ -317,7 +321,7 @@ def _known(service: Service, asked: CompareRequest, a: Side) -> list[Known]:
     """The word in the reference sentences, if it has some, both texts have the same word, and the
     model reads English."""
     model = asked.a.model
-    word, word_b = ((w or "").strip().casefold() for w in (asked.word, asked.word_b))
+    word, word_b = (words.folded(w or "") for w in (asked.word, asked.word_b))
     with service.lent(model) as loaded:
         english = loaded.family in ("encoder", "decoder")
     senses = REFERENCES.get(word, {}) if english and word_b in ("", word) else {}
@@ -326,15 +330,15 @@ def _known(service: Service, asked: CompareRequest, a: Side) -> list[Known]:
         for text in sentences:
             spec = RunRequest(model=model, text=text)
             with service.lent(model) as loaded:
-                words = units([text], tokenize(loaded, text))
-            for place in occurrences(words, word)[:1]:  # some tokenizers do not say where it is
-                states = word_states(service.hidden(spec), words[place].tokens)
+                read = words.words_of(tokenize(loaded, text), [text])
+            for place in words.occurrences(read, word)[:1]:  # a slow tokenizer may lose its place
+                states = word_states(service.hidden(spec), read[place].tokens)
                 found.append((word, text, sense, states))
     known = {sense for _, _, sense, _ in found}
     return found if known == senses.keys() else []
 
 
-def _references(words: list[Tensor], known: list[Known]) -> References:
+def _references(both: list[Tensor], known: list[Known]) -> References:
     senses = list(dict.fromkeys(sense for _, _, sense, _ in known))
     of = {sense: torch.stack([x for _, _, name, x in known if name == sense]) for sense in senses}
     first, second = (of[sense] for sense in senses[:2])
@@ -343,8 +347,8 @@ def _references(words: list[Tensor], known: list[Known]) -> References:
         n={sense: len(states) for sense, states in of.items()},
         within={sense: _within(states) for sense, states in of.items()},
         between=similarity(first[:, None], second[None]).mean((0, 1)).tolist(),
-        a={sense: similarity(words[0], states).mean(0).tolist() for sense, states in of.items()},
-        b={sense: similarity(words[1], states).mean(0).tolist() for sense, states in of.items()},
+        a={sense: similarity(both[0], states).mean(0).tolist() for sense, states in of.items()},
+        b={sense: similarity(both[1], states).mean(0).tolist() for sense, states in of.items()},
     )
 
 

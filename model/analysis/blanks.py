@@ -20,6 +20,7 @@ from attention_atlas.model.record import Token
 from attention_atlas.model.run import BadInput, batch_of, tokenize
 from attention_atlas.model.tape import Edit, Tape
 from attention_atlas.model.transformer import Bert
+from attention_atlas.model.words import words_of
 from attention_atlas.model.zoo import Loaded
 from torch import Tensor
 
@@ -72,7 +73,8 @@ def masked(loaded: Loaded, text: str, words: Sequence[int], field: str) -> tuple
     each word then is."""
     mask_id = loaded.tokenizer.mask_id
     assert mask_id is not None
-    mask, spans = loaded.tokenizer.raw(mask_id), word_spans(tokenize(loaded, text))
+    mask, read = loaded.tokenizer.raw(mask_id), words_of(tokenize(loaded, text), [text])
+    spans = {word.number: word.span for word in read if word.number is not None}
     for word in words:
         if word not in spans:
             message = f"word {word} is not there: the text has words 0 to {max(spans, default=0)}"
@@ -84,16 +86,6 @@ def masked(loaded: Loaded, text: str, words: Sequence[int], field: str) -> tuple
         moved[word] = (len(found), len(found) + len(shown))
         found, at = found + shown, end
     return found + text[at:], moved
-
-
-def word_spans(tokens: Sequence[Token]) -> Spans:
-    """Where each word of a text begins and ends."""
-    spans: Spans = {}
-    for token in tokens:
-        if token.word is not None:
-            start, _ = spans.get(token.word, (token.start, token.end))
-            spans[token.word] = (start, token.end)
-    return spans
 
 
 def _word_at(spans: Spans, token: Token) -> int | None:

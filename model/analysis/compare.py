@@ -9,7 +9,7 @@ import torch
 from attention_atlas.model.record import AttentionRecord, Run, axes
 from attention_atlas.model.run import BadInput, Spec, check_spec, forward
 from attention_atlas.model.tape import Tape
-from attention_atlas.model.units import Unit, alignment, jensen_shannon, merged, occurrences, units
+from attention_atlas.model.words import Word, alignment, merged, occurrences, words_of
 from attention_atlas.model.zoo import Loaded
 from torch import Tensor
 from torch.nn import functional as F
@@ -35,8 +35,8 @@ class Side:
     """One of two runs: the words of its query and key axes, and which of them is looked at."""
 
     record: AttentionRecord
-    q: list[Unit]
-    k: list[Unit]
+    q: list[Word]
+    k: list[Word]
     word: int  # index among q
     occurrence: int  # of the word, from 0
     n_occurrence: int
@@ -52,10 +52,11 @@ def side(
     """Raises BadInput naming the words there are, or how often the word is there."""
     q_name, k_name = axes(record.kind, run.sequences)
     texts = {"source": [run.text, run.text_pair or ""], "target": [run.target or ""]}
-    q, k = units(texts[q_name], record.q_tokens), units(texts[k_name], record.k_tokens)
+    q = words_of(record.q_tokens, texts[q_name])
+    k = words_of(record.k_tokens, texts[k_name])
     found = occurrences(q, word)
     if not found:
-        there = ", ".join(dict.fromkeys(unit.text for unit in q if not unit.special))
+        there = ", ".join(dict.fromkeys(other.text for other in q if other.number is not None))
         raise BadInput(fields[0], f"{word[:40]!r} is not a word of the text: {there[:400]}")
     if not 0 <= occurrence < len(found):
         times = f"is there {len(found)} time{'s' if len(found) > 1 else ''}"
@@ -119,14 +120,19 @@ def divergence(a: Side, b: Side, pairs: Sequence[tuple[int, int]] | None = None)
 
 def difference(a: Side, b: Side, pairs: Sequence[tuple[int, int]], layer: int, head: int) -> Tensor:
     """A's attention minus B's between aligned words, for self-attention: (pairs, pairs)."""
-    x, y = (merged(side.record.attn[layer, head], side.q, side.k) for side in (a, b))
+    x, y = (_merged(x.record.attn[layer, head], x.q, x.k) for x in (a, b))
     index_a, index_b = [i for i, _ in pairs], [j for _, j in pairs]
     return x[index_a][:, index_a] - y[index_b][:, index_b]
 
 
 def _row(found: Side) -> Tensor:
     """The word's attention to each key word: (L, H, K)."""
-    return merged(found.record.attn, [found.q[found.word]], found.k)[..., 0, :]
+    return _merged(found.record.attn, [found.q[found.word]], found.k)[..., 0, :]
+
+
+def _merged(attn: Tensor, q: Sequence[Word], k: Sequence[Word]) -> Tensor:
+    """(..., Tq, Tk) -> (..., words, words)."""
+    return merged(attn, [word.tokens for word in q], [word.tokens for word in k])
 
 
 def _without(row: Tensor, index: Sequence[int]) -> Tensor:
@@ -138,3 +144,10 @@ def _without(row: Tensor, index: Sequence[int]) -> Tensor:
 def _whole(shares: Tensor) -> Tensor:
     total = shares.sum(-1, keepdim=True)
     return shares / total.where(total > 0, 1.0)
+
+
+def jensen_shannon(p: Tensor, r: Tensor) -> Tensor:
+    """Jensen-Shannon divergence of two distributions (..., n) -> (...), in nats: 0 to ln 2."""
+    middle = (p + r) / 2
+    entropy = torch.special.entr
+    return (entropy(middle) - (entropy(p) + entropy(r)) / 2).sum(-1).clamp(min=0.0)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 from attention_atlas.model.record import Token
-from attention_atlas.model.tokenizers import BYTE_OF_CHAR
-from attention_atlas.model.units import units
+from attention_atlas.model.tokenizers import BYTE_OF_CHAR, char_of_byte, is_mark, with_marks
+from attention_atlas.model.words import numbered
 
 HALF = "\ufffd"  # what stands for part of a character
 BYTE = re.compile(r"<0x([0-9A-F]{2})>")  # SentencePiece's spelling of a byte
@@ -70,8 +71,7 @@ class HubTokenizer:
     def encode(self, text: str, pair: str | None = None) -> tuple[Token, ...]:
         """The text, and an encoder's second one, framed as the model expects them.
 
-        A piece that holds part of a character's bytes spans that whole character. Words are told
-        by the text itself: what a tokenizer takes for one may be a whole sentence.
+        A piece that holds part of a character's bytes spans that whole character.
         """
         if self.fast is not None:
             return self._labelled(self._offsets(text, pair), (text, pair or ""))
@@ -89,7 +89,7 @@ class HubTokenizer:
             Token(
                 id=i,
                 raw=raw,
-                text=raw if self._is_special(i) else self._shown(i, texts[segment][start:end]),
+                text=raw if self._is_special(i) else self._shown(i, texts[segment], (start, end)),
                 start=start,
                 end=end,
                 special=self._is_special(i),
@@ -98,11 +98,14 @@ class HubTokenizer:
             )
             for i, raw, (start, end), segment in rows
         ]
-        return tuple(_with_words(tokens, texts))
+        return numbered(list(with_marks(tokens, texts)), texts)
 
-    def _shown(self, i: int, held: str) -> str:
+    def _shown(self, i: int, text: str, span: tuple[int, int]) -> str:
         """The text that a token holds; a space of its own, where its span leaves spaces out."""
-        return held or (piece if (piece := self.readable(i)).isspace() else "")
+        start, end = span
+        piece = self.readable(i) if end <= start else ""
+        beside = any(char.isspace() for char in text[max(0, start - 1) : start + 1])
+        return text[start:end] or (piece if beside and piece.isspace() else "")
 
     def decode(self, ids: Sequence[int]) -> str:
         """Ids -> text, specials left out."""
@@ -124,7 +127,7 @@ class HubTokenizer:
             shown = raw if special else text[start:end]
             tokens.append(Token(i, raw, shown, start, end, special, i == self.unknown_id))
             before = max(whole, before)
-        return tuple(_with_words(tokens, (text, "")))
+        return numbered(tokens, [text])
 
     def readable(self, i: int) -> str:
         """One id as a person reads it: " the", "ing"; half a character as its bytes, "\\xe9"."""
@@ -147,7 +150,14 @@ class HubTokenizer:
         segments = list(found.type_ids)
         if pair is not None and not any(segments):
             segments = [sequence or 0 for sequence in found.sequence_ids]
-        return list(zip(found.ids, found.tokens, found.offsets, segments, strict=True))
+        rows = list(zip(found.ids, found.tokens, found.offsets, segments, strict=True))
+        return [self._without_added_space(row, (text, pair or "")) for row in _by_bytes(rows)]
+
+    def _without_added_space(self, row: Row, texts: tuple[str, str]) -> Row:
+        """A space put before the first word has the first letter's span; it stands for no text."""
+        i, raw, (start, end), segment = row
+        added = self.readable(i).isspace() and texts[segment][start:end].strip()
+        return (i, raw, (start, start), segment) if added else row
 
     def _aligned(self, text: str, pair: str | None) -> list[Row]:
         """A slow tokenizer says no spans."""
@@ -179,6 +189,20 @@ class HubTokenizer:
 
 def _first(*ids: int | None) -> int | None:
     return next((i for i in ids if i is not None), None)
+
+
+def _by_bytes(rows: Iterable[Row]) -> Iterator[Row]:
+    """Unknown characters in a row become bytes that all have the span of the whole row: each then
+    has that of its character."""
+    for (span, is_byte), group in groupby(rows, lambda row: (row[2], bool(BYTE.fullmatch(row[1])))):
+        run = list(group)
+        data = b"".join(bytes.fromhex(raw[3:5]) for _, raw, _, _ in run) if is_byte else b""
+        chars = char_of_byte(data)
+        is_whole = is_byte and chars[-1] + 1 == span[1] - span[0]
+        for n, row in enumerate(run):
+            i, raw, _, segment = row
+            start = span[0] + chars[n] if is_whole else 0
+            yield (i, raw, (start, start + 1), segment) if is_whole else row
 
 
 def _span(piece: str, text: str, at: int, ahead: int) -> tuple[int, int]:
@@ -216,17 +240,4 @@ def _trimmed(span: tuple[int, int], text: str) -> tuple[int, int]:
 def _plain(text: str) -> str:
     """Without case, accents and forms: what a normalizer may have changed."""
     apart = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(char for char in apart if not unicodedata.combining(char))
-
-
-def _with_words(tokens: list[Token], texts: tuple[str, str]) -> Iterator[Token]:
-    """Each token with the index of its word; a special, or a piece without a span, has none."""
-    words: dict[int, int] = {}
-    n = 0
-    for unit in units(texts, tokens):
-        ordinary = [i for i in unit.tokens if not tokens[i].special]
-        held = (texts[t.segment][t.start : t.end] for t in map(tokens.__getitem__, ordinary))
-        if any(text.strip() for text in held):  # spaces are no word
-            words |= dict.fromkeys(ordinary, n)
-            n += 1
-    return (token._replace(word=words.get(i)) for i, token in enumerate(tokens))
+    return "".join(char for char in apart if not is_mark(char))

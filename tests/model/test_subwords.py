@@ -13,7 +13,7 @@ import sentencepiece as spm
 import tokenizers
 import transformers as hf
 from attention_atlas.model.hub.subwords import HubTokenizer
-from attention_atlas.model.units import units
+from attention_atlas.model.words import words_of
 from attention_atlas.model.zoo import WEIGHTS
 from tokenizers import decoders, models, normalizers
 
@@ -105,15 +105,15 @@ def test_a_tokens_text_is_what_its_span_holds(kind: str, text: str, request) -> 
 def test_words_are_told_by_the_text(bytes_: HubTokenizer, wordpiece: HubTokenizer) -> None:
     text = "Don't stop, unbelievables"
     for tokenizer in (bytes_, wordpiece):
-        words: dict[int | None, str] = {}
+        held: dict[int | None, str] = {}
         for token in tokenizer.encode(text):
             if not token.special:
-                words[token.word] = words.get(token.word, "") + token.text.strip()
-        assert words == {0: "Don't", 1: "stop", 2: ",", 3: "unbelievables"}
+                held[token.word] = held.get(token.word, "") + token.text.strip()
+        assert held == {0: "Don't", 1: "stop", 2: ",", 3: "unbelievables"}
 
 
-def test_a_chinese_character_is_a_word(wordpiece: HubTokenizer) -> None:
-    assert [t.word for t in wordpiece.encode("你好，世界")] == [None, 0, 1, 2, 3, 4, None]
+def test_chinese_words_are_those_of_a_dictionary(wordpiece: HubTokenizer) -> None:
+    assert [t.word for t in wordpiece.encode("你好，世界")] == [None, 0, 0, 1, 2, 2, None]
 
 
 def test_a_sentence_without_a_pre_tokenizer_is_not_one_word(sentencepiece: HubTokenizer) -> None:
@@ -126,6 +126,26 @@ def test_a_sentence_without_a_pre_tokenizer_is_not_one_word(sentencepiece: HubTo
         ("er", 1),
         ("▁bank", 2),
     ]
+
+
+def test_each_byte_of_unknown_characters_has_its_character(sentencepiece: HubTokenizer) -> None:
+    tokens = sentencepiece.encode("é你 bank")
+    assert [(t.raw, t.text, t.start, t.end, t.word) for t in tokens] == [
+        ("▁", "", 0, 0, None),
+        ("<0xC3>", "é", 0, 1, 0),
+        ("<0xA9>", "é", 0, 1, 0),
+        ("<0xE4>", "你", 1, 2, 1),
+        ("<0xBD>", "你", 1, 2, 1),
+        ("<0xA0>", "你", 1, 2, 1),
+        ("▁bank", " bank", 2, 7, 2),
+    ]
+
+
+def test_marks_that_a_normalizer_takes_away_stay_in_the_text(wordpiece: HubTokenizer) -> None:
+    text = "le cafe\u0301 में"
+    tokens = [token for token in wordpiece.encode(text) if not token.special]
+    covered = {i for token in tokens for i in range(token.start, token.end)}
+    assert {i for i, char in enumerate(text) if not char.isspace()} == covered
 
 
 def test_pieces_are_readable(
@@ -167,6 +187,7 @@ def test_a_pair_has_two_segments(wordpiece: HubTokenizer) -> None:
     tokens = wordpiece.encode("the river", "the bank")
     assert [t.segment for t in tokens] == [0, 0, 0, 0, 1, 1, 1]
     assert [t.text for t in tokens][4:6] == ["the", "bank"]
+    assert [t.word for t in tokens] == [None, 0, 1, None, 0, 1, None]
 
 
 def test_a_slow_tokenizer_is_aligned_with_the_text() -> None:
@@ -197,10 +218,9 @@ def test_spaces_alone_are_no_word(bytes_: HubTokenizer) -> None:
     tokens = [token for token in bytes_.encode(text) if not token.special]
     spaces = [token for token in tokens if token.text.isspace()]
     assert spaces and all(token.word is None for token in spaces)
-    words = {token.word for token in tokens} - {None}
-    assert words == {0, 1}
+    assert {token.word for token in tokens} - {None} == {0, 1}
     assert all(token.text for token in tokens)
-    shown = [unit.text for unit in units((text, ""), tokens)]
+    shown = [word.text for word in words_of(tokens, (text, ""))]
     assert shown == ["the", " ", "river", " ", "\n"]
 
 

@@ -134,7 +134,7 @@ def test_the_bytes_of_an_emoji_all_stand_for_it(gpt_bpe: Tokenizer) -> None:
 
 def test_the_space_put_before_a_sentence_stands_for_nothing(translator_bpe: Tokenizer) -> None:
     space, first, *_ = translator_bpe.encode("x")
-    assert (space.raw, space.text, space.start, space.end, space.word) == ("Ġ", "", 0, 0, 0)
+    assert (space.raw, space.text, space.start, space.end, space.word) == ("Ġ", "", 0, 0, None)
     assert (first.text, first.start, first.end) == ("x", 0, 1)
 
 
@@ -166,14 +166,22 @@ def test_an_unknown_word_shows_what_it_stands_for(wordpiece: Tokenizer) -> None:
     ]
 
 
-def test_chinese_is_a_word_a_character(wordpiece: Tokenizer) -> None:
+def test_chinese_words_are_those_of_a_dictionary(wordpiece: Tokenizer) -> None:
     tokens = wordpiece.encode("世界你好")[1:-1]
     assert [(token.text, token.word) for token in tokens] == [
         ("世", 0),
-        ("界", 1),
-        ("你", 2),
-        ("好", 3),
+        ("界", 0),
+        ("你", 1),
+        ("好", 1),
     ]
+
+
+def test_marks_are_of_the_word_they_stand_in(wordpiece: Tokenizer, gpt_bpe: Tokenizer) -> None:
+    for tokenizer in (wordpiece, gpt_bpe):
+        held: dict[int | None, set[int]] = {}
+        for token in tokenizer.encode("हिन्दी में"):
+            held.setdefault(token.word, set()).update(range(token.start, token.end))
+        assert (held[0], held[1] - {6}) == ({0, 1, 2, 3, 4, 5}, {7, 8, 9})
 
 
 def test_a_second_sentence_has_its_own_text_and_segment(wordpiece: Tokenizer) -> None:
