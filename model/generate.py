@@ -6,18 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
-from attention_atlas.model.hub.adapters import HubDecoder, HubEncoderDecoder
-from attention_atlas.model.recurrent import Recurrent
+from attention_atlas.model.protocol import Decoder, Translator
 from attention_atlas.model.tape import Edit, Kind, Tape
-from attention_atlas.model.transformer import GPT, EncoderDecoder
 from torch import Tensor
 
-Translator = EncoderDecoder | Recurrent | HubEncoderDecoder
 Hypothesis = tuple[float, list[int]]  # what it scores, and its ids without <s> and </s>
-Decoder = GPT | HubDecoder
 Result = TypeVar("Result")
 Yielded = TypeVar("Yielded")
 CROSS: tuple[Kind, ...] = ("cross",)
@@ -275,7 +271,7 @@ def generating(
     edits there is no cache, for an edit may name any query of the text.
     """
     draw = torch.Generator().manual_seed(sampling.seed)
-    past: Any = None if edits else model.new_past()  # each has its own kind
+    past = None if edits else model.new_past()
     new = ids
     for n in range(min(max_new_tokens, model.config.n_ctx - ids.size(1))):
         tape = Tape(layers=None if look else (), edits=edits)

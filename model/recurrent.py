@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import torch
 from attention_atlas.model.attention import Scoring, attend
+from attention_atlas.model.protocol import Translator
 from attention_atlas.model.tape import Kind, Tape, track
 from attention_atlas.model.transformer import Config, padding_mask
 from torch import Tensor, nn
@@ -35,11 +36,15 @@ class AdditiveScore(nn.Module):
         return self.v.weight[0] * torch.tanh(q + k)
 
 
-class Recurrent(nn.Module):
+class Recurrent(Translator):
     """Bidirectional GRU encoder, GRU decoder that looks back at all of the encoder's states."""
 
-    kinds: tuple[Kind, ...] = ("cross",)
+    family = "recurrent"
+    kinds = ("cross",)
+    tasks = ("translate",)
     positions = "recurrent"
+    config: Config
+    comparison = "additive"
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -99,22 +104,8 @@ class Recurrent(nn.Module):
         """(..., D) -> (..., V), with the embedding as the tied head."""
         return F.linear(x, self.embedding.weight)
 
-    def decode(
-        self,
-        ids: Tensor,
-        memory: Tensor,
-        tape: Tape | None = None,
-        padding: Tensor | None = None,
-    ) -> Tensor:
-        """Target ids (B, Tq) and memory (B, Tk, S) -> logits of the next token (B, Tq, V)."""
-        return self.logits(self.hidden(ids, memory, tape, padding))
+    def scale(self, kind: Kind, layer: int) -> tuple[float, float | None]:
+        return 1.0, None
 
-    def forward(
-        self,
-        source: Tensor,
-        target: Tensor,
-        tape: Tape | None = None,
-        padding: Tensor | None = None,
-    ) -> Tensor:
-        """Teacher forcing: source (B, Tk), target (B, Tq) -> logits (B, Tq, V)."""
-        return self.decode(target, self.encode(source, tape, padding), tape, padding)
+    def products(self, q: Tensor, k: Tensor) -> Tensor:
+        return self.score.products(q, k)

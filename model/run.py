@@ -8,13 +8,11 @@ from typing import Any
 
 import torch
 from attention_atlas.model.generate import translate
-from attention_atlas.model.hub.adapters import Adapter, HubDecoder, HubEncoder, HubEncoderDecoder
 from attention_atlas.model.metrics import measured_heads
+from attention_atlas.model.protocol import Batch
 from attention_atlas.model.record import AttentionRecord, Part, Run, Sketch, Token, axes, collapsed
-from attention_atlas.model.recurrent import Recurrent
 from attention_atlas.model.reductions import block_of, blocks
 from attention_atlas.model.tape import Edit, Kind, Quantity, Tape
-from attention_atlas.model.transformer import GPT, Bert, EncoderDecoder
 from attention_atlas.model.zoo import Loaded
 from torch import Tensor
 
@@ -115,12 +113,15 @@ def forward(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
     """The forward pass itself: tokens and predictions; what was looked at is on the tape."""
     check_spec(loaded, spec)
     try:
-        sequences, predictions = FORWARD[loaded.family](loaded, spec, tape)
+        sequences, text = _sequences(loaded, spec)
+        x = read(loaded, sequences, tape)
+        predictions = PREDICTIONS[loaded.family](loaded, spec, sequences, x)
     except ValueError as error:  # an edit that does not fit the text
         raise BadInput("edits", str(error)) from None
     for edit in spec.edits:
         check_tokens(loaded, edit, sequences)
-    return sequences, predictions
+    translation = {} if text is None else {"translation": text}
+    return sequences, translation | predictions
 
 
 def tokenize(loaded: Loaded, text: str, text_pair: str | None = None) -> tuple[Token, ...]:
@@ -188,10 +189,18 @@ def check_part(
 
 def _check_positions(loaded: Loaded, edit: Edit) -> None:
     """Only position vectors that are added to the input can be left out or shuffled."""
-    model = loaded.model
-    if edit.op == "positions" and isinstance(model, Adapter) and not model.tables:
-        how = f"its positions are {model.positions}, inside attention"
-        raise BadInput("edits", f"{loaded.name} adds no position vectors to its input: {how}")
+    if edit.op == "positions":
+        check_position_vectors(loaded, "edits")
+
+
+def check_position_vectors(loaded: Loaded, field: str) -> None:
+    """A model that adds position vectors to its input; `field` is to blame."""
+    if loaded.model.position_vectors() is not None:
+        return
+    if not loaded.has_self_attention:
+        raise BadInput(field, f"{loaded.name} has no position encoding: it reads word by word")
+    how = f"its positions are {loaded.model.positions}, inside attention"
+    raise BadInput(field, f"{loaded.name} adds no position vectors to its input: {how}")
 
 
 def check_tokens(loaded: Loaded, edit: Edit, sequences: Sequences) -> None:
@@ -224,63 +233,89 @@ def fits(loaded: Loaded, field: str, n: int) -> None:
         )
 
 
-def _encoder(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
-    model = loaded.model
-    assert isinstance(model, Bert | HubEncoder)
-    tokens = tokenize(loaded, spec.text, spec.text_pair)
-    x = model.encode(batch_of(loaded, tokens), _batch(loaded, [t.segment for t in tokens]), tape)
-    mask_id = loaded.tokenizer.mask_id
-    found = [i for i, token in enumerate(tokens) if token.id == mask_id]
-    places = found if "fill-mask" in loaded.tasks else []
-    masks = [
-        {"position": i, "candidates": candidates(loaded, model.masked_words(x[0, i]))}
-        for i in places
-    ]
-    paired = spec.text_pair and "next-sentence" in loaded.tasks
-    is_next = model.next_sentence(x).softmax(-1)[0, 0].item() if paired else None
-    return {"source": tokens}, {"masks": masks, "is_next": is_next}
-
-
-def _decoder(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
-    model = loaded.model
-    assert isinstance(model, GPT | HubDecoder)
-    tokens = tokenize(loaded, spec.text, spec.text_pair)
-    x = model.hidden(batch_of(loaded, tokens), tape)
-    if "next-token" not in loaded.tasks:
-        return {"source": tokens}, {}
-    return {"source": tokens}, {"next_token": candidates(loaded, model.logits(x[0, -1]))}
-
-
-def _translator(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
-    model, tokenizer = loaded.model, loaded.tokenizer
-    assert isinstance(model, EncoderDecoder | Recurrent | HubEncoderDecoder)
+def _sequences(loaded: Loaded, spec: Spec) -> tuple[Sequences, str | None]:
+    """The tokens of each text that the model reads; a translator's target, as a text too."""
     source = tokenize(loaded, spec.text, spec.text_pair)
-    source_ids = batch_of(loaded, source)
+    if "cross" not in loaded.kinds:
+        return {"source": source}, None
     begin, end = frame(loaded)
-    if spec.target_ids:
-        check_ids(loaded, spec.target_ids, "target_ids")
-        ids = [i for i in spec.target_ids if i != end]
-        tokens, text = tokenizer.label(ids), tokenizer.decode(ids)
-    elif spec.target is None:
-        [ids] = translate(
-            model,
-            source_ids,
-            begin=begin,
-            end=end,
-            first=tokenizer.first_id,
-            tape=Tape(layers=(), edits=spec.edits),
-            max_tokens=usual_length(len(source)) + 1 if isinstance(model, Adapter) else None,
-        )
-        tokens, text = tokenizer.label(ids), tokenizer.decode(ids)
-    else:
+    tokenizer = loaded.tokenizer
+    if spec.target is not None and not spec.target_ids:
         tokens, text = unended(loaded, tokenizer.encode_target(spec.target)), spec.target
+    else:
+        check_ids(loaded, spec.target_ids, "target_ids")
+        given = [i for i in spec.target_ids if i != end]
+        ids = given if spec.target_ids else decoded(loaded, source, spec.edits)
+        tokens, text = tokenizer.label(ids), tokenizer.decode(ids)
     first = tokenizer.raw(begin)
     target = (Token(begin, first, first, special=True), *tokens)
     fits(loaded, "target", len(target))
-    logits = model(source_ids, batch_of(loaded, target), tape)
-    following = _batch(loaded, [*(token.id for token in tokens), end])[0]  # (Tq,)
-    log_p = logits[0].log_softmax(-1).gather(-1, following[:, None]).sum().item()
-    return {"source": source, "target": target}, {"translation": text, "log_probability": log_p}
+    return {"source": source, "target": target}, text
+
+
+def decoded(loaded: Loaded, source: Sequence[Token], edits: Sequence[Edit] = ()) -> list[int]:
+    """A source's translation, greedily: ids without <s> and </s>."""
+    begin, end = frame(loaded)
+    [ids] = translate(
+        loaded.translator,
+        batch_of(loaded, source),
+        begin=begin,
+        end=end,
+        first=loaded.tokenizer.first_id,
+        tape=Tape(layers=(), edits=edits),
+        max_tokens=loaded.translator.usual_length(len(source)) + 1,
+    )
+    return ids
+
+
+def read(loaded: Loaded, sequences: Sequences, tape: Tape | None = None) -> Tensor:
+    """The last hidden states of texts, as one batch: (1, T, D)."""
+    source, target = sequences["source"], sequences.get("target")
+    batch = Batch(
+        batch_of(loaded, source),
+        types=_batch(loaded, [token.segment for token in source]),
+        target=None if target is None else batch_of(loaded, target),
+    )
+    return loaded.model.read(batch, tape)
+
+
+def _blanks(loaded: Loaded, spec: Spec, sequences: Sequences, x: Tensor) -> dict[str, Any]:
+    """An encoder's words for each [MASK], and whether the second text follows the first."""
+    mask_id = loaded.tokenizer.mask_id if "fill-mask" in loaded.tasks else None
+    masked = [i for i, token in enumerate(sequences["source"]) if token.id == mask_id]
+    model = loaded.encoder
+    masks = [
+        {"position": i, "candidates": candidates(loaded, model.masked_words(x[0, i]))}
+        for i in masked
+    ]
+    paired = spec.text_pair and "next-sentence" in loaded.tasks
+    is_next = model.next_sentence(x).softmax(-1)[0, 0].item() if paired else None
+    return {"masks": masks, "is_next": is_next}
+
+
+def _next_token(loaded: Loaded, spec: Spec, sequences: Sequences, x: Tensor) -> dict[str, Any]:
+    """A decoder's next token."""
+    if "next-token" not in loaded.tasks:
+        return {}
+    return {"next_token": candidates(loaded, loaded.model.logits(x[0, -1]))}
+
+
+def _log_probability(loaded: Loaded, spec: Spec, sequences: Sequences, x: Tensor) -> dict[str, Any]:
+    """How probable a translator finds the target, its end included."""
+    _, end = frame(loaded)
+    following = [*(token.id for token in sequences["target"][1:]), end]
+    log_p = loaded.model.logits(x)[0].log_softmax(-1)  # (Tq, V)
+    total = log_p.gather(-1, _batch(loaded, following).T).sum().item()
+    return {"log_probability": total}
+
+
+Predict = Callable[[Loaded, Spec, Sequences, Tensor], dict[str, Any]]
+PREDICTIONS: dict[str, Predict] = {
+    "encoder": _blanks,
+    "decoder": _next_token,
+    "encoder-decoder": _log_probability,
+    "recurrent": _log_probability,
+}
 
 
 def frame(loaded: Loaded) -> tuple[int, int]:
@@ -294,14 +329,6 @@ def unended(loaded: Loaded, tokens: tuple[Token, ...]) -> tuple[Token, ...]:
     """A typed target without its end; what it begins with, a language or <s>, is to be said."""
     _, end = frame(loaded)
     return tokens[:-1] if tokens and tokens[-1].id == end else tokens
-
-
-FORWARD: dict[str, Callable[[Loaded, Spec, Tape], Forward]] = {
-    "encoder": _encoder,
-    "decoder": _decoder,
-    "encoder-decoder": _translator,
-    "recurrent": _translator,
-}
 
 
 def candidates(loaded: Loaded, logits: Tensor, n: int = TOP) -> list[dict[str, Any]]:
@@ -326,11 +353,6 @@ def check_ids(loaded: Loaded, ids: Sequence[int], field: str) -> None:
     for i in ids:
         if not 0 <= i < n:
             raise BadInput(field, f"token {i} is not there: {loaded.name} has tokens 0 to {n - 1}")
-
-
-def usual_length(n: int) -> int:
-    """How many tokens the translation of n tokens may take where the model itself sets no end."""
-    return 2 * n + 31
 
 
 def batch_of(loaded: Loaded, tokens: Sequence[Token]) -> Tensor:

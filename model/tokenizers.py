@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain, pairwise, repeat
 from pathlib import Path
+from typing import Protocol
 
 import tokenizers as hf
 from attention_atlas.model.record import Token
@@ -21,6 +22,29 @@ WHOLE = (
     "at the bank. This is a new test. I like NLP. The bank is closed."
 )
 WHOLE_SPANISH = "El banco está cerrado. Me senté en el banco del parque."
+
+
+class AnyTokenizer(Protocol):
+    """What the rest of model/ needs of a tokenizer, whoever trained it."""
+
+    special_ids: set[int]
+    unknown_id: int | None
+    begin_id: int | None  # what a text, or a translator's target, begins with
+    end_id: int | None
+    first_id: int | None  # what a translation has to begin with
+    pad_id: int | None
+    mask_id: int | None
+
+    @property
+    def vocab_size(self) -> int: ...
+    def id(self, raw: str) -> int: ...
+    def raw(self, i: int) -> str: ...
+    def ids(self, text: str) -> list[int]: ...
+    def encode(self, text: str, pair: str | None = None) -> tuple[Token, ...]: ...
+    def encode_target(self, text: str) -> tuple[Token, ...]: ...
+    def decode(self, ids: Sequence[int]) -> str: ...
+    def label(self, ids: Sequence[int]) -> tuple[Token, ...]: ...
+    def readable(self, i: int) -> str: ...
 
 
 class Tokenizer:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from attention_atlas.model.attention import attend
 from attention_atlas.model.positions import sinusoidal
+from attention_atlas.model.protocol import Decoder, Encoder, Translator
 from attention_atlas.model.tape import Kind, Tape, Track, note, placed, track
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -45,6 +46,10 @@ class Config:
     @property
     def d_head(self) -> int:
         return self.d_model // self.n_head
+
+    @property
+    def n_kv_head(self) -> int:
+        return self.n_head
 
 
 class Past:
@@ -128,6 +133,8 @@ def gelu_tanh(x: Tensor) -> Tensor:
 class EncoderLayer(nn.Module):
     """Self-attention, then feed-forward, each added to the residual stream, then normed."""
 
+    norm_first = False
+
     def __init__(self, config: Config, activation: Activation, eps: float) -> None:
         super().__init__()
         self.attention = MultiHeadAttention(config)
@@ -172,6 +179,8 @@ class DecoderLayer(nn.Module):
 class GPTLayer(nn.Module):
     """Norm first: the residual stream itself is never normed on its way through."""
 
+    norm_first = True
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(config.d_model)
@@ -187,11 +196,12 @@ class GPTLayer(nn.Module):
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
 
-class EncoderDecoder(nn.Module):
+class EncoderDecoder(Translator):
     """The Transformer of "Attention Is All You Need", for translation."""
 
-    kinds: tuple[Kind, ...] = ("encoder", "decoder", "cross")
+    tasks = ("translate",)
     positions = "sinusoidal"
+    config: Config
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -243,25 +253,15 @@ class EncoderDecoder(nn.Module):
         """(..., D) -> (..., V), with the embedding as the tied head."""
         return F.linear(x, self.embedding.weight)
 
-    def decode(
-        self,
-        ids: Tensor,
-        memory: Tensor,
-        tape: Tape | None = None,
-        padding: Tensor | None = None,
-    ) -> Tensor:
-        """Target ids (B, Tq) and memory (B, Tk, D) -> logits of the next token (B, Tq, V)."""
-        return self.logits(self.hidden(ids, memory, tape, padding))
+    def position_vectors(self) -> Tensor:
+        return self.get_buffer("position")
 
-    def forward(
-        self,
-        source: Tensor,
-        target: Tensor,
-        tape: Tape | None = None,
-        padding: Tensor | None = None,
-    ) -> Tensor:
-        """Teacher forcing: source (B, Tk), target (B, Tq) -> logits (B, Tq, V)."""
-        return self.decode(target, self.encode(source, tape, padding), tape, padding)
+    def input_parts(self, ids: Tensor, types: Tensor | None) -> dict[str, Tensor]:
+        word = self.embedding(ids) * self.config.d_model**0.5
+        return {"word": word, "position": self.position_vectors()[: len(ids)]}
+
+    def self_attention_layers(self) -> Sequence[nn.Module]:
+        return list(self.encoder)
 
 
 class BertOutput(NamedTuple):
@@ -269,11 +269,12 @@ class BertOutput(NamedTuple):
     next_logits: Tensor  # (B, 2), [is next, is not]
 
 
-class Bert(nn.Module):
+class Bert(Encoder):
     """A stack of encoder layers that sees both sides of a blank."""
 
-    kinds: tuple[Kind, ...] = ("encoder",)
+    tasks = ("fill-mask", "next-sentence")
     positions = "learned"
+    config: Config
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -333,12 +334,24 @@ class Bert(nn.Module):
         x = self.encode(ids, segments, tape, padding)
         return BertOutput(self.masked_words(x), self.next_sentence(x))
 
+    def position_vectors(self) -> Tensor:
+        return self.position.weight.detach()
 
-class GPT(nn.Module):
+    def input_parts(self, ids: Tensor, types: Tensor | None) -> dict[str, Tensor]:
+        segment = self.segment(torch.zeros_like(ids) if types is None else types)
+        position = self.position.weight[: len(ids)]
+        return {"word": self.embedding(ids), "position": position, "segment": segment}
+
+    def self_attention_layers(self) -> Sequence[nn.Module]:
+        return list(self.encoder)
+
+
+class GPT(Decoder):
     """A stack of masked layers that predicts the next token."""
 
-    kinds: tuple[Kind, ...] = ("decoder",)
+    tasks = ("generate", "next-token")
     positions = "learned"
+    config: Config
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -375,10 +388,14 @@ class GPT(nn.Module):
         """An empty KV cache."""
         return [Past() for _ in self.decoder]
 
-    def forward(
-        self, ids: Tensor, tape: Tape | None = None, past: Sequence[Past] | None = None
-    ) -> Tensor:
-        return self.logits(self.hidden(ids, tape, past))
+    def position_vectors(self) -> Tensor:
+        return self.position.weight.detach()
+
+    def input_parts(self, ids: Tensor, types: Tensor | None) -> dict[str, Tensor]:
+        return {"word": self.embedding(ids), "position": self.position.weight[: len(ids)]}
+
+    def self_attention_layers(self) -> Sequence[nn.Module]:
+        return list(self.decoder)
 
 
 Transformer = EncoderDecoder | Bert | GPT

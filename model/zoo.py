@@ -9,34 +9,18 @@ from typing import Any
 
 import torch
 from attention_atlas.model import checkpoint
-from attention_atlas.model.hub.adapters import Adapter, HubModel, Sizes
-from attention_atlas.model.hub.lens import Place
-from attention_atlas.model.hub.subwords import HubTokenizer
+from attention_atlas.model.protocol import Decoder, Dimensions, Encoder, Model, Translator
 from attention_atlas.model.recurrent import Recurrent
 from attention_atlas.model.tape import Kind
-from attention_atlas.model.tokenizers import Tokenizer
-from attention_atlas.model.transformer import GPT, Bert, Config, EncoderDecoder, Transformer
+from attention_atlas.model.tokenizers import AnyTokenizer, Tokenizer
+from attention_atlas.model.transformer import GPT, Bert, Config, EncoderDecoder
 
 WEIGHTS = Path(__file__).parent / "weights"
 
-Own = Transformer | Recurrent
-Model = Own | HubModel
-ARCHITECTURES: dict[str, type[Own]] = {
+# The bundled models' classes, by the name in card.json. Others come with what opens them.
+ARCHITECTURES: dict[str, type[EncoderDecoder | Recurrent | Bert | GPT]] = {
     cls.__name__: cls for cls in (EncoderDecoder, Recurrent, Bert, GPT)
 }
-FAMILIES = {
-    "EncoderDecoder": "encoder-decoder",
-    "Recurrent": "recurrent",
-    "Bert": "encoder",
-    "GPT": "decoder",
-}
-TASKS = {
-    "EncoderDecoder": ("translate",),
-    "Recurrent": ("translate",),
-    "Bert": ("fill-mask", "next-sentence"),
-    "GPT": ("generate", "next-token"),
-}
-
 
 NOT_FOR = (
     "Not for decisions, advice or facts: a small model, made to be looked at. It makes things "
@@ -75,7 +59,7 @@ class Loaded:
     """A model ready to run: its card, tokenizer and weights, on a device."""
 
     card: Card
-    tokenizer: Tokenizer | HubTokenizer
+    tokenizer: AnyTokenizer
     model: Model
     device: torch.device
     source: str = "bundled"  # or "hub", "path"
@@ -90,14 +74,30 @@ class Loaded:
         return self.name, self.card.sha256, self.card.revision
 
     @property
-    def config(self) -> Config | Sizes:
+    def encoder(self) -> Encoder:
+        """The model, where its family is known to be an encoder."""
+        assert isinstance(self.model, Encoder)
+        return self.model
+
+    @property
+    def decoder(self) -> Decoder:
+        """The model, where its family is known to be a decoder."""
+        assert isinstance(self.model, Decoder)
+        return self.model
+
+    @property
+    def translator(self) -> Translator:
+        """The model, where it is known to read a source and a target."""
+        assert isinstance(self.model, Translator)
+        return self.model
+
+    @property
+    def config(self) -> Dimensions:
         return self.model.config
 
     @property
     def family(self) -> str:
-        if isinstance(self.model, Adapter):
-            return self.model.family
-        return FAMILIES[self.card.architecture]
+        return self.model.family
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -106,19 +106,17 @@ class Loaded:
     @property
     def tasks(self) -> tuple[str, ...]:
         """What the model's head is for; none if it has no head."""
-        if isinstance(self.model, Adapter):
-            return self.model.tasks
-        return TASKS[self.card.architecture]
+        return self.model.tasks
 
     @property
     def lacks(self) -> tuple[str, ...]:
-        """What of q, k, v, scores, edits, predictions cannot be had of this model."""
-        return self.model.lacks if isinstance(self.model, Adapter) else ()
+        """Which of q, k, v, scores, edits, predictions are not available for this model."""
+        return self.model.lacks
 
     @property
     def why(self) -> str:
         """Why it lacks that."""
-        return self.model.why if isinstance(self.model, Adapter) else ""
+        return self.model.why
 
     @property
     def mask(self) -> str | None:
@@ -132,34 +130,34 @@ class Loaded:
         return self.family == "encoder"
 
     @property
+    def has_self_attention(self) -> bool:
+        """Whether any layer has its queries and keys from the same text."""
+        return self.kinds != ("cross",)
+
+    @property
     def position_table(self) -> bool:
         """Whether position vectors are added to its input, that can be looked at and left out."""
-        if isinstance(self.model, Adapter):
-            return self.model.parts is not None and "edits" not in self.lacks
-        return self.family != "recurrent"
+        return self.model.has_input_parts and "edits" not in self.lacks
 
     @property
     def dtype(self) -> str:
         """The precision that the weights are in and that they are computed in."""
-        return self.model.dtype if isinstance(self.model, Adapter) else "float32"
+        return self.model.dtype
 
     @property
     def n_kv_head(self) -> int:
         """Heads of keys and values; fewer than heads where queries share them in groups."""
-        return self.config.n_kv_head if isinstance(self.config, Sizes) else self.config.n_head
+        return self.config.n_kv_head
 
     def scale(self, kind: Kind, layer: int) -> tuple[float, float | None]:
         """What a layer's dot products are multiplied by, and what bounds its scores."""
-        place = Place(kind, layer)
-        if isinstance(self.model, Adapter):
-            return self.model.scales[place], self.model.softcaps.get(place)
-        return (1.0 if self.family == "recurrent" else self.config.d_head**-0.5), None
+        return self.model.scale(kind, layer)
 
     def shape(self, kind: Kind | None) -> tuple[int, int]:
         """Layers and heads of a kind; None: the most there are of any."""
-        if isinstance(self.model, Adapter) and kind is not None:
-            return self.model.shapes[kind]
-        return self.config.n_layer, self.config.n_head
+        if kind is None:
+            return self.config.n_layer, self.config.n_head
+        return self.model.shape(kind)
 
     @property
     def n_parameters(self) -> int:

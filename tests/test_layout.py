@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +30,14 @@ IMPORTS = [
     Ban("model/**/*.py", "jinja2"),
     Ban("model/**/*.py", "transformers", alone=("opening.py",)),
     Ban("model/**/*.py", "huggingface_hub", alone=("opening.py",)),
+    Ban("model/*.py", "attention_atlas.model.hub"),  # the core; then core ← hub,
+    Ban("model/*.py", "attention_atlas.model.analysis"),  # and core ← analysis ← training
+    Ban("model/*.py", "attention_atlas.model.training"),
+    Ban("model/hub/*.py", "attention_atlas.model.analysis"),
+    Ban("model/hub/*.py", "attention_atlas.model.training"),
+    Ban("model/analysis/*.py", "attention_atlas.model.hub"),
+    Ban("model/analysis/*.py", "attention_atlas.model.training"),
+    Ban("model/training/*.py", "attention_atlas.model.hub"),
     Ban("app/**/*.py", "huggingface_hub"),
     Ban("model/tape.py", "attention_atlas.model"),
     Ban("app/**/*.py", "transformers"),
@@ -77,6 +86,35 @@ def imports(path: Path) -> set[str]:
     return {".".join(name.split(".")[:n]) for name in found for n in range(1, name.count(".") + 2)}
 
 
+def graph() -> dict[str, set[str]]:
+    """Each file of app/ and model/ by its import name, and those of them that it imports."""
+    paths = [path for package in ("app", "model") for path in (ROOT / package).rglob("*.py")]
+    named = {f"attention_atlas.{_dotted(path)}": imports(path) for path in paths}
+    return {name: imported & named.keys() for name, imported in named.items()}
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def folders(files: dict[str, set[str]]) -> dict[str, set[str]]:
+    """The same of folders: a folder imports what its files import from other folders."""
+    edges: dict[str, set[str]] = {}
+    for name, imported in files.items():
+        folder = name.rpartition(".")[0]
+        edges.setdefault(folder, set()).update({i.rpartition(".")[0] for i in imported} - {folder})
+    return edges
+
+
+def circle(edges: dict[str, set[str]]) -> list[str]:
+    """A circle of imports, if there is one."""
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
 def code(path: Path) -> str:
     """A script without its comments; a // after a colon is part of an address."""
     return re.sub(r"/\*.*?\*/|(?<!:)//[^\n]*", "", path.read_text("utf-8"), flags=re.DOTALL)
@@ -85,6 +123,23 @@ def code(path: Path) -> str:
 @pytest.mark.parametrize("ban", IMPORTS, ids=lambda ban: f"{ban.where} {ban.what}")
 def test_imports_point_one_way(ban: Ban) -> None:
     assert [path.name for path in files(ban) if ban.what in imports(path)] == []
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert len(graph()) > 50
+    assert circle(graph()) == []
+
+
+def test_no_folders_import_each_other_in_a_circle() -> None:
+    assert folders(graph())["attention_atlas.app"] >= {"attention_atlas.model"}
+    assert circle(folders(graph())) == []
+
+
+def test_circles_are_seen() -> None:
+    files = {"x.a.one": {"x.b.two"}, "x.b.two": set(), "x.b.three": {"x.a.one"}}
+    assert circle(files) == []
+    assert folders(files) == {"x.a": {"x.b"}, "x.b": {"x.a"}}
+    assert set(circle(folders(files))) == {"x.a", "x.b"}
 
 
 @pytest.mark.parametrize("ban", SCRIPT, ids=lambda ban: f"{ban.where} {ban.what}")

@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from attention_atlas.model.hub.adapters import Adapter
-from attention_atlas.model.hub.lens import Place
 from attention_atlas.model.record import Token, axes
-from attention_atlas.model.recurrent import Recurrent
 from attention_atlas.model.run import BadInput, Spec, check_has, check_part, forward
 from attention_atlas.model.tape import Kind, Quantity, Tape
 from attention_atlas.model.zoo import Loaded
@@ -74,9 +71,8 @@ def anatomy(
     kept = {name: _shown(tensor[0, 0]) for name, tensor in step.kept.items()}  # (T, ...)
     row = {name: kept[name][query] for name in ("q", "mask", "scores", "attn", "z")}
     scale, softcap = loaded.scale(kind, layer)
-    score = loaded.model.score if isinstance(loaded.model, Recurrent) else None
     q, k = row["q"], kept["k"]
-    products = q * k if score is None else score.products(q.to(loaded.device), k.to(loaded.device))
+    products = loaded.model.products(q.to(loaded.device), k.to(loaded.device))
     return Anatomy(
         kind=kind,
         layer=layer,
@@ -84,10 +80,10 @@ def anatomy(
         query=query,
         q_tokens=q_tokens,
         k_tokens=k_tokens,
-        score="dot_product" if score is None else "additive",
+        score=loaded.model.comparison,
         scale=scale,
         softcap=softcap,
-        rotated=isinstance(loaded.model, Adapter) and Place(kind, layer) in loaded.model.rotated,
+        rotated=loaded.model.rotates(kind, layer),
         bias=kept["bias"][query] if "bias" in kept else None,
         k=k,
         products=products.cpu(),

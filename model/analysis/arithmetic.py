@@ -10,16 +10,14 @@ from dataclasses import dataclass
 from itertools import accumulate
 from statistics import median
 from threading import Lock
+from typing import cast
 
 import torch
 from attention_atlas.model.attention import attend, weigh
-from attention_atlas.model.hub.adapters import Adapter
 from attention_atlas.model.record import Token
-from attention_atlas.model.recurrent import Recurrent
 from attention_atlas.model.run import BadInput, Spec, check_part, forward
 from attention_atlas.model.tape import Attended, Quantity, Tape
 from attention_atlas.model.transformer import (
-    GPT,
     EncoderLayer,
     GPTLayer,
     MultiHeadAttention,
@@ -133,12 +131,12 @@ def _attended(
 
 def _layers(loaded: Loaded) -> Sequence[EncoderLayer | GPTLayer]:
     """The stack that reads the text."""
-    if isinstance(loaded.model, Recurrent):
+    if not loaded.has_self_attention:
         raise BadInput("model", f"{loaded.name} has no layers of self-attention")
-    if isinstance(loaded.model, Adapter):
+    layers = loaded.model.self_attention_layers()
+    if not layers:
         raise BadInput("model", f"{loaded.name}'s layers are not ours to take apart")
-    stack = loaded.model.decoder if isinstance(loaded.model, GPT) else loaded.model.encoder
-    return list(stack)  # type: ignore[arg-type]
+    return cast(Sequence[EncoderLayer | GPTLayer], layers)
 
 
 @dataclass(frozen=True)
@@ -166,14 +164,14 @@ def blocks(loaded: Loaded, text: str) -> tuple[tuple[Token, ...], list[Block]]:
 def _block(layer: EncoderLayer | GPTLayer, x: Tensor) -> Block:
     """x (1, T, D) into the layer: its two updates, and the input of its first norm two ways."""
     T = x.size(1)
-    if isinstance(layer, GPTLayer):  # norm first
+    if layer.norm_first:
         normed = layer.attention_norm(x)
         update = layer.attention(normed, normed, mask=causal_mask(T, T, x.device))
         read = layer.feed_forward_norm(x + update)
     else:
         update = layer.attention(x, x)
         read = layer.attention_norm(x + update)
-    into = (x if isinstance(layer, GPTLayer) else x + update)[0]  # (T, D), what is normed first
+    into = (x if layer.norm_first else x + update)[0]  # (T, D), what is normed first
     by_token = F.layer_norm(into, into.shape[-1:])
     by_dimension = (into - into.mean(0)) / (into.var(0, unbiased=False) + 1e-5).sqrt()
 

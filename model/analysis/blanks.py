@@ -15,14 +15,11 @@ from attention_atlas.model.analysis.decoding import (
     edits_that_fit,
     guess,
 )
-from attention_atlas.model.hub.adapters import HubEncoder
 from attention_atlas.model.record import Token
-from attention_atlas.model.run import BadInput, batch_of, tokenize
+from attention_atlas.model.run import BadInput, read, tokenize
 from attention_atlas.model.tape import Edit, Tape
-from attention_atlas.model.transformer import Bert
 from attention_atlas.model.words import words_of
 from attention_atlas.model.zoo import Loaded
-from torch import Tensor
 
 
 class Filled(NamedTuple):
@@ -44,8 +41,8 @@ def fill(
 ) -> Filled:
     """What the model would write for each [MASK], and for each of the words to be hidden."""
     check_task(loaded, "fill-mask")
-    model, tokenizer = loaded.model, loaded.tokenizer
-    assert isinstance(model, Bert | HubEncoder) and tokenizer.mask_id is not None
+    tokenizer = loaded.tokenizer
+    assert tokenizer.mask_id is not None
     first, spans = masked(loaded, text, words[0], "words")
     second, spans_pair = (
         (None, {}) if text_pair is None else masked(loaded, text_pair, words[1], "words_pair")
@@ -58,8 +55,8 @@ def fill(
         message = f"the text has no {mask}; write {mask} where a word is to be filled in"
         raise BadInput("text", message)
     with edits_that_fit():
-        x = _read(loaded, tokens, Tape(layers=(), edits=edits))
-    logits = model.masked_words(x[places])  # (masks, V)
+        x = read(loaded, {"source": tokens}, Tape(layers=(), edits=edits))[0]
+    logits = loaded.encoder.masked_words(x[places])  # (masks, V)
     guesses = [guess(loaded, row, top) for row in logits]
     own = [_word_at((spans, spans_pair)[token.segment], token) for token in tokens]
     return Filled((first, second), tokens, own, dict(zip(places, guesses, strict=True)))
@@ -94,14 +91,6 @@ def _word_at(spans: Spans, token: Token) -> int | None:
     return next(inside, None) if token.end > token.start else None
 
 
-def _read(loaded: Loaded, tokens: tuple[Token, ...], tape: Tape | None = None) -> Tensor:
-    """The last hidden states of BERT: (T, D)."""
-    model = loaded.model
-    assert isinstance(model, Bert | HubEncoder)
-    segments = torch.tensor([[token.segment for token in tokens]], device=loaded.device)
-    return model.encode(batch_of(loaded, tokens), segments, tape)[0]
-
-
 class Hidden(NamedTuple):
     """A place that BERT has to predict."""
 
@@ -118,8 +107,8 @@ def corrupt(
 ) -> tuple[tuple[Token, ...], list[Hidden]]:
     """A text as BERT sees it in training, and what it makes of it."""
     check_task(loaded, "fill-mask")
-    model, tokenizer = loaded.model, loaded.tokenizer
-    assert isinstance(model, Bert | HubEncoder) and tokenizer.mask_id is not None
+    tokenizer = loaded.tokenizer
+    assert tokenizer.mask_id is not None
     tokens = tokenize(loaded, text, text_pair)
     ids, chosen, fates = corrupted(
         np.array([token.id for token in tokens]),
@@ -130,7 +119,8 @@ def corrupt(
         vocab_size=tokenizer.vocab_size,
     )
     noisy = tuple(token._replace(id=int(i)) for token, i in zip(tokens, ids, strict=True))
-    logits = model.masked_words(_read(loaded, noisy)[chosen.tolist()])  # (chosen, V)
+    x = read(loaded, {"source": noisy})[0]
+    logits = loaded.encoder.masked_words(x[chosen.tolist()])  # (chosen, V)
     found = []
     for place, fate, row in zip(chosen.tolist(), fates, logits, strict=True):
         log_p = row.float().log_softmax(-1)[tokens[place].id].item()
@@ -143,11 +133,10 @@ def corrupt(
 def next_sentence(loaded: Loaded, text: str, text_pair: str) -> float:
     """The probability that the second text follows the first (Devlin et al. 2019)."""
     check_task(loaded, "next-sentence")
-    model = loaded.model
-    assert isinstance(model, Bert | HubEncoder)
     tokens = tokenize(loaded, text, text_pair)
     for segment, which in enumerate(("text", "text_pair")):
         if not any(token.segment == segment and not token.special for token in tokens):
             order = ("first", "second")[segment]
             raise BadInput(which, f"the {order} text has no word; type at least one")
-    return model.next_sentence(_read(loaded, tokens)[None]).softmax(-1)[0, 0].item()
+    x = read(loaded, {"source": tokens})
+    return loaded.encoder.next_sentence(x).softmax(-1)[0, 0].item()

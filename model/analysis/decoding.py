@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from attention_atlas.model.generate import Decoder, Sampling, Step, generating
+from attention_atlas.model.generate import Sampling, Step, generating
 from attention_atlas.model.record import Token
 from attention_atlas.model.run import (
     BadInput,
@@ -175,8 +175,7 @@ def generate(
 ) -> Generator[tuple[Token, ...] | Said, None, Continuation]:
     """First the prompt's tokens, then each new one; the end of the text, if said, is the last."""
     prompt = prompt_of(loaded, text, max_new_tokens)
-    model, tokenizer = loaded.model, loaded.tokenizer
-    assert isinstance(model, Decoder)
+    model, tokenizer = loaded.decoder, loaded.tokenizer
     check_ids(loaded, forced, "forced")
     check_edits(loaded, edits, {"source": len(prompt) + max_new_tokens})
     yield prompt
@@ -227,8 +226,7 @@ class Surprise(NamedTuple):
 def surprise(loaded: Loaded, text: str, edits: Sequence[Edit] = (), top: int = 10) -> Surprise:
     """The probability of each token of a text after those before it, in one pass."""
     check_task(loaded, "next-token", "generate")
-    model = loaded.model
-    assert isinstance(model, Decoder)
+    model = loaded.decoder
     tokens = tokenize(loaded, text)
     check_edits(loaded, edits, {"source": len(tokens)})
     ids = batch_of(loaded, tokens)

@@ -14,7 +14,6 @@ from attention_atlas.model import metrics
 from attention_atlas.model.analysis import statistics
 from attention_atlas.model.analysis.decoding import check_task
 from attention_atlas.model.analysis.statistics import Measure
-from attention_atlas.model.generate import Decoder
 from attention_atlas.model.run import BadInput, check_has
 from attention_atlas.model.tape import Edit, Tape
 from attention_atlas.model.zoo import Loaded
@@ -192,8 +191,7 @@ def shots(
 
 def answered(loaded: Loaded, asked: Sequence[Made], off: Sequence[Head]) -> list[bool]:
     """Whether each prompt is gone on with rightly, with some heads switched off."""
-    model, tokenizer = loaded.model, loaded.tokenizer
-    assert isinstance(model, Decoder)
+    model, tokenizer = loaded.decoder, loaded.tokenizer
     rows = [[token.id for token in tokenizer.encode(text)] for text, _ in asked]
     whole = [tokenizer.encode(text + answer) for text, answer in asked]
     answers = [tokens[len(row)].id for tokens, row in zip(whole, rows, strict=True)]
@@ -213,8 +211,7 @@ def answered(loaded: Loaded, asked: Sequence[Made], off: Sequence[Head]) -> list
 
 def head_scores(loaded: Loaded, seed: int) -> tuple[Tensor, Tensor]:
     """Each head's previous-token and induction score, on random tokens said twice: (L, H) each."""
-    model = loaded.model
-    assert isinstance(model, Decoder)
+    model = loaded.decoder
     draw = torch.Generator().manual_seed(seed)
     period = min(PERIOD, loaded.config.n_ctx // 2)
     n = min(loaded.tokenizer.vocab_size, loaded.config.vocab_size)

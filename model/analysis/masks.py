@@ -7,13 +7,11 @@ from dataclasses import dataclass
 
 import torch
 from attention_atlas.model.analysis.fills import DTYPES, USUAL, Fills, fills
-from attention_atlas.model.generate import translate
-from attention_atlas.model.hub.adapters import Adapter, HubDecoder, HubEncoder, HubEncoderDecoder
+from attention_atlas.model.protocol import Batch
 from attention_atlas.model.record import Token
-from attention_atlas.model.recurrent import Recurrent
-from attention_atlas.model.run import BadInput, check_has, check_part, frame, tokenize
+from attention_atlas.model.run import BadInput, check_has, check_part, decoded, frame, tokenize
 from attention_atlas.model.tape import Attended, Edit, Kind, Quantity, Tape
-from attention_atlas.model.transformer import GPT, Bert, EncoderDecoder, causal_mask
+from attention_atlas.model.transformer import causal_mask
 from attention_atlas.model.zoo import Loaded
 from torch import Tensor
 from torch.nn import functional as F
@@ -65,7 +63,7 @@ def masks(
     `fill` takes the place of -inf in this head's scores, in the precision `dtype`.
     """
     kind = kind or loaded.kinds[0]
-    if isinstance(loaded.model, Recurrent):
+    if not loaded.has_self_attention:
         raise BadInput("model", f"{loaded.name} reads one text at a time: it has no masks")
     check_part(loaded, kind, (layer,), (head,))
     check_has(loaded, "scores", "model")
@@ -125,42 +123,31 @@ def _decoder_edits(batch: Padded, off: Sequence[str]) -> list[Edit]:
 
 def _run(loaded: Loaded, source: Padded, off: Sequence[str], tape: Tape) -> Padded:
     """The batch through the model; the target of a translator, else the batch itself."""
-    model = loaded.model
-    seen = None if "padding" in off else source.real
-    if isinstance(model, Bert | HubEncoder):
-        model.encode(source.ids, torch.zeros_like(source.ids), tape, seen)
-    elif isinstance(model, GPT | HubDecoder):
-        tape.edits = _decoder_edits(source, off)
-        model.hidden(source.ids, tape)
-    elif isinstance(model, EncoderDecoder | HubEncoderDecoder):
+    target = None
+    if "cross" in loaded.kinds:
         target = padded(loaded, [_target(loaded, row) for row in source.tokens])
-        tape.edits = _decoder_edits(target, off)
-        model(source.ids, target.ids, tape, seen)
-        return target
-    return source
+    if "decoder" in loaded.kinds:
+        tape.edits = _decoder_edits(target or source, off)
+    padding = None if "padding" in off else source.real
+    batch = Batch(source.ids, target=target.ids if target else None, padding=padding)
+    loaded.model.read(batch, tape)
+    return target or source
 
 
 def _target(loaded: Loaded, source: tuple[Token, ...]) -> tuple[Token, ...]:
     """A text's translation, from <s> on."""
-    tokenizer = loaded.tokenizer
-    begin, end = frame(loaded)
-    assert isinstance(loaded.model, EncoderDecoder | HubEncoderDecoder)
-    ids = torch.tensor([[token.id for token in source]], device=loaded.device)
-    longest = 2 * len(source) + 32 if isinstance(loaded.model, Adapter) else None
-    first_id = tokenizer.first_id
-    [found] = translate(loaded.model, ids, begin=begin, end=end, first=first_id, max_tokens=longest)
-    first = tokenizer.raw(begin)
-    return (Token(begin, first, first, special=True), *tokenizer.label(found))
+    begin, _ = frame(loaded)
+    raw = loaded.tokenizer.raw(begin)
+    tokens = loaded.tokenizer.label(decoded(loaded, source))
+    return (Token(begin, raw, raw, special=True), *tokens)
 
 
 def _losses(loaded: Loaded, batch: Padded) -> dict[str, float]:
     """Mean loss of the next tokens, in nats, with the causal mask and without; padding is none."""
-    model = loaded.model
-    assert isinstance(model, GPT | HubDecoder)
     found = {}
     for name, off in (("on", ()), ("off", ("causal",))):
         edits = _decoder_edits(batch, off)
-        logits = model(batch.ids, Tape(layers=(), edits=edits))[:, :-1]
+        logits = loaded.decoder(batch.ids, Tape(layers=(), edits=edits))[:, :-1]
         following, there = batch.ids[:, 1:], batch.real[:, 1:]
         found[name] = (
             F.cross_entropy(logits[there], following[there]).item() if there.any() else 0.0

@@ -7,31 +7,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from attention_atlas.model.analysis.compare import hidden_states
-from attention_atlas.model.hub.adapters import Adapter, HubDecoder, HubEncoder
 from attention_atlas.model.record import Token
-from attention_atlas.model.recurrent import Recurrent
-from attention_atlas.model.run import BadInput, Spec, check_spec, tokenize
+from attention_atlas.model.run import (
+    BadInput,
+    Spec,
+    check_position_vectors,
+    check_spec,
+    read,
+    tokenize,
+)
 from attention_atlas.model.tape import Edit, Tape
-from attention_atlas.model.transformer import GPT, Bert, EncoderDecoder
 from attention_atlas.model.zoo import Loaded
 from torch import Tensor
 
 
 def position_table(loaded: Loaded) -> Tensor:
     """What a model learned or uses: (n_ctx, D)."""
-    model = loaded.model
-    if isinstance(model, EncoderDecoder):
-        return model.get_buffer("position").cpu()
-    if isinstance(model, Bert | GPT):
-        return model.position.weight.detach().cpu()
-    if isinstance(model, Adapter):
-        table = model.table("decoder" if loaded.family == "decoder" else "encoder")
-        if table is not None:
-            return table.float().cpu()
-        how = f"its positions are {model.positions}, inside attention"
-        raise BadInput("model", f"{loaded.name} adds no position vectors to its input: {how}")
-    raise BadInput("model", f"{loaded.name} has no position encoding: it reads word by word")
+    check_position_vectors(loaded, "model")
+    table = loaded.model.position_vectors()
+    assert table is not None
+    return table.float().cpu()
 
 
 @torch.inference_mode()
@@ -39,44 +34,15 @@ def embedding_parts(
     loaded: Loaded, text: str, text_pair: str | None
 ) -> tuple[tuple[Token, ...], dict[str, Tensor]]:
     """Word, position and segment vectors, their sum, and what the first layer reads: norms (T,)."""
-    model = loaded.model
-    if isinstance(model, Recurrent):
-        position_table(loaded)  # says why not
-    if isinstance(model, Adapter):
-        return _adapted_parts(loaded, model, text, text_pair)
-    tokens = tokenize(loaded, text, text_pair)
-    ids = torch.tensor([token.id for token in tokens], device=loaded.device)
-    segments = torch.tensor([token.segment for token in tokens], device=loaded.device)
-    scale = model.config.d_model**0.5 if isinstance(model, EncoderDecoder) else 1.0
-    parts = {
-        "word": model.embedding(ids) * scale,
-        "position": position_table(loaded)[: len(tokens)].to(loaded.device),
-    }
-    if isinstance(model, Bert):
-        parts["segment"] = model.segment(segments)
-    parts["sum"] = torch.stack(list(parts.values())).sum(0)
-    parts["input"] = parts["sum"]
-    if isinstance(model, Bert):
-        parts["input"] = model.embedding_norm(parts["sum"])
-    return tokens, {name: vectors.norm(dim=-1).cpu() for name, vectors in parts.items()}
-
-
-def _adapted_parts(
-    loaded: Loaded, model: Adapter, text: str, text_pair: str | None
-) -> tuple[tuple[Token, ...], dict[str, Tensor]]:
-    """The same of a model of the Hub, where its input is such a sum."""
-    table = position_table(loaded)  # or says why not
-    if model.parts is None:
+    check_position_vectors(loaded, "model")
+    if not loaded.model.has_input_parts:
         raise BadInput("model", f"{loaded.name}'s input is not a sum of words and positions alone")
     tokens = tokenize(loaded, text, text_pair)
     ids = torch.tensor([token.id for token in tokens], device=loaded.device)
-    segments = torch.tensor([token.segment for token in tokens], device=loaded.device)
-    parts = {"word": model.parts.word(ids).float() * model.parts.scale}
-    parts["position"] = table[: len(tokens)].to(loaded.device)
-    if model.parts.segment is not None:
-        parts["segment"] = model.parts.segment(segments).float()
+    types = torch.tensor([token.segment for token in tokens], device=loaded.device)
+    parts = loaded.model.input_parts(ids, types)
     parts["sum"] = torch.stack(list(parts.values())).sum(0)
-    parts["input"] = hidden_states(loaded, Spec(text, text_pair))[0].float()
+    parts["input"] = _stream(loaded, tokens)[0]
     return tokens, {name: vectors.norm(dim=-1).cpu() for name, vectors in parts.items()}
 
 
@@ -115,7 +81,7 @@ def permutation(loaded: Loaded, text: str, text_b: str | None) -> Permutation:
     changes = []
     for edits in ((), (Edit("positions", value="none"),)):
         check_spec(loaded, Spec(text, edits=edits))
-        x, y = (_last_states(loaded, tokens, edits) for tokens in (a, b))
+        x, y = (_stream(loaded, tokens, edits)[-1] for tokens in (a, b))
         changes.append((x - y[order]).abs().amax(-1).cpu())
     return Permutation(a, b, order, changes[0], changes[1], text_b)
 
@@ -126,20 +92,14 @@ def _reversed(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
     return tuple(token if token.special else next(backwards) for token in tokens)
 
 
-def _last_states(loaded: Loaded, tokens: tuple[Token, ...], edits: Sequence[Edit]) -> Tensor:
-    """What the last layer that reads the text leaves, token by token: (T, D)."""
-    ids = torch.tensor([[token.id for token in tokens]], device=loaded.device)
-    model, tape = loaded.model, Tape(layers=(), edits=edits, hidden=True)
-    if isinstance(model, Recurrent):
+def _stream(loaded: Loaded, tokens: tuple[Token, ...], edits: Sequence[Edit] = ()) -> list[Tensor]:
+    """What the stack that reads the text holds before its first layer and after each: (T, D)."""
+    if not loaded.has_self_attention:
         raise BadInput("model", f"{loaded.name} has no layers of hidden states")
-    if isinstance(model, Bert | HubEncoder):
-        model.encode(ids, torch.zeros_like(ids), tape)
-    elif isinstance(model, GPT | HubDecoder):
-        model.hidden(ids, tape)
-    else:
-        model.encode(ids, tape)
+    tape = Tape(layers=(), edits=edits, hidden=True)
+    read(loaded, {"source": tokens}, tape)
     [stream] = tape.streams.values()
-    return stream[-1][0].float()
+    return [x[0].float() for x in stream]
 
 
 def _order(a: tuple[Token, ...], b: tuple[Token, ...]) -> list[int]:

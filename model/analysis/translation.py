@@ -23,13 +23,11 @@ from attention_atlas.model.generate import (
     CROSS,
     Hypothesis,
     Step,
-    Translator,
     Weighed,
     beam_steps,
     longest,
     translating,
 )
-from attention_atlas.model.hub.adapters import Adapter
 from attention_atlas.model.record import Token
 from attention_atlas.model.run import (
     BadInput,
@@ -38,7 +36,6 @@ from attention_atlas.model.run import (
     frame,
     tokenize,
     unended,
-    usual_length,
 )
 from attention_atlas.model.tape import Edit, Tape
 from attention_atlas.model.zoo import Loaded
@@ -141,13 +138,12 @@ def source_of(loaded: Loaded, text: str, max_new_tokens: int | None) -> Source:
     """Raises BadInput for an empty text, a long one, and more tokens than there can be."""
     check_task(loaded, "translate")
     tokens = tokenize(loaded, text)
-    model = loaded.model
-    assert isinstance(model, Translator)
+    model = loaded.translator
     most = longest(model, None)
     if max_new_tokens is not None and max_new_tokens > most:
         message = f"{max_new_tokens} tokens are too many: {loaded.name} says at most {most}"
         raise BadInput("max_new_tokens", message)
-    usual = min(most, usual_length(len(tokens))) if isinstance(model, Adapter) else most
+    usual = model.usual_length(len(tokens))
     return Source(tokens, batch_of(loaded, tokens), max_new_tokens or usual)
 
 
@@ -155,8 +151,7 @@ def _greedy(
     loaded: Loaded, source: Source, edits: Sequence[Edit], top: int
 ) -> Generator[Said, None, list[Said]]:
     """The most probable token, again and again; </s> is the last unless the limit came first."""
-    model = loaded.model
-    assert isinstance(model, Translator)
+    model = loaded.translator
     begin, end = frame(loaded)
     found: list[Said] = []
     voice = Voice(loaded)
@@ -178,8 +173,7 @@ def _beam(
     loaded: Loaded, source: Source, n_beam: int, length_penalty: float, edits: Sequence[Edit]
 ) -> Generator[Grown, None, tuple[list[Ended], list[Node]]]:
     """A step of the beam for each token; the hypotheses, the best first, and the whole tree."""
-    model = loaded.model
-    assert isinstance(model, Translator)
+    model = loaded.translator
     begin, end = frame(loaded)
     steps = beam_steps(
         model,
@@ -263,8 +257,7 @@ def spoken(
     forced: bool = False,
 ) -> list[Said]:
     """Teacher forcing: how probable each of a translation's tokens is after those before it."""
-    model = loaded.model
-    assert isinstance(model, Translator)
+    model = loaded.translator
     tape = Tape(kinds=CROSS, edits=edits)
     begin, _ = frame(loaded)
     target = torch.tensor([[begin, *ids[:-1]]], device=loaded.device)

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import torch
 from attention_atlas.model.hub.lens import Call, Place, calling, moved, note_last
+from attention_atlas.model.protocol import Decoder, Encoder, Model, Translator
 from attention_atlas.model.tape import Kind, Tape, note
 from attention_atlas.model.transformer import causal_mask
 from torch import Tensor, nn
@@ -68,11 +69,10 @@ class Output:
         return None
 
 
-class Adapter(nn.Module):
+class Adapter(Model):
     """A Hugging Face model on a tape. Nothing of a call is kept on it: threads may share it."""
 
-    family = ""
-    kinds: tuple[Kind, ...] = ()
+    config: Sizes
 
     def __init__(self, model: Any, sizes: Sizes, *, tasks: tuple[str, ...], positions: str) -> None:
         super().__init__()
@@ -80,8 +80,6 @@ class Adapter(nn.Module):
         self.config = sizes
         self.tasks = tasks
         self.positions = positions
-        self.lacks: tuple[str, ...] = ()
-        self.why = ""  # what it lacks that is
         self.shapes: dict[Kind, tuple[int, int]] = {}  # layers and heads of each kind
         self.plans: dict[Stack, tuple[Place, ...]] = {}
         self.scales: dict[Place, float] = {}
@@ -93,16 +91,36 @@ class Adapter(nn.Module):
         self.parts: Parts | None = None  # None: its input is no such sum
         self._given: ContextVar[Output | None] = ContextVar("given", default=None)
 
-    @property
-    def dtype(self) -> str:
-        return str(next(self.model.parameters()).dtype).removeprefix("torch.")
+    def shape(self, kind: Kind) -> tuple[int, int]:
+        return self.shapes[kind]
 
-    def table(self, stack: Stack) -> Tensor | None:
-        """The position vectors that are added to a stack's input, (n_ctx, D), if there are."""
+    def scale(self, kind: Kind, layer: int) -> tuple[float, float | None]:
+        place = Place(kind, layer)
+        return self.scales[place], self.softcaps.get(place)
+
+    def rotates(self, kind: Kind, layer: int) -> bool:
+        return Place(kind, layer) in self.rotated
+
+    def position_vectors(self) -> Tensor | None:
+        stack: Stack = "decoder" if self.family == "decoder" else "encoder"
         if stack not in self.tables:
             return None
         module, first = self.tables[stack]
         return rows(module).detach()[first : first + self.config.n_ctx]
+
+    @property
+    def has_input_parts(self) -> bool:
+        return self.parts is not None
+
+    def input_parts(self, ids: Tensor, types: Tensor | None) -> dict[str, Tensor]:
+        table = self.position_vectors()
+        assert self.parts is not None and table is not None
+        parts = {"word": self.parts.word(ids).float() * self.parts.scale}
+        parts["position"] = table[: len(ids)].float()
+        if self.parts.segment is not None:
+            types = torch.zeros_like(ids) if types is None else types
+            parts["segment"] = self.parts.segment(types).float()
+        return parts
 
     def give(self, base: Any) -> None:
         """Let `base` answer with an output that is given, where a head is run by itself."""
@@ -207,11 +225,8 @@ def attentions(output: Any, kind: Kind) -> Sequence[Tensor]:
     return [attn for attn in found if isinstance(attn, Tensor)]
 
 
-class HubEncoder(Adapter):
+class HubEncoder(Adapter, Encoder):
     """BERT and its kin."""
-
-    family = "encoder"
-    kinds: tuple[Kind, ...] = ("encoder",)
 
     @property
     def base(self) -> Any:
@@ -263,11 +278,9 @@ class HubPast:
         return int(self.cache.get_seq_length())
 
 
-class HubDecoder(Adapter):
+class HubDecoder(Adapter, Decoder):
     """GPT-2, Llama and their kin."""
 
-    family = "decoder"
-    kinds: tuple[Kind, ...] = ("decoder",)
     new_cache: Callable[[], Any]
 
     @property
@@ -290,17 +303,13 @@ class HubDecoder(Adapter):
         """An empty KV cache."""
         return [HubPast(self.new_cache())]
 
-    def forward(
-        self, ids: Tensor, tape: Tape | None = None, past: Sequence[HubPast] | None = None
-    ) -> Tensor:
-        return self.logits(self.hidden(ids, tape, past))
 
-
-class HubEncoderDecoder(Adapter):
+class HubEncoderDecoder(Adapter, Translator):
     """Marian, BART, T5 and their kin."""
 
-    family = "encoder-decoder"
-    kinds: tuple[Kind, ...] = ("encoder", "decoder", "cross")
+    def usual_length(self, n_source: int) -> int:
+        """Few of them were trained to end early, and n_ctx may be long."""
+        return min(super().usual_length(n_source), 2 * n_source + 31)
 
     def encode(
         self, ids: Tensor, tape: Tape | None = None, padding: Tensor | None = None
@@ -327,26 +336,6 @@ class HubEncoderDecoder(Adapter):
         """(..., D) -> (..., V)"""
         memory = x.new_zeros(1, 1, x.size(-1))
         return self._logits(x, "decoder_input_ids", encoder_outputs=(memory,))
-
-    def decode(
-        self,
-        ids: Tensor,
-        memory: Tensor,
-        tape: Tape | None = None,
-        padding: Tensor | None = None,
-    ) -> Tensor:
-        """Target ids (B, Tq) and memory (B, Tk, D) -> logits of the next token (B, Tq, V)."""
-        return self.logits(self.hidden(ids, memory, tape, padding))
-
-    def forward(
-        self,
-        source: Tensor,
-        target: Tensor,
-        tape: Tape | None = None,
-        padding: Tensor | None = None,
-    ) -> Tensor:
-        """Teacher forcing: source (B, Tk), target (B, Tq) -> logits (B, Tq, V)."""
-        return self.decode(target, self.encode(source, tape, padding), tape, padding)
 
 
 def _attention_mask(name: str, padding: Tensor | None) -> dict[str, Tensor]:

@@ -27,7 +27,8 @@ from attention_atlas.model.analysis.statistics import (
     measured,
     ratio,
 )
-from attention_atlas.model.generate import Translator, beam_search, returned, translate
+from attention_atlas.model.generate import beam_search, returned, translate
+from attention_atlas.model.protocol import Translator
 from attention_atlas.model.record import Token
 from attention_atlas.model.recurrent import Recurrent
 from attention_atlas.model.run import Spec, run

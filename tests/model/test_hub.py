@@ -237,7 +237,7 @@ def test_positions_can_be_left_out(name: str) -> None:
 def test_the_first_position_is_found_in_the_table(name: str, first: int) -> None:
     adapter = adapted(name)
     assert next(iter(adapter.tables.values()))[1] == first
-    assert next(t for s in adapter.tables if (t := adapter.table(s)) is not None).size(1) == 24
+    assert adapter.position_vectors().size(1) == 24
 
 
 @pytest.mark.parametrize(

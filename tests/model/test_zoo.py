@@ -108,8 +108,9 @@ def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch, wanted: str
 
 @pytest.mark.parametrize("architecture", zoo.ARCHITECTURES)
 def test_every_architecture_has_a_family_and_tasks(architecture: str) -> None:
-    assert zoo.FAMILIES[architecture] in {"encoder-decoder", "recurrent", "encoder", "decoder"}
-    assert zoo.TASKS[architecture]
+    cls = zoo.ARCHITECTURES[architecture]
+    assert cls.family in {"encoder-decoder", "recurrent", "encoder", "decoder"}
+    assert cls.tasks
 
 
 @pytest.mark.parametrize(
