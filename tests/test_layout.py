@@ -131,8 +131,12 @@ def test_no_files_import_each_other_in_a_circle() -> None:
 
 
 def test_no_folders_import_each_other_in_a_circle() -> None:
-    assert folders(graph())["attention_atlas.app"] >= {"attention_atlas.model"}
-    assert circle(folders(graph())) == []
+    """But for app/, where main.py is above the folders and the rest below: a rule says that."""
+    edges = folders(graph())
+    assert edges["attention_atlas.app"] >= {"attention_atlas.model"}
+    assert edges["attention_atlas.model.training"] >= {"attention_atlas.model.analysis"}
+    above = {name: edges[name] for name in edges if name.startswith("attention_atlas.model")}
+    assert circle(above) == []
 
 
 def test_circles_are_seen() -> None:
