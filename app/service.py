@@ -21,7 +21,7 @@ from attention_atlas.model import run as door
 from attention_atlas.model.analysis.compare import hidden_states
 from attention_atlas.model.hub.folder import BadModel, Limits, as_asked
 from attention_atlas.model.hub.library import Library
-from attention_atlas.model.record import AttentionRecord, Part, Run, Sketch
+from attention_atlas.model.record import AttentionRecord, Run, Selection, Sketch
 from attention_atlas.model.run import EVERYTHING, NOTHING, BadInput, Spec
 from attention_atlas.model.tape import Edit, Kind
 from attention_atlas.model.zoo import Loaded
@@ -183,7 +183,9 @@ class Service:
             self._keep(key, spec, found)
         return run, found
 
-    def record(self, asked: RunRequest, part: Part = EVERYTHING) -> tuple[Run, AttentionRecord]:
+    def record(
+        self, asked: RunRequest, part: Selection = EVERYTHING
+    ) -> tuple[Run, AttentionRecord]:
         """One kind of a run, the family's first if none is asked for; some layers, some heads.
 
         A run of everything, if it is in the cache, answers every smaller question.
@@ -238,7 +240,7 @@ class Service:
             raise errors.UnknownModel(f"no model named {name[:60]!r}; there are {have}", "model")
         return found
 
-    def _run(self, loaded: Loaded, spec: Spec, part: Part) -> Run:
+    def _run(self, loaded: Loaded, spec: Spec, part: Selection) -> Run:
         self._check_length(text=spec.text, text_pair=spec.text_pair, target=spec.target)
         key = (loaded.identity, spec, part)
         run = self._cached(key)
@@ -253,7 +255,7 @@ class Service:
             if found.n_byte <= self._cache.maxsize and not any(edit.row for edit in spec.edits):
                 self._cache[key] = found
 
-    def _check_part(self, loaded: Loaded, run: Run, part: Part) -> None:
+    def _check_part(self, loaded: Loaded, run: Run, part: Selection) -> None:
         """Of a long text only so many heads at a time."""
         n = max(map(len, run.sequences.values()))
         size = 4 * n**2 * _n_head(loaded, part)
@@ -286,7 +288,7 @@ def refusing() -> Iterator[None]:
         raise errors.Invalid(error.message, error.field) from None
 
 
-def _n_head(loaded: Loaded, part: Part) -> int:
+def _n_head(loaded: Loaded, part: Selection) -> int:
     """How many heads a part is of, all layers together."""
     kinds = loaded.kinds if part.kind is None else (part.kind,)
     total = 0

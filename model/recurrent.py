@@ -1,10 +1,10 @@
-"""The attention before the Transformer: a recurrent encoder-decoder with additive attention.
+"""Attention before the Transformer: a recurrent encoder-decoder with additive attention.
 
     Bahdanau, Cho & Bengio 2015, "Neural Machine Translation by Jointly Learning to Align and
     Translate", section 3 and appendix A.
 
-The same tape, the same interface as `EncoderDecoder`; its attention is of kind "cross", one layer
-of one head. Shapes: B batch, Tq target and Tk source tokens, D d_model, d the width of the
+It uses the same tape as `EncoderDecoder`; its attention is of kind "cross", one layer with one
+head. Shapes: B batch, Tq target and Tk source tokens, D d_model, d the width of the
 alignment network (d_head), S the width of a state (Config.d_ff), V vocab_size.
 """
 
@@ -37,7 +37,7 @@ class AdditiveScore(nn.Module):
 
 
 class Recurrent(Translator):
-    """Bidirectional GRU encoder, GRU decoder that looks back at all of the encoder's states."""
+    """A bidirectional GRU encoder; a GRU decoder that attends to all of the encoder's states."""
 
     family = "recurrent"
     kinds = ("cross",)
@@ -84,13 +84,13 @@ class Recurrent(Translator):
         """Target ids (B, Tq), which begin with <s>, and memory (B, Tk, S) -> x (B, Tq, D)."""
         y = self.dropout(self.embedding(ids))  # (B, Tq, D)
         k, v = self.W_K(memory)[:, None], memory[:, None]  # (B, 1, Tk, d or S)
-        mask, looked = padding_mask(padding), track(tape, "cross", 0)
+        mask, whole = padding_mask(padding), track(tape, "cross", 0)
         state = torch.tanh(self.start(memory[:, 0, self.config.d_ff // 2 :]))  # (B, S)
         scoring, dropout = Scoring(score=self.score), 0.0 if self.training else None
         states, contexts = [], []
         for t in range(ids.size(1)):
             q = self.W_Q(state)[:, None, None]  # (B, 1, 1, d)
-            step = looked.at(t) if looked is not None else None
+            step = whole.for_query(t) if whole is not None else None
             z = attend(q, k, v, mask=mask, scoring=scoring, dropout=dropout, track=step)
             context = z[:, 0, 0]  # (B, S)
             state = self.decoder(torch.cat([y[:, t], context], dim=-1), state)

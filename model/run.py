@@ -10,15 +10,23 @@ import torch
 from attention_atlas.model.generate import translate
 from attention_atlas.model.metrics import measured_heads
 from attention_atlas.model.protocol import Batch
-from attention_atlas.model.record import AttentionRecord, Part, Run, Sketch, Token, axes, collapsed
+from attention_atlas.model.record import (
+    AttentionRecord,
+    Run,
+    Selection,
+    Sketch,
+    Token,
+    axes,
+    collapsed,
+)
 from attention_atlas.model.reductions import block_of, blocks
 from attention_atlas.model.tape import Edit, Kind, Quantity, Tape
 from attention_atlas.model.zoo import Loaded
 from torch import Tensor
 
 TOP = 10  # candidates shown of a distribution
-EVERYTHING = Part()
-NOTHING = Part(layers=())  # tokens and predictions alone
+EVERYTHING = Selection()
+NOTHING = Selection(layers=())  # tokens and predictions alone
 
 
 Sequences = dict[str, tuple[Token, ...]]
@@ -46,7 +54,7 @@ class Spec:
 
 
 @torch.inference_mode()
-def run(loaded: Loaded, spec: Spec, part: Part = EVERYTHING) -> Run:
+def run(loaded: Loaded, spec: Spec, part: Selection = EVERYTHING) -> Run:
     """One forward pass, recorded. Raises BadInput, naming the limit."""
     check_part(loaded, part.kind, part.layers or (), part.heads or ())
     check_has(loaded, part.quantity, "quantity")
@@ -140,7 +148,7 @@ def tokenize(loaded: Loaded, text: str, text_pair: str | None = None) -> tuple[T
     return tokens
 
 
-def check(loaded: Loaded, spec: Spec, part: Part) -> None:
+def check(loaded: Loaded, spec: Spec, part: Selection) -> None:
     """Everything that can be refused before any computing."""
     check_spec(loaded, spec)
     check_part(loaded, part.kind, part.layers or (), part.heads or ())
@@ -366,7 +374,7 @@ def _batch(loaded: Loaded, row: list[int]) -> Tensor:
 
 
 def _record(
-    loaded: Loaded, tape: Tape, kind: Kind, sequences: Sequences, part: Part
+    loaded: Loaded, tape: Tape, kind: Kind, sequences: Sequences, part: Selection
 ) -> AttentionRecord:
     """The tape's layers of one kind, stacked and labelled, on the CPU."""
     by_layer = {step.layer: step for step in tape if step.kind == kind}

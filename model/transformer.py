@@ -1,12 +1,12 @@
-"""The three Transformers, top to bottom: the paper's encoder-decoder, BERT and GPT.
+"""Three Transformers: the encoder-decoder of the paper, BERT and GPT. Read it top to bottom.
 
     EncoderDecoder  Vaswani et al. 2017: post-norm, sinusoidal positions, ReLU, tied embeddings
     Bert            Devlin et al. 2019: post-norm, learned positions, segments, GELU, MLM and NSP
     GPT             Radford et al. 2019: pre-norm, learned positions, GELU (tanh), tied head
 
 Shapes in the margin: B batch, T tokens (Tq of queries, Tk of keys), H heads, D d_model, d d_head,
-V vocab_size. Masks are bool, True where looking is allowed. Every forward pass takes a `Tape`,
-which each attention layer may write to; nothing is kept on a module.
+V vocab_size. Masks are bool, True where attention is allowed. Every forward pass takes a `Tape`,
+on which the attention layers record; a module stores nothing between calls.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from attention_atlas.model.attention import attend
 from attention_atlas.model.positions import sinusoidal
 from attention_atlas.model.protocol import Decoder, Encoder, Translator
-from attention_atlas.model.tape import Kind, Tape, Track, note, placed, track
+from attention_atlas.model.tape import Kind, Tape, Track, edited_positions, note, track
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -53,7 +53,7 @@ class Config:
 
 
 class Past:
-    """The keys and values one attention layer has seen: the KV cache of one generation."""
+    """The keys and values of one attention layer so far: its KV cache for one generation."""
 
     def __init__(self) -> None:
         self.k: Tensor | None = None
@@ -63,14 +63,14 @@ class Past:
         return 0 if self.k is None else self.k.size(-2)
 
     def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """New keys and values (B, H, T, d) behind the old ones."""
+        """Append new keys and values (B, H, T, d); return all of them."""
         self.k = k if self.k is None else torch.cat([self.k, k], dim=-2)
         self.v = v if self.v is None else torch.cat([self.v, v], dim=-2)
         return self.k, self.v
 
 
 class MultiHeadAttention(nn.Module):
-    """Section 3.2.2: H heads of width d = D/H look at `memory`, then W_O mixes them."""
+    """Section 3.2.2: H heads of width d = D/H attend to `memory`; W_O mixes their outputs."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class MultiHeadAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Section 3.3: the same two-layer network at every position, D -> F -> D."""
+    """Section 3.3: the same two-layer network for every position, D -> F -> D."""
 
     def __init__(self, config: Config, activation: Activation) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class FeedForward(nn.Module):
 
 
 def causal_mask(Tq: int, Tk: int, device: torch.device) -> Tensor:
-    """(Tq, Tk): the last Tq of Tk tokens, none of which may look ahead."""
+    """(Tq, Tk): the last Tq of Tk tokens, none of which may attend to a later one."""
     return torch.ones(Tq, Tk, dtype=torch.bool, device=device).tril(Tk - Tq)
 
 
@@ -177,7 +177,7 @@ class DecoderLayer(nn.Module):
 
 
 class GPTLayer(nn.Module):
-    """Norm first: the residual stream itself is never normed on its way through."""
+    """Pre-norm: each sublayer reads a normed copy of the residual stream."""
 
     norm_first = True
 
@@ -206,7 +206,7 @@ class EncoderDecoder(Translator):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(config.vocab_size, config.d_model)  # shared by all three uses
+        self.embedding = nn.Embedding(config.vocab_size, config.d_model)  # input twice, and head
         self.encoder = nn.ModuleList(
             EncoderLayer(config, F.relu, 1e-5) for _ in range(config.n_layer)
         )
@@ -220,7 +220,7 @@ class EncoderDecoder(Translator):
     def embed(self, ids: Tensor, tape: Tape | None = None, stack: Kind = "encoder") -> Tensor:
         """Section 3.4: embeddings times sqrt(D), plus positions, (B, T) -> (B, T, D)."""
         scale = self.config.d_model**0.5
-        position = placed(tape, stack, self.get_buffer("position")[: ids.size(1)])
+        position = edited_positions(tape, stack, self.get_buffer("position")[: ids.size(1)])
         return self.dropout(self.embedding(ids) * scale + position)
 
     def encode(
@@ -270,7 +270,7 @@ class BertOutput(NamedTuple):
 
 
 class Bert(Encoder):
-    """A stack of encoder layers that sees both sides of a blank."""
+    """A stack of encoder layers, trained to fill in masked words from both sides."""
 
     tasks = ("fill-mask", "next-sentence")
     positions = "learned"
@@ -297,7 +297,7 @@ class Bert(Encoder):
 
     def embed(self, ids: Tensor, segments: Tensor, tape: Tape | None = None) -> Tensor:
         """Word, position and segment, added and normed: (B, T) -> (B, T, D)."""
-        position = placed(tape, "encoder", self.position.weight[: ids.size(1)])
+        position = edited_positions(tape, "encoder", self.position.weight[: ids.size(1)])
         x = self.embedding(ids) + position + self.segment(segments)
         return self.dropout(self.embedding_norm(x))
 
@@ -316,12 +316,12 @@ class Bert(Encoder):
         return x
 
     def masked_words(self, x: Tensor) -> Tensor:
-        """(..., D) -> (..., V): training passes only the places that were masked."""
+        """(..., D) -> (..., V). Training passes only the masked positions."""
         x = self.mlm_norm(F.gelu(self.mlm_transform(x)))
         return F.linear(x, self.embedding.weight, self.mlm_bias)
 
     def next_sentence(self, x: Tensor) -> Tensor:
-        """(B, T, D) -> (B, 2), from what [CLS] has gathered."""
+        """(B, T, D) -> (B, 2), from the hidden state of [CLS]."""
         return self.next_head(self.dropout(self.pooler(x[:, 0]).tanh()))
 
     def forward(
@@ -362,7 +362,7 @@ class GPT(Decoder):
         self.norm = nn.LayerNorm(config.d_model)
         self.dropout = nn.Dropout(config.dropout)
         self.apply(normal)
-        for name, weight in self.named_parameters():  # GPT-2, section 2.3: 2 additions a layer
+        for name, weight in self.named_parameters():  # GPT-2, section 2.3: 2 additions per layer
             if name.endswith(("W_O.weight", "W_out.weight")):
                 nn.init.normal_(weight, std=0.02 * (2 * config.n_layer) ** -0.5)
 
@@ -370,14 +370,14 @@ class GPT(Decoder):
         self, ids: Tensor, tape: Tape | None = None, past: Sequence[Past] | None = None
     ) -> Tensor:
         """ids (B, T) -> x (B, T, D) after the last norm. With `past`, ids are the new ones only."""
-        seen = len(past[0]) if past else 0
+        n_past = len(past[0]) if past else 0
         T = ids.size(1)
-        position = placed(tape, "decoder", self.position.weight[seen : seen + T])
+        position = edited_positions(tape, "decoder", self.position.weight[n_past : n_past + T])
         x = note(tape, "decoder", self.dropout(self.embedding(ids) + position))
-        mask = causal_mask(T, seen + T, ids.device)
+        mask = causal_mask(T, n_past + T, ids.device)
         for i, layer in enumerate(self.decoder):
-            before = past[i] if past else None
-            x = note(tape, "decoder", layer(x, mask, track(tape, "decoder", i), before))
+            cache = past[i] if past else None
+            x = note(tape, "decoder", layer(x, mask, track(tape, "decoder", i), cache))
         return self.norm(x)
 
     def logits(self, x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from attention_atlas.app.api.spec import Indices, KindName, RunRequest
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model import reductions
-from attention_atlas.model.record import AttentionRecord, Part, Run, Sketch
+from attention_atlas.model.record import AttentionRecord, Run, Selection, Sketch
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
@@ -110,7 +110,7 @@ def overview(service: Service, asked: OverviewRequest) -> Answer:
         attn, mask, block = record.attn, record.mask, record.block
     else:
         service.run(asked)  # of everything: the heads that are looked at next are then cached
-        run, record = service.record(asked, Part(kind=asked.kind))
+        run, record = service.record(asked, Selection(kind=asked.kind))
         attn, mask, block = reductions.thumbnails(record, asked.size)
     with service.lent(asked.model) as loaded:
         n_group = min(loaded.n_kv_head, loaded.shape(record.kind)[1])
@@ -132,7 +132,7 @@ def attention_record(service: Service, asked: AttentionRequest) -> tuple[Run, At
     """
     if asked.quantity == "scores":
         _refuse_scores(asked)
-    part = Part(asked.quantity, asked.kind, asked.layer, asked.head)
+    part = Selection(asked.quantity, asked.kind, asked.layer, asked.head)
     run, record = service.record(asked, part)
     if asked.merge == "words" and asked.reduce != "rollout":
         record = reductions.words(record)

@@ -33,7 +33,7 @@ from attention_atlas.model.analysis.compare import (
     word_states,
 )
 from attention_atlas.model.analysis.references import REFERENCES, SOURCE
-from attention_atlas.model.record import Part, axes
+from attention_atlas.model.record import Selection, axes
 from attention_atlas.model.run import tokenize
 from fastapi import APIRouter
 from pydantic import BaseModel, BeforeValidator, Field
@@ -200,7 +200,7 @@ def _side(service: Service, asked: CompareRequest, name: Literal["a", "b"]) -> S
     occurrence = asked.occurrence_a if name == "a" else asked.occurrence_b
     field = "word_b" if name == "b" and asked.word_b else "word"
     service.run(spec)
-    run, record = service.record(spec, Part(kind=asked.kind))
+    run, record = service.record(spec, Selection(kind=asked.kind))
     with refusing():
         return side(run, record, word, occurrence, (field, f"occurrence_{name}"))
 

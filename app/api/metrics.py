@@ -10,7 +10,7 @@ from attention_atlas.app.api.spec import KindName, RunRequest
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model import metrics
-from attention_atlas.model.record import AttentionRecord, Part, Sketch
+from attention_atlas.model.record import AttentionRecord, Selection, Sketch
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
@@ -51,7 +51,7 @@ def head_metrics(service: Service, asked: MetricsRequest) -> Answer:
         measured = record.metrics
     else:
         service.run(asked)
-        run, record = service.record(asked, Part(kind=asked.kind))
+        run, record = service.record(asked, Selection(kind=asked.kind))
         measured = metrics.measured(record)
     found = {name: scores.numpy() for name, scores in measured.items()}
     definitions = metrics.definitions()

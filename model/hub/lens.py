@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 from attention_atlas.model.attention import Score, Scoring, attend
-from attention_atlas.model.tape import Kind, Tape, placed, track
+from attention_atlas.model.tape import Kind, Tape, edited_positions, track
 from attention_atlas.model.transformer import causal_mask
 from torch import Tensor, nn
 
@@ -136,4 +136,4 @@ def moved(stack: Kind, positions: Tensor) -> Tensor:
     if call is None or call.tape is None or not call.tape.edits:
         return positions
     rows = positions.reshape(-1, *positions.shape[-2:])
-    return torch.stack([placed(call.tape, stack, row) for row in rows]).view_as(positions)
+    return torch.stack([edited_positions(call.tape, stack, row) for row in rows]).view_as(positions)

@@ -287,7 +287,7 @@ BAD = [
     ("/attention?model=bert&text=hi&head=-1", 422, "head", "head -1 is not there"),
     ("/attention?model=bert&text=hi&layer=1,1", 422, "layer", "named more than once"),
     ("/attention?model=bert&text=hi&layer=9" + "9" * 30, 422, "layer", "is not a number"),
-    ("/attention?model=bert&text=hi&reduce=rollout&layer=0,2", 422, "reduce", "leaves none out"),
+    ("/attention?model=bert&text=hi&reduce=rollout&layer=0,2", 422, "reduce", "needs every layer"),
     (
         "/run?model=bert&text=hi&edits=[{%22op%22:%22scale%22,%22by%22:1e300}]",
         422,
@@ -300,7 +300,7 @@ BAD = [
     ("/attention?model=bert&text=hi&format=xml", 422, "format", "'json', 'safetensors'"),
     ("/attention?model=bert&text=hi&format=csv", 422, "format", "csv holds one head"),
     ("/attention?model=bert&text=hi&quantity=scores&merge=words", 422, "merge", "not scores"),
-    ("/attention?model=bert&text=hi&reduce=rollout&layer=1", 422, "reduce", "begins at layer 0"),
+    ("/attention?model=bert&text=hi&reduce=rollout&layer=1", 422, "reduce", "needs every layer"),
     ("/attention/overview?model=bert&text=hi&size=0", 422, "size", "greater than or equal to 1"),
 ]
 

@@ -15,7 +15,7 @@ from attention_atlas.app.service import Service
 from attention_atlas.app.settings import Settings
 from attention_atlas.model import run as door
 from attention_atlas.model import zoo
-from attention_atlas.model.record import Part
+from attention_atlas.model.record import Selection
 from fastapi.testclient import TestClient
 
 
@@ -70,7 +70,7 @@ def test_a_run_of_everything_answers_every_smaller_question(service, monkeypatch
     asked = RunRequest(model="bert", text="He sat on the river bank.")
     whole = service.run(asked)
     monkeypatch.setattr(door, "run", None)  # a second run would fail
-    _, record = service.record(asked, Part(layers=(3,), heads=(5, 2)))
+    _, record = service.record(asked, Selection(layers=(3,), heads=(5, 2)))
     assert (record.layers, record.heads) == ((3,), (5, 2))
     assert record.attn.equal(whole.records["encoder"].attn[[3]][:, [5, 2]])
 
@@ -79,7 +79,9 @@ def test_one_head_alone_costs_one_head(service, monkeypatch):
     seen = []
     run = door.run
     monkeypatch.setattr(door, "run", lambda *a: seen.append(run(*a)) or seen[-1])
-    service.record(AttentionRequest(model="bert", text="A bank."), Part(layers=(1,), heads=(0,)))
+    service.record(
+        AttentionRequest(model="bert", text="A bank."), Selection(layers=(1,), heads=(0,))
+    )
     assert [tuple(r.attn.shape[:2]) for run in seen for r in run.records.values()] == [(1, 1)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attention_atlas.model.record import Part
+from attention_atlas.model.record import Selection
 from attention_atlas.model.recurrent import Recurrent
 from attention_atlas.model.run import BadInput, Spec, run
 from attention_atlas.model.tape import Edit
@@ -92,7 +92,7 @@ def test_a_decoded_target_run_again_gives_the_same(translator: Loaded) -> None:
 
 def test_only_the_part_asked_for_is_kept(gpt: Loaded) -> None:
     whole = run(gpt, Spec("the bank")).records["decoder"]
-    part = run(gpt, Spec("the bank"), Part(layers=(1, 0), heads=(3,))).records["decoder"]
+    part = run(gpt, Spec("the bank"), Selection(layers=(1, 0), heads=(3,))).records["decoder"]
     assert (part.layers, part.heads) == ((1, 0), (3,))
     torch.testing.assert_close(part.attn, whole.attn[[1, 0]][:, [3]])
 
@@ -125,22 +125,27 @@ def test_edits_are_felt_while_decoding(translator: Loaded) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "part", "field", "says"),
+    ("spec", "selection", "field", "says"),
     [
-        (Spec(""), Part(), "text", "empty"),
-        (Spec("\u200b\u200b"), Part(), "text", "no tokens"),
-        (Spec("bank " * 30), Part(), "text", "bert takes 24"),
-        (Spec("bank", target="x"), Part(), "target", "no target"),
-        (Spec("bank"), Part(kind="cross"), "kind", "encoder attention, not cross"),
-        (Spec("bank"), Part(layers=(2,)), "layer", "layer 2 is not there: bert has layers 0 to 1"),
-        (Spec("bank"), Part(heads=(-1,)), "head", "heads 0 to 3"),
-        (Spec("bank", edits=(Edit("block", query=99),)), Part(), "edits", "query 99"),
-        (Spec("bank", edits=(Edit("set", row=(1.0,)),)), Part(), "edits", "row has 1 numbers"),
+        (Spec(""), Selection(), "text", "empty"),
+        (Spec("\u200b\u200b"), Selection(), "text", "no tokens"),
+        (Spec("bank " * 30), Selection(), "text", "bert takes 24"),
+        (Spec("bank", target="x"), Selection(), "target", "no target"),
+        (Spec("bank"), Selection(kind="cross"), "kind", "encoder attention, not cross"),
+        (
+            Spec("bank"),
+            Selection(layers=(2,)),
+            "layer",
+            "layer 2 is not there: bert has layers 0 to 1",
+        ),
+        (Spec("bank"), Selection(heads=(-1,)), "head", "heads 0 to 3"),
+        (Spec("bank", edits=(Edit("block", query=99),)), Selection(), "edits", "query 99"),
+        (Spec("bank", edits=(Edit("set", row=(1.0,)),)), Selection(), "edits", "row has 1 numbers"),
     ],
 )
-def test_what_cannot_be_taken_is_named(bert, spec, part, field, says) -> None:
+def test_what_cannot_be_taken_is_named(bert, spec, selection, field, says) -> None:
     with pytest.raises(BadInput) as refused:
-        run(bert, spec, part)
+        run(bert, spec, selection)
     assert refused.value.field == field
     assert says in refused.value.message
 
