@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from attention_atlas.model.analysis.roles import roles_of_card
-from attention_atlas.model.record import AttentionRecord, Part, Run, axes
+from attention_atlas.model.record import AttentionRecord, Run, Selection, axes
 from attention_atlas.model.run import BadInput, Spec, run
 from attention_atlas.model.tape import Kind
 from attention_atlas.model.words import Word, merged, occurrences, words_of
@@ -52,7 +52,7 @@ def best_head(loaded: Loaded, spec: Spec, claim: Claim) -> Observation:
     """The head with the most attention from the claim's query word to its key words."""
     kind = claim.kind or loaded.kinds[0]
     skipped = set() if claim.by_position else heads_by_position(loaded)
-    attn, query = word_attention(run(loaded, spec, Part(kind=kind)), kind, claim)
+    attn, query = word_attention(run(loaded, spec, Selection(kind=kind)), kind, claim)
     for layer, head in ((layer, head) for of, layer, head in skipped if of == kind):
         attn[layer, head] = -1
     layer, head = divmod(int(attn.argmax()), attn.size(1))
@@ -62,8 +62,8 @@ def best_head(loaded: Loaded, spec: Spec, claim: Claim) -> Observation:
 def observed(loaded: Loaded, spec: Spec, claim: Claim, place: Place) -> Observation:
     """The same of one head, whichever it is."""
     kind, layer, head = place
-    part = Part(kind=kind, layers=(layer,), heads=(head,))
-    attn, query = word_attention(run(loaded, spec, part), kind, claim)
+    selection = Selection(kind=kind, layers=(layer,), heads=(head,))
+    attn, query = word_attention(run(loaded, spec, selection), kind, claim)
     return Observation(kind, layer, head, query, round(attn.item(), 4))
 
 
