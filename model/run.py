@@ -218,7 +218,9 @@ def check_tokens(loaded: Loaded, edit: Edit, sequences: Sequences) -> None:
         n = max(len(sequences[axes(kind, sequences)[axis]]) for kind in kinds)
         if index is not None and index >= n:
             name = ("query", "key")[axis]
-            raise BadInput("edits", f"{name} {index} is not there: the text has {n} {name} tokens")
+            raise BadInput(
+                "edits", f"{name} {index} does not exist: the text has {n} {name} tokens"
+            )
 
 
 def _listed(index: int | None) -> tuple[int, ...]:
@@ -229,7 +231,7 @@ def _in_range(loaded: Loaded, field: str, name: str, indices: Sequence[int], n: 
     for index in indices:
         if not 0 <= index < n:
             there = f"{loaded.name} has {name}s 0 to {n - 1}"
-            raise BadInput(field, f"{name} {index} is not there: {there}")
+            raise BadInput(field, f"{name} {index} does not exist: {there}")
 
 
 def fits(loaded: Loaded, field: str, n: int) -> None:
@@ -360,7 +362,9 @@ def check_ids(loaded: Loaded, ids: Sequence[int], field: str) -> None:
     n = loaded.config.vocab_size
     for i in ids:
         if not 0 <= i < n:
-            raise BadInput(field, f"token {i} is not there: {loaded.name} has tokens 0 to {n - 1}")
+            raise BadInput(
+                field, f"token {i} does not exist: {loaded.name} has tokens 0 to {n - 1}"
+            )
 
 
 def batch_of(loaded: Loaded, tokens: Sequence[Token]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which models there are: a `Card` each, and `load(name)`."""
+"""The bundled models: the `Card` of each, and `load(name)`."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ NOT_FOR = (
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of a trained model; kept beside its weights as card.json."""
+    """What is known of a trained model: card.json, beside its weights."""
 
     name: str
     architecture: str
     config: dict[str, Any]
     sha256: str  # of the weights
-    revision: str = ""  # of what a folder holds beside them; a bundled one's is our version
+    revision: str = ""  # of the other files of its folder; of a bundled model, our version
     data: list[dict[str, str]] = field(default_factory=list)
     training: dict[str, Any] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)
-    heads: list[dict[str, Any]] = field(default_factory=list)  # what each did at a few steps
+    heads: list[dict[str, Any]] = field(default_factory=list)  # metrics of each at some steps
     metrics: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -70,7 +70,7 @@ class Loaded:
 
     @property
     def identity(self) -> tuple[str, str, str]:
-        """What its answers are a function of, beside the request: cache keys begin with it."""
+        """What its answers depend on besides the request. Cache keys begin with it."""
         return self.name, self.card.sha256, self.card.revision
 
     @property
@@ -136,7 +136,7 @@ class Loaded:
 
     @property
     def position_table(self) -> bool:
-        """Whether position vectors are added to its input, that can be looked at and left out."""
+        """Whether its input has position vectors that can be shown and omitted."""
         return self.model.has_input_parts and "edits" not in self.lacks
 
     @property
@@ -154,7 +154,7 @@ class Loaded:
         return self.model.scale(kind, layer)
 
     def shape(self, kind: Kind | None) -> tuple[int, int]:
-        """Layers and heads of a kind; None: the most there are of any."""
+        """Layers and heads of a kind; None: the largest of any kind."""
         if kind is None:
             return self.config.n_layer, self.config.n_head
         return self.model.shape(kind)
@@ -171,39 +171,39 @@ class Loaded:
 def names(folder: Path = WEIGHTS) -> list[str]:
     """The bundled models, the encoder first."""
     order = {"bert": 0, "gpt": 1, "translator": 2, "recurrent": 3}
-    found = [path.parent.name for path in folder.glob("*/card.json")]
-    return sorted(found, key=lambda name: (order.get(name, len(order)), name))
+    models = [path.parent.name for path in folder.glob("*/card.json")]
+    return sorted(models, key=lambda name: (order.get(name, len(order)), name))
 
 
 def load(name: str, device: torch.device, folder: Path = WEIGHTS) -> Loaded:
     """A bundled model, its weights checked against the card's sha256."""
-    here = folder / name
-    card = Card.read(here)
-    path = here / "model.safetensors"
+    model_folder = folder / name
+    card = Card.read(model_folder)
+    path = model_folder / "model.safetensors"
     if path.exists() and checkpoint.sha256(path) != card.sha256:
         raise checkpoint.BadWeights(f"{path} is damaged: its sha256 is not the one in card.json")
     try:
         model = ARCHITECTURES[card.architecture](Config(**card.config))
-        tokenizer = Tokenizer.load(here / "tokenizer.json")
+        tokenizer = Tokenizer.load(model_folder / "tokenizer.json")
     except Exception as error:  # tokenizers raises Exception itself
-        raise checkpoint.BadWeights(f"{here} cannot be read: {error!r}") from None
+        raise checkpoint.BadWeights(f"{model_folder} cannot be read: {error!r}") from None
     checkpoint.load(model, path)
     return Loaded(card, tokenizer, model.to(device).eval(), device)
 
 
 def pick_device(wanted: str | None = None) -> torch.device:
-    """CUDA, then MPS, then CPU; or the one that is wanted, if it is there."""
-    there = {
+    """The wanted device, if the machine has it; by default CUDA, then MPS, then CPU."""
+    available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
     if not wanted:
-        return torch.device(next(name for name, is_there in there.items() if is_there))
+        return torch.device(next(name for name, has in available.items() if has))
     kind = wanted.split(":")[0]
-    if not there.get(kind):
-        have = ", ".join(name for name, is_there in there.items() if is_there)
-        raise ValueError(f"device {wanted!r} is not there; this machine has {have}")
+    if not available.get(kind):
+        names = ", ".join(name for name, has in available.items() if has)
+        raise ValueError(f"device {wanted!r} is not available; this machine has {names}")
     try:
         return torch.empty(0, device=wanted).device
     except RuntimeError as error:

@@ -210,7 +210,7 @@ def _check(asked: CompareRequest, a: Side, b: Side) -> None:
     L, H = (min(x.record.attn.size(axis) for x in (a, b)) for axis in (0, 1))
     for field, value, n in (("layer", asked.layer, L), ("head", asked.head, H)):
         if value is not None and value >= n:
-            message = f"{field} {value} is not there: both have {field}s 0 to {n - 1}"
+            message = f"{field} {value} does not exist: both have {field}s 0 to {n - 1}"
             raise errors.Invalid(message, field)
     pairs = asked.align or ()
     for name, index, n in (("A", 0, len(a.k)), ("B", 1, len(b.k))):

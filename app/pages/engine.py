@@ -110,7 +110,7 @@ async def opened(service: Service, *names: str) -> list[FieldError]:
 
 
 class Choice:
-    """What the address says of the picture; what is not there is ignored, and said so."""
+    """What the address says of the picture; what does not exist is ignored, and said so."""
 
     def __init__(self, shown: dict[str, str]) -> None:
         self.shown = shown
@@ -124,7 +124,7 @@ class Choice:
         if value:
             there = [name for name in allowed if name]
             names = ", ".join(there) if len(there) < 4 else f"{there[0]} to {there[-1]}"
-            self.ignore(field, value, f"is not there: {names}")
+            self.ignore(field, value, f"does not exist: {names}")
         return allowed[0]
 
     def of_model(self, models: Sequence[ModelSummary], others: dict[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""One head and one query token, step by step: from q and k to the head's output z."""
+"""The attention of one query token in one head, step by step from q and k to the output z."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ KEEP: tuple[Quantity, ...] = ("q", "k", "v", "bias", "mask", "scores", "attn", "
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Attention(Q, K, V) of one query token, taken apart (Vaswani et al. 2017, equation 1).
+    """The steps of Attention(Q, K, V) for one query token (Vaswani et al. 2017, equation 1).
 
     dots = products summed over d; scores = dots * scale, -inf where masked; attn = their softmax;
-    z = attn @ v. A model may add a `bias` to the scores, for how far apart two tokens are, or keep
-    them within ± `softcap`. q and k are as they meet: after rotation, where positions rotate.
+    z = attn @ v. A model may add a `bias` to the scores that depends on the distance of the two
+    tokens, or limit them to ± `softcap`. With rotary positions q and k are those after rotation.
     With additive attention products are v * tanh(q + k), and the scale is 1. Edits of the scores
-    or of attn are in `scores`, `attn` and `z`, and not in what comes before.
+    or of attn change `scores`, `attn` and `z`, not the steps before.
     """
 
     kind: Kind
@@ -34,7 +34,7 @@ class Anatomy:
     score: str  # "dot_product" or "additive"
     scale: float
     softcap: float | None
-    rotated: bool  # q and k carry their positions
+    rotated: bool  # q and k are rotated by their positions
     q: Tensor  # (d,)
     k: Tensor  # (Tk, d)
     products: Tensor  # (Tk, d)
@@ -47,17 +47,17 @@ class Anatomy:
     z: Tensor  # (width of a value,)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Its tensors by name, in the order in which they come about."""
+        """Its tensors by name, in the order in which they are computed."""
         names = ("q", "k", "products", "dots", "bias", "scores", "mask", "attn", "v", "z")
-        found = {name: getattr(self, name) for name in names}
-        return {name: tensor for name, tensor in found.items() if tensor is not None}
+        tensors = {name: getattr(self, name) for name in names}
+        return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 
 @torch.inference_mode()
 def anatomy(
     loaded: Loaded, spec: Spec, *, kind: Kind | None, layer: int, head: int, query: int
 ) -> Anatomy:
-    """Raises BadInput for a kind, layer, head or query that is not there."""
+    """Raises BadInput for a kind, layer, head or query that does not exist."""
     kind = kind or loaded.kinds[0]
     check_part(loaded, kind, (layer,), (head,))
     check_has(loaded, "q", "model")
@@ -65,8 +65,8 @@ def anatomy(
     sequences, _ = forward(loaded, spec, tape)
     q_tokens, k_tokens = (sequences[name] for name in axes(kind, sequences))
     if not 0 <= query < len(q_tokens):
-        there = f"the text has {len(q_tokens)} query tokens, 0 to {len(q_tokens) - 1}"
-        raise BadInput("query", f"query {query} is not there: {there}")
+        has = f"the text has {len(q_tokens)} query tokens, 0 to {len(q_tokens) - 1}"
+        raise BadInput("query", f"query {query} does not exist: {has}")
     step = next(step for step in tape if (step.kind, step.layer) == (kind, layer))
     kept = {name: _shown(tensor[0, 0]) for name, tensor in step.kept.items()}  # (T, ...)
     row = {name: kept[name][query] for name in ("q", "mask", "scores", "attn", "z")}
@@ -94,5 +94,5 @@ def anatomy(
 
 
 def _shown(tensor: Tensor) -> Tensor:
-    """On the CPU, in float32 whatever it was computed in: masks stay masks."""
+    """On the CPU, masks as bool, all else in float32."""
     return tensor.cpu() if tensor.dtype == torch.bool else tensor.cpu().float()

@@ -1,4 +1,4 @@
-"""The arithmetic of attention, measured: why sqrt(d), what heads and blocks add, what it costs."""
+"""Measurements of attention: the scale 1/sqrt(d), parts of heads and layers, time and memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KEEP: tuple[Quantity, ...] = ("q", "k", "mask", "z")
 
 @dataclass(frozen=True)
 class Scaling:
-    """Random queries and keys of one width, their products as they are and over sqrt(d)."""
+    """Dot products of random queries and keys of one width, without and with 1/sqrt(d)."""
 
     d_k: int
     variance: float  # of q·k; d_k for independent components of variance 1
@@ -43,7 +43,7 @@ class Scaling:
 
 
 def scaling(d_k: int, n_key: int, seed: int) -> list[Scaling]:
-    """Section 3.2.1, footnote 4, measured for widths 1, 2, 4, … up to d_k."""
+    """Measure section 3.2.1, footnote 4, for widths 1, 2, 4, … up to d_k."""
     widths = [2**i for i in range(d_k.bit_length()) if 2**i < d_k] + [d_k]
     return [_scaling(d, n_key, seed) for d in widths]
 
@@ -70,39 +70,38 @@ def _jacobian(attn: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class HeadParts:
-    """How much each head adds to a layer's attention output: concat and W_O, head by head."""
+    """The part of each head in a layer's attention output, W_O of the concatenated heads."""
 
     tokens: tuple[Token, ...]
-    norms: Tensor  # (H, T): length of a head's part
-    output: Tensor  # (T,): length of the whole
-    error: float  # of the parts' sum plus the bias against W_O of the concatenation
+    norms: Tensor  # (H, T): norm of a head's part
+    output: Tensor  # (T,): norm of the output
+    error: float  # largest difference of the parts' sum plus the bias from W_O's output
     regrouped: list[Regrouped]
 
 
 @dataclass(frozen=True)
 class Regrouped:
-    """The same queries and keys cut into another number of heads, at the same d_model."""
+    """The same queries and keys divided into another number of heads, at the same d_model."""
 
     n_head: int
     d: int  # of each head: d_model / n_head
     n_number: int  # attention weights: n_head T T
     entropy: float  # mean over heads and queries, in nats
-    apart: (
-        float  # how different the heads' rows are: mean Jensen-Shannon divergence from their mean
-    )
+    apart: float  # Jensen-Shannon divergence of the heads' rows, mean over queries
 
 
 @torch.inference_mode()
 def head_parts(loaded: Loaded, text: str, layer: int) -> HeadParts:
-    """z_h W_O,h for each head h: their sum and b_O are the attention's output (section 3.2.2)."""
+    """z_h W_O,h for each head h; their sum plus b_O is the layer's output (section 3.2.2)."""
     attention, tokens, step = _attended(loaded, text, layer)
     z = step.z[0]
     H, _, d = z.shape
     parts = torch.stack([z[h] @ attention.W_O.weight[:, h * d : (h + 1) * d].T for h in range(H)])
-    whole = attention.W_O(z.transpose(0, 1).flatten(1))  # (T, D)
-    error = (parts.sum(0) + attention.W_O.bias - whole).abs().max().item()
-    cuts = [_regrouped(step, n) for n in (1, 2, 4, 8, 16, 32) if H * d % n == 0]
-    return HeadParts(tokens, parts.norm(dim=-1).cpu(), whole.norm(dim=-1).cpu(), error, cuts)
+    output = attention.W_O(z.transpose(0, 1).flatten(1))  # (T, D)
+    error = (parts.sum(0) + attention.W_O.bias - output).abs().max().item()
+    regrouped = [_regrouped(step, n) for n in (1, 2, 4, 8, 16, 32) if H * d % n == 0]
+    norms = parts.norm(dim=-1).cpu(), output.norm(dim=-1).cpu()
+    return HeadParts(tokens, *norms, error, regrouped)
 
 
 def _regrouped(step: Attended, n: int) -> Regrouped:
@@ -120,7 +119,7 @@ def _regrouped(step: Attended, n: int) -> Regrouped:
 def _attended(
     loaded: Loaded, text: str, layer: int
 ) -> tuple[MultiHeadAttention, tuple[Token, ...], Attended]:
-    """One self-attention layer, the text's tokens, and what the layer wrote down."""
+    """One self-attention layer, the text's tokens, and what the layer recorded."""
     kind = loaded.kinds[0]
     check_part(loaded, kind, (layer,), ())
     module = _layers(loaded)[layer].attention
@@ -130,39 +129,41 @@ def _attended(
 
 
 def _layers(loaded: Loaded) -> Sequence[EncoderLayer | GPTLayer]:
-    """The stack that reads the text."""
+    """The layers of the stack that reads the text. Raises BadInput if they are not ours."""
     if not loaded.has_self_attention:
         raise BadInput("model", f"{loaded.name} has no layers of self-attention")
     layers = loaded.model.self_attention_layers()
     if not layers:
-        raise BadInput("model", f"{loaded.name}'s layers are not ours to take apart")
+        raise BadInput(
+            "model", f"the layers of {loaded.name} are not available, only their attention"
+        )
     return cast(Sequence[EncoderLayer | GPTLayer], layers)
 
 
 @dataclass(frozen=True)
 class Block:
-    """One layer on a text's own activations: lengths are means over its tokens."""
+    """One layer on a text: norms of vectors, mean over the tokens."""
 
-    residual: float  # what comes in
-    attention: float  # what self-attention adds
-    feed_forward: float  # what the feed-forward network adds
-    token_std: tuple[float, float]  # spread over dimensions, mean over tokens; after layer norm
-    dimension_std: tuple[float, float]  # spread over tokens, mean over dimensions; after batch norm
+    residual: float  # of the layer's input
+    attention: float  # of what self-attention adds
+    feed_forward: float  # of what the feed-forward network adds
+    token_std: tuple[float, float]  # over dimensions, mean over tokens; the same after layer norm
+    dimension_std: tuple[float, float]  # over tokens, mean over dimensions; after batch norm
 
 
 @torch.inference_mode()
 def blocks(loaded: Loaded, text: str) -> tuple[tuple[Token, ...], list[Block]]:
-    """Residual stream and updates, layer by layer; what layer norm and batch norm average over."""
+    """Norms of the residual stream and of its updates, layer by layer; layer and batch norm."""
     layers = _layers(loaded)
     tape = Tape(layers=(), hidden=True)
     sequences, _ = forward(loaded, Spec(text), tape)
     stream = next(iter(tape.streams.values()))
-    found = [_block(layer, x) for layer, x in zip(layers, stream, strict=False)]
-    return sequences["source"], found
+    measured = [_block(layer, x) for layer, x in zip(layers, stream, strict=False)]
+    return sequences["source"], measured
 
 
 def _block(layer: EncoderLayer | GPTLayer, x: Tensor) -> Block:
-    """x (1, T, D) into the layer: its two updates, and the input of its first norm two ways."""
+    """The two updates of a layer with input x (1, T, D), and its first norm's input, normed."""
     T = x.size(1)
     if layer.norm_first:
         normed = layer.attention_norm(x)
@@ -171,9 +172,9 @@ def _block(layer: EncoderLayer | GPTLayer, x: Tensor) -> Block:
     else:
         update = layer.attention(x, x)
         read = layer.attention_norm(x + update)
-    into = (x if layer.norm_first else x + update)[0]  # (T, D), what is normed first
-    by_token = F.layer_norm(into, into.shape[-1:])
-    by_dimension = (into - into.mean(0)) / (into.var(0, unbiased=False) + 1e-5).sqrt()
+    first = (x if layer.norm_first else x + update)[0]  # (T, D), the input of the first norm
+    by_token = F.layer_norm(first, first.shape[-1:])
+    by_dimension = (first - first.mean(0)) / (first.var(0, unbiased=False) + 1e-5).sqrt()
 
     def spread(values: Tensor, axis: int) -> float:
         return values.std(axis, unbiased=False).mean().item()
@@ -182,21 +183,21 @@ def _block(layer: EncoderLayer | GPTLayer, x: Tensor) -> Block:
         residual=x.norm(dim=-1).mean().item(),
         attention=update.norm(dim=-1).mean().item(),
         feed_forward=layer.feed_forward(read).norm(dim=-1).mean().item(),
-        token_std=(spread(into, 1), spread(by_token, 1)),
-        dimension_std=(spread(into, 0), spread(by_dimension, 0)),
+        token_std=(spread(first, 1), spread(by_token, 1)),
+        dimension_std=(spread(first, 0), spread(by_dimension, 0)),
     )
 
 
 def gradients(depth: int, width: int, *, residual: bool, norm: bool, seed: int) -> list[float]:
-    """The gradient's length at the input of each layer of a small stack, over the last one's.
+    """The gradient's norm at the input of each layer of a small stack, relative to the last.
 
-    In float64: without residuals or norms it shrinks by thousands of thousands.
+    In float64: without residuals or norms it shrinks by more than a factor of a million.
     """
     generator = torch.Generator().manual_seed(seed)
     weights = [torch.rand(width, width, generator=generator) * 2 - 1 for _ in range(depth)]
     x = torch.randn(32, width, generator=generator).double().requires_grad_()
     inputs = [x]
-    for weight in weights:  # from U(-1, 1) / sqrt(width), as linear layers begin
+    for weight in weights:  # U(-1, 1) / sqrt(width), PyTorch's default for linear layers
         update = F.relu(
             F.linear(F.layer_norm(x, (width,)) if norm else x, weight.double() * width**-0.5)
         )
@@ -204,38 +205,38 @@ def gradients(depth: int, width: int, *, residual: bool, norm: bool, seed: int) 
         x.retain_grad()
         inputs.append(x)
     torch.autograd.backward(x.square().mean())
-    lengths = [0.0 if each.grad is None else each.grad.norm().item() for each in inputs]
-    last = lengths[-1] or 1.0
-    return [length / last for length in lengths]
+    norms = [0.0 if x.grad is None else x.grad.norm().item() for x in inputs]
+    last = norms[-1] or 1.0
+    return [value / last for value in norms]
 
 
 @dataclass(frozen=True)
 class Cost:
-    """One attention layer measured: equation 1 written out, and the same as one fused kernel."""
+    """Time and memory of one attention layer: equation 1 step by step, and as one fused kernel."""
 
     n: int  # tokens
     n_number: int  # attention weights, H T^2
     seconds: float
-    bytes: int  # most that was held at a time, beside q, k and v
+    bytes: int  # peak, without q, k and v
     fused_seconds: float
     fused_bytes: int
 
 
 @torch.inference_mode()
 def cost(sizes: Sequence[int], *, n_head: int, d: int) -> tuple[list[Cost], dict[str, float]]:
-    """Time and memory of `attend` by the number of tokens T, and the power of T that fits each."""
-    found = [_cost(n, n_head, d) for n in sizes]
-    measured = ("seconds", "bytes", "fused_seconds", "fused_bytes")
+    """Time and memory by the number of tokens T, and the exponent of T that fits each best."""
+    costs = [_cost(n, n_head, d) for n in sizes]
+    measures = ("seconds", "bytes", "fused_seconds", "fused_bytes")
     exponents = {
-        name: _exponent(sizes, [float(getattr(each, name)) for each in found]) for name in measured
+        name: _exponent(sizes, [float(getattr(cost, name)) for cost in costs]) for name in measures
     }
-    return found, exponents
+    return costs, exponents
 
 
 def _cost(n: int, n_head: int, d: int) -> Cost:
     q, k, v = (torch.randn(1, n_head, n, d) for _ in range(3))
 
-    def written_out() -> Tensor:
+    def step_by_step() -> Tensor:
         return weigh(q, k)[1] @ v
 
     def fused() -> Tensor:
@@ -244,8 +245,8 @@ def _cost(n: int, n_head: int, d: int) -> Cost:
     return Cost(
         n=n,
         n_number=n_head * n * n,
-        seconds=_seconds(written_out),
-        bytes=_peak(written_out),
+        seconds=_seconds(step_by_step),
+        bytes=_peak(step_by_step),
         fused_seconds=_seconds(fused),
         fused_bytes=_peak(fused),
     )
@@ -254,27 +255,27 @@ def _cost(n: int, n_head: int, d: int) -> Cost:
 _profiling = Lock()  # PyTorch has one profiler
 
 
-def _peak(work: Callable[[], object]) -> int:
-    """The most bytes that a piece of work held at a time, by what PyTorch allocated and freed."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler says when it starts, else
-    with _profiling, profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        work()
-    assert seen.profiler is not None and seen.profiler.kineto_results is not None
-    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
+def _peak(function: Callable[[], object]) -> int:
+    """The peak memory of a call in bytes, from PyTorch's allocations and frees."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler logs when it starts
+    with _profiling, profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        function()
+    assert profiled.profiler is not None and profiled.profiler.kineto_results is not None
+    events = [e for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]"]
     changes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
     return max(0, *accumulate(changes, initial=0))
 
 
 def _exponent(sizes: Sequence[int], values: Sequence[float]) -> float:
     """The slope of log value by log size, by least squares."""
-    x, y = (torch.tensor(each, dtype=torch.float64).log() for each in (sizes, values))
+    x, y = (torch.tensor(numbers, dtype=torch.float64).log() for numbers in (sizes, values))
     x, y = x - x.mean(), y - y.mean()
     return ((x * y).sum() / x.square().sum()).item() if len(sizes) > 1 else 0.0
 
 
 @torch.inference_mode()
 def loop_and_product(n: int, d: int) -> dict[str, float]:
-    """Scores of n queries and keys, number by number in Python and as one product: seconds."""
+    """Seconds for the scores of n queries and keys, as a loop in Python and as one product."""
     q, k = torch.randn(n, d), torch.randn(n, d)
     rows, columns = q.tolist(), k.tolist()
 
@@ -289,12 +290,12 @@ def loop_and_product(n: int, d: int) -> dict[str, float]:
     return {"loop": _seconds(loop, 1), "product": _seconds(lambda: q @ k.T), "error": error}
 
 
-def _seconds(work: Callable[[], object], rounds: int = 3) -> float:
-    """The median time of a piece of work, after one that does not count."""
-    work()
+def _seconds(function: Callable[[], object], rounds: int = 3) -> float:
+    """The median time of a call, after one that is not counted."""
+    function()
     times = []
     for _ in range(rounds):
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
     return median(times)

@@ -74,7 +74,7 @@ def masked(loaded: Loaded, text: str, words: Sequence[int], field: str) -> tuple
     spans = {word.number: word.span for word in read if word.number is not None}
     for word in words:
         if word not in spans:
-            message = f"word {word} is not there: the text has words 0 to {max(spans, default=0)}"
+            message = f"word {word} does not exist: the text has words 0 to {max(spans, default=0)}"
             raise BadInput(field, message)
     found, moved, at = "", {}, 0
     for word, (start, end) in sorted(spans.items(), key=lambda item: item[1]):

@@ -263,7 +263,7 @@ BAD = [
         "/run?model=bert&text=hi&edits=[{%22op%22:%22ablate%22,%22head%22:8}]",
         422,
         "edits",
-        "head 8 is not there: bert has heads 0 to 7",
+        "head 8 does not exist: bert has heads 0 to 7",
     ),
     (
         "/run?model=bert&text=hi&edits=[{%22op%22:%22set%22,%22row%22:[1,2]}]",
@@ -275,7 +275,7 @@ BAD = [
         "/run?model=bert&text=hi&edits=[{%22op%22:%22block%22,%22key%22:9}]",
         422,
         "edits",
-        "key 9 is not there: the text has 4 key tokens",
+        "key 9 does not exist: the text has 4 key tokens",
     ),
     (
         "/run?model=translator&text=hola&edits=[{%22op%22:%22set%22,%22row%22:[1]}]",
@@ -284,7 +284,7 @@ BAD = [
         "needs a target",
     ),
     ("/attention?model=bert&text=hi&layer=99", 422, "layer", "layers 0 to 5"),
-    ("/attention?model=bert&text=hi&head=-1", 422, "head", "head -1 is not there"),
+    ("/attention?model=bert&text=hi&head=-1", 422, "head", "head -1 does not exist"),
     ("/attention?model=bert&text=hi&layer=1,1", 422, "layer", "named more than once"),
     ("/attention?model=bert&text=hi&layer=9" + "9" * 30, 422, "layer", "is not a number"),
     ("/attention?model=bert&text=hi&reduce=rollout&layer=0,2", 422, "reduce", "needs every layer"),
@@ -466,9 +466,9 @@ def test_anatomy_leads_step_by_step_to_the_attention(get, model, kind):
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        ({"query": 99}, "query 99 is not there: the text has 9 query tokens, 0 to 8"),
-        ({"layer": 6}, "layer 6 is not there: bert has layers 0 to 5"),
-        ({"head": 8}, "head 8 is not there: bert has heads 0 to 7"),
+        ({"query": 99}, "query 99 does not exist: the text has 9 query tokens, 0 to 8"),
+        ({"layer": 6}, "layer 6 does not exist: bert has layers 0 to 5"),
+        ({"head": 8}, "head 8 does not exist: bert has heads 0 to 7"),
         ({"kind": "cross"}, "bert has encoder attention, not cross"),
     ],
 )

@@ -11,7 +11,7 @@ from attention_atlas.app.__main__ import main
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--device", "tpu"], "device 'tpu' is not there; this machine has"),
+        (["--device", "tpu"], "device 'tpu' is not available; this machine has"),
         (["--device", "cpu:x"], "device 'cpu:x' cannot be used"),
         (["--port", "99999"], "less than or equal to 65535"),
         (["--models", "berd"], "no model named 'berd'; there are bert, gpt, translator, recurrent"),

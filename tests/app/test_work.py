@@ -178,7 +178,7 @@ def test_few_shot_names_its_heads_and_definitions(post):
         (
             "/generate",
             {"model": "gpt", "text": "hi", "edits": [{"op": "block", "query": 999}]},
-            "query 999 is not there",
+            "query 999 does not exist",
         ),
         ("/few-shot", {"model": "bert"}, "bert does not next-token"),
         ("/few-shot", {"model": "gpt", "n_max": 9}, "equal to 8"),

@@ -257,7 +257,7 @@ def test_every_part_of_the_drawing_leads_to_its_numbers(page: Page, model: str) 
         assert query.get("text", query.get("texts")) == [TEXT]
         answer = page.request.get(link)
         assert answer.status == 200, link
-        assert "is not there" not in answer.text()
+        assert "does not exist" not in answer.text()
 
 
 def test_the_drawing_follows_the_model_and_the_keyboard(page: Page) -> None:

@@ -136,7 +136,7 @@ def test_edits_are_felt_while_decoding(translator: Loaded) -> None:
             Spec("bank"),
             Selection(layers=(2,)),
             "layer",
-            "layer 2 is not there: bert has layers 0 to 1",
+            "layer 2 does not exist: bert has layers 0 to 1",
         ),
         (Spec("bank"), Selection(heads=(-1,)), "head", "heads 0 to 3"),
         (Spec("bank", edits=(Edit("block", query=99),)), Selection(), "edits", "query 99"),

@@ -242,11 +242,11 @@ def test_edits_that_do_not_fit_are_refused_everywhere(
     with pytest.raises(BadInput, match="row has 1 numbers"):
         blanks.fill(bert, "the [MASK] bank", edits=row)
     far = (Edit("block", query=999, key=0),)
-    with pytest.raises(BadInput, match="query 999 is not there"):
+    with pytest.raises(BadInput, match="query 999 does not exist"):
         work.surprise(gpt, "hi there", far)
-    with pytest.raises(BadInput, match="query 999 is not there"):
+    with pytest.raises(BadInput, match="query 999 does not exist"):
         translated(loaded, edits=far)
-    with pytest.raises(BadInput, match="query 999 is not there"):
+    with pytest.raises(BadInput, match="query 999 does not exist"):
         returned(work.generate(gpt, "hi", sampling=Sampling(), max_new_tokens=9, edits=far))
 
 

@@ -102,7 +102,9 @@ def test_the_best_device_there_is(
 def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(ValueError, match=f"device '{wanted}' is not there; this machine has cpu"):
+    with pytest.raises(
+        ValueError, match=f"device '{wanted}' is not available; this machine has cpu"
+    ):
         zoo.pick_device(wanted)
 
 
