@@ -311,4 +311,5 @@ def edits_of(asked: Edits) -> tuple[Edit, ...]:
 
 def spec_of(asked: RunRequest) -> Spec:
     edits = edits_of(asked.edits)
-    return Spec(asked.text, asked.text_pair, asked.target, asked.target_ids, edits)
+    fields = {"text", "text_pair", "target", "target_ids", "source_lang", "target_lang"}
+    return Spec(**asked.model_dump(include=fields), edits=edits)

@@ -14,7 +14,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-import torch
 from attention_atlas.model.tape import Kind, Tape
 from torch import Tensor, nn
 
@@ -44,7 +43,7 @@ class Batch(NamedTuple):
     """Token ids, and what else a model reads with them."""
 
     ids: Tensor  # (B, T): the text; of a translator the source
-    types: Tensor | None = None  # (B, T): token types, which tell an encoder's two texts apart
+    types: Tensor | None = None  # (B, T): token types, if the model's tokenizer gives any
     target: Tensor | None = None  # (B, Tq): what a translator's decoder reads, from <s> on
     padding: Tensor | None = None  # (B, T) bool, True at real tokens; a causal mask needs none
 
@@ -118,11 +117,12 @@ class Encoder(Model):
     def encode(
         self,
         ids: Tensor,
-        segments: Tensor,
+        types: Tensor | None = None,
         tape: Tape | None = None,
         padding: Tensor | None = None,
     ) -> Tensor:
-        """ids and segments (B, T) -> x (B, T, D). `padding` is True at real tokens."""
+        """ids (B, T) -> x (B, T, D). `types` are token types, if the tokenizer gives any;
+        `padding` is True at real tokens."""
 
     @abstractmethod
     def masked_words(self, x: Tensor) -> Tensor:
@@ -133,8 +133,7 @@ class Encoder(Model):
         """(B, T, D) -> (B, 2): [is next, is not]"""
 
     def read(self, batch: Batch, tape: Tape | None = None) -> Tensor:
-        types = torch.zeros_like(batch.ids) if batch.types is None else batch.types
-        return self.encode(batch.ids, types, tape, batch.padding)
+        return self.encode(batch.ids, batch.types, tape, batch.padding)
 
     def logits(self, x: Tensor) -> Tensor:
         return self.masked_words(x)

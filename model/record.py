@@ -22,7 +22,8 @@ class Token(NamedTuple):
     special: bool = False
     unknown: bool = False  # the vocabulary lacks it; `text` is what it stands for
     word: int | None = None  # index of its word, None for specials
-    segment: int = 0  # 0, or 1 in BERT's second sentence
+    segment: int = 0  # 0, or 1 in the second text, its closing special token included
+    token_type: int | None = None  # what a model is told of it, where the tokenizer gives one
 
 
 @dataclass(frozen=True)

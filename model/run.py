@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from attention_atlas.model.generate import translate
+from attention_atlas.model.languages import Direction, Frame
 from attention_atlas.model.metrics import measured_heads
 from attention_atlas.model.protocol import Batch
 from attention_atlas.model.record import (
@@ -50,6 +51,8 @@ class Spec:
     text_pair: str | None = None
     target: str | None = None  # None: decoded greedily
     target_ids: tuple[int, ...] = ()  # the target as a model said it, cut as its text may not be
+    source_lang: str | None = None  # of a tokenizer that has languages; None: its default
+    target_lang: str | None = None
     edits: tuple[Edit, ...] = ()
 
 
@@ -132,13 +135,15 @@ def forward(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
     return sequences, translation | predictions
 
 
-def tokenize(loaded: Loaded, text: str, text_pair: str | None = None) -> tuple[Token, ...]:
+def tokenize(
+    loaded: Loaded, text: str, text_pair: str | None = None, direction: Direction | None = None
+) -> tuple[Token, ...]:
     """The text as the model sees it, framed by its special tokens. Raises BadInput if too long."""
     if not text:
         raise BadInput("text", "the text is empty; type at least one word")
     if text_pair is not None and not loaded.takes_pair:
-        raise BadInput("text_pair", f"{loaded.name} takes one text; text_pair is for BERT")
-    tokens = loaded.tokenizer.encode(text, text_pair)
+        raise BadInput("text_pair", f"{loaded.name} takes one text, not a pair")
+    tokens = loaded.tokenizer.encode(text, text_pair, direction)
     if all(token.special and token.start == token.end for token in tokens):
         raise BadInput("text", "the text has no tokens: only spaces or invisible characters")
     fits(loaded, "text", len(tokens))
@@ -162,7 +167,8 @@ def check_has(loaded: Loaded, what: str, field: str) -> None:
 
 
 def check_spec(loaded: Loaded, spec: Spec) -> None:
-    """A target for a model that has one, and edits of layers and heads that are there."""
+    """Languages and a target for a model that has them, and edits that it can take."""
+    direction_of(loaded, spec.text, spec.source_lang, spec.target_lang)
     given = spec.target is not None or bool(spec.target_ids)
     if given and "translate" not in loaded.tasks:
         raise BadInput("target", f"{loaded.name} has no target; that is for the encoder-decoder")
@@ -245,33 +251,31 @@ def fits(loaded: Loaded, field: str, n: int) -> None:
 
 def _sequences(loaded: Loaded, spec: Spec) -> tuple[Sequences, str | None]:
     """The tokens of each text that the model reads; a translator's target, as a text too."""
-    source = tokenize(loaded, spec.text, spec.text_pair)
+    direction = direction_of(loaded, spec.text, spec.source_lang, spec.target_lang)
+    source = tokenize(loaded, spec.text, spec.text_pair, direction)
     if "cross" not in loaded.kinds:
         return {"source": source}, None
-    begin, end = frame(loaded)
-    tokenizer = loaded.tokenizer
+    framed, tokenizer = frame(loaded, direction), loaded.tokenizer
     if spec.target is not None and not spec.target_ids:
-        tokens, text = unended(loaded, tokenizer.encode_target(spec.target)), spec.target
+        tokens, text = tokenizer.encode_target(spec.target, direction), spec.target
     else:
         check_ids(loaded, spec.target_ids, "target_ids")
-        given = [i for i in spec.target_ids if i != end]
-        ids = given if spec.target_ids else decoded(loaded, source, spec.edits)
+        given = [i for i in spec.target_ids if i != framed.end]
+        ids = given if spec.target_ids else decoded(loaded, source, framed, spec.edits)
         tokens, text = tokenizer.label(ids), tokenizer.decode(ids)
-    first = tokenizer.raw(begin)
-    target = (Token(begin, first, first, special=True), *tokens)
+    target = (beginning(loaded, framed), *tokens)
     fits(loaded, "target", len(target))
     return {"source": source, "target": target}, text
 
 
-def decoded(loaded: Loaded, source: Sequence[Token], edits: Sequence[Edit] = ()) -> list[int]:
+def decoded(
+    loaded: Loaded, source: Sequence[Token], framed: Frame, edits: Sequence[Edit] = ()
+) -> list[int]:
     """A source's translation, greedily: ids without <s> and </s>."""
-    begin, end = frame(loaded)
     [ids] = translate(
         loaded.translator,
         batch_of(loaded, source),
-        begin=begin,
-        end=end,
-        first=loaded.tokenizer.first_id,
+        **framed._asdict(),
         tape=Tape(layers=(), edits=edits),
         max_tokens=loaded.translator.usual_length(len(source)) + 1,
     )
@@ -283,7 +287,7 @@ def read(loaded: Loaded, sequences: Sequences, tape: Tape | None = None) -> Tens
     source, target = sequences["source"], sequences.get("target")
     batch = Batch(
         batch_of(loaded, source),
-        types=_batch(loaded, [token.segment for token in source]),
+        types=types_of(loaded, source),
         target=None if target is None else batch_of(loaded, target),
     )
     return loaded.model.read(batch, tape)
@@ -312,8 +316,9 @@ def _next_token(loaded: Loaded, spec: Spec, sequences: Sequences, x: Tensor) -> 
 
 def _log_probability(loaded: Loaded, spec: Spec, sequences: Sequences, x: Tensor) -> dict[str, Any]:
     """How probable a translator finds the target, its end included."""
-    _, end = frame(loaded)
-    following = [*(token.id for token in sequences["target"][1:]), end]
+    direction = direction_of(loaded, spec.text, spec.source_lang, spec.target_lang)
+    following = [token.id for token in sequences["target"][1:]]
+    following.append(frame(loaded, direction).end)
     log_p = loaded.model.logits(x)[0].log_softmax(-1)  # (Tq, V)
     total = log_p.gather(-1, _batch(loaded, following).T).sum().item()
     return {"log_probability": total}
@@ -328,17 +333,38 @@ PREDICTIONS: dict[str, Predict] = {
 }
 
 
-def frame(loaded: Loaded) -> tuple[int, int]:
-    """What a decoder's own text begins with, and what ends it."""
-    begin, end = loaded.tokenizer.begin_id, loaded.tokenizer.end_id
-    assert begin is not None and end is not None  # opened only with both
-    return begin, end
+def frame(loaded: Loaded, direction: Direction | None = None) -> Frame:
+    """What a translation into a language begins with, must say first, and ends with."""
+    known = loaded.tokenizer.frame(direction)
+    assert known is not None  # a translator is opened only with both
+    return known
 
 
-def unended(loaded: Loaded, tokens: tuple[Token, ...]) -> tuple[Token, ...]:
-    """A typed target without its end; what it begins with, a language or <s>, is to be said."""
-    _, end = frame(loaded)
-    return tokens[:-1] if tokens and tokens[-1].id == end else tokens
+def beginning(loaded: Loaded, framed: Frame) -> Token:
+    """The token that a decoder begins with."""
+    raw = loaded.tokenizer.raw(framed.begin)
+    return Token(framed.begin, raw, raw, special=True)
+
+
+def direction_of(
+    loaded: Loaded, text: str, source_lang: str | None, target_lang: str | None
+) -> Direction:
+    """The languages chosen, and the tokenizer's own where none is. Raises BadInput."""
+    languages = loaded.tokenizer.languages
+    for field, code, codes in (
+        ("source_lang", source_lang, languages.source),
+        ("target_lang", target_lang, languages.target),
+    ):
+        if code is not None and not codes:
+            raise BadInput(field, f"{loaded.name} has no {field.replace('_lang', '')} languages")
+        if code is not None and code not in codes:
+            message = f"{loaded.name} has no language {code[:40]}; it has {', '.join(codes)}"
+            raise BadInput(field, message)
+    marked = languages.mark(text)
+    if marked is not None and target_lang not in (None, marked):
+        message = f"the text itself begins with {languages.tokens[marked]}; remove one of the two"
+        raise BadInput("target_lang", message)
+    return languages.direction(source_lang, marked or target_lang)
 
 
 def candidates(loaded: Loaded, logits: Tensor, n: int = TOP) -> list[dict[str, Any]]:
@@ -365,6 +391,12 @@ def check_ids(loaded: Loaded, ids: Sequence[int], field: str) -> None:
             raise BadInput(
                 field, f"token {i} does not exist: {loaded.name} has tokens 0 to {n - 1}"
             )
+
+
+def types_of(loaded: Loaded, tokens: Sequence[Token]) -> Tensor | None:
+    """What the tokenizer gives as token types, as a batch: (1, T); None if it gives none."""
+    types = [token.token_type for token in tokens if token.token_type is not None]
+    return _batch(loaded, types) if len(types) == len(tokens) else None
 
 
 def batch_of(loaded: Loaded, tokens: Sequence[Token]) -> Tensor:

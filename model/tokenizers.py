@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 import tokenizers as hf
+from attention_atlas.model.languages import NO_LANGUAGES, Direction, Frame, Languages
 from attention_atlas.model.record import Token
 from attention_atlas.model.words import numbered
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -31,17 +32,22 @@ class AnyTokenizer(Protocol):
     unknown_id: int | None
     begin_id: int | None  # what a text, or a translator's target, begins with
     end_id: int | None
-    first_id: int | None  # what a translation has to begin with
     pad_id: int | None
     mask_id: int | None
+    languages: Languages  # to choose from; none where a tokenizer has one for all
 
+    @property
+    def separates(self) -> bool: ...
     @property
     def vocab_size(self) -> int: ...
     def id(self, raw: str) -> int: ...
     def raw(self, i: int) -> str: ...
     def ids(self, text: str) -> list[int]: ...
-    def encode(self, text: str, pair: str | None = None) -> tuple[Token, ...]: ...
-    def encode_target(self, text: str) -> tuple[Token, ...]: ...
+    def encode(
+        self, text: str, pair: str | None = None, direction: Direction | None = None
+    ) -> tuple[Token, ...]: ...
+    def encode_target(self, text: str, direction: Direction | None = None) -> tuple[Token, ...]: ...
+    def frame(self, direction: Direction | None = None) -> Frame | None: ...
     def decode(self, ids: Sequence[int]) -> str: ...
     def label(self, ids: Sequence[int]) -> tuple[Token, ...]: ...
     def readable(self, i: int) -> str: ...
@@ -60,9 +66,15 @@ class Tokenizer:
         self.prefix = normalized.removesuffix("x")  # what is put before every text
         self.begin_id = self._first("<s>", "[CLS]", "<|endoftext|>")
         self.end_id = self._first("</s>", "[SEP]", "<|endoftext|>")
-        self.first_id: int | None = None  # what a translation has to begin with
+        self.has_types = self._first("[SEP]") is not None
+        self.languages = NO_LANGUAGES
         self.pad_id = self._first("<pad>", "[PAD]")
         self.mask_id = self._first("[MASK]")
+
+    @property
+    def separates(self) -> bool:
+        """Whether something stands between the two texts of a pair."""
+        return self.has_types
 
     def _first(self, *spellings: str) -> int | None:
         """The id of the first of some special tokens that is there."""
@@ -95,7 +107,9 @@ class Tokenizer:
         """Text without its framing specials, for training."""
         return self.backend.encode(text, add_special_tokens=False).ids
 
-    def encode(self, text: str, pair: str | None = None) -> tuple[Token, ...]:
+    def encode(
+        self, text: str, pair: str | None = None, direction: Direction | None = None
+    ) -> tuple[Token, ...]:
         """The text, and BERT's second sentence, framed as the model expects them."""
         encoding = self.backend.encode(text, pair)
         texts = (text, pair or "")
@@ -115,9 +129,15 @@ class Tokenizer:
             found = list(_without_prefix(found))
         return numbered(list(with_marks(found, texts)), texts)
 
-    def encode_target(self, text: str) -> tuple[Token, ...]:
-        """A text of a translator's output side: it has one vocabulary for both."""
-        return self.encode(text)
+    def encode_target(self, text: str, direction: Direction | None = None) -> tuple[Token, ...]:
+        """A text of a translator's output side, but for its end: one vocabulary for both."""
+        tokens = self.encode(text)
+        return tokens[:-1] if tokens and tokens[-1].id == self.end_id else tokens
+
+    def frame(self, direction: Direction | None = None) -> Frame | None:
+        """What a translation begins and ends with."""
+        begin, end = self.begin_id, self.end_id
+        return None if begin is None or end is None else Frame(begin, None, end)
 
     def _token(self, i: int, raw: str, span: tuple[int, int], text: str, segment: int) -> Token:
         special = i in self.special_ids and i != self.unknown_id
@@ -131,6 +151,7 @@ class Tokenizer:
             special=special,
             unknown=i == self.unknown_id,
             segment=segment,
+            token_type=segment if self.has_types else None,
         )
 
     def decode(self, ids: Sequence[int]) -> str:

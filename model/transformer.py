@@ -295,21 +295,22 @@ class Bert(Encoder):
         self.dropout = nn.Dropout(config.dropout)
         self.apply(normal)
 
-    def embed(self, ids: Tensor, segments: Tensor, tape: Tape | None = None) -> Tensor:
+    def embed(self, ids: Tensor, types: Tensor | None, tape: Tape | None = None) -> Tensor:
         """Word, position and segment, added and normed: (B, T) -> (B, T, D)."""
+        types = torch.zeros_like(ids) if types is None else types  # 0 or 1: the segment
         position = edited_positions(tape, "encoder", self.position.weight[: ids.size(1)])
-        x = self.embedding(ids) + position + self.segment(segments)
+        x = self.embedding(ids) + position + self.segment(types)
         return self.dropout(self.embedding_norm(x))
 
     def encode(
         self,
         ids: Tensor,
-        segments: Tensor,
+        types: Tensor | None = None,
         tape: Tape | None = None,
         padding: Tensor | None = None,
     ) -> Tensor:
-        """ids and segments (B, T) -> x (B, T, D). `padding` is True at real tokens."""
-        x = note(tape, "encoder", self.embed(ids, segments, tape))
+        """ids and types (B, T) -> x (B, T, D). `padding` is True at real tokens."""
+        x = note(tape, "encoder", self.embed(ids, types, tape))
         mask = padding_mask(padding)
         for i, layer in enumerate(self.encoder):
             x = note(tape, "encoder", layer(x, mask, track(tape, "encoder", i)))

@@ -127,7 +127,8 @@ class Loaded:
     @property
     def takes_pair(self) -> bool:
         """Whether a second text may follow the first."""
-        return self.family == "encoder"
+        both = self.family == "encoder-decoder"
+        return self.family == "encoder" or (both and self.tokenizer.separates)
 
     @property
     def has_self_attention(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from attention_atlas.app.api.common import PREFIX, TokenOut, labels
 from attention_atlas.app.api.resource import resource
-from attention_atlas.app.api.spec import Asked, Seed, TokenizeRequest, spanning
+from attention_atlas.app.api.spec import Asked, Seed, TextRequest, spanning
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis import arithmetic
@@ -39,7 +39,7 @@ class CostRequest(Asked):
     n_loop: int = Field(64, ge=1, le=128, description="tokens of the loop in Python")
 
 
-class LayerRequest(TokenizeRequest):
+class LayerRequest(TextRequest):
     layer: int = Field(0, ge=0, description="one layer")
 
 
@@ -148,8 +148,8 @@ def head_parts(service: Service, asked: LayerRequest) -> Answer:
     return heads_answer(service, asked)
 
 
-@resource(router, "/arithmetic/blocks", TokenizeRequest, BlocksAnswer)
-def blocks(service: Service, asked: TokenizeRequest) -> Answer:
+@resource(router, "/arithmetic/blocks", TextRequest, BlocksAnswer)
+def blocks(service: Service, asked: TextRequest) -> Answer:
     """Residual stream, updates, and what layer norm and batch norm average over, by layer."""
     return blocks_answer(service, asked)
 
@@ -190,7 +190,7 @@ def heads_answer(service: Service, asked: LayerRequest) -> Answer:
     return Answer(fields, {})
 
 
-def blocks_answer(service: Service, asked: TokenizeRequest) -> Answer:
+def blocks_answer(service: Service, asked: TextRequest) -> Answer:
     """Residual stream, updates and the two norms, layer by layer."""
     with service.lent(asked.model, text=asked.text) as loaded:
         tokens, found = arithmetic.blocks(loaded, asked.text)

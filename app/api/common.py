@@ -23,7 +23,10 @@ class TokenOut(BaseModel):
     special: bool
     unknown: bool
     word: int | None
-    segment: int
+    segment: int = Field(description="0, or 1 in the second text")
+    token_type: int | None = Field(
+        None, description="what the model is told of it beside its id; null if it is told nothing"
+    )
 
 
 class Measured(BaseModel):

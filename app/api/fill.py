@@ -8,7 +8,7 @@ from attention_atlas.app.api.common import PREFIX, Provenance, TokenOut, labels
 from attention_atlas.app.api.decoding import CandidateOut, provenance, spoken_fields
 from attention_atlas.app.api.generate import NextTokenRequest
 from attention_atlas.app.api.resource import resource
-from attention_atlas.app.api.spec import Indices, NBest, Seed, Text, TokenizeRequest
+from attention_atlas.app.api.spec import Indices, NBest, Seed, Text, TextRequest
 from attention_atlas.app.service import Service, edits_of
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis import blanks
@@ -25,11 +25,11 @@ class FillMaskRequest(NextTokenRequest):
     words_pair: Indices | None = Field(None, description="the same of `text_pair`")
 
 
-class NextSentenceRequest(TokenizeRequest):
+class NextSentenceRequest(TextRequest):
     text_pair: Text = Field(description="the sentence that may follow")
 
 
-class CorruptionRequest(TokenizeRequest):
+class CorruptionRequest(TextRequest):
     seed: Seed = Field(0, description="of the choice")
     top: NBest = 5
 

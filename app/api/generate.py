@@ -13,7 +13,7 @@ from attention_atlas.app.api.decoding import (
     steps_fields,
 )
 from attention_atlas.app.api.resource import resource
-from attention_atlas.app.api.spec import Edits, Ids, NBest, RunRequest, Seed, TokenizeRequest
+from attention_atlas.app.api.spec import Edits, Ids, NBest, RunRequest, Seed, TextRequest
 from attention_atlas.app.service import Service, edits_of
 from attention_atlas.app.streaming import Emit, stepwise
 from attention_atlas.app.wire import Answer
@@ -37,7 +37,7 @@ class GenerateRequest(Decoding):
     top: NBest = 10
 
 
-class NextTokenRequest(TokenizeRequest):
+class NextTokenRequest(TextRequest):
     edits: Edits = Field((), description="changes inside the forward pass; JSON in a query string")
     top: NBest = 10
 

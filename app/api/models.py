@@ -6,12 +6,22 @@ from typing import Any
 
 from attention_atlas.app.api.common import PREFIX, Measured
 from attention_atlas.app.api.resource import PROBLEMS
+from attention_atlas.app.language_names import language_names
 from attention_atlas.app.service import Service
 from attention_atlas.model.zoo import NOT_FOR, Loaded
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 router = APIRouter(prefix=PREFIX, tags=["API"])
+
+
+class LanguagesOut(BaseModel):
+    """What a translator's tokenizer has languages for, by its codes."""
+
+    source: list[str] = Field(description="empty where the source's is not told")
+    target: list[str]
+    default: dict[str, str | None] = Field(description="source, target: where none is chosen")
+    names: dict[str, dict[str, str]] = Field(description="code -> its name in English and Chinese")
 
 
 class ModelSummary(BaseModel):
@@ -33,6 +43,7 @@ class ModelSummary(BaseModel):
     tasks: list[str]
     mask: str | None = Field(description="how a blank is written, if it has a token for one")
     takes_pair: bool = Field(description="whether a second text may follow the first")
+    languages: LanguagesOut | None = Field(description="to choose from; null if there are none")
     position_table: bool = Field(description="whether it adds position vectors to its input")
     lacks: list[str] = Field(description="of q, k, v, scores, edits: what cannot be had of it")
     why: str = Field(description="why it lacks that")
@@ -119,6 +130,7 @@ def _fields(loaded: Loaded) -> dict[str, Any]:
         "tasks": list(loaded.tasks),
         "mask": loaded.mask,
         "takes_pair": loaded.takes_pair,
+        "languages": _languages(loaded),
         "position_table": loaded.position_table,
         "lacks": list(loaded.lacks),
         "why": loaded.why,
@@ -127,4 +139,17 @@ def _fields(loaded: Loaded) -> dict[str, Any]:
         "dtype": loaded.dtype,
         "sha256": loaded.card.sha256,
         "metrics": loaded.card.metrics,
+    }
+
+
+def _languages(loaded: Loaded) -> dict[str, Any] | None:
+    languages = loaded.tokenizer.languages
+    if not languages.target:
+        return None
+    codes = sorted({*languages.source, *languages.target})
+    return {
+        "source": list(languages.source),
+        "target": list(languages.target),
+        "default": languages.default._asdict(),
+        "names": language_names(codes),
     }

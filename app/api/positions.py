@@ -7,11 +7,12 @@ from typing import Annotated, Any, ClassVar, Literal
 from attention_atlas.app import errors
 from attention_atlas.app.api.common import PREFIX, Provenance, TokenOut, labels
 from attention_atlas.app.api.resource import resource
-from attention_atlas.app.api.spec import Asked, Text, TokenizeRequest, spanning
+from attention_atlas.app.api.spec import Asked, Text, TextRequest, TokenizeRequest, spanning
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model import positions as encodings
 from attention_atlas.model.analysis import permutation as experiments
+from attention_atlas.model.run import direction_of
 from fastapi import APIRouter
 from pydantic import BaseModel, Field, model_validator
 
@@ -50,7 +51,7 @@ class EmbeddingRequest(TokenizeRequest):
     pass
 
 
-class PermutationRequest(TokenizeRequest):
+class PermutationRequest(TextRequest):
     text_b: Text | None = Field(
         None,
         description="the same words in another order; else reversed, or the tokens of a lone word",
@@ -168,7 +169,8 @@ def positions_answer(service: Service, asked: PositionsRequest) -> Answer:
 def embedding_answer(service: Service, asked: EmbeddingRequest) -> Answer:
     """Word + position + segment, token by token, as lengths of vectors."""
     with service.lent(asked.model, text=asked.text, text_pair=asked.text_pair) as loaded:
-        tokens, parts = experiments.embedding_parts(loaded, asked.text, asked.text_pair)
+        direction = direction_of(loaded, asked.text, asked.source_lang, asked.target_lang)
+        tokens, parts = experiments.embedding_parts(loaded, asked.text, asked.text_pair, direction)
     fields = {
         "model": asked.model,
         "text": asked.text,

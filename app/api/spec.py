@@ -82,6 +82,7 @@ def spanning(span: str) -> WrapValidator:
 
 
 Text = Annotated[str, AfterValidator(clean)]
+Language = Annotated[str, Field(min_length=1, max_length=40), AfterValidator(clean)]
 Word = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(clean)]
 Indices = Annotated[
     tuple[StrictInt, ...],
@@ -155,13 +156,20 @@ class Asked(Closed):
         return ()
 
 
-class TokenizeRequest(Asked):
+class TextRequest(Asked):
     model: str = Field(description="a name from /models", examples=["bert"])
     text: Text = Field(description="the text", examples=[BANK])
     text_pair: Text | None = Field(None, description="BERT's second sentence")
 
     def models(self) -> tuple[str, ...]:
         return (self.model,)
+
+
+class TokenizeRequest(TextRequest):
+    source_lang: Language | None = Field(
+        None, description="the text's language, by a code of the model's `languages`"
+    )
+    target_lang: Language | None = Field(None, description="the language of its translation")
 
 
 class RunRequest(TokenizeRequest):

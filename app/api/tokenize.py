@@ -7,6 +7,7 @@ from attention_atlas.app.api.resource import resource
 from attention_atlas.app.api.spec import TokenizeRequest
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
+from attention_atlas.model.run import direction_of
 from attention_atlas.model.run import tokenize as tokens_of
 from fastapi import APIRouter
 from pydantic import BaseModel
@@ -26,7 +27,8 @@ class Tokenized(BaseModel):
 def tokenize(service: Service, asked: TokenizeRequest) -> Answer:
     """The text as the model sees it: id, spelling, character span and word of each token."""
     with service.lent(asked.model, text=asked.text, text_pair=asked.text_pair) as loaded:
-        tokens = tokens_of(loaded, asked.text, asked.text_pair)
+        direction = direction_of(loaded, asked.text, asked.source_lang, asked.target_lang)
+        tokens = tokens_of(loaded, asked.text, asked.text_pair, direction)
     fields = {
         "model": asked.model,
         "text": asked.text,

@@ -24,7 +24,7 @@ from attention_atlas.app.api.decoding import (
     step_event,
     steps_fields,
 )
-from attention_atlas.app.api.spec import NBest, RunRequest, Text
+from attention_atlas.app.api.spec import Language, NBest, RunRequest, Text
 from attention_atlas.app.service import Service, edits_of
 from attention_atlas.app.streaming import Emit, stepwise
 from attention_atlas.app.wire import Answer
@@ -40,6 +40,10 @@ router = APIRouter(prefix=PREFIX, tags=["API"])
 
 
 class TranslateRequest(Decoding):
+    source_lang: Language | None = Field(
+        None, description="the text's language, by a code of the model's `languages`"
+    )
+    target_lang: Language | None = Field(None, description="the language of the translation")
     num_beams: int = Field(1, ge=1, le=8, description="hypotheses kept; 1 is greedy")
     length_penalty: float = Field(
         1.0, ge=0, le=5, description="score = log-probability / length ** length_penalty"
@@ -124,6 +128,7 @@ def translate_answer(service: Service, asked: TranslateRequest, emit: Emit) -> A
             length_penalty=asked.length_penalty,
             max_new_tokens=asked.max_new_tokens,
             reference=asked.reference,
+            languages=(asked.source_lang, asked.target_lang),
             edits=edits_of(asked.edits),
             top=asked.top,
         )
@@ -131,7 +136,7 @@ def translate_answer(service: Service, asked: TranslateRequest, emit: Emit) -> A
         shapes = [(kind, loaded.shape(kind)) for kind in loaded.kinds]
     best = found.hypotheses[0]
     kinds = [kind_shape(kind, found.sequences, *shape).model_dump() for kind, shape in shapes]
-    spec = {"model": asked.model, "text": asked.text, "edits": asked.edits}
+    spec = asked.model_dump(include={"model", "text", "source_lang", "target_lang"})
     is_a_runs = asked.num_beams == 1 and asked.max_new_tokens is None  # greedy, to the end
     given = {} if is_a_runs else {"target": best.text, "target_ids": best.ids}
     fields = {
@@ -151,7 +156,7 @@ def translate_answer(service: Service, asked: TranslateRequest, emit: Emit) -> A
         "sequences": {name: labels(tokens) for name, tokens in found.sequences.items()},
         "kinds": kinds,
         "provenance": provenance(service, asked),
-        "links": links(RunRequest.model_validate({**spec, **given})),
+        "links": links(RunRequest.model_validate({**spec, **given, "edits": asked.edits})),
     }
     return Answer(fields, {})
 

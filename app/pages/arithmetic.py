@@ -19,7 +19,7 @@ from attention_atlas.app.api.arithmetic import (
     scaling_answer,
 )
 from attention_atlas.app.api.models import ModelSummary, summaries
-from attention_atlas.app.api.spec import TokenizeRequest
+from attention_atlas.app.api.spec import TextRequest
 from attention_atlas.app.pages.engine import (
     Choice,
     Content,
@@ -110,7 +110,7 @@ def _answers(
     service: Service, asked: dict[str, Any], own: bool
 ) -> tuple[tuple[Token, ...], dict[str, Any]]:
     """The text's tokens, and what is taken apart: of a layer, where it is one of ours."""
-    spec = TokenizeRequest.model_validate({"model": asked["model"], "text": asked["text"]})
+    spec = TextRequest.model_validate({"model": asked["model"], "text": asked["text"]})
     depth = GradientsRequest(depth=asked["depth"])
     found: dict[str, Any] = {
         "scaling": scaling_answer(ScalingRequest(d_k=asked["d_k"])).fields,

@@ -9,7 +9,15 @@ import torch
 from attention_atlas.model.analysis.fills import DTYPES, USUAL, Fills, fills
 from attention_atlas.model.protocol import Batch
 from attention_atlas.model.record import Token
-from attention_atlas.model.run import BadInput, check_has, check_part, decoded, frame, tokenize
+from attention_atlas.model.run import (
+    BadInput,
+    beginning,
+    check_has,
+    check_part,
+    decoded,
+    frame,
+    tokenize,
+)
 from attention_atlas.model.tape import Attended, Edit, Kind, Quantity, Tape
 from attention_atlas.model.transformer import causal_mask
 from attention_atlas.model.zoo import Loaded
@@ -25,6 +33,7 @@ class Padded:
 
     tokens: list[tuple[Token, ...]]
     ids: Tensor  # (B, T)
+    types: Tensor | None  # (B, T): token types, if the model's tokenizer gives any
     real: Tensor  # (B, T) bool, False at padding
     pad: str  # the padding token, as the vocabulary spells it
 
@@ -107,10 +116,15 @@ def padded(loaded: Loaded, tokens: list[tuple[Token, ...]]) -> Padded:
     fill = next(i for i in known if i is not None)
     pad = loaded.tokenizer.raw(fill)
     T = max(map(len, tokens))
-    rows = [[token.id for token in row] + [fill] * (T - len(row)) for row in tokens]
-    real = [[True] * len(row) + [False] * (T - len(row)) for row in tokens]
-    device = loaded.device
-    return Padded(tokens, torch.tensor(rows, device=device), torch.tensor(real, device=device), pad)
+
+    def batch(rows: list[list[int]], fill: int) -> Tensor:
+        return torch.tensor([row + [fill] * (T - len(row)) for row in rows], device=loaded.device)
+
+    ids = batch([[token.id for token in row] for row in tokens], fill)
+    real = batch([[1] * len(row) for row in tokens], 0).bool()
+    is_typed = all(token.token_type is not None for row in tokens for token in row)
+    types = batch([[token.token_type or 0 for token in row] for row in tokens], 0)
+    return Padded(tokens, ids, types if is_typed else None, real, pad)
 
 
 def _decoder_edits(batch: Padded, off: Sequence[str]) -> list[Edit]:
@@ -129,17 +143,16 @@ def _run(loaded: Loaded, source: Padded, off: Sequence[str], tape: Tape) -> Padd
     if "decoder" in loaded.kinds:
         tape.edits = _decoder_edits(target or source, off)
     padding = None if "padding" in off else source.real
-    batch = Batch(source.ids, target=target.ids if target else None, padding=padding)
+    batch = Batch(source.ids, source.types, target=target.ids if target else None, padding=padding)
     loaded.model.read(batch, tape)
     return target or source
 
 
 def _target(loaded: Loaded, source: tuple[Token, ...]) -> tuple[Token, ...]:
     """A text's translation, from <s> on."""
-    begin, _ = frame(loaded)
-    raw = loaded.tokenizer.raw(begin)
-    tokens = loaded.tokenizer.label(decoded(loaded, source))
-    return (Token(begin, raw, raw, special=True), *tokens)
+    framed = frame(loaded)
+    tokens = loaded.tokenizer.label(decoded(loaded, source, framed))
+    return (beginning(loaded, framed), *tokens)
 
 
 def _losses(loaded: Loaded, batch: Padded) -> dict[str, float]:

@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from attention_atlas.model.languages import Direction
 from attention_atlas.model.record import Token
 from attention_atlas.model.run import (
     BadInput,
     Spec,
+    batch_of,
     check_position_vectors,
     check_spec,
     read,
     tokenize,
+    types_of,
 )
 from attention_atlas.model.tape import Edit, Tape
 from attention_atlas.model.zoo import Loaded
@@ -31,16 +34,15 @@ def position_table(loaded: Loaded) -> Tensor:
 
 @torch.inference_mode()
 def embedding_parts(
-    loaded: Loaded, text: str, text_pair: str | None
+    loaded: Loaded, text: str, text_pair: str | None, direction: Direction | None = None
 ) -> tuple[tuple[Token, ...], dict[str, Tensor]]:
     """Word, position and segment vectors, their sum, and what the first layer reads: norms (T,)."""
     check_position_vectors(loaded, "model")
     if not loaded.model.has_input_parts:
         raise BadInput("model", f"{loaded.name}'s input is not a sum of words and positions alone")
-    tokens = tokenize(loaded, text, text_pair)
-    ids = torch.tensor([token.id for token in tokens], device=loaded.device)
-    types = torch.tensor([token.segment for token in tokens], device=loaded.device)
-    parts = loaded.model.input_parts(ids, types)
+    tokens = tokenize(loaded, text, text_pair, direction)
+    ids, types = batch_of(loaded, tokens), types_of(loaded, tokens)
+    parts = loaded.model.input_parts(ids[0], None if types is None else types[0])
     parts["sum"] = torch.stack(list(parts.values())).sum(0)
     parts["input"] = _stream(loaded, tokens)[0]
     return tokens, {name: vectors.norm(dim=-1).cpu() for name, vectors in parts.items()}

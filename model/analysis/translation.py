@@ -28,14 +28,16 @@ from attention_atlas.model.generate import (
     longest,
     translating,
 )
+from attention_atlas.model.languages import Direction, Frame
 from attention_atlas.model.record import Token
 from attention_atlas.model.run import (
     BadInput,
     batch_of,
+    beginning,
+    direction_of,
     fits,
     frame,
     tokenize,
-    unended,
 )
 from attention_atlas.model.tape import Edit, Tape
 from attention_atlas.model.zoo import Loaded
@@ -77,6 +79,7 @@ class Source(NamedTuple):
     tokens: tuple[Token, ...]
     ids: Tensor  # (1, Tk)
     longest: int
+    frame: Frame  # of its translation
 
 
 class Translation(NamedTuple):
@@ -100,12 +103,14 @@ def translate(
     length_penalty: float = 1.0,
     max_new_tokens: int | None = None,
     reference: str | None = None,
+    languages: tuple[str | None, str | None] = (None, None),
     edits: Sequence[Edit] = (),
     top: int = 5,
 ) -> Generator[Source | Said | Grown, None, Translation]:
     """First the source, then each step; n_beam 1 is greedy. Returns the whole."""
-    source = source_of(loaded, text, max_new_tokens)
-    forced = reference_ids(loaded, reference) if reference else []
+    direction = direction_of(loaded, text, *languages)
+    source = source_of(loaded, text, max_new_tokens, direction)
+    forced = reference_ids(loaded, reference, direction) if reference else []
     fits(loaded, "reference", len(forced))  # <s> takes the place of the last
     longest_target = max(source.longest, len(forced)) + 1
     check_edits(loaded, edits, {"source": len(source.tokens), "target": longest_target})
@@ -127,24 +132,25 @@ def translate(
     ids = hypotheses[0].ids
     finished = ids[-1] == tokenizer.end_id
     tokens = tokenizer.label(ids)
-    begin, _ = frame(loaded)
-    start = Token(begin, tokenizer.raw(begin), tokenizer.raw(begin), special=True)
-    target = (start, *(tokens[:-1] if finished else tokens))
+    target = (beginning(loaded, source.frame), *(tokens[:-1] if finished else tokens))
     sequences = {"source": source.tokens, "target": target}
     return Translation(sequences, steps, tokens, finished, hypotheses, tree, read)
 
 
-def source_of(loaded: Loaded, text: str, max_new_tokens: int | None) -> Source:
+def source_of(
+    loaded: Loaded, text: str, max_new_tokens: int | None, direction: Direction | None = None
+) -> Source:
     """Raises BadInput for an empty text, a long one, and more tokens than there can be."""
     check_task(loaded, "translate")
-    tokens = tokenize(loaded, text)
+    tokens = tokenize(loaded, text, direction=direction)
     model = loaded.translator
     most = longest(model, None)
     if max_new_tokens is not None and max_new_tokens > most:
         message = f"{max_new_tokens} tokens are too many: {loaded.name} says at most {most}"
         raise BadInput("max_new_tokens", message)
     usual = model.usual_length(len(tokens))
-    return Source(tokens, batch_of(loaded, tokens), max_new_tokens or usual)
+    ids, framed = batch_of(loaded, tokens), frame(loaded, direction)
+    return Source(tokens, ids, max_new_tokens or usual, framed)
 
 
 def _greedy(
@@ -152,15 +158,12 @@ def _greedy(
 ) -> Generator[Said, None, list[Said]]:
     """The most probable token, again and again; </s> is the last unless the limit came first."""
     model = loaded.translator
-    begin, end = frame(loaded)
     found: list[Said] = []
     voice = Voice(loaded)
     for step in translating(
         model,
         source.ids,
-        begin=begin,
-        end=end,
-        first=loaded.tokenizer.first_id,
+        **source.frame._asdict(),
         max_tokens=source.longest + 1,
         edits=edits,
     ):
@@ -174,7 +177,6 @@ def _beam(
 ) -> Generator[Grown, None, tuple[list[Ended], list[Node]]]:
     """A step of the beam for each token; the hypotheses, the best first, and the whole tree."""
     model = loaded.translator
-    begin, end = frame(loaded)
     steps = beam_steps(
         model,
         source.ids,
@@ -183,11 +185,9 @@ def _beam(
         max_tokens=source.longest + 1,
         edits=edits,
         look=True,
-        begin=begin,
-        end=end,
-        first=loaded.tokenizer.first_id,
+        **source.frame._asdict(),
     )
-    tree = Tree(loaded, n_beam, end)
+    tree = Tree(loaded, n_beam, source.frame.end)
     nodes: list[Node] = []
     while True:
         try:
@@ -259,8 +259,7 @@ def spoken(
     """Teacher forcing: how probable each of a translation's tokens is after those before it."""
     model = loaded.translator
     tape = Tape(kinds=CROSS, edits=edits)
-    begin, _ = frame(loaded)
-    target = torch.tensor([[begin, *ids[:-1]]], device=loaded.device)
+    target = torch.tensor([[source.frame.begin, *ids[:-1]]], device=loaded.device)
     logits = model(source.ids, target, tape)[0]  # (Tq, V)
     rows = torch.cat([step.attn for step in tape])  # (L, H, Tq, Tk)
     voice = Voice(loaded)
@@ -270,9 +269,9 @@ def spoken(
     return [replace(each, token=token) for each, token in pairs]
 
 
-def reference_ids(loaded: Loaded, text: str) -> list[int]:
+def reference_ids(loaded: Loaded, text: str, direction: Direction | None = None) -> list[int]:
     """A translation that was typed, as ids with its </s>."""
     if not text.strip():
         raise BadInput("reference", "the reference has no tokens: only spaces")
-    said = unended(loaded, loaded.tokenizer.encode_target(text))
-    return [*(token.id for token in said), frame(loaded)[1]]
+    tokens = loaded.tokenizer.encode_target(text, direction)
+    return [*(token.id for token in tokens), frame(loaded, direction).end]

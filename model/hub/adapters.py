@@ -118,9 +118,17 @@ class Adapter(Model):
         parts = {"word": self.parts.word(ids).float() * self.parts.scale}
         parts["position"] = table[: len(ids)].float()
         if self.parts.segment is not None:
-            types = torch.zeros_like(ids) if types is None else types
+            if types is None or not self.takes_types(types):
+                types = torch.zeros_like(ids)
             parts["segment"] = self.parts.segment(types).float()
         return parts
+
+    def takes_types(self, types: Tensor) -> bool:
+        """Whether the model has a place for these token types."""
+        base = base_of(self.model)
+        takes = "token_type_ids" in signature(type(base).forward).parameters
+        n = getattr(base.config, "type_vocab_size", None)
+        return takes and (n is None or int(types.max()) < max(n, 1))
 
     def give(self, base: Any) -> None:
         """Let `base` answer with an output that is given, where a head is run by itself."""
@@ -232,22 +240,18 @@ class HubEncoder(Adapter, Encoder):
     def base(self) -> Any:
         return base_of(self.model)
 
-    @property
-    def n_segment(self) -> int:
-        takes = "token_type_ids" in signature(type(self.base).forward).parameters
-        return max(1, getattr(self.base.config, "type_vocab_size", 0) or 1) if takes else 1
-
     def encode(
         self,
         ids: Tensor,
-        segments: Tensor,
+        types: Tensor | None = None,
         tape: Tape | None = None,
         padding: Tensor | None = None,
     ) -> Tensor:
-        """ids and segments (B, T) -> x (B, T, D). `padding` is True at real tokens."""
+        """ids (B, T) -> x (B, T, D). `types` are the tokenizer's token_type_ids, if it gives
+        them; `padding` is True at real tokens."""
         inputs = {"input_ids": ids}
-        if self.n_segment > 1:
-            inputs["token_type_ids"] = segments
+        if types is not None and self.takes_types(types):
+            inputs["token_type_ids"] = types
         if padding is not None:
             inputs["attention_mask"] = padding.long()
         return self._run("encoder", self.base, tape, padding, **inputs).last_hidden_state

@@ -138,7 +138,7 @@ def open_model(
         revision=folder.revision(path),
     )
     wrapped = HubTokenizer(tokenizer, **frame)
-    if adapter.family == "encoder-decoder" and None in (wrapped.begin_id, wrapped.end_id):
+    if adapter.family == "encoder-decoder" and wrapped.frame() is None:
         message = "its decoder has no token to begin with, or none to end with"
         raise BadModel("unsupported", message)
     if wrapped.mask_id is None:  # a head that fills in blanks, and no way to write one
@@ -146,7 +146,7 @@ def open_model(
     return Loaded(card, wrapped, adapter, device, "path" if local else "hub")
 
 
-def _frame(model: Any) -> dict[str, int | None]:
+def _frame(model: Any) -> dict[str, Any]:
     """What a decoder begins with, must say first, and ends with, as the model's files have it."""
     if not getattr(model.config, "is_encoder_decoder", False):
         return {}
@@ -160,7 +160,17 @@ def _frame(model: Any) -> dict[str, int | None]:
         "begin_id": found("decoder_start_token_id"),
         "first_id": found("forced_bos_token_id"),
         "end_id": found("eos_token_id"),
+        "read_first": lambda labels: _read_first(model, labels),
     }
+
+
+def _read_first(model: Any, labels: list[int]) -> int | None:
+    """What a decoder reads before it predicts some labels: as in training, they are shifted."""
+    try:
+        shifted = model.prepare_decoder_input_ids_from_labels(torch.tensor([labels]))
+    except (AttributeError, ValueError):  # no such method; no token to begin with
+        return None
+    return int(shifted[0, 0])
 
 
 def _downloaded(name: str, limits: Limits, progress: Progress) -> Path:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import threading
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import accumulate, groupby
+from typing import Any, NamedTuple
 
+from attention_atlas.model.languages import Direction, Frame, languages_of
 from attention_atlas.model.record import Token
 from attention_atlas.model.tokenizers import BYTE_OF_CHAR, char_of_byte, is_mark, with_marks
 from attention_atlas.model.words import numbered
@@ -16,6 +19,14 @@ HALF = "\ufffd"  # what stands for part of a character
 BYTE = re.compile(r"<0x([0-9A-F]{2})>")  # SentencePiece's spelling of a byte
 LOOKED = 24  # characters past an unknown piece in which the next one is looked for
 Row = tuple[int, str, tuple[int, int], int]  # id, raw spelling, span, segment
+
+
+class Called(NamedTuple):
+    """What a tokenizer of transformers gives for a text or a pair."""
+
+    ids: list[int]
+    types: list[int] | None  # token_type_ids, if it gives them
+    encoding: Any  # of a fast tokenizer: spans, and which text each token is of
 
 
 class HubTokenizer:
@@ -28,9 +39,13 @@ class HubTokenizer:
         begin_id: int | None = None,
         end_id: int | None = None,
         first_id: int | None = None,
+        read_first: Callable[[list[int]], int | None] = lambda labels: None,
     ) -> None:
+        """`read_first` says what the model's decoder reads before it predicts some labels."""
         self.backend = backend
         self.first_id = first_id
+        self.read_first = read_first
+        self._lock = threading.Lock()  # a call may change the backend: its languages, its side
         self.fast: Any = getattr(backend, "backend_tokenizer", None)
         if self.fast is not None:  # calls of the backend itself would set these on each call
             self.fast.no_truncation()
@@ -38,6 +53,9 @@ class HubTokenizer:
         added = backend.added_tokens_decoder
         self.special_ids = {i for i, token in added.items() if token.special}
         self.special_ids |= set(backend.all_special_ids)
+        self.languages = languages_of(backend, first_id)
+        marks = self.languages.tokens.values()
+        self.special_ids |= {backend.convert_tokens_to_ids(raw) for raw in marks}
         self.unknown_id: int | None = backend.unk_token_id
         parts = "" if self.fast is None else f"{self.fast.decoder!r}{self.fast.pre_tokenizer!r}"
         self.byte_level = "ByteLevel" in parts
@@ -45,6 +63,13 @@ class HubTokenizer:
         self.end_id: int | None = _first(end_id, backend.eos_token_id, backend.sep_token_id)
         self.mask_id: int | None = backend.mask_token_id
         self.pad_id: int | None = backend.pad_token_id
+
+    @cached_property
+    def separates(self) -> bool:
+        """Whether something stands between the two texts of a pair."""
+        tokens = self.encode("a", "b")
+        ordinary = [n for n, token in enumerate(tokens) if not token.special]
+        return any(token.special for token in tokens[ordinary[0] : ordinary[-1]])
 
     @property
     def vocab_size(self) -> int:
@@ -66,23 +91,73 @@ class HubTokenizer:
         """Text without its framing specials."""
         if self.fast is not None:
             return list(self.fast.encode(text, add_special_tokens=False).ids)
-        return list(self.backend(text, add_special_tokens=False, verbose=False).input_ids)
+        return self._call({"text": text, "add_special_tokens": False}, None).ids
 
-    def encode(self, text: str, pair: str | None = None) -> tuple[Token, ...]:
-        """The text, and an encoder's second one, framed as the model expects them.
+    def encode(
+        self, text: str, pair: str | None = None, direction: Direction | None = None
+    ) -> tuple[Token, ...]:
+        """The text, and a second one, framed as the tokenizer frames them for the model.
 
         A piece that holds part of a character's bytes spans that whole character.
         """
-        if self.fast is not None:
-            return self._labelled(self._offsets(text, pair), (text, pair or ""))
-        return self._labelled(self._aligned(text, pair), (text, pair or ""))
+        direction = direction or self.languages.default
+        mark = self._mark(text, direction)
+        inputs = {"text": mark + text, "text_pair": pair}
+        tokens = self._tokens(inputs, (mark + text, pair or ""), direction)
+        return _without_mark(tokens, len(mark)) if mark else tokens
 
-    def encode_target(self, text: str) -> tuple[Token, ...]:
-        """A text of a translator's output side; some tokenizers cut that otherwise."""
-        if self.fast is not None:
-            return self.encode(text)
-        ids = self.backend(text_target=text, verbose=False).input_ids
-        return self._labelled(self._found(list(ids), (text, ""), len(ids)), (text, ""))
+    def encode_target(self, text: str, direction: Direction | None = None) -> tuple[Token, ...]:
+        """A text of a translator's output side as it learns to write it, but for its end."""
+        tokens = self._tokens({"text_target": text}, (text, ""), direction)
+        ends = [n for n, token in enumerate(tokens) if token.id == self.end_id]
+        return tokens[: ends[-1]] if ends else tokens
+
+    def frame(self, direction: Direction | None = None) -> Frame | None:
+        """What a translation into a language begins with, must say first, and ends with; None if
+        a decoder cannot begin or cannot end."""
+        direction = direction or self.languages.default
+        begin, first = self.begin_id, self.first_id
+        raw = self.languages.tokens.get(direction.target or "")
+        if raw is not None and not self.languages.in_source:
+            first = self.backend.convert_tokens_to_ids(raw)
+            if self.read_first(self._call({"text_target": ""}, direction).ids) == first:
+                begin, first = first, None
+        return None if begin is None or self.end_id is None else Frame(begin, first, self.end_id)
+
+    def _mark(self, text: str, direction: Direction) -> str:
+        """What is put before a source to say which language it is translated into."""
+        languages = self.languages
+        if not languages.in_source or direction.target is None or languages.mark(text):
+            return ""
+        return f"{languages.tokens[direction.target]} "
+
+    def _call(self, inputs: dict[str, Any], direction: Direction | None) -> Called:
+        """The tokenizer's own call, for one text (`text_target`: of the output side) or a pair."""
+        direction = direction or self.languages.default
+        with self._lock:
+            if not self.languages.in_source:
+                for side, code in zip(("src_lang", "tgt_lang"), direction, strict=True):
+                    if code is not None:
+                        setattr(self.backend, side, code)
+            called = self.backend(**inputs, verbose=False)
+        encoding = called.encodings[0] if self.fast is not None else None
+        return Called(list(called["input_ids"]), called.get("token_type_ids"), encoding)
+
+    def _tokens(
+        self, inputs: dict[str, Any], texts: tuple[str, str], direction: Direction | None
+    ) -> tuple[Token, ...]:
+        called = self._call(inputs, direction)
+        if called.encoding is not None:
+            cut = _by_bytes(_offsets(called.encoding))
+            rows = [self._without_added_space(row, texts) for row in cut]
+        else:
+            n_first = len(self.ids(texts[0])) if texts[1] else len(called.ids)
+            rows = self._found(called.ids, texts, n_first)
+        tokens = self._labelled(rows, texts)
+        if called.types is None:
+            return tokens
+        typed = zip(tokens, called.types, strict=True)
+        return tuple(token._replace(token_type=given) for token, given in typed)
 
     def _labelled(self, rows: list[Row], texts: tuple[str, str]) -> tuple[Token, ...]:
         tokens = [
@@ -144,29 +219,16 @@ class HubTokenizer:
     def _is_special(self, i: int) -> bool:
         return i in self.special_ids and i != self.unknown_id
 
-    def _offsets(self, text: str, pair: str | None) -> list[Row]:
-        """A fast tokenizer says the spans itself; a pair without segments is told by its texts."""
-        found = self.fast.encode(text, pair)
-        segments = list(found.type_ids)
-        if pair is not None and not any(segments):
-            segments = [sequence or 0 for sequence in found.sequence_ids]
-        rows = list(zip(found.ids, found.tokens, found.offsets, segments, strict=True))
-        return [self._without_added_space(row, (text, pair or "")) for row in _by_bytes(rows)]
-
     def _without_added_space(self, row: Row, texts: tuple[str, str]) -> Row:
         """A space put before the first word has the first letter's span; it stands for no text."""
         i, raw, (start, end), segment = row
         added = self.readable(i).isspace() and texts[segment][start:end].strip()
         return (i, raw, (start, start), segment) if added else row
 
-    def _aligned(self, text: str, pair: str | None) -> list[Row]:
-        """A slow tokenizer says no spans."""
-        ids = list(self.backend(text, pair, verbose=False).input_ids)
-        return self._found(ids, (text, pair or ""), len(self.ids(text)))
-
     def _found(self, ids: list[int], texts: tuple[str, str], n_first: int) -> list[Row]:
-        """Each piece is looked for where the one before ended; the second text has those after
-        the `n_first` pieces of the first. An unknown one is what is between its neighbours."""
+        """A slow tokenizer gives no spans: each piece is looked for where the one before ended; the
+        second text has those after the `n_first` pieces of the first. An unknown one is what is
+        between its neighbours."""
         rows: list[Row] = []
         done, at, segment, unknown = 0, 0, 0, False
         for i in ids:
@@ -185,6 +247,27 @@ class HubTokenizer:
             rows.append((i, raw, span, segment))
         rows = _filled(rows, len(texts[segment]), self.unknown_id)
         return [(i, raw, _trimmed(span, texts[n]), n) for i, raw, span, n in rows]
+
+
+def _offsets(encoding: Any) -> list[Row]:
+    """A fast tokenizer gives the spans itself. What frames a text is of the text before it."""
+    segments = list(
+        accumulate(encoding.sequence_ids, lambda n, m: n if m is None else m, initial=0)
+    )
+    parts = (encoding.ids, encoding.tokens, encoding.offsets, segments[1:])
+    return list(zip(*parts, strict=True))
+
+
+def _without_mark(tokens: tuple[Token, ...], n: int) -> tuple[Token, ...]:
+    """Tokens whose first `n` characters were not in the text, with spans in the text itself."""
+    return tuple(
+        token
+        if token.segment
+        else token._replace(text=token.raw, start=0, end=0, special=True, word=None)
+        if token.start < token.end <= n
+        else token._replace(start=max(0, token.start - n), end=max(0, token.end - n))
+        for token in tokens
+    )
 
 
 def _first(*ids: int | None) -> int | None:

@@ -240,7 +240,7 @@ def _recorded(adapter: HubModel, trial: Trial) -> dict[Kind, list[Tensor]]:
     """The trial's attention as the lens writes it down."""
     tape, ids = Tape(), trial.source
     if isinstance(adapter, HubEncoder):
-        adapter.encode(ids, torch.zeros_like(ids), tape)
+        adapter.encode(ids, tape=tape)
     elif isinstance(adapter, HubDecoder):
         adapter.hidden(ids, tape)
     elif isinstance(adapter, HubEncoderDecoder):
@@ -256,7 +256,7 @@ def _head_alone(adapter: HubModel, trial: Trial) -> bool:
     logits = getattr(whole, "logits", None)
     logits = whole.prediction_logits if logits is None else logits
     if isinstance(adapter, HubEncoder):
-        found = adapter.masked_words(adapter.encode(ids, torch.zeros_like(ids)))
+        found = adapter.masked_words(adapter.encode(ids))
     elif isinstance(adapter, HubDecoder):
         found = adapter(ids)
     else:

@@ -67,11 +67,11 @@ def test_a_pretraining_head_tells_the_next_sentence(tmp_path: Path) -> None:
     loaded = open_model(str(folder), CPU)
     assert loaded.tasks == ("fill-mask", "next-sentence")
     found = run(loaded, Spec("The river.", text_pair="The bank."))
-    tokens = found.sequences["source"]
     model = hf.BertForPreTraining.from_pretrained(folder).eval()
-    ids, types = ([[getattr(t, name) for t in tokens]] for name in ("id", "segment"))
+    tokenizer = hf.AutoTokenizer.from_pretrained(folder)
+    inputs = tokenizer("The river.", "The bank.", return_tensors="pt")
     with torch.inference_mode():
-        said = model(torch.tensor(ids), token_type_ids=torch.tensor(types)).seq_relationship_logits
+        said = model(**inputs).seq_relationship_logits
     assert found.predictions["is_next"] == pytest.approx(said.softmax(-1)[0, 0].item())
 
 

@@ -15,7 +15,7 @@ import transformers as hf
 from attention_atlas.model.hub.subwords import HubTokenizer
 from attention_atlas.model.words import words_of
 from attention_atlas.model.zoo import WEIGHTS
-from tokenizers import decoders, models, normalizers
+from tokenizers import decoders, models, normalizers, processors
 
 TEXTS = ("Don't stop it.", "你好，世界", "مرحبا بالعالم", "a 😀👍🏽 b", "naïve café")
 
@@ -190,6 +190,23 @@ def test_a_pair_has_two_segments(wordpiece: HubTokenizer) -> None:
     assert [t.word for t in tokens] == [None, 0, 1, None, 0, 1, None]
 
 
+def test_what_closes_the_second_text_is_of_it(bytes_: HubTokenizer) -> None:
+    """RoBERTa gives no token types: which text a token is of is a label, and nothing is fed."""
+    pair = "$A <|endoftext|> <|endoftext|> $B:1 <|endoftext|>"
+    end = processors.TemplateProcessing(None, pair, special_tokens=[("<|endoftext|>", 0)])
+    fast = hf.PreTrainedTokenizerFast(tokenizer_file=str(WEIGHTS / "gpt" / "tokenizer.json"))
+    fast.backend_tokenizer.post_processor = end
+    tokens = HubTokenizer(fast).encode("river", "bank")
+    assert [(t.text.strip(), t.segment) for t in tokens] == [
+        ("river", 0),
+        ("<|endoftext|>", 0),
+        ("<|endoftext|>", 0),
+        ("bank", 1),
+        ("<|endoftext|>", 1),
+    ]
+    assert {t.token_type for t in tokens} == {None}
+
+
 def test_a_slow_tokenizer_is_aligned_with_the_text() -> None:
     tokens = HubTokenizer(Slow()).encode("The River  bank")
     assert [(t.raw, t.text, t.start, t.end, t.word) for t in tokens] == [
@@ -266,7 +283,7 @@ def test_a_translators_two_sides_are_cut_each_in_its_own_way(tmp_path: Path) -> 
         assert sorted({t.word for t in tokens if t.word is not None}) == list(range(5))
     made = tokenizer.encode_target(texts["target"])
     assert tokenizer.decode([t.id for t in made]) == texts["target"]
-    assert [t.id for t in made] == slow(text_target=texts["target"]).input_ids
+    assert [*(t.id for t in made), slow.eos_token_id] == slow(text_target=texts["target"]).input_ids
 
 
 def test_special_ids_have_names(wordpiece: HubTokenizer, bytes_: HubTokenizer) -> None:

@@ -139,7 +139,7 @@ def test_the_space_put_before_a_sentence_stands_for_nothing(translator_bpe: Toke
 
 
 def test_wordpiece_lowers_the_spelling_not_the_text(wordpiece: Tokenizer) -> None:
-    cls, the, bank, sep = wordpiece.encode("The Bank")
+    cls, the, bank, sep = (t._replace(token_type=None) for t in wordpiece.encode("The Bank"))
     assert the == Token(wordpiece.id("the"), "the", "The", 0, 3, word=0)
     assert bank == Token(wordpiece.id("bank"), "bank", "Bank", 4, 8, word=1)
     assert cls == Token(wordpiece.id("[CLS]"), "[CLS]", "[CLS]", special=True)
@@ -208,7 +208,7 @@ def test_a_typed_special_token_is_special_and_has_its_place(
     [token] = [t for t in tokenizer.encode(text) if t.special and not framing(t)]
     start = text.index(typed)
     expected = Token(tokenizer.id(typed), typed, typed, start, start + len(typed), special=True)
-    assert token == expected
+    assert token._replace(token_type=None) == expected
 
 
 def test_framing(wordpiece: Tokenizer, gpt_bpe: Tokenizer, translator_bpe: Tokenizer) -> None:
