@@ -1,8 +1,8 @@
-"""A very negative number in place of -inf: when a masked key gets attention all the same.
+"""A large negative number instead of -inf for masking: when do masked keys get attention?
 
-A masked key far below its row's largest score gets exactly 0, as half precision has nothing so
-small; one that is not far enough below, or a row that is masked as a whole, has its share. Masks
-are added to the scores as a rule, and what is added may be outweighed.
+A masked score far below the largest of its row gets exactly 0 in half precision. It gets more if
+the difference is too small, or if its whole row is masked. Such masks are usually added to the
+scores, and a large score can outweigh the added number.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import torch
 from torch import Tensor
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-USUAL = -1e4  # what is usually taken in half precision
+USUAL = -1e4  # the usual choice in half precision
 
 
 @dataclass(frozen=True)
 class Fills:
-    """Where `fill` leaks on one head's scores, in the precision `dtype`."""
+    """When `fill` gives masked keys attention, for one head's scores in the precision `dtype`."""
 
     fill: float
     dtype: str
-    reach: float  # a score is seen until it is this far below the largest of its row
+    reach: float  # a score this far below the largest of its row gets exactly 0
     n_key: int
-    blind: float  # to each key of a row that may look nowhere
-    blind_infinity: float  # the same at -inf: 0 / 0
-    by: float | None  # scores times this power of ten leak with `fill` added; None: none does
-    leak: float | None  # what the masked keys of a row get then, at most
-    lowest: float  # the least number of the precision
-    added: float  # two masks that are added to the scores, at `fill` and at the least: their sum
+    blind: float  # attention to each key in a row that is masked as a whole
+    blind_infinity: float  # the same with -inf: 0 / 0
+    by: float | None  # scores times this power of ten outweigh `fill`; None: no power tried does
+    leak: float | None  # the largest attention to the masked keys of a row then
+    lowest: float  # the smallest number of the precision
+    added: float  # `fill` plus `lowest`: the sum of two masks that are added to the scores
 
 
 def fills(scores: Tensor, allowed: Tensor, fill: float, dtype: str) -> Fills:
@@ -45,7 +45,7 @@ def fills(scores: Tensor, allowed: Tensor, fill: float, dtype: str) -> Fills:
     return Fills(
         fill=fill,
         dtype=dtype,
-        reach=-math.log(info.smallest_normal * info.eps / 2),  # half the least subnormal is 0
+        reach=-math.log(info.smallest_normal * info.eps / 2),  # half the smallest subnormal
         n_key=n,
         blind=blind,
         blind_infinity=infinite,
@@ -59,7 +59,7 @@ def fills(scores: Tensor, allowed: Tensor, fill: float, dtype: str) -> Fills:
 def _leak(
     scores: Tensor, allowed: Tensor, fill: float, dtype: torch.dtype
 ) -> tuple[float, float] | tuple[None, None]:
-    """The first power of ten that lets a masked score outweigh `fill`, and what leaks then."""
+    """The smallest power of ten with which scores outweigh `fill`; attention to masked keys."""
     info = torch.finfo(dtype)
     for by in (10.0**power for power in range(8)):
         large = (scores * by).clamp(info.min, info.max).to(dtype)
