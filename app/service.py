@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from attention_atlas.app import errors
-from attention_atlas.app.api.common import Provenance
-from attention_atlas.app.api.spec import WITH, Edits, RunRequest
 from attention_atlas.app.settings import Settings
 from attention_atlas.model import reductions, zoo
 from attention_atlas.model import run as door
@@ -23,12 +21,10 @@ from attention_atlas.model.hub.folder import BadModel, Limits, as_asked
 from attention_atlas.model.hub.library import Library
 from attention_atlas.model.record import AttentionRecord, Run, Selection, Sketch
 from attention_atlas.model.run import EVERYTHING, NOTHING, BadInput, Spec
-from attention_atlas.model.tape import Edit, Kind
+from attention_atlas.model.tape import Kind
 from attention_atlas.model.zoo import Loaded
 from cachetools import LRUCache
 from torch import Tensor
-
-from attention_atlas import __version__
 
 if TYPE_CHECKING:
     from attention_atlas.model.hub.opening import Step
@@ -139,114 +135,100 @@ class Service:
         future.add_done_callback(lambda _: self._slots.release())
         return await asyncio.wrap_future(future)
 
-    def provenance(self, name: str) -> Provenance:
-        """Where a number comes from."""
-        loaded = self._loaded(name)
-        return Provenance(
-            model=name,
-            sha256=loaded.card.sha256,
-            revision=loaded.card.revision,
-            version=__version__,
-            torch=torch.__version__,
-            device=str(self.device),
-            dtype=loaded.dtype,
-        )
+    @contextmanager
+    def lent(self, name: str, **texts: str | None) -> Iterator[Loaded]:
+        """A model to work with; what it cannot take is the user's mistake."""
+        self.check_lengths((field, text) for field, text in texts.items() if text is not None)
+        with refusing():
+            yield self.loaded(name)
 
-    def run(self, asked: RunRequest) -> Run:
+    def loaded(self, name: str) -> Loaded:
+        """The model of this name. UnknownModel, or NotReady if it could not be loaded."""
+        if name in self.missing:
+            raise errors.NotReady(f"model {name} could not be loaded; /readyz says why", "model")
+        loaded = self.library.get(name)
+        if loaded is None and name in self.library.known:  # put aside since `ready`
+            try:
+                loaded = self._opener.submit(self.library.open, name).result()
+            except BadModel as error:
+                message = f"model {name} could not be opened: {error.message}"
+                raise errors.NotReady(message, "model") from None
+        if loaded is None:
+            have = ", ".join(self.models)
+            raise errors.UnknownModel(f"no model named {name[:60]!r}; there are {have}", "model")
+        return loaded
+
+    def check_lengths(self, texts: Iterable[tuple[str, str]]) -> None:
+        """Texts by their field's name. Invalid if one is longer than the settings allow."""
+        limit = self.settings.max_characters
+        for field, text in texts:
+            if len(text) > limit:
+                message = f"the text has {len(text)} characters; at most {limit} are taken"
+                raise errors.Invalid(message, field)
+
+    def run(self, loaded: Loaded, spec: Spec) -> Run:
         """A run of everything, from the cache or new; of a long text its tokens alone."""
-        loaded = self._loaded(asked.model)
-        part = NOTHING if self.is_long(asked) else EVERYTHING
-        return self._run(loaded, spec_of(asked), part)
+        return self._run(loaded, spec, NOTHING if self.is_long(loaded, spec) else EVERYTHING)
 
-    def is_long(self, asked: RunRequest) -> bool:
+    def is_long(self, loaded: Loaded, spec: Spec) -> bool:
         """Whether all attention of a text is more than is ever made whole."""
-        loaded, target = self._loaded(asked.model), asked.target or ""
-        self._check_length(text=asked.text, text_pair=asked.text_pair, target=asked.target)
+        target = spec.target or ""
         per_square = 4 * _n_head(loaded, EVERYTHING)
-        n_char = max(len(asked.text) + len(asked.text_pair or ""), len(target))
+        n_char = max(len(spec.text) + len(spec.text_pair or ""), len(target))
         if per_square * (4 * n_char + 4) ** 2 <= LONG:
             return False  # a character is at most four tokens; and there are the special ones
         cut = loaded.tokenizer.encode
-        n = max(len(cut(asked.text, asked.text_pair)), len(cut(target)))
+        n = max(len(cut(spec.text, spec.text_pair)), len(cut(target)))
         return per_square * n**2 > LONG
 
-    def sketch(self, asked: RunRequest, kind: Kind | None, size: int) -> tuple[Run, Sketch]:
+    def sketch(
+        self, loaded: Loaded, spec: Spec, kind: Kind | None, size: int = 0
+    ) -> tuple[Run, Sketch]:
         """All heads of a kind of a long text, made small head by head, and their metrics."""
-        loaded, spec = self._loaded(asked.model), spec_of(asked)
         kind = kind or loaded.kinds[0]
-        run = self.run(asked)
+        run = self.run(loaded, spec)
         key = (loaded.identity, spec, "sketch", kind)
-        found = self._cached(key)
-        if not isinstance(found, Sketch) or (size and found.size != size):
-            with refusing():
-                found = door.sketch(loaded, spec, kind, size or SKETCH, run.sequences)
-            self._keep(key, spec, found)
-        return run, found
+        sketch = self._cached(key)
+        if not isinstance(sketch, Sketch) or (size and sketch.size != size):
+            sketch = door.sketch(loaded, spec, kind, size or SKETCH, run.sequences)
+            self._keep(key, spec, sketch)
+        return run, sketch
 
     def record(
-        self, asked: RunRequest, part: Selection = EVERYTHING
+        self, loaded: Loaded, spec: Spec, part: Selection = EVERYTHING
     ) -> tuple[Run, AttentionRecord]:
         """One kind of a run, the family's first if none is asked for; some layers, some heads.
 
         A run of everything, if it is in the cache, answers every smaller question.
         """
-        loaded, spec = self._loaded(asked.model), spec_of(asked)
         kind = part.kind or loaded.kinds[0]
         part = replace(part, kind=kind)
-        with refusing():
-            door.check(loaded, spec, part)
+        door.check(loaded, spec, part)
         whole = self._cached((loaded.identity, spec, EVERYTHING))
         if isinstance(whole, Run) and part.quantity == EVERYTHING.quantity:
             return whole, reductions.selected(whole.records[kind], part.layers, part.heads)
-        if self.is_long(asked):
-            self._check_part(loaded, self.run(asked), part)
+        if self.is_long(loaded, spec):
+            self._check_part(loaded, self.run(loaded, spec), part)
         run = self._run(loaded, spec, part)
         return run, run.records[kind]
 
-    def hidden(self, asked: RunRequest, sequence: str = "source") -> Tensor:
+    def hidden(self, loaded: Loaded, spec: Spec, sequence: str = "source") -> Tensor:
         """The residual stream, (L + 1, T, D), from the cache or new."""
-        loaded, spec = self._loaded(asked.model), spec_of(asked)
-        self._check_length(text=spec.text, text_pair=spec.text_pair, target=spec.target)
         key = (loaded.identity, spec, "hidden", sequence)
         with self._lock:
             states = self._hidden.get(key)
         if states is None:
-            with refusing():
-                states = hidden_states(loaded, spec, sequence)
+            states = hidden_states(loaded, spec, sequence)
             with self._lock:
                 if states.nbytes <= self._hidden.maxsize and not any(e.row for e in spec.edits):
                     self._hidden[key] = states
         return states
 
-    @contextmanager
-    def lent(self, name: str, **texts: str | None) -> Iterator[Loaded]:
-        """A model to work with, on a worker; what it cannot take is the user's mistake."""
-        self._check_length(**texts)
-        with refusing():
-            yield self._loaded(name)
-
-    def _loaded(self, name: str) -> Loaded:
-        if name in self.missing:
-            raise errors.NotReady(f"model {name} could not be loaded; /readyz says why", "model")
-        found = self.library.get(name)
-        if found is None and name in self.library.known:  # put aside since `ready`
-            try:
-                found = self._opener.submit(self.library.open, name).result()
-            except BadModel as error:
-                message = f"model {name} could not be opened: {error.message}"
-                raise errors.NotReady(message, "model") from None
-        if found is None:
-            have = ", ".join(self.models)
-            raise errors.UnknownModel(f"no model named {name[:60]!r}; there are {have}", "model")
-        return found
-
     def _run(self, loaded: Loaded, spec: Spec, part: Selection) -> Run:
-        self._check_length(text=spec.text, text_pair=spec.text_pair, target=spec.target)
         key = (loaded.identity, spec, part)
         run = self._cached(key)
         if not isinstance(run, Run):
-            with refusing():
-                run = door.run(loaded, spec, part)
+            run = door.run(loaded, spec, part)
             self._keep(key, spec, run)
         return run
 
@@ -271,13 +253,6 @@ class Service:
         with self._lock:
             return self._cache.get(key)
 
-    def _check_length(self, **texts: str | None) -> None:
-        limit = self.settings.max_characters
-        for field, text in texts.items():
-            if text is not None and len(text) > limit:
-                message = f"the text has {len(text)} characters; at most {limit} are taken"
-                raise errors.Invalid(message, field)
-
 
 @contextmanager
 def refusing() -> Iterator[None]:
@@ -296,20 +271,3 @@ def _n_head(loaded: Loaded, part: Selection) -> int:
         layers = n_layer if part.layers is None else len(part.layers)
         total += layers * (n_head if part.heads is None else len(part.heads))
     return total
-
-
-def edits_of(asked: Edits) -> tuple[Edit, ...]:
-    """A request's edits as the model's."""
-    return tuple(
-        Edit(
-            **found.model_dump(exclude={"with_"}),
-            value=found.with_ or WITH.get(found.op, ("zero",))[0],
-        )
-        for found in asked
-    )
-
-
-def spec_of(asked: RunRequest) -> Spec:
-    edits = edits_of(asked.edits)
-    fields = {"text", "text_pair", "target", "target_ids", "source_lang", "target_lang"}
-    return Spec(**asked.model_dump(include=fields), edits=edits)

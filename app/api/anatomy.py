@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from attention_atlas.app.api.common import PREFIX, Provenance, TokenOut, input_fields, labels
+from attention_atlas.app.api.common import (
+    PREFIX,
+    Provenance,
+    TokenOut,
+    input_fields,
+    labels,
+    provenance,
+    spec_of,
+)
 from attention_atlas.app.api.metrics import MetricsRequest
 from attention_atlas.app.api.resource import resource
-from attention_atlas.app.service import Service, spec_of
+from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis.anatomy import anatomy
+from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
@@ -53,24 +62,24 @@ class AnatomyAnswer(BaseModel):
 
 
 @resource(router, "/anatomy", AnatomyRequest, AnatomyAnswer)
-def head_anatomy(service: Service, asked: AnatomyRequest) -> Answer:
+def head_anatomy(service: Service, request: AnatomyRequest, loaded: Loaded) -> Answer:
     """One head, one query token: q, k, products, dots, scores, attn, v and the output z."""
-    run = service.run(asked)
-    place = asked.model_dump(include={"kind", "layer", "head", "query"})
-    with service.lent(asked.model) as loaded:
-        found = anatomy(loaded, spec_of(asked), **place)
+    spec = spec_of(request)
+    run = service.run(loaded, spec)
+    place = request.model_dump(include={"kind", "layer", "head", "query"})
+    steps = anatomy(loaded, spec, **place)
     fields = {
-        **input_fields(asked, run),
-        "kind": found.kind,
-        "layer": found.layer,
-        "head": found.head,
-        "query": found.query,
-        "q_tokens": labels(found.q_tokens),
-        "k_tokens": labels(found.k_tokens),
-        "score": found.score,
-        "scale": found.scale,
-        "softcap": found.softcap,
-        "rotated": found.rotated,
-        "provenance": service.provenance(asked.model).model_dump(),
+        **input_fields(loaded, run),
+        "kind": steps.kind,
+        "layer": steps.layer,
+        "head": steps.head,
+        "query": steps.query,
+        "q_tokens": labels(steps.q_tokens),
+        "k_tokens": labels(steps.k_tokens),
+        "score": steps.score,
+        "scale": steps.scale,
+        "softcap": steps.softcap,
+        "rotated": steps.rotated,
+        "provenance": provenance(loaded).model_dump(),
     }
-    return Answer(fields, {name: tensor.numpy() for name, tensor in found.tensors().items()})
+    return Answer(fields, {name: tensor.numpy() for name, tensor in steps.tensors().items()})

@@ -8,17 +8,18 @@ from typing import Annotated
 import torch
 from attention_atlas.app.api.common import PREFIX, TokenOut, labels
 from attention_atlas.app.api.resource import resource
-from attention_atlas.app.api.spec import Asked, Seed, TextRequest, spanning
+from attention_atlas.app.api.spec import ApiRequest, Seed, TextRequest, spanning
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis import arithmetic
+from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 router = APIRouter(prefix=PREFIX, tags=["API"])
 
 
-class ScalingRequest(Asked):
+class ScalingRequest(ApiRequest):
     d_k: Annotated[int, Field(ge=1, le=4096), spanning("1 to 4096")] = Field(
         256, description="the largest width; powers of 2 up to it"
     )
@@ -26,13 +27,13 @@ class ScalingRequest(Asked):
     seed: Seed = Field(0, description="of the random vectors")
 
 
-class GradientsRequest(Asked):
+class GradientsRequest(ApiRequest):
     depth: int = Field(24, ge=1, le=64, description="layers of the small stack")
     width: int = Field(64, ge=1, le=256)
     seed: Seed = 0
 
 
-class CostRequest(Asked):
+class CostRequest(ApiRequest):
     n_max: int = Field(512, ge=64, le=1024, description="tokens; 64, 128, … up to it")
     n_head: int = Field(8, ge=1, le=32)
     d: int = Field(32, ge=1, le=256, description="width of a head")
@@ -137,95 +138,68 @@ STACKS = {
 
 
 @resource(router, "/arithmetic/scaling", ScalingRequest, ScalingAnswer)
-def scaling(service: Service, asked: ScalingRequest) -> Answer:
+def scaling(service: Service, request: ScalingRequest) -> Answer:
     """Why scores are divided by sqrt(d): variance, entropy and gradient by width, measured."""
-    return scaling_answer(asked)
+    rows = arithmetic.scaling(request.d_k, request.n_key, request.seed)
+    fields = {"n_key": request.n_key, "n_sample": arithmetic.SAMPLES, "seed": request.seed}
+    return Answer({**fields, "widths": [asdict(row) for row in rows]}, {})
 
 
 @resource(router, "/arithmetic/heads", LayerRequest, HeadPartsAnswer)
-def head_parts(service: Service, asked: LayerRequest) -> Answer:
+def head_parts(service: Service, request: LayerRequest, loaded: Loaded) -> Answer:
     """What each head adds to a layer's attention output, token by token."""
-    return heads_answer(service, asked)
+    parts = arithmetic.head_parts(loaded, request.text, request.layer)
+    fields = {
+        "model": request.model,
+        "text": request.text,
+        "layer": request.layer,
+        "tokens": labels(parts.tokens),
+        "norms": parts.norms.tolist(),
+        "output": parts.output.tolist(),
+        "error": parts.error,
+        "regrouped": [asdict(cut) for cut in parts.regrouped],
+    }
+    return Answer(fields, {})
 
 
 @resource(router, "/arithmetic/blocks", TextRequest, BlocksAnswer)
-def blocks(service: Service, asked: TextRequest) -> Answer:
+def blocks(service: Service, request: TextRequest, loaded: Loaded) -> Answer:
     """Residual stream, updates, and what layer norm and batch norm average over, by layer."""
-    return blocks_answer(service, asked)
+    tokens, layers = arithmetic.blocks(loaded, request.text)
+    fields = {
+        "model": request.model,
+        "text": request.text,
+        "tokens": labels(tokens),
+        "layers": [asdict(layer) for layer in layers],
+    }
+    return Answer(fields, {})
 
 
 @resource(router, "/arithmetic/gradients", GradientsRequest, GradientsAnswer)
-def gradients(service: Service, asked: GradientsRequest) -> Answer:
-    """The gradient through a deep stack, with and without residuals and norms."""
-    return gradients_answer(asked)
-
-
-@resource(router, "/arithmetic/cost", CostRequest, CostAnswer)
-def cost(service: Service, asked: CostRequest) -> Answer:
-    """Attention's time and memory by the number of tokens, measured when asked."""
-    return cost_answer(service, asked)
-
-
-def scaling_answer(asked: ScalingRequest) -> Answer:
-    """Variance of q·k by width; entropy and gradient of the softmax with and without 1/sqrt(d)."""
-    widths = [asdict(found) for found in arithmetic.scaling(asked.d_k, asked.n_key, asked.seed)]
-    fields = {"n_key": asked.n_key, "n_sample": arithmetic.SAMPLES, "seed": asked.seed}
-    return Answer({**fields, "widths": widths}, {})
-
-
-def heads_answer(service: Service, asked: LayerRequest) -> Answer:
-    """What each head adds to a layer's attention output."""
-    with service.lent(asked.model, text=asked.text) as loaded:
-        found = arithmetic.head_parts(loaded, asked.text, asked.layer)
-    fields = {
-        "model": asked.model,
-        "text": asked.text,
-        "layer": asked.layer,
-        "tokens": labels(found.tokens),
-        "norms": found.norms.tolist(),
-        "output": found.output.tolist(),
-        "error": found.error,
-        "regrouped": [asdict(cut) for cut in found.regrouped],
-    }
-    return Answer(fields, {})
-
-
-def blocks_answer(service: Service, asked: TextRequest) -> Answer:
-    """Residual stream, updates and the two norms, layer by layer."""
-    with service.lent(asked.model, text=asked.text) as loaded:
-        tokens, found = arithmetic.blocks(loaded, asked.text)
-    fields = {
-        "model": asked.model,
-        "text": asked.text,
-        "tokens": labels(tokens),
-        "layers": [asdict(block) for block in found],
-    }
-    return Answer(fields, {})
-
-
-def gradients_answer(asked: GradientsRequest) -> Answer:
+def gradients(service: Service, request: GradientsRequest) -> Answer:
     """The gradient through a deep stack, with and without residuals and norms."""
     stacks = {
         name: arithmetic.gradients(
-            asked.depth, asked.width, residual=residual, norm=norm, seed=asked.seed
+            request.depth, request.width, residual=residual, norm=norm, seed=request.seed
         )
         for name, (residual, norm) in STACKS.items()
     }
-    return Answer({**asked.model_dump(), "stacks": stacks}, {})
+    return Answer({**request.model_dump(), "stacks": stacks}, {})
 
 
-def cost_answer(service: Service, asked: CostRequest) -> Answer:
-    """Time and memory of attention by tokens, measured now; a loop against one product."""
-    sizes = [n for n in (64, 128, 256, 512, 1024) if n <= asked.n_max]
-    found, exponents = arithmetic.cost(sizes, n_head=asked.n_head, d=asked.d)
+@resource(router, "/arithmetic/cost", CostRequest, CostAnswer)
+def cost(service: Service, request: CostRequest) -> Answer:
+    """Attention's time and memory by the number of tokens, measured when asked."""
+    lengths = [n for n in (64, 128, 256, 512, 1024) if n <= request.n_max]
+    sizes, exponents = arithmetic.cost(lengths, n_head=request.n_head, d=request.d)
     fields = {
         "device": "cpu",
         "threads": torch.get_num_threads(),
-        "n_head": asked.n_head,
-        "d": asked.d,
-        "n_loop": asked.n_loop,
-        "sizes": [asdict(each) for each in found],
+        "n_head": request.n_head,
+        "d": request.d,
+        "n_loop": request.n_loop,
+        "sizes": [asdict(size) for size in sizes],
         "exponents": exponents,
-        "loop": arithmetic.loop_and_product(asked.n_loop, asked.d),
+        "loop": arithmetic.loop_and_product(request.n_loop, request.d),
     }
     return Answer(fields, {})

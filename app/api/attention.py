@@ -5,13 +5,23 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 from attention_atlas.app import errors, wire
-from attention_atlas.app.api.common import PREFIX, Provenance, TokenOut, input_fields, labels
+from attention_atlas.app.api.common import (
+    PREFIX,
+    Provenance,
+    TokenOut,
+    input_fields,
+    labels,
+    provenance,
+    spec_of,
+)
 from attention_atlas.app.api.resource import resource
 from attention_atlas.app.api.spec import Indices, KindName, RunRequest
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model import reductions
 from attention_atlas.model.record import AttentionRecord, Run, Selection, Sketch
+from attention_atlas.model.run import Spec
+from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
@@ -89,71 +99,67 @@ class OverviewAnswer(TensorAnswer):
 
 
 @resource(router, "/attention", AttentionRequest, AttentionAnswer)
-def attention(service: Service, asked: AttentionRequest) -> Answer:
+def attention(service: Service, request: AttentionRequest, loaded: Loaded) -> Answer:
     """Attention of one kind, attn[layer][head][query][key]; a masked place is 0, a score null."""
-    run, record = attention_record(service, asked)
+    run, record = attention_record(service, request, loaded, spec_of(request))
     chosen = {"quantity", "reduce", "merge", "special", "dtype"}
-    fields = {
-        **attention_fields(service, asked, run, record),
-        **asked.model_dump(include=chosen),
-    }
-    attn = wire.QUANTIZE[asked.dtype](record.attn.numpy())
+    fields = {**attention_fields(loaded, run, record), **request.model_dump(include=chosen)}
+    attn = wire.QUANTIZE[request.dtype](record.attn.numpy())
     return Answer(fields, {"attn": attn, "mask": record.mask.numpy()})
 
 
 @resource(router, "/attention/overview", OverviewRequest, OverviewAnswer)
-def overview(service: Service, asked: OverviewRequest) -> Answer:
+def overview(service: Service, request: OverviewRequest, loaded: Loaded) -> Answer:
     """Every layer and head as a small uint8 picture: the first thing to draw."""
+    spec = spec_of(request)
     record: AttentionRecord | Sketch
-    if service.is_long(asked):
-        run, record = service.sketch(asked, asked.kind, asked.size)
+    if service.is_long(loaded, spec):
+        run, record = service.sketch(loaded, spec, request.kind, request.size)
         attn, mask, block = record.attn, record.mask, record.block
     else:
-        service.run(asked)  # of everything: the heads that are looked at next are then cached
-        run, record = service.record(asked, Selection(kind=asked.kind))
-        attn, mask, block = reductions.thumbnails(record, asked.size)
-    with service.lent(asked.model) as loaded:
-        n_group = min(loaded.n_kv_head, loaded.shape(record.kind)[1])
+        service.run(loaded, spec)  # of everything: the heads looked at next are then cached
+        run, record = service.record(loaded, spec, Selection(kind=request.kind))
+        attn, mask, block = reductions.thumbnails(record, request.size)
     fields = {
-        **attention_fields(service, asked, run, record),
+        **attention_fields(loaded, run, record),
         "shape": list(attn.shape),
         "block": list(block),
-        "n_kv_head": n_group,
+        "n_kv_head": min(loaded.n_kv_head, loaded.shape(record.kind)[1]),
         "dtype": "uint8",
     }
     return Answer(fields, {"attn": wire.QUANTIZE["uint8"](attn.numpy()), "mask": mask.numpy()})
 
 
-def attention_record(service: Service, asked: AttentionRequest) -> tuple[Run, AttentionRecord]:
+def attention_record(
+    service: Service, request: AttentionRequest, loaded: Loaded, spec: Spec
+) -> tuple[Run, AttentionRecord]:
     """The attention asked for: chosen, reduced, in words or pieces, with its specials or without.
 
     Words come before a reduction over heads, for the largest of sums is not a sum of the largest;
     rollout multiplies layers token by token, so it comes before words.
     """
-    if asked.quantity == "scores":
-        _refuse_scores(asked)
-    part = Selection(asked.quantity, asked.kind, asked.layer, asked.head)
-    run, record = service.record(asked, part)
-    if asked.merge == "words" and asked.reduce != "rollout":
+    if request.quantity == "scores":
+        _refuse_scores(request)
+    part = Selection(request.quantity, request.kind, request.layer, request.head)
+    run, record = service.record(loaded, spec, part)
+    if request.merge == "words" and request.reduce != "rollout":
         record = reductions.words(record)
-    if asked.reduce != "none":
+    if request.reduce != "none":
         try:
-            record = reductions.reduced(record, asked.reduce)
+            record = reductions.reduced(record, request.reduce)
         except ValueError as error:
             raise errors.Invalid(str(error), "reduce") from None
-    if asked.merge == "words" and asked.reduce == "rollout":
+    if request.merge == "words" and request.reduce == "rollout":
         record = reductions.words(record)
-    if asked.special != "keep":
-        record = reductions.without_special(record, renormalise=asked.special == "renormalise")
+    if request.special != "keep":
+        record = reductions.without_special(record, renormalise=request.special == "renormalise")
     return run, record
 
 
-def attention_fields(
-    service: Service, asked: RunRequest, run: Run, record: AttentionRecord | Sketch
-) -> dict[str, Any]:
+def attention_fields(loaded: Loaded, run: Run, record: AttentionRecord | Sketch) -> dict[str, Any]:
     """The labels that travel with a record's tensors."""
     return {
-        **input_fields(asked, run),
+        **input_fields(loaded, run),
         "kind": record.kind,
         "layers": list(record.layers),
         "heads": list(record.heads),
@@ -161,18 +167,19 @@ def attention_fields(
         "shape": list(record.attn.shape),
         "q_tokens": labels(record.q_tokens),
         "k_tokens": labels(record.k_tokens),
-        "provenance": service.provenance(asked.model).model_dump(),
+        "provenance": provenance(loaded).model_dump(),
     }
 
 
-def _refuse_scores(asked: AttentionRequest) -> None:
+def _refuse_scores(request: AttentionRequest) -> None:
     """Scores are not shares of a whole: they are not summed, averaged or made into pictures."""
     clashes = {
-        "reduce": asked.reduce != "none",
-        "merge": asked.merge != "none",
-        "special": asked.special == "renormalise",
-        "dtype": asked.dtype == "uint8",
+        "reduce": request.reduce != "none",
+        "merge": request.merge != "none",
+        "special": request.special == "renormalise",
+        "dtype": request.dtype == "uint8",
     }
     for field, clash in clashes.items():
         if clash:
-            raise errors.Invalid(f"{field}={getattr(asked, field)} is for attn, not scores", field)
+            message = f"{field}={getattr(request, field)} is for attn, not scores"
+            raise errors.Invalid(message, field)

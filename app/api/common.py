@@ -6,10 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from attention_atlas.app.api.spec import RunRequest
+import torch
+from attention_atlas.app.api.spec import WITH, Edits, RunRequest
 from attention_atlas.model.record import Run, Token, axes
-from attention_atlas.model.tape import Kind
+from attention_atlas.model.run import Spec
+from attention_atlas.model.tape import Edit
+from attention_atlas.model.zoo import Loaded
 from pydantic import BaseModel, Field
+
+from attention_atlas import __version__
 
 PREFIX = "/api/v1"
 
@@ -61,10 +66,40 @@ class KindShape(BaseModel):
     shape: list[int]
 
 
-def input_fields(asked: RunRequest, run: Run) -> dict[str, str | None]:
+def provenance(loaded: Loaded) -> Provenance:
+    """Where the numbers of a model come from."""
+    return Provenance(
+        model=loaded.name,
+        sha256=loaded.card.sha256,
+        revision=loaded.card.revision,
+        version=__version__,
+        torch=torch.__version__,
+        device=str(loaded.device),
+        dtype=loaded.dtype,
+    )
+
+
+def spec_of(request: RunRequest) -> Spec:
+    """What a request's model is to run."""
+    fields = {"text", "text_pair", "target", "target_ids", "source_lang", "target_lang"}
+    return Spec(**request.model_dump(include=fields), edits=edits_of(request.edits))
+
+
+def edits_of(specs: Edits) -> tuple[Edit, ...]:
+    """A request's edits as the model's."""
+    return tuple(
+        Edit(
+            **spec.model_dump(exclude={"with_"}),
+            value=spec.with_ or WITH.get(spec.op, ("zero",))[0],
+        )
+        for spec in specs
+    )
+
+
+def input_fields(loaded: Loaded, run: Run) -> dict[str, str | None]:
     """What was run, in an answer's words."""
     return {
-        "model": asked.model,
+        "model": loaded.name,
         "text": run.text,
         "text_pair": run.text_pair,
         "target": run.target,
@@ -84,28 +119,30 @@ def sequences_out(sequences: Mapping[str, tuple[Token, ...]]) -> dict[str, list[
     }
 
 
-def links(asked: RunRequest) -> dict[str, str]:
+def links(request: RunRequest) -> dict[str, str]:
     """The addresses of a run's tensors and of its page."""
     fields = set(RunRequest.model_fields) - {"edits", "target_ids"}
-    sent = asked.model_dump(exclude_none=True, include=fields)
+    sent = request.model_dump(exclude_none=True, include=fields)
     page = urlencode(sent)
-    if asked.target_ids:
-        sent["target_ids"] = ",".join(map(str, asked.target_ids))
-    if asked.edits:
-        edits = ",".join(e.model_dump_json(by_alias=True, exclude_none=True) for e in asked.edits)
+    if request.target_ids:
+        sent["target_ids"] = ",".join(map(str, request.target_ids))
+    if request.edits:
+        edits = ",".join(e.model_dump_json(by_alias=True, exclude_none=True) for e in request.edits)
         sent["edits"] = f"[{edits}]"
     query = urlencode(sent)
     return {
         "attention": f"{PREFIX}/attention?{query}",
         "overview": f"{PREFIX}/attention/overview?{query}",
-        "explore": f"/explore?{page if asked.target_ids else query}",
+        "explore": f"/explore?{page if request.target_ids else query}",
     }
 
 
-def kind_shape(
-    kind: Kind, sequences: Mapping[str, tuple[Token, ...]], n_layer: int, n_head: int
-) -> KindShape:
-    """The shape of one kind of attention between a run's sequences."""
-    q, k = axes(kind, sequences)
-    shape = [n_layer, n_head, len(sequences[q]), len(sequences[k])]
-    return KindShape(kind=kind, q=q, k=k, n_layer=n_layer, n_head=n_head, shape=shape)
+def kind_shapes(loaded: Loaded, sequences: Mapping[str, tuple[Token, ...]]) -> list[KindShape]:
+    """The shape of each kind of attention between a run's sequences."""
+    shapes = []
+    for kind in loaded.kinds:
+        q, k = axes(kind, sequences)
+        n_layer, n_head = loaded.shape(kind)
+        shape = [n_layer, n_head, len(sequences[q]), len(sequences[k])]
+        shapes.append(KindShape(kind=kind, q=q, k=k, n_layer=n_layer, n_head=n_head, shape=shape))
+    return shapes

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from attention_atlas.app.api.common import TokenOut, labels
-from attention_atlas.app.api.spec import Edits, Stepwise, Text
-from attention_atlas.app.service import Service
+from attention_atlas.app.api.spec import Edits, StreamRequest, Text
 from attention_atlas.model.analysis.decoding import Said
 from attention_atlas.model.record import Token
 from pydantic import BaseModel, Field
 from torch import Tensor
 
 
-class Decoding(Stepwise):
+class Decoding(StreamRequest):
     """A text to go on from, token by token."""
 
     text: Text = Field(description="the text", examples=["El banco está cerrado."])
@@ -48,14 +47,6 @@ class SaidOut(BaseModel):
     forced: bool = Field(description="it was given, not chosen")
     n_kept: dict[str, int] = Field(description="generate: tokens that each filter leaves")
     candidates: list[CandidateOut]
-
-
-def provenance(service: Service, asked: Any) -> dict[str, Any]:
-    return service.provenance(asked.model).model_dump()
-
-
-def spoken_fields(asked: Any) -> dict[str, str]:
-    return {"model": asked.model, "text": asked.text}
 
 
 def said_fields(said: Said) -> dict[str, Any]:

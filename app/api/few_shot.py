@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Literal
+from typing import Any, Literal
 
-from attention_atlas.app.api.common import PREFIX, Measured, Provenance
-from attention_atlas.app.api.decoding import provenance
-from attention_atlas.app.api.spec import Seed, Stepwise
+from attention_atlas.app.api.common import PREFIX, Measured, Provenance, provenance
+from attention_atlas.app.api.resource import stepwise
+from attention_atlas.app.api.spec import Seed, StreamRequest
 from attention_atlas.app.service import Service
-from attention_atlas.app.streaming import Emit, stepwise
+from attention_atlas.app.streaming import Emit
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis import few_shot
+from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
@@ -21,7 +22,7 @@ router = APIRouter(prefix=PREFIX, tags=["API"])
 PatternName = Literal["pairs", "list", "copy", "signs"]
 
 
-class FewShotRequest(Stepwise):
+class FewShotRequest(StreamRequest):
     """A pattern that a decoder picks up from examples, measured over many prompts."""
 
     pattern: PatternName = "pairs"
@@ -58,44 +59,42 @@ class FewShotAnswer(BaseModel):
 
 
 @stepwise(router, "/few-shot", FewShotRequest, FewShotAnswer)
-def measure_few_shot(service: Service, asked: FewShotRequest, emit: Emit) -> Answer:
+def measure_few_shot(
+    service: Service, request: FewShotRequest, loaded: Loaded, emit: Emit
+) -> Answer:
     """A pattern's accuracy by the number of examples in the prompt, and the heads that carry it."""
-    return few_shot_answer(service, asked, emit)
-
-
-def few_shot_answer(service: Service, asked: FewShotRequest, emit: Emit) -> Answer:
-    """Accuracy by number of examples, with all heads and without those that carry it."""
-    with service.lent(asked.model) as loaded:
-        few_shot.check(loaded)
-        heads = few_shot.carriers(loaded, asked.seed)
-        off = {
-            name: [{"layer": layer, "head": head} for layer, head in found]
-            for name, found in heads.off.items()
-        }
-        emit("start", {"off": off, "provenance": provenance(service, asked)})
-        sizes = {"n_max": asked.n_max, "n_prompt": asked.n_prompt, "seed": asked.seed}
-        shots = []
-        for shot in few_shot.shots(loaded, asked.pattern, heads, **sizes):
-            if isinstance(shot, few_shot.Doing):
-                emit("progress", shot._asdict())
-                continue
-            accuracy = {name: asdict(measure) for name, measure in shot.accuracy.items()}
-            prompt, answer = shot.example
-            shots.append({"n": shot.n, "accuracy": accuracy, "prompt": prompt, "answer": answer})
-            emit("shot", shots[-1])
+    few_shot.check(loaded)
+    heads = few_shot.carriers(loaded, request.seed)
+    off = {
+        name: [{"layer": layer, "head": head} for layer, head in places]
+        for name, places in heads.off.items()
+    }
+    emit("start", {"off": off, "provenance": provenance(loaded).model_dump()})
+    sizes = {"n_max": request.n_max, "n_prompt": request.n_prompt, "seed": request.seed}
+    shots = []
+    for shot in few_shot.shots(loaded, request.pattern, heads, **sizes):
+        if isinstance(shot, few_shot.Doing):
+            emit("progress", shot._asdict())
+            continue
+        shots.append(shot_fields(shot))
+        emit("shot", shots[-1])
+    scores = {"previous_token": heads.previous_token, "induction": heads.induction}
     fields = {
-        "model": asked.model,
-        "pattern": asked.pattern,
-        "definition": few_shot.definitions()[asked.pattern],
-        "n_prompt": asked.n_prompt,
-        "seed": asked.seed,
+        "model": request.model,
+        "pattern": request.pattern,
+        "definition": few_shot.definitions()[request.pattern],
+        "n_prompt": request.n_prompt,
+        "seed": request.seed,
         "off": off,
-        "scores": {
-            "previous_token": heads.previous_token.tolist(),
-            "induction": heads.induction.tolist(),
-        },
+        "scores": {name: by_head.tolist() for name, by_head in scores.items()},
         "definitions": few_shot.score_definitions(),
         "shots": shots,
-        "provenance": provenance(service, asked),
+        "provenance": provenance(loaded).model_dump(),
     }
     return Answer(fields, {})
+
+
+def shot_fields(shot: few_shot.Shot) -> dict[str, Any]:
+    prompt, answer = shot.example
+    accuracy = {name: asdict(measure) for name, measure in shot.accuracy.items()}
+    return {"n": shot.n, "accuracy": accuracy, "prompt": prompt, "answer": answer}

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import math
 
-from attention_atlas.app.api.common import PREFIX, Provenance, TokenOut, labels
-from attention_atlas.app.api.decoding import CandidateOut, provenance, spoken_fields
+from attention_atlas.app.api.common import (
+    PREFIX,
+    Provenance,
+    TokenOut,
+    edits_of,
+    labels,
+    provenance,
+)
+from attention_atlas.app.api.decoding import CandidateOut
 from attention_atlas.app.api.generate import NextTokenRequest
 from attention_atlas.app.api.resource import resource
 from attention_atlas.app.api.spec import Indices, NBest, Seed, Text, TextRequest
-from attention_atlas.app.service import Service, edits_of
+from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis import blanks
+from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
@@ -88,84 +96,72 @@ class CorruptionAnswer(BaseModel):
 
 
 @resource(router, "/fill-mask", FillMaskRequest, FillMaskAnswer)
-def fill_mask(service: Service, asked: FillMaskRequest) -> Answer:
+def fill_mask(service: Service, request: FillMaskRequest, loaded: Loaded) -> Answer:
     """What the model would write for each [MASK]."""
-    return fill_mask_answer(service, asked)
+    filled = blanks.fill(
+        loaded,
+        request.text,
+        request.text_pair,
+        words=(request.words or (), request.words_pair or ()),
+        edits=edits_of(request.edits),
+        top=request.top,
+    )
+    masks = [{"position": place, **guess._asdict()} for place, guess in filled.masks.items()]
+    fields = {
+        "model": request.model,
+        "text": request.text,
+        "text_pair": request.text_pair,
+        "masked": filled.texts[0],
+        "masked_pair": filled.texts[1],
+        "tokens": labels(filled.tokens),
+        "words": filled.words,
+        "masks": masks,
+        "provenance": provenance(loaded).model_dump(),
+    }
+    return Answer(fields, {})
 
 
 @resource(router, "/next-sentence", NextSentenceRequest, NextSentenceAnswer)
-def next_sentence(service: Service, asked: NextSentenceRequest) -> Answer:
+def next_sentence(service: Service, request: NextSentenceRequest, loaded: Loaded) -> Answer:
     """The probability that a sentence follows another."""
-    return next_sentence_answer(service, asked)
+    a, b = request.text, request.text_pair
+    fields = {
+        "model": request.model,
+        "text": a,
+        "text_pair": b,
+        "is_next": blanks.next_sentence(loaded, a, b),
+        "swapped": blanks.next_sentence(loaded, b, a),
+        "provenance": provenance(loaded).model_dump(),
+    }
+    return Answer(fields, {})
 
 
 @resource(router, "/corruption", CorruptionRequest, CorruptionAnswer)
-def corruption(service: Service, asked: CorruptionRequest) -> Answer:
+def corruption(service: Service, request: CorruptionRequest, loaded: Loaded) -> Answer:
     """BERT's training noise on a text: 15 % chosen, most of them hidden, and the loss there."""
-    return corruption_answer(service, asked)
-
-
-def fill_mask_answer(service: Service, asked: FillMaskRequest) -> Answer:
-    """What the model would write for each [MASK]."""
-    with service.lent(asked.model, text=asked.text, text_pair=asked.text_pair) as loaded:
-        found = blanks.fill(
-            loaded,
-            asked.text,
-            asked.text_pair,
-            words=(asked.words or (), asked.words_pair or ()),
-            edits=edits_of(asked.edits),
-            top=asked.top,
-        )
-    fields = {
-        **spoken_fields(asked),
-        "text_pair": asked.text_pair,
-        "masked": found.texts[0],
-        "masked_pair": found.texts[1],
-        "tokens": labels(found.tokens),
-        "words": found.words,
-        "masks": [{"position": at, **guess._asdict()} for at, guess in found.masks.items()],
-        "provenance": provenance(service, asked),
-    }
-    return Answer(fields, {})
-
-
-def next_sentence_answer(service: Service, asked: NextSentenceRequest) -> Answer:
-    """Whether the second text follows the first, and the first the second."""
-    a, b = asked.text, asked.text_pair
-    with service.lent(asked.model, text=a, text_pair=b) as loaded:
-        is_next, swapped = (blanks.next_sentence(loaded, *pair) for pair in ((a, b), (b, a)))
-    fields = {
-        **spoken_fields(asked),
-        "text_pair": b,
-        "is_next": is_next,
-        "swapped": swapped,
-        "provenance": provenance(service, asked),
-    }
-    return Answer(fields, {})
-
-
-def corruption_answer(service: Service, asked: CorruptionRequest) -> Answer:
-    """A text as BERT sees it in training, and the loss there."""
-    with service.lent(asked.model, text=asked.text, text_pair=asked.text_pair) as loaded:
-        tokens, found = blanks.corrupt(loaded, asked.text, asked.text_pair, asked.seed, asked.top)
+    tokens, places = blanks.corrupt(
+        loaded, request.text, request.text_pair, request.seed, request.top
+    )
     chosen = [
         {
-            "position": each.position,
-            "fate": each.fate,
-            "shown": each.shown,
-            "probability": math.exp(each.log_probability),
-            "loss": -each.log_probability,
-            "candidates": each.guess.candidates,
+            "position": place.position,
+            "fate": place.fate,
+            "shown": place.shown,
+            "probability": math.exp(place.log_probability),
+            "loss": -place.log_probability,
+            "candidates": place.guess.candidates,
         }
-        for each in found
+        for place in places
     ]
+    loss = -sum(place.log_probability for place in places) / len(places) if places else None
     fields = {
-        **spoken_fields(asked),
-        "text_pair": asked.text_pair,
-        "seed": asked.seed,
+        "model": request.model,
+        "text": request.text,
+        "text_pair": request.text_pair,
+        "seed": request.seed,
         "tokens": labels(tokens),
         "chosen": chosen,
-        "loss": -sum(each.log_probability for each in found) / len(found) if found else None,
-        "provenance": provenance(service, asked),
+        "loss": loss,
+        "provenance": provenance(loaded).model_dump(),
     }
     return Answer(fields, {})

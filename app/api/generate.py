@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from attention_atlas.app.api.common import PREFIX, Provenance, TokenOut, labels, links
+from attention_atlas.app.api.common import (
+    PREFIX,
+    Provenance,
+    TokenOut,
+    edits_of,
+    labels,
+    links,
+    provenance,
+)
 from attention_atlas.app.api.decoding import (
     CandidateOut,
     Decoding,
     SaidOut,
-    provenance,
-    spoken_fields,
     step_event,
     steps_fields,
 )
-from attention_atlas.app.api.resource import resource
+from attention_atlas.app.api.resource import resource, stepwise
 from attention_atlas.app.api.spec import Edits, Ids, NBest, RunRequest, Seed, TextRequest
-from attention_atlas.app.service import Service, edits_of
-from attention_atlas.app.streaming import Emit, stepwise
+from attention_atlas.app.service import Service
+from attention_atlas.app.streaming import Emit
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis import decoding as work
 from attention_atlas.model.analysis.decoding import Said
 from attention_atlas.model.generate import Sampling, returned
 from attention_atlas.model.record import Token
+from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
@@ -70,63 +77,53 @@ class NextTokenAnswer(BaseModel):
 
 
 @stepwise(router, "/generate", GenerateRequest, GenerateAnswer)
-def generate(service: Service, asked: GenerateRequest, emit: Emit) -> Answer:
+def generate(service: Service, request: GenerateRequest, loaded: Loaded, emit: Emit) -> Answer:
     """A continuation, token by token, and what each filter leaves of each distribution."""
-    return generate_answer(service, asked, emit)
 
-
-@resource(router, "/next-token", NextTokenRequest, NextTokenAnswer)
-def next_token(service: Service, asked: NextTokenRequest) -> Answer:
-    """The distribution after a text, and how sure the model was of each of its tokens."""
-    return next_token_answer(service, asked)
-
-
-def generate_answer(service: Service, asked: GenerateRequest, emit: Emit) -> Answer:
-    """A continuation, token by token, with what each filter leaves of the distribution."""
-
-    def watch(step: tuple[Token, ...] | Said) -> None:
+    def tell(step: tuple[Token, ...] | Said) -> None:
         if isinstance(step, Said):
-            emit("token", step_event(step, asked.head))
+            emit("token", step_event(step, request.head))
         else:
             prompt = labels(step)
-            emit("start", {"prompt": prompt, "provenance": provenance(service, asked)})
+            emit("start", {"prompt": prompt, "provenance": provenance(loaded).model_dump()})
 
-    with service.lent(asked.model, text=asked.text) as loaded:
-        work.check_head(loaded, asked.head)
-        steps = work.generate(
-            loaded,
-            asked.text,
-            sampling=Sampling(asked.temperature, asked.top_k, asked.top_p, asked.seed),
-            max_new_tokens=asked.max_new_tokens,
-            forced=asked.forced,
-            edits=edits_of(asked.edits),
-            top=asked.top,
-        )
-        found = returned(steps, watch)
-    spec = {"model": asked.model, "text": asked.text + found.text, "edits": asked.edits}
+    work.check_head(loaded, request.head)
+    steps = work.generate(
+        loaded,
+        request.text,
+        sampling=Sampling(request.temperature, request.top_k, request.top_p, request.seed),
+        max_new_tokens=request.max_new_tokens,
+        forced=request.forced,
+        edits=edits_of(request.edits),
+        top=request.top,
+    )
+    found = returned(steps, tell)
+    whole = {"model": request.model, "text": request.text + found.text, "edits": request.edits}
     fields = {
-        **spoken_fields(asked),
+        "model": request.model,
+        "text": request.text,
         "continuation": found.text,
         "finished": "end" if found.finished else "length",
         "prompt": labels(found.prompt),
         **steps_fields(found.steps, found.tokens),
-        "provenance": provenance(service, asked),
-        "links": links(RunRequest.model_validate(spec)),
+        "provenance": provenance(loaded).model_dump(),
+        "links": links(RunRequest.model_validate(whole)),
     }
     return Answer(fields, {})
 
 
-def next_token_answer(service: Service, asked: NextTokenRequest) -> Answer:
-    """What comes after a text; and of each of its tokens, how it looked before it came."""
-    with service.lent(asked.model, text=asked.text) as loaded:
-        found = work.surprise(loaded, asked.text, edits_of(asked.edits), asked.top)
+@resource(router, "/next-token", NextTokenRequest, NextTokenAnswer)
+def next_token(service: Service, request: NextTokenRequest, loaded: Loaded) -> Answer:
+    """The distribution after a text, and how sure the model was of each of its tokens."""
+    read = work.surprise(loaded, request.text, edits_of(request.edits), request.top)
     fields = {
-        **spoken_fields(asked),
-        **found.following._asdict(),
-        "tokens": labels(found.tokens),
-        "log_probabilities": [None, *found.log_probabilities],
-        "entropies": [None, *found.entropies],
-        "ranks": [None, *found.ranks],
-        "provenance": provenance(service, asked),
+        "model": request.model,
+        "text": request.text,
+        **read.following._asdict(),
+        "tokens": labels(read.tokens),
+        "log_probabilities": [None, *read.log_probabilities],
+        "entropies": [None, *read.entropies],
+        "ranks": [None, *read.ranks],
+        "provenance": provenance(loaded).model_dump(),
     }
     return Answer(fields, {})

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from attention_atlas.app.api.common import PREFIX, Provenance, TokenOut, input_fields, labels
+from attention_atlas.app.api.common import (
+    PREFIX,
+    Provenance,
+    TokenOut,
+    input_fields,
+    labels,
+    provenance,
+    spec_of,
+)
 from attention_atlas.app.api.resource import resource
-from attention_atlas.app.api.spec import RunRequest, Word
-from attention_atlas.app.service import Service, refusing
+from attention_atlas.app.api.spec import RunRequest, WordText
+from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis.compare import pieces, side, word_states
 from attention_atlas.model.record import axes
+from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
@@ -21,7 +30,7 @@ class HiddenRequest(RunRequest):
     formats: ClassVar[tuple[str, ...]] = ("json", "safetensors", "npz")
 
     sequence: Literal["source", "target"] = Field("source", description="target: the translator's")
-    word: Word | None = Field(None, description="this word only, the mean of its pieces")
+    word: WordText | None = Field(None, description="this word only, the mean of its pieces")
     occurrence: int = Field(0, ge=0, description="which one, if the word is there several times")
     format: Literal["json", "safetensors", "npz"] | None = Field(
         None, description="left out, the Accept header decides"
@@ -44,23 +53,24 @@ class HiddenAnswer(BaseModel):
 
 
 @resource(router, "/hidden-states", HiddenRequest, HiddenAnswer)
-def hidden(service: Service, asked: HiddenRequest) -> Answer:
+def hidden(service: Service, request: HiddenRequest, loaded: Loaded) -> Answer:
     """The residual stream at the embedding and after each layer, of all tokens or of one word."""
-    states = service.hidden(asked, asked.sequence)
-    run = service.run(asked)
-    tokens = list(run.sequences[asked.sequence])
-    if asked.word is not None:
-        kind = next(k for k in run.records if axes(k, run.sequences)[0] == asked.sequence)
-        with refusing():
-            found = side(run, run.records[kind], asked.word, asked.occurrence)
-        tokens = [tokens[i] for i in pieces(found)]
-        states = word_states(states, pieces(found))
+    spec = spec_of(request)
+    states = service.hidden(loaded, spec, request.sequence)
+    run = service.run(loaded, spec)
+    tokens = list(run.sequences[request.sequence])
+    if request.word is not None:
+        kind = next(k for k in run.records if axes(k, run.sequences)[0] == request.sequence)
+        word = side(run, run.records[kind], request.word, request.occurrence)
+        tokens = [tokens[i] for i in pieces(word)]
+        states = word_states(states, pieces(word))
+    labelled = ["layer", "dimension"] if request.word else ["layer", "token", "dimension"]
     fields = {
-        **input_fields(asked, run),
-        "sequence": asked.sequence,
-        "axes": ["layer", "token", "dimension"] if asked.word is None else ["layer", "dimension"],
+        **input_fields(loaded, run),
+        "sequence": request.sequence,
+        "axes": labelled,
         "shape": list(states.shape),
         "tokens": labels(tuple(tokens)),
-        "provenance": service.provenance(asked.model).model_dump(),
+        "provenance": provenance(loaded).model_dump(),
     }
     return Answer(fields, {"hidden": states.numpy()})

@@ -7,13 +7,14 @@ from dataclasses import asdict
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from attention_atlas.app.api.common import PREFIX, Provenance, TokenOut, labels
+from attention_atlas.app.api.common import PREFIX, Provenance, TokenOut, labels, provenance
 from attention_atlas.app.api.resource import resource
-from attention_atlas.app.api.spec import Asked, KindName, Text, from_json, spanning
+from attention_atlas.app.api.spec import ApiRequest, KindName, Text, from_json, spanning
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis.fills import Fills
 from attention_atlas.model.analysis.masks import masks as batch_masks
+from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
@@ -23,7 +24,7 @@ router = APIRouter(prefix=PREFIX, tags=["API"])
 HALF_MAX = 65504  # the largest number of float16
 
 
-class MasksRequest(Asked):
+class MasksRequest(ApiRequest):
     """Several texts as one batch; in a query string they are a JSON list."""
 
     formats: ClassVar[tuple[str, ...]] = ("json", "safetensors", "npz")
@@ -117,54 +118,47 @@ class MasksAnswer(BaseModel):
 
 
 @resource(router, "/masks", MasksRequest, MasksAnswer)
-def masks(service: Service, asked: MasksRequest) -> Answer:
+def masks(service: Service, request: MasksRequest, loaded: Loaded) -> Answer:
     """Texts padded into one batch: their masks, and a head's scores before and after."""
-    return masks_answer(service, asked)
-
-
-def masks_answer(service: Service, asked: MasksRequest) -> Answer:
-    """What padding and causal masks do to one head's scores, text by text."""
-    options = asked.model_dump(include={"kind", "layer", "head", "off", "fill"})
-    longest = max(asked.texts, key=len)
-    with service.lent(asked.model, texts=longest) as loaded:
-        found = batch_masks(loaded, asked.texts, dtype=asked.precision, **options)
-    real_q, real_k = found.q.real.cpu(), found.k.real.cpu()
-    hidden = found.attn.masked_fill(found.own, 0.0)  # what goes where it may not
-    to_padding = found.attn.masked_fill(real_k[:, None], 0.0).sum(-1)  # (B, Tq)
+    options = request.model_dump(include={"kind", "layer", "head", "off", "fill"})
+    batch = batch_masks(loaded, request.texts, dtype=request.precision, **options)
+    real_q, real_k = batch.q.real.cpu(), batch.k.real.cpu()
+    hidden = batch.attn.masked_fill(batch.own, 0.0)  # what goes where it may not
+    to_padding = batch.attn.masked_fill(real_k[:, None], 0.0).sum(-1)  # (B, Tq)
     n_query = real_q.sum(-1)
     fields = {
-        "model": asked.model,
-        "texts": list(asked.texts),
-        "kind": found.kind,
-        "layer": asked.layer,
-        "head": asked.head,
-        "pad": found.k.pad,
-        "q_tokens": [labels(tokens) for tokens in found.q.tokens],
-        "k_tokens": [labels(tokens) for tokens in found.k.tokens],
-        "losses": found.losses,
-        "fills": _fills(found.fills),
+        "model": request.model,
+        "texts": list(request.texts),
+        "kind": batch.kind,
+        "layer": request.layer,
+        "head": request.head,
+        "pad": batch.k.pad,
+        "q_tokens": [labels(tokens) for tokens in batch.q.tokens],
+        "k_tokens": [labels(tokens) for tokens in batch.k.tokens],
+        "losses": batch.losses,
+        "fills": _fills(batch.fills),
         "leak": (hidden.sum(-1) * real_q).max().item(),
         "pad_attention": ((to_padding * real_q).sum(-1) / n_query).tolist(),
-        "provenance": service.provenance(asked.model).model_dump(),
+        "provenance": provenance(loaded).model_dump(),
     }
-    causal = {} if found.causal is None else {"causal": found.causal.cpu()}
+    causal = {} if batch.causal is None else {"causal": batch.causal.cpu()}
     tensors = {
-        "ids": found.k.ids.cpu().to(torch.int32),
+        "ids": batch.k.ids.cpu().to(torch.int32),
         "padding": real_k,
         **causal,
-        "combined": found.combined,
-        "scores": found.scores,
-        "masked": found.masked,
-        "attn": found.attn,
-        "row_sums": found.attn.sum(-1),
+        "combined": batch.combined,
+        "scores": batch.scores,
+        "masked": batch.masked,
+        "attn": batch.attn,
+        "row_sums": batch.attn.sum(-1),
     }
     absent = {} if causal else {"causal": None}
     return Answer(fields | absent, {name: tensor.numpy() for name, tensor in tensors.items()})
 
 
-def _fills(found: Fills) -> dict[str, float | str | None]:
+def _fills(fills: Fills) -> dict[str, float | str | None]:
     """What JSON has no number for, NaN and -inf, is null."""
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in asdict(found).items()
+        for name, value in asdict(fills).items()
     }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from attention_atlas.app.api.common import PREFIX, Provenance, input_fields
+from attention_atlas.app.api.common import PREFIX, Provenance, input_fields, provenance, spec_of
 from attention_atlas.app.api.resource import resource
 from attention_atlas.app.api.spec import KindName, RunRequest
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model import metrics
 from attention_atlas.model.record import AttentionRecord, Selection, Sketch
+from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
@@ -43,25 +44,25 @@ class MetricsAnswer(BaseModel):
 
 
 @resource(router, "/metrics", MetricsRequest, MetricsAnswer)
-def head_metrics(service: Service, asked: MetricsRequest) -> Answer:
+def head_metrics(service: Service, request: MetricsRequest, loaded: Loaded) -> Answer:
     """One number per head, of each metric that has a meaning for this kind, and its definition."""
+    spec = spec_of(request)
     record: AttentionRecord | Sketch
-    if service.is_long(asked):
-        run, record = service.sketch(asked, asked.kind, 0)
+    if service.is_long(loaded, spec):
+        run, record = service.sketch(loaded, spec, request.kind)
         measured = record.metrics
     else:
-        service.run(asked)
-        run, record = service.record(asked, Selection(kind=asked.kind))
+        service.run(loaded, spec)
+        run, record = service.record(loaded, spec, Selection(kind=request.kind))
         measured = metrics.measured(record)
-    found = {name: scores.numpy() for name, scores in measured.items()}
     definitions = metrics.definitions()
     fields = {
-        **input_fields(asked, run),
+        **input_fields(loaded, run),
         "kind": record.kind,
         "layers": list(record.layers),
         "heads": list(record.heads),
         "axes": ["layer", "head"],
-        "definitions": {name: definitions[name] for name in found},
-        "provenance": service.provenance(asked.model).model_dump(),
+        "definitions": {name: definitions[name] for name in measured},
+        "provenance": provenance(loaded).model_dump(),
     }
-    return Answer(fields, found, "metrics")
+    return Answer(fields, {name: scores.numpy() for name, scores in measured.items()}, "metrics")

@@ -67,7 +67,7 @@ class ModelCard(ModelSummary):
 
 class Models(BaseModel):
     models: list[ModelSummary]
-    ready_to_open: list[str] = Field(description="opened when they are asked for by name")
+    ready_to_open: list[str] = Field(description="opened when they are request for by name")
 
 
 @router.get("/models")
@@ -82,7 +82,8 @@ async def model_card(request: Request, model: str) -> ModelCard:
     """One model, and its card: data, licences, training curve, evaluation, parameter shapes."""
     service: Service = request.app.state.service
     await service.ready(model)
-    return card(service, model)
+    with service.lent(model) as loaded:
+        return card(loaded)
 
 
 def summaries(service: Service) -> list[ModelSummary]:
@@ -94,19 +95,17 @@ def summary(loaded: Loaded) -> ModelSummary:
     return ModelSummary.model_validate(_fields(loaded))
 
 
-def card(service: Service, name: str) -> ModelCard:
-    """A model's card."""
-    with service.lent(name) as loaded:
-        known = loaded.card
-        return ModelCard(
-            **_fields(loaded),
-            data=known.data,
-            training=known.training,
-            not_for=NOT_FOR,
-            curve=known.curve,
-            heads=known.heads,
-            parameter_shapes=loaded.parameter_shapes,
-        )
+def card(loaded: Loaded) -> ModelCard:
+    known = loaded.card
+    return ModelCard(
+        **_fields(loaded),
+        data=known.data,
+        training=known.training,
+        not_for=NOT_FOR,
+        curve=known.curve,
+        heads=known.heads,
+        parameter_shapes=loaded.parameter_shapes,
+    )
 
 
 def _fields(loaded: Loaded) -> dict[str, Any]:

@@ -67,11 +67,11 @@ OPENING: dict[int | str, dict[str, Any]] = {
 
 
 @router.post("/models", response_class=StreamingResponse, responses=OPENING)
-async def open_model(request: Request, asked: OpenRequest) -> StreamingResponse:
+async def open_model(request: Request, body: OpenRequest) -> StreamingResponse:
     """Open a model of the Hub or of a folder: events `progress`, then `done` or `problem`."""
     service: Service = request.app.state.service
     check_sender(request, service)
-    return await opening(service, asked.model)
+    return await opening(service, body.model)
 
 
 def check_sender(request: Request, service: Service) -> None:

@@ -5,21 +5,22 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar, Literal
 
 from attention_atlas.app import errors
-from attention_atlas.app.api.common import PREFIX, Provenance, TokenOut, labels
+from attention_atlas.app.api.common import PREFIX, Provenance, TokenOut, labels, provenance
 from attention_atlas.app.api.resource import resource
-from attention_atlas.app.api.spec import Asked, Text, TextRequest, TokenizeRequest, spanning
+from attention_atlas.app.api.spec import ApiRequest, Text, TextRequest, TokenizeRequest, spanning
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model import positions as encodings
 from attention_atlas.model.analysis import permutation as experiments
 from attention_atlas.model.run import direction_of
+from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
 from pydantic import BaseModel, Field, model_validator
 
 router = APIRouter(prefix=PREFIX, tags=["API"])
 
 
-class PositionsRequest(Asked):
+class PositionsRequest(ApiRequest):
     """Sinusoidal encodings by their sizes, or what a model learned or uses."""
 
     formats: ClassVar[tuple[str, ...]] = ("json", "safetensors", "npz")
@@ -112,89 +113,73 @@ DEFAULT = 64  # positions shown
 
 
 @resource(router, "/positions", PositionsRequest, PositionsAnswer)
-def positions(service: Service, asked: PositionsRequest) -> Answer:
+def positions(service: Service, request: PositionsRequest, loaded: Loaded | None = None) -> Answer:
     """Position encodings, sinusoidal by their sizes or a model's: how alike two positions are."""
-    return positions_answer(service, asked)
-
-
-@resource(router, "/embedding", EmbeddingRequest, EmbeddingAnswer)
-def embedding(service: Service, asked: EmbeddingRequest) -> Answer:
-    """Word + position + segment = input, token by token, as lengths of vectors."""
-    return embedding_answer(service, asked)
-
-
-@resource(router, "/permutation", PermutationRequest, PermutationAnswer)
-def permutation(service: Service, asked: PermutationRequest) -> Answer:
-    """The same words in two orders: without positions, the same vectors in that order."""
-    return permutation_answer(service, asked)
-
-
-def positions_answer(service: Service, asked: PositionsRequest) -> Answer:
-    """The encoding of each position, and how alike any two are."""
-    n, base = asked.n_positions, asked.base
-    if asked.model is None:
-        encoding = encodings.sinusoidal(n or DEFAULT, asked.d_model, base=base)
+    n, base = request.n_positions, request.base
+    if loaded is None:
+        encoding = encodings.sinusoidal(n or DEFAULT, request.d_model, base=base)
         kind = "sinusoidal"
     else:
-        with service.lent(asked.model) as loaded:
-            table = experiments.position_table(loaded)
+        table = experiments.position_table(loaded)
         if n is not None and n > len(table):
-            message = f"{n} positions are too many: {asked.model} has {len(table)}"
+            message = f"{n} positions are too many: {loaded.name} has {len(table)}"
             raise errors.Invalid(message, "n_positions")
         encoding = table[: n or len(table)]
         kind = loaded.model.positions
         base = encodings.BASE
-    similarity = encodings.likeness(encoding, asked.measure)
+    similarity = encodings.likeness(encoding, request.measure)
     is_sine = kind == "sinusoidal"
     D = encoding.size(1)
+    shift_error = encodings.shift_error(encoding, request.shift, base=base) if is_sine else None
     fields: dict[str, Any] = {
         "kind": kind,
-        "model": asked.model,
+        "model": request.model,
         "n_positions": len(encoding),
         "d_model": D,
         "base": base if is_sine else None,
-        "measure": asked.measure,
-        "shift": asked.shift,
-        "provenance": asked.model and service.provenance(asked.model).model_dump(),
-        "shift_error": encodings.shift_error(encoding, asked.shift, base=base) if is_sine else None,
+        "measure": request.measure,
+        "shift": request.shift,
+        "provenance": None if loaded is None else provenance(loaded).model_dump(),
+        "shift_error": shift_error,
     }
     waves = encodings.wavelengths(D, base=base).float() if is_sine else encoding.new_zeros(0)
-    turns = encodings.shift_turns(asked.shift, D, base=base) if is_sine else None
+    turns = encodings.shift_turns(request.shift, D, base=base) if is_sine else None
     tensors = {"encoding": encoding, "similarity": similarity, "wavelengths": waves}
     tensors["turns"] = encoding.new_zeros(0, 2, 2) if turns is None else turns
     tensors["by_distance"] = encodings.by_distance(similarity)
     return Answer(fields, {name: tensor.numpy() for name, tensor in tensors.items()})
 
 
-def embedding_answer(service: Service, asked: EmbeddingRequest) -> Answer:
-    """Word + position + segment, token by token, as lengths of vectors."""
-    with service.lent(asked.model, text=asked.text, text_pair=asked.text_pair) as loaded:
-        direction = direction_of(loaded, asked.text, asked.source_lang, asked.target_lang)
-        tokens, parts = experiments.embedding_parts(loaded, asked.text, asked.text_pair, direction)
+@resource(router, "/embedding", EmbeddingRequest, EmbeddingAnswer)
+def embedding(service: Service, request: EmbeddingRequest, loaded: Loaded) -> Answer:
+    """Word + position + segment = input, token by token, as lengths of vectors."""
+    text, languages = request.text, (request.source_lang, request.target_lang)
+    direction = direction_of(loaded, text, *languages)
+    tokens, parts = experiments.embedding_parts(loaded, text, request.text_pair, direction)
     fields = {
-        "model": asked.model,
-        "text": asked.text,
-        "text_pair": asked.text_pair,
+        "model": request.model,
+        "text": request.text,
+        "text_pair": request.text_pair,
         "tokens": labels(tokens),
         "parts": {name: norms.tolist() for name, norms in parts.items()},
     }
     return Answer(fields, {})
 
 
-def permutation_answer(service: Service, asked: PermutationRequest) -> Answer:
-    """The same words in two orders: what changes with positions, and what without."""
-    with service.lent(asked.model, text=asked.text, text_b=asked.text_b) as loaded:
-        found = experiments.permutation(loaded, asked.text, asked.text_b)
-    by_token = {"with": found.with_positions, "without": found.without}
+@resource(router, "/permutation", PermutationRequest, PermutationAnswer)
+def permutation(service: Service, request: PermutationRequest, loaded: Loaded) -> Answer:
+    """The same words in two orders: without positions, the same vectors in that order."""
+    moved = experiments.permutation(loaded, request.text, request.text_b)
+    by_token = {"with": moved.with_positions, "without": moved.without}
     fields = {
-        "model": asked.model,
-        "text": asked.text,
-        "text_b": found.text_b,
-        "same": found.is_same,
+        "model": request.model,
+        "text": request.text,
+        "text_b": moved.text_b,
+        "same": moved.is_same,
         "causal": loaded.family == "decoder",
-        "tokens_a": labels(found.a),
-        "tokens_b": labels(found.b),
-        "order": found.order,
+        "tokens_a": labels(moved.a),
+        "tokens_b": labels(moved.b),
+        "order": moved.order,
         "difference": {name: change.max().item() for name, change in by_token.items()},
         "by_token": {name: change.tolist() for name, change in by_token.items()},
     }

@@ -9,14 +9,18 @@ from attention_atlas.app.api.common import (
     KindShape,
     Provenance,
     TokenOut,
-    kind_shape,
+    kind_shapes,
     links,
+    provenance,
     sequences_out,
+    spec_of,
 )
 from attention_atlas.app.api.resource import resource
 from attention_atlas.app.api.spec import RunRequest
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
+from attention_atlas.model.record import Run
+from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
 from pydantic import BaseModel
 
@@ -37,25 +41,23 @@ class RunAnswer(BaseModel):
 
 
 @resource(router, "/run", RunRequest, RunAnswer)
-def run(service: Service, asked: RunRequest) -> Answer:
+def run(service: Service, request: RunRequest, loaded: Loaded) -> Answer:
     """One forward pass: tokens, the shapes of its attention, what the model predicts."""
-    return Answer(run_answer(service, asked).model_dump(), {})
+    found = service.run(loaded, spec_of(request))
+    return Answer(run_answer(request, loaded, found).model_dump(), {})
 
 
-def run_answer(service: Service, asked: RunRequest) -> RunAnswer:
-    """One forward pass: what /run answers and the page embeds."""
-    run = service.run(asked)
-    with service.lent(asked.model) as loaded:
-        shapes = [(kind, loaded.shape(kind)) for kind in loaded.kinds]
+def run_answer(request: RunRequest, loaded: Loaded, run: Run) -> RunAnswer:
+    """A run as /run answers it and the Explore page embeds it."""
     return RunAnswer(
-        model=asked.model,
+        model=loaded.name,
         text=run.text,
         text_pair=run.text_pair,
         target=run.target,
         target_decoded=run.target_decoded,
         sequences=sequences_out(run.sequences),
-        kinds=[kind_shape(kind, run.sequences, *shape) for kind, shape in shapes],
+        kinds=kind_shapes(loaded, run.sequences),
         predictions=run.predictions,
-        provenance=service.provenance(asked.model),
-        links=links(asked),
+        provenance=provenance(loaded),
+        links=links(request),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
@@ -83,7 +84,7 @@ def spanning(span: str) -> WrapValidator:
 
 Text = Annotated[str, AfterValidator(clean)]
 Language = Annotated[str, Field(min_length=1, max_length=40), AfterValidator(clean)]
-Word = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(clean)]
+WordText = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(clean)]
 Indices = Annotated[
     tuple[StrictInt, ...],
     Field(min_length=1, max_length=1000),
@@ -147,8 +148,8 @@ class EditSpec(Closed):
 Edits = Annotated[tuple[EditSpec, ...], Field(max_length=64), BeforeValidator(from_json)]
 
 
-class Asked(Closed):
-    """What a resource is asked with: it says its formats, and whose weights it depends on."""
+class ApiRequest(Closed):
+    """The request of a resource: it says its formats, and whose weights the answer depends on."""
 
     formats: ClassVar[tuple[str, ...]] = ("json",)
 
@@ -156,7 +157,17 @@ class Asked(Closed):
         return ()
 
 
-class TextRequest(Asked):
+def texts_in(request: ApiRequest) -> Iterator[tuple[str, str]]:
+    """Each text of a request by its field's name: their length is limited."""
+    for name, value in request:
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, ApiRequest):
+                yield from texts_in(item)
+            elif isinstance(item, str):
+                yield name, item
+
+
+class TextRequest(ApiRequest):
     model: str = Field(description="a name from /models", examples=["bert"])
     text: Text = Field(description="the text", examples=[BANK])
     text_pair: Text | None = Field(None, description="BERT's second sentence")
@@ -187,7 +198,7 @@ class RunRequest(TokenizeRequest):
 NBest = Annotated[int, Field(ge=1, le=100, description="candidates of each place")]
 
 
-class Stepwise(Asked):
+class StreamRequest(ApiRequest):
     """What is answered step by step, or whole."""
 
     model: str = Field(description="a name from /models")

@@ -9,6 +9,7 @@ from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.run import direction_of
 from attention_atlas.model.run import tokenize as tokens_of
+from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
 from pydantic import BaseModel
 
@@ -24,16 +25,15 @@ class Tokenized(BaseModel):
 
 
 @resource(router, "/tokenize", TokenizeRequest, Tokenized)
-def tokenize(service: Service, asked: TokenizeRequest) -> Answer:
+def tokenize(service: Service, request: TokenizeRequest, loaded: Loaded) -> Answer:
     """The text as the model sees it: id, spelling, character span and word of each token."""
-    with service.lent(asked.model, text=asked.text, text_pair=asked.text_pair) as loaded:
-        direction = direction_of(loaded, asked.text, asked.source_lang, asked.target_lang)
-        tokens = tokens_of(loaded, asked.text, asked.text_pair, direction)
+    languages = request.source_lang, request.target_lang
+    direction = direction_of(loaded, request.text, *languages)
     fields = {
-        "model": asked.model,
-        "text": asked.text,
-        "text_pair": asked.text_pair,
-        "tokens": labels(tokens),
+        "model": request.model,
+        "text": request.text,
+        "text_pair": request.text_pair,
+        "tokens": labels(tokens_of(loaded, request.text, request.text_pair, direction)),
         "n_ctx": loaded.config.n_ctx,
     }
     return Answer(fields, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from attention_atlas.app.api.common import (
@@ -10,29 +11,31 @@ from attention_atlas.app.api.common import (
     KindShape,
     Provenance,
     TokenOut,
-    kind_shape,
+    edits_of,
+    kind_shapes,
     labels,
     links,
+    provenance,
 )
 from attention_atlas.app.api.decoding import (
     Decoding,
     SaidOut,
-    provenance,
     rows_of,
     said_fields,
-    spoken_fields,
     step_event,
     steps_fields,
 )
+from attention_atlas.app.api.resource import stepwise
 from attention_atlas.app.api.spec import Language, NBest, RunRequest, Text
-from attention_atlas.app.service import Service, edits_of
-from attention_atlas.app.streaming import Emit, stepwise
+from attention_atlas.app.service import Service
+from attention_atlas.app.streaming import Emit
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis import decoding as work
 from attention_atlas.model.analysis import translation
 from attention_atlas.model.analysis.decoding import Said
-from attention_atlas.model.analysis.translation import Grown, Node, Source
+from attention_atlas.model.analysis.translation import Ended, Grown, Node, Source
 from attention_atlas.model.generate import returned
+from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
@@ -100,65 +103,71 @@ class TranslateAnswer(BaseModel):
 
 
 @stepwise(router, "/translate", TranslateRequest, TranslateAnswer)
-def translate(service: Service, asked: TranslateRequest, emit: Emit) -> Answer:
+def translate(service: Service, request: TranslateRequest, loaded: Loaded, emit: Emit) -> Answer:
     """A translation, greedy or by beam, token by token; a reference read by teacher forcing."""
-    return translate_answer(service, asked, emit)
-
-
-def translate_answer(service: Service, asked: TranslateRequest, emit: Emit) -> Answer:
-    """A translation, greedy or by beam, and a reference that was typed, read the same way."""
-
-    def watch(step: Source | Said | Grown) -> None:
-        if isinstance(step, Source):
-            tokens = labels(step.tokens)
-            emit("start", {"source": tokens, "provenance": provenance(service, asked)})
-        elif isinstance(step, Said):
-            emit("token", step_event(step, asked.head))
-        else:
-            nodes = [node_fields(node) for node in step.nodes]
-            rows = rows_of(step.attn, asked.head)
-            emit("token", {"text": step.text, "beams": nodes, "attn": rows})
-
-    with service.lent(asked.model, text=asked.text, reference=asked.reference) as loaded:
-        work.check_head(loaded, asked.head)
-        steps = translation.translate(
-            loaded,
-            asked.text,
-            n_beam=asked.num_beams,
-            length_penalty=asked.length_penalty,
-            max_new_tokens=asked.max_new_tokens,
-            reference=asked.reference,
-            languages=(asked.source_lang, asked.target_lang),
-            edits=edits_of(asked.edits),
-            top=asked.top,
-        )
-        found = returned(steps, watch)
-        shapes = [(kind, loaded.shape(kind)) for kind in loaded.kinds]
+    work.check_head(loaded, request.head)
+    steps = translation.translate(
+        loaded,
+        request.text,
+        n_beam=request.num_beams,
+        length_penalty=request.length_penalty,
+        max_new_tokens=request.max_new_tokens,
+        reference=request.reference,
+        languages=(request.source_lang, request.target_lang),
+        edits=edits_of(request.edits),
+        top=request.top,
+    )
+    found = returned(steps, partial(_tell, request, loaded, emit))
     best = found.hypotheses[0]
-    kinds = [kind_shape(kind, found.sequences, *shape).model_dump() for kind, shape in shapes]
-    spec = asked.model_dump(include={"model", "text", "source_lang", "target_lang"})
-    is_a_runs = asked.num_beams == 1 and asked.max_new_tokens is None  # greedy, to the end
-    given = {} if is_a_runs else {"target": best.text, "target_ids": best.ids}
     fields = {
-        **spoken_fields(asked),
-        "num_beams": asked.num_beams,
-        "length_penalty": asked.length_penalty,
+        "model": request.model,
+        "text": request.text,
+        "num_beams": request.num_beams,
+        "length_penalty": request.length_penalty,
         "target": best.text,
         "finished": found.finished,
         **steps_fields(found.steps, found.tokens),
         "log_probability": sum(step.log_probability for step in found.steps),
-        "hypotheses": [
-            {"text": each.text, "score": each.score, "log_probability": each.log_probability}
-            for each in found.hypotheses
-        ],
+        "hypotheses": [hypothesis_fields(each) for each in found.hypotheses],
         "tree": [node_fields(node) for node in found.tree],
-        "reference": reference_fields(asked.reference, found.reference),
+        "reference": reference_fields(request.reference, found.reference),
         "sequences": {name: labels(tokens) for name, tokens in found.sequences.items()},
-        "kinds": kinds,
-        "provenance": provenance(service, asked),
-        "links": links(RunRequest.model_validate({**spec, **given, "edits": asked.edits})),
+        "kinds": [shape.model_dump() for shape in kind_shapes(loaded, found.sequences)],
+        "provenance": provenance(loaded).model_dump(),
+        "links": links(_run_request(request, best)),
     }
     return Answer(fields, {})
+
+
+def _tell(
+    request: TranslateRequest, loaded: Loaded, emit: Emit, step: Source | Said | Grown
+) -> None:
+    """A step of the translation as an event."""
+    if isinstance(step, Source):
+        source = labels(step.tokens)
+        emit("start", {"source": source, "provenance": provenance(loaded).model_dump()})
+    elif isinstance(step, Said):
+        emit("token", step_event(step, request.head))
+    else:
+        nodes = [node_fields(node) for node in step.nodes]
+        rows = rows_of(step.attn, request.head)
+        emit("token", {"text": step.text, "beams": nodes, "attn": rows})
+
+
+def _run_request(request: TranslateRequest, best: Ended) -> RunRequest:
+    """The run of this translation; a greedy one to its end is what /run decodes anyway."""
+    spec = request.model_dump(include={"model", "text", "source_lang", "target_lang"})
+    is_greedy = request.num_beams == 1 and request.max_new_tokens is None
+    target = {} if is_greedy else {"target": best.text, "target_ids": best.ids}
+    return RunRequest.model_validate({**spec, **target, "edits": request.edits})
+
+
+def hypothesis_fields(hypothesis: Ended) -> dict[str, Any]:
+    return {
+        "text": hypothesis.text,
+        "score": hypothesis.score,
+        "log_probability": hypothesis.log_probability,
+    }
 
 
 def reference_fields(text: str | None, read: Sequence[Said]) -> dict[str, Any] | None:

@@ -2,9 +2,8 @@
 
 # No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
 
-from typing import Any
+from typing import Annotated, Any
 
-from attention_atlas.app import errors
 from attention_atlas.app.api.arithmetic import (
     BlocksAnswer,
     GradientsAnswer,
@@ -13,28 +12,27 @@ from attention_atlas.app.api.arithmetic import (
     LayerRequest,
     ScalingAnswer,
     ScalingRequest,
-    blocks_answer,
-    gradients_answer,
-    heads_answer,
-    scaling_answer,
+    blocks,
+    gradients,
+    head_parts,
+    scaling,
 )
 from attention_atlas.app.api.models import ModelSummary, summaries
 from attention_atlas.app.api.spec import TextRequest
 from attention_atlas.app.pages.engine import (
     Choice,
     Content,
+    PageQuery,
+    answered,
     numbers,
     opened,
     page,
-    printable,
-    some,
-    validation_problem,
+    suited,
 )
 from attention_atlas.app.service import Service
-from attention_atlas.model.record import Token
 from attention_atlas.model.run import tokenize
-from fastapi import APIRouter, Request
-from pydantic import Field, ValidationError
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
 
 router = APIRouter(tags=["pages"])
 
@@ -58,67 +56,59 @@ TEXT, WORD = "Bob cashed a check at the bank", "check"
 WIDTHS, DEPTHS = range(1, 4097), range(1, 65)  # of ScalingRequest, GradientsRequest
 
 
+class ArithmeticQuery(PageQuery):
+    text: str | None = None
+    word: str = ""
+    layer: str = ""
+    head: str = ""
+    d_k: str = ""
+    depth: str = ""
+
+
 @page("/arithmetic", "arithmetic.html", ArithmeticPage, router)
 async def arithmetic_page(
-    request: Request,
-    model: str = "",
-    text: str | None = None,
-    word: str = "",
-    layer: str = "",
-    head: str = "",
-    d_k: str = "",
-    depth: str = "",
+    request: Request, query: Annotated[ArithmeticQuery, Query()]
 ) -> ArithmeticPage:
     """Scores, query and key and value, the scale, heads, the block, and what it all costs."""
     service: Service = request.app.state.service
-    unopened = await opened(service, model)
-    models = some(
-        [m for m in summaries(service) if m.family != "recurrent" and not m.lacks],
+    choice = Choice(query, await opened(service, query.model))
+    every = summaries(service)
+    models = suited(
+        every,
+        lambda model: model.family != "recurrent" and not model.lacks,
         "has queries, keys and values to take apart",
     )
-    sent = {"model": model, "word": word, "layer": layer, "head": head}
-    choice = Choice({**sent, "d_k": d_k, "depth": depth})
-    why = {found.name: found.why or "has no dot products" for found in summaries(service)}
-    name = choice.of_model(models, why)
-    chosen = next(found for found in models if found.name == name)
-    n_layer, n_head = chosen.shapes[chosen.kinds[0]]
-    asked: dict[str, Any] = {
-        "model": name,
-        "text": TEXT if text is None else text,
-        "layer": int(choice.of("layer", numbers(n_layer))),
-        "head": int(choice.of("head", numbers(n_head))),
-        "d_k": int(choice.of("d_k", ["", *map(str, WIDTHS)]) or 256),
-        "depth": int(choice.of("depth", ["", *map(str, DEPTHS)]) or 24),
+    model = choice.model(models, {m.name: m.why or "has no dot products" for m in every})
+    n_layer, n_head = model.shapes[model.kinds[0]]
+    fields: dict[str, Any] = {
+        "model": model.name,
+        "text": TEXT if query.text is None else query.text,
+        "layer": choice.number("layer", n_layer),
+        "head": choice.number("head", n_head),
+        "d_k": int(choice.among("d_k", ["", *map(str, WIDTHS)]) or 256),
+        "depth": int(choice.among("depth", ["", *map(str, DEPTHS)]) or 24),
         "word": 0,
+        "models": models,
+        "ignored": choice.ignored,
     }
-    shown: dict[str, Any] = {"models": models, "ignored": [*unopened, *choice.ignored]}
-    try:
-        own = chosen.source == "bundled"
-        tokens, found = await service.compute(lambda: _answers(service, asked, own))
-        first = [str(i) for i, token in enumerate(tokens) if token.text.strip() == WORD]
-        asked["word"] = int(choice.of("word", [*first, *numbers(len(tokens))]))
-        return ArithmeticPage.model_validate({**asked, **shown, **found})
-    except ValidationError as error:
-        problem = validation_problem(error)
-    except errors.AppError as error:
-        problem = errors.problem(error)
-    asked["text"] = printable(asked["text"])
-    return ArithmeticPage.model_validate({**asked, **shown, "problem": problem})
+    answers = service.compute(lambda: _answers(service, fields, choice))
+    return await answered(ArithmeticPage, fields, answers)
 
 
-def _answers(
-    service: Service, asked: dict[str, Any], own: bool
-) -> tuple[tuple[Token, ...], dict[str, Any]]:
-    """The text's tokens, and what is taken apart: of a layer, where it is one of ours."""
-    spec = TextRequest.model_validate({"model": asked["model"], "text": asked["text"]})
-    depth = GradientsRequest(depth=asked["depth"])
-    found: dict[str, Any] = {
-        "scaling": scaling_answer(ScalingRequest(d_k=asked["d_k"])).fields,
-        "gradients": gradients_answer(depth).fields,
+def _answers(service: Service, fields: dict[str, Any], choice: Choice) -> dict[str, Any]:
+    """What the page measures, and what it takes apart: of a layer, where it is one of ours."""
+    spec = TextRequest.model_validate({name: fields[name] for name in ("model", "text")})
+    widths, depth = ScalingRequest(d_k=fields["d_k"]), GradientsRequest(depth=fields["depth"])
+    answers = {
+        "scaling": scaling(service, widths).fields,
+        "gradients": gradients(service, depth).fields,
     }
-    if own:
-        layer = LayerRequest(model=spec.model, text=spec.text, layer=asked["layer"])
-        found["heads"] = heads_answer(service, layer).fields
-        found["blocks"] = blocks_answer(service, spec).fields
     with service.lent(spec.model, text=spec.text) as loaded:
-        return tokenize(loaded, spec.text), found
+        if loaded.source == "bundled":
+            layer = LayerRequest(model=spec.model, text=spec.text, layer=fields["layer"])
+            answers["heads"] = head_parts(service, layer, loaded).fields
+            answers["blocks"] = blocks(service, spec, loaded).fields
+        tokens = tokenize(loaded, spec.text)
+    first = [str(i) for i, token in enumerate(tokens) if token.text.strip() == WORD]
+    word = int(choice.among("word", [*first, *numbers(len(tokens))]))
+    return {**answers, "word": word, "ignored": choice.ignored}

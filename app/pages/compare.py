@@ -3,25 +3,25 @@
 # No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
 
 import re
-from functools import partial
-from typing import Any, get_args
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, get_args
 
 from attention_atlas.app import errors
-from attention_atlas.app.api.compare import CompareAnswer, CompareRequest, compare_answer
+from attention_atlas.app.api.compare import CompareAnswer, CompareRequest, compare
 from attention_atlas.app.api.models import ModelSummary, summaries
-from attention_atlas.app.api.spec import BANK, MONEY, KindName
+from attention_atlas.app.api.spec import BANK, MONEY, KindName, texts_in
 from attention_atlas.app.pages.engine import (
     Choice,
     Content,
+    PageQuery,
+    answered,
     numbers,
     opened,
     page,
-    printable,
-    validation_problem,
 )
-from attention_atlas.app.service import Service
-from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field, ValidationError
+from attention_atlas.app.service import Service, refusing
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
 
 router = APIRouter(tags=["pages"])
 
@@ -105,78 +105,86 @@ KINDS: tuple[str, ...] = get_args(KindName)
 ALIGN = re.compile(r"^[0-9]{1,4}-[0-9]{1,4}(?:,[0-9]{1,4}-[0-9]{1,4})*$")
 
 
+class CompareQuery(PageQuery):
+    text: str | None = None
+    model_b: str = ""
+    text_b: str | None = None
+    word: str = ""
+    word_b: str = ""
+    off: str = ""
+    kind: str = ""
+    layer: str = ""
+    head: str = ""
+    occurrence_a: str = ""
+    occurrence_b: str = ""
+    align: str = ""
+
+
 @page("/compare", "compare.html", ComparePage, router)
-async def compare_page(
-    request: Request,
-    model: str = "",
-    text: str | None = None,
-    model_b: str = "",
-    text_b: str | None = None,
-    word: str = "",
-    word_b: str = "",
-    off: str = "",
-    kind: str = "",
-    layer: str = "",
-    head: str = "",
-    occurrence_a: str = "",
-    occurrence_b: str = "",
-    align: str = "",
-) -> ComparePage:
+async def compare_page(request: Request, query: Annotated[CompareQuery, Query()]) -> ComparePage:
     """A word in two runs, layer by layer and head by head; what is left out is an example's."""
     service: Service = request.app.state.service
-    unopened = await opened(service, model, model_b)
-    there = {found.name for found in summaries(service)}
-    first = next((e for e in EXAMPLES if e.model in there), EXAMPLES[0])
-    asked: dict[str, Any] = {
-        "model": model or first.model,
-        "text": first.text if text is None else text,
-        "text_b": first.text_b if text_b is None else text_b,
-        "word": word or (first.word if text is None else ""),
-        "word_b": word_b or None,
-        "off": off,
-    }
-    asked["model_b"] = model_b or asked["model"]
+    choice = Choice(query, await opened(service, query.model, query.model_b))
     models = summaries(service)
-    both = [found for found in models if found.name in (asked["model"], asked["model_b"])]
-    sent = {"kind": kind, "layer": layer, "head": head, "align": align}
-    sent |= {"occurrence_a": occurrence_a, "occurrence_b": occurrence_b}
-    choice = Choice({**sent, "off": off})
-    choice.ignored += unopened
-    n_layer = min((found.n_layer for found in both), default=0)
-    n_head = min((found.n_head for found in both), default=0)
-    kinds = [name for name in KINDS if all(name in found.kinds for found in both)]
-    chosen = {
-        "kind": choice.of("kind", ["", *kinds]),
-        "layer": choice.of("layer", ["", *numbers(n_layer)]),
-        "head": choice.of("head", ["", *numbers(n_head)]),
-        "align": choice.of("align", ["", *ALIGN.findall(align)]),
-        "occurrence_a": choice.of("occurrence_a", ["", *numbers(1000)]),
-        "occurrence_b": choice.of("occurrence_b", ["", *numbers(1000)]),
+    names = {model.name for model in models}
+    first = next((e for e in EXAMPLES if e.model in names), EXAMPLES[0])
+    typed = _typed(query, first)
+    both = [model for model in models if model.name in (typed["model"], typed["model_b"])]
+    chosen = _chosen(choice, both)
+    heads = heads_of(model for model in both if model.name == typed["model_b"])
+    typed["off"] = choice.among("off", ["", *heads])
+    fields = {
+        **typed,
+        "models": models,
+        "examples": [e for e in EXAMPLES if {e.model, e.model_b or e.model} <= names],
+        "kind": chosen["kind"],
+        "ignored": choice.ignored,
+        "comparison": None,
     }
-    asked["off"] = choice.of("off", ["", *heads_of(both, asked["model_b"])])
-    examples = [e for e in EXAMPLES if {e.model, e.model_b or e.model} <= there]
-    shown: dict[str, Any] = {"models": models, "examples": examples, "kind": chosen["kind"]}
-    shown["ignored"] = choice.ignored
-    try:
-        found = await compared(service, asked, chosen, choice)
-        shown |= {"comparison": found, "kind": found.a.kind}
-        return ComparePage.model_validate({**asked, **shown})
-    except ValidationError as error:
-        problem = validation_problem(error)
-    except errors.AppError as error:
-        problem = errors.problem(error)
-    asked |= {name: printable(asked[name]) for name in ("text", "text_b", "word")}
-    return ComparePage.model_validate({**asked, **shown, "comparison": None, "problem": problem})
+    compared = service.compute(lambda: _compared(service, typed, chosen, choice))
+    return await answered(ComparePage, fields, compared)
 
 
-async def compared(
-    service: Service, asked: dict[str, Any], chosen: dict[str, str], choice: Choice
-) -> CompareAnswer:
-    """The comparison; what of the address these texts do not have is put aside, and said so."""
+def _typed(query: CompareQuery, first: CompareExample) -> dict[str, Any]:
+    """The two texts, models and words of the address; what is left out is an example's."""
+    model = query.model or first.model
+    return {
+        "model": model,
+        "model_b": query.model_b or model,
+        "text": first.text if query.text is None else query.text,
+        "text_b": first.text_b if query.text_b is None else query.text_b,
+        "word": query.word or (first.word if query.text is None else ""),
+        "word_b": query.word_b or None,
+    }
+
+
+def _chosen(choice: Choice, models: Sequence[ModelSummary]) -> dict[str, str]:
+    """The head and the words that the address names, as far as these models have them."""
+    n_layer = min((model.n_layer for model in models), default=0)
+    n_head = min((model.n_head for model in models), default=0)
+    kinds = [kind for kind in KINDS if all(kind in model.kinds for model in models)]
+    return {
+        "kind": choice.among("kind", ["", *kinds]),
+        "layer": choice.among("layer", ["", *numbers(n_layer)]),
+        "head": choice.among("head", ["", *numbers(n_head)]),
+        "align": choice.among("align", ["", *ALIGN.findall(choice.sent("align"))]),
+        "occurrence_a": choice.among("occurrence_a", ["", *numbers(1000)]),
+        "occurrence_b": choice.among("occurrence_b", ["", *numbers(1000)]),
+    }
+
+
+def _compared(
+    service: Service, typed: dict[str, Any], chosen: dict[str, str], choice: Choice
+) -> dict[str, Any]:
+    """The comparison; what of the address these texts do not have is ignored, and named."""
     while True:
-        spec = CompareRequest.model_validate(request_of(asked, chosen))
+        request = CompareRequest.model_validate(request_of(typed, chosen))
+        service.check_lengths(texts_in(request))
+        models = [service.loaded(name) for name in request.models()]
         try:
-            return await service.compute(partial(compare_answer, service, spec))
+            with refusing():
+                fields = compare(service, request, *models).fields
+            return {"comparison": fields, "kind": fields["a"]["kind"], "ignored": choice.ignored}
         except errors.Invalid as error:
             field = error.field or ""
             if not chosen.get(field):
@@ -185,25 +193,26 @@ async def compared(
             chosen[field] = ""
 
 
-def heads_of(models: list[ModelSummary], name: str) -> list[str]:
+def heads_of(models: Iterable[ModelSummary]) -> list[str]:
     """Every head of a model as an address has it: layer.head"""
-    found = next((model for model in models if model.name == name), None)
-    if found is None:
-        return []
-    return [f"{layer}.{head}" for layer in range(found.n_layer) for head in range(found.n_head)]
+    return [
+        f"{layer}.{head}"
+        for model in models
+        for layer in range(model.n_layer)
+        for head in range(model.n_head)
+    ]
 
 
-def request_of(asked: dict[str, Any], chosen: dict[str, str]) -> dict[str, Any]:
+def request_of(typed: dict[str, Any], chosen: dict[str, str]) -> dict[str, Any]:
     """What the page's address asks /compare for."""
-    b: dict[str, Any] = {"model": asked["model_b"], "text": asked["text_b"]}
-    if asked["off"]:
-        layer, head = map(int, asked["off"].split("."))
+    b: dict[str, Any] = {"model": typed["model_b"], "text": typed["text_b"]}
+    if typed["off"]:
+        layer, head = map(int, typed["off"].split("."))
         b["edits"] = [{"op": "ablate", "layer": layer, "head": head}]
-    given = {name: value for name, value in chosen.items() if value}
     return {
-        "a": {"model": asked["model"], "text": asked["text"]},
+        "a": {"model": typed["model"], "text": typed["text"]},
         "b": b,
-        "word": asked["word"],
-        "word_b": asked["word_b"],
-        **given,
+        "word": typed["word"],
+        "word_b": typed["word_b"],
+        **{name: value for name, value in chosen.items() if value},
     }

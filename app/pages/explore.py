@@ -2,37 +2,30 @@
 
 # No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
 
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
-from attention_atlas.app import errors
 from attention_atlas.app.api.attention import AttentionRequest, attention_record
-from attention_atlas.app.api.common import TokenOut, labels
+from attention_atlas.app.api.common import TokenOut, labels, spec_of
 from attention_atlas.app.api.models import ModelSummary, summaries
 from attention_atlas.app.api.run import RunAnswer, run_answer
 from attention_atlas.app.api.spec import RunRequest
-from attention_atlas.app.errors import Problem
 from attention_atlas.app.pages.engine import (
     Choice,
     Content,
+    Example,
+    PageQuery,
+    answered,
+    examples_for,
     numbers,
     page,
-    printable,
-    validation_problem,
 )
 from attention_atlas.app.service import Service
 from attention_atlas.model.record import AttentionRecord
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 router = APIRouter(tags=["pages"])
-
-
-class Example(BaseModel):
-    label: str
-    model: str
-    text: str
-    text_pair: str | None = None
 
 
 class Limits(BaseModel):
@@ -94,6 +87,11 @@ SPECIAL: tuple[str, ...] = get_args(AttentionRequest.model_fields["special"].ann
 MERGE: tuple[str, ...] = get_args(AttentionRequest.model_fields["merge"].annotation)
 SIDES = ("query", "key")  # of the locked token
 VIEWS = ("lines", "matrix", "tokens", "anatomy", "table")
+NOTHING: dict[str, Any] = {  # where there is a problem
+    **{"kind": "", "layer": 0, "head": 0, "query": None, "run": None},
+    **{"special": SPECIAL[0], "merge": MERGE[0], "side": SIDES[0], "view": VIEWS[0]},
+    **{"q_tokens": [], "k_tokens": [], "top": []},
+}
 
 
 @router.get("/", include_in_schema=False)
@@ -102,68 +100,85 @@ def home() -> RedirectResponse:
     return RedirectResponse("/explore")
 
 
+class ExploreQuery(PageQuery):
+    text: str | None = None
+    text_pair: str | None = None
+    target: str | None = None
+    kind: str = ""
+    layer: str = ""
+    head: str = ""
+    query: str = ""
+    side: str = ""
+    view: str = ""
+    special: str = ""
+    merge: str = ""
+
+
 @page("/explore", "explore.html", ExplorePage, router)
-async def explore(
-    request: Request,
-    model: str = "",
-    text: str | None = None,
-    text_pair: str | None = None,
-    target: str | None = None,
-    kind: str = "",
-    layer: str = "",
-    head: str = "",
-    query: str = "",
-    side: str = "",
-    view: str = "",
-    special: str = "",
-    merge: str = "",
-) -> ExplorePage:
+async def explore(request: Request, query: Annotated[ExploreQuery, Query()]) -> ExplorePage:
     """A text, its tokens, and one head's numbers; what is not in the address has a default."""
     service: Service = request.app.state.service
-    sent = {"text": text, "text_pair": text_pair or None, "target": target or None}
-    there = {found.name for found in summaries(service)}
-    first = next((example for example in EXAMPLES if example.model in there), EXAMPLES[0])
-    asked = {"model": model or first.model, **sent}
+    first = next(iter(examples_for(summaries(service), EXAMPLES)), EXAMPLES[0])
+    model, text = query.model or first.model, query.text
     if text is None:
-        asked["text"] = next((e.text for e in EXAMPLES if e.model == asked["model"]), first.text)
-    shown = {"kind": kind, "layer": layer, "head": head, "query": query}
-    shown |= {"side": side, "view": view, "special": special, "merge": merge}
-    try:
-        await service.ready(asked["model"])
-        return await service.compute(lambda: _explored(service, asked, shown))
-    except ValidationError as error:
-        return _refused(service, asked, validation_problem(error))
-    except errors.AppError as error:
-        return _refused(service, asked, errors.problem(error))
+        text = next((e.text for e in EXAMPLES if e.model == model), first.text)
+    typed = {"model": model, "text": text, "text_pair": query.text_pair or None}
+    typed["target"] = query.target or None
+    fields = {**typed, **NOTHING, **_offered(service)}
+    return await answered(ExplorePage, fields, _explored(service, typed, Choice(query)))
 
 
-def _explored(service: Service, asked: dict[str, Any], shown: dict[str, str]) -> ExplorePage:
-    request = RunRequest.model_validate(asked)
-    run = run_answer(service, request)
-    choice = Choice(shown)
-    kind = choice.of("kind", [found.kind for found in run.kinds])
-    L, H = next(found.shape[:2] for found in run.kinds if found.kind == kind)
-    chosen: dict[str, Any] = {
-        "kind": kind,
-        "layer": int(choice.of("layer", numbers(L))),
-        "head": int(choice.of("head", numbers(H))),
-        "special": choice.of("special", SPECIAL),
-        "merge": choice.of("merge", MERGE),
+def _offered(service: Service) -> dict[str, Any]:
+    """What the page lets one choose from."""
+    models = summaries(service)
+    return {
+        "models": models,
+        "examples": examples_for(models, EXAMPLES),
+        "limits": Limits(max_characters=service.settings.max_characters),
+        "ready_to_open": service.library.ready_to_open,
+        "opens": service.settings.opens,
     }
-    _, record = attention_record(service, AttentionRequest.model_validate({**asked, **chosen}))
-    chosen["side"] = choice.of("side", SIDES)
-    tokens = record.q_tokens if chosen["side"] == "query" else record.k_tokens
-    query = choice.of("query", ["", *numbers(len(tokens))])
-    rest: dict[str, Any] = {
+
+
+async def _explored(
+    service: Service, typed: dict[str, str | None], choice: Choice
+) -> dict[str, Any]:
+    await service.ready(typed["model"])
+    answers = await service.compute(lambda: _shown(service, typed, choice))
+    return answers | _offered(service)  # which has the model, if it has just been opened
+
+
+def _shown(service: Service, typed: dict[str, str | None], choice: Choice) -> dict[str, Any]:
+    request = RunRequest.model_validate(typed)
+    spec = spec_of(request)
+    texts = {"text": spec.text, "text_pair": spec.text_pair, "target": spec.target}
+    with service.lent(request.model, **texts) as loaded:
+        run = service.run(loaded, spec)
+        kind = choice.among("kind", loaded.kinds)
+        n_layer, n_head = loaded.shape(next(k for k in loaded.kinds if k == kind))
+        chosen: dict[str, Any] = {
+            "kind": kind,
+            "layer": choice.number("layer", n_layer),
+            "head": choice.number("head", n_head),
+            "special": choice.among("special", SPECIAL),
+            "merge": choice.among("merge", MERGE),
+        }
+        one_head = AttentionRequest.model_validate({**typed, **chosen})
+        _, record = attention_record(service, one_head, loaded, spec)
+    side = choice.among("side", SIDES)
+    n_token = len(record.q_tokens if side == "query" else record.k_tokens)
+    query = choice.among("query", ["", *numbers(n_token)])
+    return {
+        **chosen,
+        "side": side,
         "query": int(query) if query else None,
-        "view": choice.of("view", VIEWS),
-        "run": run,
+        "view": choice.among("view", VIEWS),
+        "run": run_answer(request, loaded, run),
         "q_tokens": labels(record.q_tokens),
         "k_tokens": labels(record.k_tokens),
         "top": top(record),
         "ignored": choice.ignored,
     }
-    return _page(service, asked, **chosen, **rest)
 
 
 def top(record: AttentionRecord) -> list[Top]:
@@ -172,26 +187,5 @@ def top(record: AttentionRecord) -> list[Top]:
     if not attn.numel():
         return []
     best = attn.max(-1)
-    found = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    return [Top(query=q, key=k, attn=a) for q, (k, a) in enumerate(found)]
-
-
-def _refused(service: Service, asked: dict[str, Any], problem: Problem) -> ExplorePage:
-    """The page with what was typed, and why there is no picture."""
-    asked = {**asked, "text": printable(asked["text"] or "")}
-    first = {"kind": "", "layer": 0, "head": 0, "query": None}
-    first |= {"special": SPECIAL[0], "merge": MERGE[0], "side": SIDES[0], "view": VIEWS[0]}
-    nothing: dict[str, Any] = {"q_tokens": [], "k_tokens": [], "top": [], "ignored": []}
-    return _page(service, asked, run=None, problem=problem, **first, **nothing)
-
-
-def _page(service: Service, asked: dict[str, Any], **rest: Any) -> ExplorePage:
-    models: list[ModelSummary] = summaries(service)
-    limits = Limits(max_characters=service.settings.max_characters)
-    ready = {"ready_to_open": service.library.ready_to_open, "opens": service.settings.opens}
-    there = {model.name for model in models}
-    examples = [example for example in EXAMPLES if example.model in there]
-    return ExplorePage.model_validate(
-        {"models": models, "examples": examples, "limits": limits, "problem": None}
-        | {**ready, **asked, **rest}
-    )
+    rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return [Top(query=q, key=k, attn=a) for q, (k, a) in enumerate(rows)]

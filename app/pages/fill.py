@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
 
-from typing import Any
+from typing import Annotated, Any
 
 from attention_atlas.app.api.fill import (
     CorruptionAnswer,
@@ -11,23 +11,24 @@ from attention_atlas.app.api.fill import (
     FillMaskRequest,
     NextSentenceAnswer,
     NextSentenceRequest,
-    corruption_answer,
-    fill_mask_answer,
-    next_sentence_answer,
+    corruption,
+    fill_mask,
+    next_sentence,
 )
 from attention_atlas.app.api.models import ModelSummary
 from attention_atlas.app.pages.engine import (
     Choice,
     Content,
-    WorkExample,
+    Example,
+    PageQuery,
     able,
     answered,
-    head_of,
+    examples_for,
     opened,
     page,
 )
 from attention_atlas.app.service import Service
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
 router = APIRouter(tags=["pages"])
@@ -35,7 +36,7 @@ router = APIRouter(tags=["pages"])
 
 class FillPage(Content):
     models: list[ModelSummary] = Field(description="those that fill in blanks")
-    examples: list[WorkExample]
+    examples: list[Example]
     partners: list[str] = Field(description="sentences that follow nothing in particular")
     model: str
     text: str
@@ -51,20 +52,20 @@ class FillPage(Content):
 
 
 BLANKS = (
-    WorkExample(
+    Example(
         label="two sentences",
         model="bert",
         text="The children went to the river.",
         text_pair="They played in the water all day.",
         words="5",
     ),
-    WorkExample(
+    Example(
         label="river bank",
         model="bert",
         text="He sat on the river bank and watched the water.",
         words="4",
     ),
-    WorkExample(
+    Example(
         label="two blanks", model="bert", text="The king and the queen lived in a castle.",
         words="1,4",
     ),
@@ -81,55 +82,56 @@ PARTNERS = (
 )
 
 
+class FillQuery(PageQuery):
+    text: str | None = None
+    text_pair: str | None = None
+    words: str | None = None
+    words_pair: str = ""
+    layer: str = ""
+    head: str = ""
+    seed: str = ""
+
+
 @page("/fill", "fill.html", FillPage, router)
-async def fill_page(
-    request: Request,
-    model: str = "",
-    text: str | None = None,
-    text_pair: str | None = None,
-    words: str | None = None,
-    words_pair: str = "",
-    layer: str = "",
-    head: str = "",
-    seed: str = "",
-) -> FillPage:
+async def fill_page(request: Request, query: Annotated[FillQuery, Query()]) -> FillPage:
     """Words hidden and guessed, BERT's training noise, and whether a sentence follows another."""
     service: Service = request.app.state.service
-    unopened = await opened(service, model)
+    choice = Choice(query, await opened(service, query.model))
     models = able(service, "fill-mask")
-    sent = {"model": model, "layer": layer, "head": head, "seed": seed, "words": words or ""}
-    sent |= {"words_pair": words_pair}
-    choice = Choice(sent)
-    name = choice.of("model", [found.name for found in models])
-    chosen = next(found for found in models if found.name == name)
-    is_first = text is None
-    given = choice.taken("words", FillMaskRequest, ())
-    asked: dict[str, Any] = {
-        "model": name,
-        "text": BLANKS[0].text if text is None else text,
-        "text_pair": (BLANKS[0].text_pair if is_first else "") if text_pair is None else text_pair,
-        "words": BLANKS[0].words if is_first and words is None else ",".join(map(str, given)),
-        "words_pair": ",".join(map(str, choice.taken("words_pair", FillMaskRequest, ()))),
-        **head_of(choice, chosen, "encoder"),
-        "seed": choice.taken("seed", CorruptionRequest, 0),
+    model = choice.model(models)
+    first = BLANKS[0]
+    is_first = query.text is None
+    text_pair = first.text_pair if is_first and query.text_pair is None else query.text_pair
+    words = ",".join(map(str, choice.accepted("words", FillMaskRequest, ())))
+    fields: dict[str, Any] = {
+        "model": model.name,
+        "text": first.text if query.text is None else query.text,
+        "text_pair": text_pair or "",
+        "words": first.words if is_first and query.words is None else words,
+        "words_pair": ",".join(map(str, choice.accepted("words_pair", FillMaskRequest, ()))),
+        **choice.layer_and_head(model, "encoder"),
+        "seed": choice.accepted("seed", CorruptionRequest, 0),
+        "models": models,
+        "examples": examples_for(models, BLANKS),
+        "partners": PARTNERS,
+        "ignored": choice.ignored,
     }
+    return await answered(FillPage, fields, service.compute(lambda: _answers(service, fields)))
 
-    def answers() -> dict[str, Any]:
-        spec = {"model": name, "text": asked["text"], "text_pair": asked["text_pair"] or None}
-        found: dict[str, Any] = {}
-        hidden = {name: asked[name] or None for name in ("words", "words_pair")}
-        typed = (chosen.mask or "[MASK]") in asked["text"] + asked["text_pair"]
-        if typed or any(hidden.values()):
+
+def _answers(service: Service, fields: dict[str, Any]) -> dict[str, Any]:
+    """Words guessed, if some are hidden; training noise; whether the second sentence follows."""
+    text, text_pair = fields["text"], fields["text_pair"]
+    spec = {"model": fields["model"], "text": text, "text_pair": text_pair or None}
+    noise = CorruptionRequest.model_validate({**spec, "seed": fields["seed"]})
+    hidden = {name: fields[name] or None for name in ("words", "words_pair")}
+    answers: dict[str, Any] = {}
+    with service.lent(noise.model, text=noise.text, text_pair=noise.text_pair) as loaded:
+        if (loaded.mask or "[MASK]") in text + text_pair or any(hidden.values()):
             blank = FillMaskRequest.model_validate({**spec, **hidden})
-            found["filled"] = fill_mask_answer(service, blank).fields
-        noise = CorruptionRequest.model_validate({**spec, "seed": asked["seed"]})
-        found["corruption"] = corruption_answer(service, noise).fields
-        if asked["text_pair"] and "next-sentence" in chosen.tasks:
+            answers["filled"] = fill_mask(service, blank, loaded).fields
+        answers["corruption"] = corruption(service, noise, loaded).fields
+        if text_pair and "next-sentence" in loaded.tasks:
             pair = NextSentenceRequest.model_validate(spec)
-            found["next"] = next_sentence_answer(service, pair).fields
-        return found
-
-    there = {found.name for found in models}
-    examples = [example for example in BLANKS if example.model in there]
-    shown = {"models": models, "examples": examples, "ignored": [*unopened, *choice.ignored]}
-    return await answered(service, FillPage, {**asked, **shown, "partners": PARTNERS}, answers)
+            answers["next"] = next_sentence(service, pair, loaded).fields
+    return answers

@@ -2,25 +2,23 @@
 
 # No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
 
-from typing import Any
+from typing import Annotated, Any
 
-from attention_atlas.app import errors
 from attention_atlas.app.api.common import TokenOut
-from attention_atlas.app.api.masks import FillsOut, MasksRequest, masks_answer
+from attention_atlas.app.api.masks import FillsOut, MasksRequest, masks
 from attention_atlas.app.api.models import ModelSummary, summaries
 from attention_atlas.app.pages.engine import (
     Choice,
     Content,
-    numbers,
+    PageQuery,
+    answered,
     opened,
     page,
-    printable,
-    some,
-    validation_problem,
+    suited,
 )
 from attention_atlas.app.service import Service
-from fastapi import APIRouter, Request
-from pydantic import Field, ValidationError
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
 
 router = APIRouter(tags=["pages"])
 
@@ -51,61 +49,57 @@ MASKS_AROUND = ("", "padding")  # of attention that may look ahead
 FILLS = ("", "-1", "-5", "-10", "-100", "-10000")
 
 
+class MasksQuery(PageQuery):
+    texts: str | None = None
+    kind: str = ""
+    layer: str = ""
+    head: str = ""
+    row: str = ""
+    off: str = ""
+    fill: str = ""
+    precision: str = ""
+
+
 @page("/masks", "masks.html", MasksPage, router)
-async def masks_page(
-    request: Request,
-    model: str = "",
-    texts: str | None = None,
-    kind: str = "",
-    layer: str = "",
-    head: str = "",
-    row: str = "",
-    off: str = "",
-    fill: str = "",
-    precision: str = "",
-) -> MasksPage:
+async def masks_page(request: Request, query: Annotated[MasksQuery, Query()]) -> MasksPage:
     """Texts in one batch, one a line: ids, masks, scores before, attention after."""
     service: Service = request.app.state.service
-    unopened = await opened(service, model)
-    models = some(
-        [m for m in summaries(service) if m.family != "recurrent" and not m.lacks], "has masks"
-    )
-    sent = {"model": model, "kind": kind, "layer": layer, "head": head, "row": row}
-    choice = Choice({**sent, "off": off, "fill": fill, "precision": precision})
-    batch = TEXTS if texts is None else lines(texts)
-    why = {found.name: found.why or "has no masks" for found in summaries(service)}
-    name = choice.of_model(models, why)
-    chosen = next(found for found in models if found.name == name)
-    shown_kind = choice.of("kind", chosen.kinds)
-    n_layer, n_head = chosen.shapes[shown_kind]
+    choice = Choice(query, await opened(service, query.model))
+    every = summaries(service)
+    models = suited(every, lambda m: m.family != "recurrent" and not m.lacks, "has masks")
+    model = choice.model(models, {m.name: m.why or "has no masks" for m in every})
+    kind = choice.among("kind", model.kinds)
+    n_layer, n_head = model.shapes[kind]
+    texts = list(TEXTS) if query.texts is None else lines(query.texts)
+    fill = choice.among("fill", FILLS)
     asked: dict[str, Any] = {
-        "model": name,
-        "texts": list(batch),
-        "kind": shown_kind,
-        "layer": int(choice.of("layer", numbers(n_layer))),
-        "head": int(choice.of("head", numbers(n_head))),
-        "precision": choice.of("precision", ["float32", "float16", "bfloat16"]),
+        "model": model.name,
+        "texts": texts,
+        "kind": kind,
+        "layer": choice.number("layer", n_layer),
+        "head": choice.number("head", n_head),
+        "precision": choice.among("precision", ["float32", "float16", "bfloat16"]),
+        "off": parts(choice.among("off", MASKS if kind == "decoder" else MASKS_AROUND)),
+        "fill": float(fill) if fill else None,
     }
-    there = MASKS if asked["kind"] == "decoder" else MASKS_AROUND
-    asked["off"] = [part for part in choice.of("off", there).split(",") if part]
-    filled = choice.of("fill", FILLS)
-    asked["fill"] = float(filled) if filled else None
-    shown: dict[str, Any] = {"models": models, "ignored": [*unopened, *choice.ignored]}
-    shown["row"] = int(choice.of("row", numbers(max(1, len(batch)))))
-    try:
-        spec = MasksRequest.model_validate(asked)
-        found = await service.compute(lambda: masks_answer(service, spec))
-        fields, tensors = found.fields, found.tensors
-        shown |= {key: fields[key] for key in ("fills", "leak", "losses", "pad", "q_tokens")}
-        sums = tensors["row_sums"][shown["row"]].tolist()
-        shown |= {"rows": tensors["ids"].tolist(), "row_sums": sums}
-        return MasksPage.model_validate({**asked, **shown})
-    except ValidationError as error:
-        problem = validation_problem(error)
-    except errors.AppError as error:
-        problem = errors.problem(error)
-    asked["texts"] = [printable(each) for each in batch]
-    return MasksPage.model_validate({**asked, **shown, "problem": problem})
+    row = choice.number("row", max(1, len(texts)))
+    fields = {**asked, "models": models, "row": row, "ignored": choice.ignored}
+    return await answered(MasksPage, fields, service.compute(lambda: _answers(service, asked, row)))
+
+
+def _answers(service: Service, asked: dict[str, Any], row: int) -> dict[str, Any]:
+    request = MasksRequest.model_validate(asked)
+    with service.lent(request.model, texts=max(request.texts, key=len)) as loaded:
+        fields, tensors, _ = masks(service, request, loaded)
+    return {
+        **{name: fields[name] for name in ("fills", "leak", "losses", "pad", "q_tokens")},
+        "rows": tensors["ids"].tolist(),
+        "row_sums": tensors["row_sums"][row].tolist(),
+    }
+
+
+def parts(value: str) -> list[str]:
+    return [part for part in value.split(",") if part]
 
 
 def lines(texts: str) -> list[str]:

@@ -3,16 +3,14 @@
 # No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
 
 import re
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from attention_atlas.app import errors
-from attention_atlas.app.api.models import ModelCard, ModelSummary, summaries
-from attention_atlas.app.api.models import card as card_of
-from attention_atlas.app.pages.engine import Choice, Content, page, printable
+from attention_atlas.app.api.models import ModelCard, ModelSummary, card, summaries
+from attention_atlas.app.pages.engine import Choice, Content, PageQuery, answered, page
 from attention_atlas.app.pages.explore import TWICE
 from attention_atlas.app.service import Service
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 router = APIRouter(tags=["pages"])
@@ -49,6 +47,11 @@ class ModelPage(Content):
 HEADLINES = ("bleu", "masked_word_accuracy", "bits_per_byte_vital_wiki")
 
 
+class ModelQuery(PageQuery):
+    kind: str = ""
+    metric: str = ""
+
+
 @page("/models", "models.html", ModelsPage, router)
 async def all_models(request: Request) -> ModelsPage:
     """The models there are, and how good they are."""
@@ -65,51 +68,54 @@ async def all_models(request: Request) -> ModelsPage:
 
 
 @page("/models/{name:path}", "model.html", ModelPage, router)
-async def one_model(request: Request, name: str, kind: str = "", metric: str = "") -> ModelPage:
+async def one_model(
+    request: Request, name: str, query: Annotated[ModelQuery, Query()]
+) -> ModelPage:
     """A model's card: what it can do, how it learned, its texts; how one metric's heads formed."""
     service: Service = request.app.state.service
-    try:
-        await service.ready(name)
-        card = card_of(service, name)
-    except errors.AppError as error:
-        return ModelPage(name=printable(name), problem=errors.problem(error))
-    places = {measure: explored(card, measure) for measure in card.metrics}
-    known = {"name": name, "card": card, "places": {m: at for m, at in places.items() if at}}
-    if not card.heads:
-        return ModelPage.model_validate(known)
-    choice = Choice({"kind": kind, "metric": metric})
-    chosen = choice.of("kind", card.kinds)
-    metrics = list(card.heads[-1].get(chosen, {}))
-    shown = choice.of("metric", metrics)
-    rows = [forming(row, chosen, shown) for row in card.heads if shown in row.get(chosen, {})]
-    return ModelPage.model_validate(
-        {
-            **known,
-            "kind": chosen,
-            "metric": shown,
-            "metrics": metrics,
-            "forming": rows,
-            "ignored": choice.ignored,
-        }
-    )
+    return await answered(ModelPage, {"name": name}, _carded(service, name, Choice(query)))
 
 
-def explored(card: ModelCard, measure: str) -> str | None:
+async def _carded(service: Service, name: str, choice: Choice) -> dict[str, Any]:
+    await service.ready(name)
+    with service.lent(name) as loaded:
+        known = card(loaded)
+    places = {measure: explored(known, measure) for measure in known.metrics}
+    fields = {"card": known, "places": {m: place for m, place in places.items() if place}}
+    return fields | (_formed(known, choice) if known.heads else {})
+
+
+def _formed(known: ModelCard, choice: Choice) -> dict[str, Any]:
+    """How the heads of one kind formed in training, by one metric."""
+    kind = choice.among("kind", known.kinds)
+    metrics = list(known.heads[-1].get(kind, {}))
+    metric = choice.among("metric", metrics)
+    steps = [row for row in known.heads if metric in row.get(kind, {})]
+    return {
+        "kind": kind,
+        "metric": metric,
+        "metrics": metrics,
+        "forming": [forming(row, kind, metric) for row in steps],
+        "ignored": choice.ignored,
+    }
+
+
+def explored(known: ModelCard, measure: str) -> str | None:
     """Where the head that a measure names can be looked at, if it names one: "L2 H3"."""
-    found = re.fullmatch(r"L(\d+) H(\d+)", card.metrics[measure].detail)
-    if not found:
+    place = re.fullmatch(r"L(\d+) H(\d+)", known.metrics[measure].detail)
+    if not place:
         return None
-    kind = next((kind for kind in card.kinds if measure.startswith(kind)), "cross")
+    kind = next((kind for kind in known.kinds if measure.startswith(kind)), "cross")
     text = {"text": TWICE} if measure.endswith("induction") else {}
-    place = {"kind": kind, "layer": found[1], "head": found[2]}
-    return f"/explore?{urlencode({'model': card.name, **text, **place})}"
+    head = {"kind": kind, "layer": place[1], "head": place[2]}
+    return f"/explore?{urlencode({'model': known.name, **text, **head})}"
 
 
 def forming(row: dict[str, Any], kind: str, metric: str) -> Forming:
     """One saved step of a model's training: every head's score, and the head that scores most."""
     scores: list[list[float]] = row[kind][metric]
     places = [(layer, head) for layer, heads in enumerate(scores) for head in range(len(heads))]
-    layer, head = max(places, key=lambda at: scores[at[0]][at[1]])
+    layer, head = max(places, key=lambda place: scores[place[0]][place[1]])
     return Forming(
         step=row["step"],
         tokens=row["tokens"],

@@ -2,9 +2,8 @@
 
 # No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
 
-from typing import Any
+from typing import Annotated, Any
 
-from attention_atlas.app import errors
 from attention_atlas.app.api.models import ModelSummary, summaries
 from attention_atlas.app.api.positions import (
     EmbeddingAnswer,
@@ -12,23 +11,22 @@ from attention_atlas.app.api.positions import (
     PermutationAnswer,
     PermutationRequest,
     PositionsRequest,
-    embedding_answer,
-    permutation_answer,
-    positions_answer,
+    embedding,
+    permutation,
+    positions,
 )
 from attention_atlas.app.pages.engine import (
     Choice,
     Content,
-    numbers,
+    PageQuery,
+    answered,
     opened,
     page,
-    printable,
-    some,
-    validation_problem,
+    suited,
 )
 from attention_atlas.app.service import Service
-from fastapi import APIRouter, Request
-from pydantic import Field, ValidationError
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
 
 router = APIRouter(tags=["pages"])
 
@@ -55,78 +53,55 @@ FIRST: dict[str, Any] = {"n_positions": 64, "d_model": 64, "base": 10_000.0, "sh
 TEXT, TEXT_B = "I like NLP", "NLP like I"
 
 
+class PositionsQuery(PageQuery):
+    n_positions: str = ""
+    d_model: str = ""
+    base: str = ""
+    measure: str = ""
+    shift: str = ""
+    dimension: str = ""
+    position: str = ""
+    text: str | None = None
+    text_b: str | None = None
+
+
 @page("/positions", "positions.html", PositionsPage, router)
 async def positions_page(
-    request: Request,
-    model: str = "",
-    n_positions: str = "",
-    d_model: str = "",
-    base: str = "",
-    measure: str = "",
-    shift: str = "",
-    dimension: str = "",
-    position: str = "",
-    text: str | None = None,
-    text_b: str | None = None,
+    request: Request, query: Annotated[PositionsQuery, Query()]
 ) -> PositionsPage:
     """Sines beside a model's own positions; words and positions; the words in another order."""
     service: Service = request.app.state.service
-    unopened = await opened(service, model)
-    models = some(
-        [found for found in summaries(service) if found.position_table], "adds position vectors"
-    )
-    sent = {"model": model, "measure": measure, "dimension": dimension, "position": position}
-    sizes = {"n_positions": n_positions, "d_model": d_model, "base": base, "shift": shift}
-    choice = Choice({**sent, **sizes})
-    others = [found for found in summaries(service) if not found.position_table]
-    why = {found.name: f"has no position vectors to show: {found.positions}" for found in others}
-    asked: dict[str, Any] = {
-        "model": choice.of_model(models, why),
-        "measure": choice.of("measure", ["cosine", "dot"]),
-        **{name: _size(choice, name, value) for name, value in sizes.items()},
-        "text": TEXT if text is None else text,
-        "text_b": text_b if text_b is not None else TEXT_B if text is None else "",
+    choice = Choice(query, await opened(service, query.model))
+    every = summaries(service)
+    models = suited(every, lambda model: model.position_table, "adds position vectors")
+    others = [model for model in every if not model.position_table]
+    why = {model.name: f"has no position vectors to show: {model.positions}" for model in others}
+    sizes = {name: choice.accepted(name, PositionsRequest, FIRST[name]) for name in FIRST}
+    fields: dict[str, Any] = {
+        "model": choice.model(models, why).name,
+        "measure": choice.among("measure", ["cosine", "dot"]),
+        **sizes,
+        "dimension": choice.number("dimension", sizes["d_model"]),
+        "position": choice.number("position", sizes["n_positions"]),
+        "text": TEXT if query.text is None else query.text,
+        "text_b": (TEXT_B if query.text is None else "") if query.text_b is None else query.text_b,
+        "models": models,
+        "others": others,
+        "ignored": choice.ignored,
     }
-    asked["dimension"] = int(choice.of("dimension", numbers(asked["d_model"])))
-    asked["position"] = int(choice.of("position", numbers(asked["n_positions"])))
-    shown: dict[str, Any] = {"models": models, "ignored": [*unopened, *choice.ignored]}
-    shown["others"] = others
-    try:
-        found = await service.compute(lambda: _answers(service, asked))
-        return PositionsPage.model_validate({**asked, **shown, **found})
-    except ValidationError as error:
-        problem = validation_problem(error)
-    except errors.AppError as error:
-        problem = errors.problem(error)
-    asked |= {name: printable(asked[name]) for name in ("text", "text_b")}
-    return PositionsPage.model_validate({**asked, **shown, "problem": problem})
+    return await answered(PositionsPage, fields, service.compute(lambda: _answers(service, fields)))
 
 
-def _size(choice: Choice, name: str, value: str) -> int | float:
-    """A number of the address that /positions takes; another is ignored, its limits said."""
-    first: int | float = FIRST[name]
-    if not value:
-        return first
-    try:
-        checked = PositionsRequest.model_validate({name: value})
-    except ValidationError as error:
-        why = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
-        choice.ignore(name, value, f"is not taken: {why[0].lower()}{why[1:]}")
-        return first
-    found: int | float = getattr(checked, name)
-    return found
-
-
-def _answers(service: Service, asked: dict[str, Any]) -> dict[str, Any]:
-    spec = {"model": asked["model"], "text": asked["text"]}
-    sizes = {name: asked[name] for name in FIRST}
-    sines = positions_answer(service, PositionsRequest.model_validate(sizes))
-    parts = embedding_answer(service, EmbeddingRequest.model_validate(spec))
-    orders = {**spec, "text_b": asked["text_b"] or None}
-    moved = permutation_answer(service, PermutationRequest.model_validate(orders))
-    return {
-        "shift_error": sines.fields["shift_error"],
-        "embedding": parts.fields,
-        "permutation": moved.fields,
-        "text_b": moved.fields["text_b"],
-    }
+def _answers(service: Service, fields: dict[str, Any]) -> dict[str, Any]:
+    spec = {name: fields[name] for name in ("model", "text")}
+    sizes = PositionsRequest.model_validate({name: fields[name] for name in FIRST})
+    words = EmbeddingRequest.model_validate(spec)
+    orders = PermutationRequest.model_validate({**spec, "text_b": fields["text_b"] or None})
+    with service.lent(words.model, text=words.text, text_b=orders.text_b) as loaded:
+        moved = permutation(service, orders, loaded).fields
+        return {
+            "shift_error": positions(service, sizes).fields["shift_error"],
+            "embedding": embedding(service, words, loaded).fields,
+            "permutation": moved,
+            "text_b": moved["text_b"],
+        }

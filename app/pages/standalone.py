@@ -16,6 +16,7 @@ from attention_atlas.app.api.attention import (
     attention_record,
     overview,
 )
+from attention_atlas.app.api.common import spec_of
 from attention_atlas.app.api.metrics import MetricsRequest, head_metrics
 from attention_atlas.app.assets import VENDOR, folder
 from attention_atlas.app.pages.explore import ExplorePage, explore
@@ -63,23 +64,23 @@ async def standalone(request: Request, page: ExplorePage = Depends(explore)) -> 
 def _answers(service: Service, page: ExplorePage) -> dict[str, Any]:
     """What the API would answer, in base64: all heads as pictures, their metrics, the numbers."""
     spec = page.model_dump(include={"model", "text", "text_pair", "target", "kind"})
-    options = {"special": page.special, "merge": page.merge}
-    every = AttentionRequest.model_validate({**spec, **options})
-    one = AttentionRequest.model_validate(
-        {**spec, **options, "layer": page.layer, "head": page.head}
-    )
-    asked = one
-    if not service.is_long(every):
-        _, record = attention_record(service, every)
-        asked = every if record.attn.numel() <= MOST_NUMBERS else one
-    tensors = {
-        "overview": overview(service, OverviewRequest.model_validate(spec)),
-        "attention": attention(service, asked),
-    }
-    found = {name: wire.encode(answer, "safetensors") for name, answer in tensors.items()}
-    metrics = head_metrics(service, MetricsRequest.model_validate(spec))
+    options = {**spec, "special": page.special, "merge": page.merge}
+    every = AttentionRequest.model_validate(options)
+    shown = AttentionRequest.model_validate({**options, "layer": page.layer, "head": page.head})
+    pictures, numbers = OverviewRequest.model_validate(spec), MetricsRequest.model_validate(spec)
+    with service.lent(page.model, text=page.text) as loaded:
+        run_spec = spec_of(every)
+        if not service.is_long(loaded, run_spec):
+            _, record = attention_record(service, every, loaded, run_spec)
+            shown = every if record.attn.numel() <= MOST_NUMBERS else shown
+        tensors = {
+            "overview": overview(service, pictures, loaded),
+            "attention": attention(service, shown, loaded),
+        }
+        metrics = head_metrics(service, numbers, loaded)
+    content = {name: wire.encode(answer, "safetensors") for name, answer in tensors.items()}
     return {
-        **{name: base64.b64encode(content).decode() for name, content in found.items()},
+        **{name: base64.b64encode(each).decode() for name, each in content.items()},
         "metrics": wire.encode(metrics, "json").decode(),
     }
 

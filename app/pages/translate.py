@@ -2,24 +2,25 @@
 
 # No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from attention_atlas.app.api.models import ModelSummary
-from attention_atlas.app.api.translate import TranslateAnswer, TranslateRequest, translate_answer
+from attention_atlas.app.api.translate import TranslateAnswer, TranslateRequest, translate
 from attention_atlas.app.pages.engine import (
-    NO_EVENTS,
     Choice,
     Content,
-    WorkExample,
+    Example,
+    PageQuery,
     able,
     answered,
-    head_of,
-    numbers,
+    examples_for,
     opened,
     page,
 )
 from attention_atlas.app.service import Service
-from fastapi import APIRouter, Request
+from attention_atlas.app.streaming import no_events
+from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
 router = APIRouter(tags=["pages"])
@@ -27,7 +28,7 @@ router = APIRouter(tags=["pages"])
 
 class TranslatePage(Content):
     models: list[ModelSummary] = Field(description="those that translate")
-    examples: list[WorkExample]
+    examples: list[Example]
     model: str
     model_b: str = Field(description="the one beside it; empty for none")
     text: str
@@ -42,7 +43,7 @@ class TranslatePage(Content):
 
 
 TRANSLATIONS = tuple(
-    WorkExample(label=label, model="translator", text=text)
+    Example(label=label, model="translator", text=text)
     for label, text in (
         ("the bank is closed", "El banco está cerrado."),
         ("a bench in the park", "Me senté en el banco del parque."),
@@ -54,49 +55,53 @@ TRANSLATIONS = tuple(
 )  # fmt: skip
 
 
+class TranslateQuery(PageQuery):
+    model_b: str = ""
+    text: str | None = None
+    num_beams: str = ""
+    length_penalty: str = ""
+    reference: str = ""
+    layer: str = ""
+    head: str = ""
+    step: str = ""
+
+
 @page("/translate", "translate.html", TranslatePage, router)
 async def translate_page(
-    request: Request,
-    model: str = "",
-    model_b: str = "",
-    text: str | None = None,
-    num_beams: str = "",
-    length_penalty: str = "",
-    reference: str = "",
-    layer: str = "",
-    head: str = "",
-    step: str = "",
+    request: Request, query: Annotated[TranslateQuery, Query()]
 ) -> TranslatePage:
     """A translation as it comes about, beside another model's; a reference, read by the first."""
     service: Service = request.app.state.service
-    unopened = await opened(service, model, model_b)
+    choice = Choice(query, await opened(service, query.model, query.model_b))
     models = able(service, "translate")
-    names = [found.name for found in models]
-    sent = {"model": model, "model_b": model_b, "layer": layer, "head": head, "step": step}
-    choice = Choice({**sent, "num_beams": num_beams, "length_penalty": length_penalty})
-    name = choice.of("model", names)
-    chosen = next(found for found in models if found.name == name)
-    others = [other for other in names if other != name]
-    asked: dict[str, Any] = {
-        "model": name,
-        "model_b": "" if model_b == "none" or not others else choice.of("model_b", others),
-        "text": TRANSLATIONS[0].text if text is None else text,
-        "num_beams": choice.taken("num_beams", TranslateRequest, 1),
-        "length_penalty": choice.taken("length_penalty", TranslateRequest, 1.0),
-        "reference": reference,
-        **head_of(choice, chosen, "cross"),
-        "step": int(choice.of("step", numbers(1000))),
+    model = choice.model(models)
+    others = [other.name for other in models if other is not model]
+    alone = query.model_b == "none" or not others
+    fields: dict[str, Any] = {
+        "model": model.name,
+        "model_b": "" if alone else choice.among("model_b", others),
+        "text": TRANSLATIONS[0].text if query.text is None else query.text,
+        "num_beams": choice.accepted("num_beams", TranslateRequest, 1),
+        "length_penalty": choice.accepted("length_penalty", TranslateRequest, 1.0),
+        "reference": query.reference,
+        **choice.layer_and_head(model, "cross"),
+        "step": choice.number("step", 1000),
+        "models": models,
+        "examples": examples_for(models, TRANSLATIONS),
+        "ignored": choice.ignored,
     }
+    return await answered(TranslatePage, fields, service.compute(lambda: _answers(service, fields)))
 
-    def answers() -> dict[str, Any]:
-        spec = {key: asked[key] for key in ("model", "text", "num_beams", "length_penalty")}
-        mine = TranslateRequest.model_validate({**spec, "reference": reference or None})
-        found = {"translation": translate_answer(service, mine, NO_EVENTS).fields}
-        if asked["model_b"]:
-            theirs = TranslateRequest.model_validate({**spec, "model": asked["model_b"]})
-            found["other"] = translate_answer(service, theirs, NO_EVENTS).fields
-        return found
 
-    examples = [example for example in TRANSLATIONS if example.model in names]
-    shown = {"models": models, "examples": examples, "ignored": [*unopened, *choice.ignored]}
-    return await answered(service, TranslatePage, {**asked, **shown}, answers)
+def _answers(service: Service, fields: dict[str, Any]) -> dict[str, Any]:
+    spec = {name: fields[name] for name in ("model", "text", "num_beams", "length_penalty")}
+    answers = {"translation": {**spec, "reference": fields["reference"] or None}}
+    if fields["model_b"]:
+        answers["other"] = {**spec, "model": fields["model_b"]}
+    return {name: _translated(service, sent) for name, sent in answers.items()}
+
+
+def _translated(service: Service, sent: dict[str, Any]) -> Mapping[str, Any]:
+    asked = TranslateRequest.model_validate(sent)
+    with service.lent(asked.model, text=asked.text, reference=asked.reference) as loaded:
+        return translate(service, asked, loaded, no_events).fields

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from attention_atlas.model.record import AttentionRecord, Run, axes
@@ -13,6 +14,8 @@ from attention_atlas.model.words import Word, alignment, merged, occurrences, wo
 from attention_atlas.model.zoo import Loaded
 from torch import Tensor
 from torch.nn import functional as F
+
+TOP = 12  # heads named
 
 
 @torch.inference_mode()
@@ -151,3 +154,70 @@ def jensen_shannon(p: Tensor, r: Tensor) -> Tensor:
     middle = (p + r) / 2
     entropy = torch.special.entr
     return (entropy(middle) - (entropy(p) + entropy(r)) / 2).sum(-1).clamp(min=0.0)
+
+
+class DifferingHead(NamedTuple):
+    """A head, how differently the word looks there, and the word it looks at most in each run."""
+
+    layer: int
+    head: int
+    divergence: float
+    aligned: float
+    a: str
+    attn_a: float
+    b: str
+    attn_b: float
+
+
+def ranked(found: Divergence, a: Side, b: Side, n: int = TOP) -> list[DifferingHead]:
+    """The heads that differ most, first."""
+    H = found.every.size(1)
+    order = found.every.flatten().argsort(descending=True)[:n].tolist()
+    heads = []
+    for layer, head in ((i // H, i % H) for i in order):
+        row_a, row_b = found.row_a[layer, head], found.row_b[layer, head]
+        heads.append(
+            DifferingHead(
+                layer=layer,
+                head=head,
+                divergence=found.every[layer, head].item(),
+                aligned=found.aligned[layer, head].item(),
+                a=a.k[int(row_a.argmax())].text,
+                attn_a=row_a.max().item(),
+                b=b.k[int(row_b.argmax())].text,
+                attn_b=row_b.max().item(),
+            )
+        )
+    return heads
+
+
+def most_different(found: Divergence, layer: int | None, head: int | None) -> tuple[int, int]:
+    """The head asked for, else the one that differs most; of those of its layer, if that is."""
+    scores = found.every.clone()
+    if layer is not None:
+        scores[[i for i in range(scores.size(0)) if i != layer]] = -1
+    if head is not None:
+        scores[:, [i for i in range(scores.size(1)) if i != head]] = -1
+    best = int(scores.argmax())
+    return best // scores.size(1), best % scores.size(1)
+
+
+def check_comparable(
+    a: Side,
+    b: Side,
+    layer: int | None,
+    head: int | None,
+    pairs: Sequence[tuple[int, int]] = (),
+) -> None:
+    """A head that both runs have, and pairs of words that are there. Raises BadInput."""
+    L, H = (min(x.record.attn.size(axis) for x in (a, b)) for axis in (0, 1))
+    for field, value, n in (("layer", layer, L), ("head", head, H)):
+        if value is not None and value >= n:
+            message = f"{field} {value} does not exist: both have {field}s 0 to {n - 1}"
+            raise BadInput(field, message)
+    for name, index, words in (("A", 0, a.k), ("B", 1, b.k)):
+        used = [pair[index] for pair in pairs]
+        if any(i >= len(words) for i in used):
+            raise BadInput("align", f"{name} has words 0 to {len(words) - 1}")
+        if len(set(used)) < len(used):
+            raise BadInput("align", f"a word of {name} is in more than one pair")

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from attention_atlas.app import errors
-from attention_atlas.app.api.spec import RunRequest
 from attention_atlas.app.main import create_app
 from attention_atlas.app.service import MOST_OPENING, Service
 from attention_atlas.app.settings import Settings
+from attention_atlas.model.run import Spec
 from attention_atlas.model.zoo import Loaded
 from fastapi.testclient import TestClient
 
@@ -204,8 +204,8 @@ def test_the_server_answers_while_a_model_is_opened(monkeypatch) -> None:
         await asyncio.sleep(0)
         with pytest.raises(errors.Busy, match="other models are being opened"):
             await service.open("one more")
-        spec = RunRequest(model="bert", text=TEXT)
-        assert (await service.compute(lambda: service.run(spec))).text == TEXT
+        loaded = service.loaded("bert")
+        assert (await service.compute(lambda: service.run(loaded, Spec(TEXT)))).text == TEXT
         assert not any(work.done() for work in waiting)
         go.set()
         return await asyncio.gather(*waiting)
@@ -274,10 +274,7 @@ def test_without_transformers_the_bundled_models_are_there() -> None:
 import sys
 sys.modules["transformers"] = sys.modules["huggingface_hub"] = None  # as if not installed
 from fastapi.testclient import TestClient
-from attention_atlas.app import errors
 from attention_atlas.app.main import create_app
-from attention_atlas.app.api.spec import RunRequest
-from attention_atlas.app.service import MOST_OPENING, Service
 from attention_atlas.app.settings import Settings
 client = TestClient(create_app(Settings(models="bert", threads=1)), base_url="http://127.0.0.1")
 assert client.get("/api/v1/run?model=bert&text=bank").status_code == 200

@@ -8,14 +8,13 @@ import threading
 
 import pytest
 from attention_atlas.app import errors
-from attention_atlas.app.api.attention import AttentionRequest
-from attention_atlas.app.api.spec import RunRequest
 from attention_atlas.app.main import create_app
 from attention_atlas.app.service import Service
 from attention_atlas.app.settings import Settings
 from attention_atlas.model import run as door
 from attention_atlas.model import zoo
 from attention_atlas.model.record import Selection
+from attention_atlas.model.run import Spec
 from fastapi.testclient import TestClient
 
 
@@ -67,10 +66,10 @@ def test_the_event_loop_answers_while_workers_are_busy(app, client):
 
 
 def test_a_run_of_everything_answers_every_smaller_question(service, monkeypatch):
-    asked = RunRequest(model="bert", text="He sat on the river bank.")
-    whole = service.run(asked)
+    loaded, spec = service.loaded("bert"), Spec("He sat on the river bank.")
+    whole = service.run(loaded, spec)
     monkeypatch.setattr(door, "run", None)  # a second run would fail
-    _, record = service.record(asked, Selection(layers=(3,), heads=(5, 2)))
+    _, record = service.record(loaded, spec, Selection(layers=(3,), heads=(5, 2)))
     assert (record.layers, record.heads) == ((3,), (5, 2))
     assert record.attn.equal(whole.records["encoder"].attn[[3]][:, [5, 2]])
 
@@ -79,16 +78,14 @@ def test_one_head_alone_costs_one_head(service, monkeypatch):
     seen = []
     run = door.run
     monkeypatch.setattr(door, "run", lambda *a: seen.append(run(*a)) or seen[-1])
-    service.record(
-        AttentionRequest(model="bert", text="A bank."), Selection(layers=(1,), heads=(0,))
-    )
+    service.record(service.loaded("bert"), Spec("A bank."), Selection(layers=(1,), heads=(0,)))
     assert [tuple(r.attn.shape[:2]) for run in seen for r in run.records.values()] == [(1, 1)]
 
 
 def test_the_cache_is_bounded(monkeypatch):
     service = Service(Settings(models="bert", threads=1, cache_mb=1))
     for n in range(1, 40):
-        service.run(RunRequest(model="bert", text="bank " * n))
+        service.run(service.loaded("bert"), Spec("bank " * n))
     assert service._cache.currsize <= 1_000_000
     assert len(service._cache) > 1
     service.close()

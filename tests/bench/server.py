@@ -23,6 +23,7 @@ from attention_atlas.model.generate import Sampling, generating, returned
 from attention_atlas.model.run import Spec
 from attention_atlas.model.tape import Edit, Tape
 from attention_atlas.model.transformer import GPT, Bert
+from attention_atlas.model.zoo import Loaded
 
 from tests.bench.rows import Plan, Row
 from tests.bench.text import passage
@@ -76,10 +77,10 @@ def looks(service: Service, name: str, n: int, rounds: int) -> Iterator[Row]:
     one_head = AttentionRequest(model=name, text=text, layer=(LAYER,), head=(HEAD,))
 
     def look(
-        make: Callable[[Service, Any], Any], asked: OverviewRequest | AttentionRequest
+        make: Callable[[Service, Any, Loaded], Any], request: OverviewRequest | AttentionRequest
     ) -> None:
         service._cache.clear()
-        make(service, asked)
+        make(service, request, loaded)
 
     plain, picture, head = seconds(
         rounds,
@@ -125,9 +126,10 @@ def decoding(service: Service, rounds: int) -> Iterator[Row]:
 
 def sizes(service: Service, name: str, n: int) -> Iterator[Row]:
     """Bytes of the first picture and of all numbers, before compression."""
-    text = passage(n, service.models[name].tokenizer)
-    picture = overview(service, OverviewRequest(model=name, text=text))
-    everything = attention(service, AttentionRequest(model=name, text=text))
+    loaded = service.models[name]
+    text = passage(n, loaded.tokenizer)
+    picture = overview(service, OverviewRequest(model=name, text=text), loaded)
+    everything = attention(service, AttentionRequest(model=name, text=text), loaded)
     for what, answer, format in (
         ("overview", picture, "safetensors"),
         ("all heads in float32", everything, "safetensors"),
