@@ -25,14 +25,19 @@ const given = {...data, layer: 0, shade: "attention"};
 const specOf = ({model, text, maxNewTokens, temperature, topK, topP, seed, forced}) =>
   ({model, text, maxNewTokens, temperature, topK, topP, seed, forced: forced || null});
 
-let stopped = false; // the person has seen enough
+let stop = () => {}; // go on with no more than what has come
 
 async function answer(wanted, options) {
   const spec = specOf(wanted);
   const rows = []; // where each step looked: (L, Tk) each
   const said = [];
   let prompt = [];
-  stopped = false;
+  let isEnough = false;
+  const halt = () => said.length && page.want({maxNewTokens: said.length}); // the same, so far
+  stop = () => {
+    isEnough = true;
+    halt();
+  };
   byId("stop").hidden = false;
   const onEvent = (name, event) => {
     if (name === "start") ({prompt} = event);
@@ -42,7 +47,7 @@ async function answer(wanted, options) {
     }
     drawTokens(byId("said"), {tokens: [...prompt, ...said], theme: document.documentElement.dataset.theme,
       marks: prompt.map(() => "given")});
-    if (stopped && said.length) page.want({maxNewTokens: said.length}); // the same, as far as it was wanted
+    if (isEnough) halt();
   };
   try {
     const [generation, reading] = await Promise.all([generate(spec, {...options, onEvent}),
@@ -143,9 +148,7 @@ const page = ask({page: data, fields: url.GENERATE, form, busy: byId("work"), gi
   retype: (wanted, before) => (wanted.text === before.text && wanted.model === before.model ? wanted
     : {...wanted, forced: "", step: 0})});
 
-byId("stop").addEventListener("click", () => {
-  stopped = true;
-});
+byId("stop").addEventListener("click", () => stop());
 byId("again").addEventListener("click", () => page.want({seed: Math.floor(Math.random() * SEEDS), forced: ""}));
 byId("unbranch").addEventListener("click", () => page.want({forced: ""}));
 form.querySelector(".examples").addEventListener("click", (event) => {
