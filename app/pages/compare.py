@@ -4,13 +4,14 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from attention_atlas.app import errors
 from attention_atlas.app.api.compare import CompareAnswer, CompareRequest, compare
 from attention_atlas.app.api.models import ModelSummary, summaries
 from attention_atlas.app.api.spec import BANK, MONEY, KindName, texts_in
 from attention_atlas.app.pages.engine import (
+    SIDES,
     Choice,
     Content,
     PageQuery,
@@ -24,6 +25,10 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 router = APIRouter(tags=["pages"])
+
+
+Lock = int | Literal["none"] | None
+LOCK = "the locked token, on the side it is of; left out, the compared word"
 
 
 class CompareExample(BaseModel):
@@ -48,6 +53,10 @@ class ComparePage(Content):
     word_b: str | None
     off: str = Field(description="a head of B that is switched off: layer.head")
     kind: str
+    query: Lock = Field(None, description=f"of A: {LOCK}")
+    side: str = "query"
+    query_b: Lock = Field(None, description=f"of B: {LOCK}")
+    side_b: str = "query"
     comparison: CompareAnswer | None
 
 
@@ -118,6 +127,10 @@ class CompareQuery(PageQuery):
     occurrence_a: str = ""
     occurrence_b: str = ""
     align: str = ""
+    query: str = ""
+    side: str = ""
+    query_b: str = ""
+    side_b: str = ""
 
 
 @page("/compare", "compare.html", ComparePage, router)
@@ -184,13 +197,26 @@ def _compared(
         try:
             with refusing():
                 fields = compare(service, request, *models).fields
-            return {"comparison": fields, "kind": fields["a"]["kind"], "ignored": choice.ignored}
+            locks = _lock(choice, fields["a"], "query", "side")
+            locks |= _lock(choice, fields["b"], "query_b", "side_b")
+            kind = fields["a"]["kind"]
+            return {**locks, "comparison": fields, "kind": kind, "ignored": choice.ignored}
         except errors.Invalid as error:
             field = error.field or ""
             if not chosen.get(field):
                 raise
             choice.ignore(field, chosen[field], f"is not taken: {error.message}")
             chosen[field] = ""
+
+
+def _lock(choice: Choice, run: dict[str, Any], query: str, side: str) -> dict[str, str | None]:
+    """The token of a run that the address locks, if the text has it."""
+    axis = choice.among(side, SIDES)
+    words = run["q_words" if axis == "query" else "k_words"]
+    n_token = 1 + max(i for word in words for i in word["tokens"])
+    is_none = choice.sent(query) == "none"
+    token = "none" if is_none else choice.among(query, ["", *numbers(n_token)]) or None
+    return {query: token, side: axis}
 
 
 def heads_of(models: Iterable[ModelSummary]) -> list[str]:

@@ -10,6 +10,7 @@ from attention_atlas.app.api.models import ModelSummary, summaries
 from attention_atlas.app.api.run import RunAnswer, run_answer
 from attention_atlas.app.api.spec import RunRequest
 from attention_atlas.app.pages.engine import (
+    SIDES,
     Choice,
     Content,
     Example,
@@ -85,7 +86,6 @@ EXAMPLES = (
 )
 SPECIAL: tuple[str, ...] = get_args(AttentionRequest.model_fields["special"].annotation)
 MERGE: tuple[str, ...] = get_args(AttentionRequest.model_fields["merge"].annotation)
-SIDES = ("query", "key")  # of the locked token
 VIEWS = ("lines", "matrix", "tokens", "anatomy", "table")
 NOTHING: dict[str, Any] = {  # where there is a problem
     **{"kind": "", "layer": 0, "head": 0, "query": None, "run": None},

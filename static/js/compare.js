@@ -15,7 +15,9 @@ import * as url from "./url.js";
 import * as lines from "./views/lines.js";
 
 const LN2 = Math.log(2);
-const FRESH = {layer: null, head: null, align: null, occurrenceA: null, occurrenceB: null};
+const LOCKS = {a: ["query", "side"], b: ["queryB", "sideB"]}; // keys of the address
+const WORD = {query: null, side: "query", queryB: null, sideB: "query"}; // the compared word is locked
+const FRESH = {layer: null, head: null, align: null, occurrenceA: null, occurrenceB: null, ...WORD};
 
 const byId = (id) => document.getElementById(id);
 const page = pageData();
@@ -42,9 +44,7 @@ async function answer(wanted, options) {
     attention({...spec.a, kind: a.kind, layer, head}, options),
     attention({...spec.b, kind: b.kind, layer, head, ...edits}, options)
   ]);
-  const query = a.qWords[a.word].tokens[0];
-  const found = {comparison, records: {a: records[0], b: records[1]}};
-  return {found, query, side: "query", pointed: null};
+  return {found: {comparison, records: {a: records[0], b: records[1]}}, pointed: null};
 }
 
 const fit = (wanted) => ({...wanted, kind: bothHave(wanted)});
@@ -166,23 +166,53 @@ const mounted = {
   b: lines.mount(byId("view-b"), (patch) => lock("b", patch), (place) => point("b", place))
 };
 
+const otherOf = (run) => (run === "a" ? "b" : "a");
+const wordOf = ({qWords, word}) => ({side: "query", index: qWords[word].tokens[0]});
+
 /** The token of the other run that is in the same place, by the alignment; null where none is. */
 function partner(run, {side, index}) {
-  const {a, b, alignment} = asked.get().found.comparison;
-  const [own, other] = run === "a" ? [a, b] : [b, a];
+  const {comparison} = asked.get().found;
+  const {[run]: own, [otherOf(run)]: other, alignment} = comparison;
+  if (side === "query" && own.qWords[own.word].tokens.includes(index)) return wordOf(other);
+  if (side === "query" && (own.kind === "cross" || other.kind === "cross")) return null;
   const words = side === "query" ? "qWords" : "kWords";
-  if (side === "query" && (a.kind === "cross" || b.kind === "cross")) return null;
+  const [mine, theirs] = run === "a" ? [0, 1] : [1, 0];
   const unit = own[words].findIndex(({tokens}) => tokens.includes(index));
-  const pair = alignment.find((found) => found[run === "a" ? 0 : 1] === unit);
-  const twin = pair && other[words][pair[run === "a" ? 1 : 0]];
+  const pair = alignment.find((pair) => pair[mine] === unit);
+  const twin = pair && other[words][pair[theirs]];
   return twin ? {side, index: twin.tokens[0]} : null;
 }
 
-function lock(run, patch) {
-  if (patch.query === undefined) return;
-  const {side = "query", query} = patch;
-  const place = query === null ? null : run === "a" ? {side, index: query} : partner(run, {side, index: query});
-  asked.patch({query: place?.index ?? null, side: place?.side ?? "query"});
+/** The locked token of a run; null where none is. */
+function lockOf(run, state) {
+  const {comparison, records} = state.found;
+  const [index, side] = LOCKS[run].map((key) => state[key]);
+  if (index === "none") return null;
+  if (index === null) return wordOf(comparison[run]);
+  const tokens = records[run][side === "query" ? "qTokens" : "kTokens"];
+  return index < tokens.length ? {side, index} : null;
+}
+
+const isSame = (a, b) => a?.side === b?.side && a?.index === b?.index;
+
+/** A lock as the address has it. */
+function locking(run, place) {
+  const isWord = isSame(place, wordOf(asked.get().found.comparison[run]));
+  const [query, side] = LOCKS[run];
+  return {[query]: isWord ? null : place?.index ?? "none", [side]: place?.side ?? "query"};
+}
+
+/** Lock a token of a run, and its partner in the other; a lock without a partner is that run's alone. */
+function lock(run, {query, side = "query"}) {
+  if (query === undefined) return;
+  const state = asked.get();
+  const other = otherOf(run);
+  const before = lockOf(run, state);
+  const place = query === null ? null : {side, index: query};
+  const twin = place && partner(run, place);
+  const wasBoth = before && isSame(partner(run, before), lockOf(other, state));
+  const isBoth = twin || (!place && wasBoth);
+  asked.set({...locking(run, place), ...(isBoth ? locking(other, twin) : {})});
 }
 
 function point(run, place) {
@@ -195,10 +225,9 @@ function point(run, place) {
 
 /** A run's frame: the word's own row is locked in both unless another is. */
 function frameOf(run, state, theme) {
-  const {found: {records, comparison}, query, side, pointed, threshold} = state;
+  const {found: {records, comparison}, pointed, threshold} = state;
   const {layer, head} = comparison;
-  const place = query === null ? null : {side, index: query};
-  const locked = run === "a" || !place ? place : partnerOrWord(place);
+  const locked = lockOf(run, state);
   const link = pointed && pointed.run !== run ? partner(pointed.run, pointed) : null;
   const record = records[run];
   return Object.freeze({record, shown: shownOf(record, layer, head), layer, head, heads: "",
@@ -210,13 +239,6 @@ const memo = new WeakMap(); // a record's `shown`, the same object as long as th
 function shownOf(record, layer, head) {
   if (!memo.has(record)) memo.set(record, [{layer, head, record}]);
   return memo.get(record);
-}
-
-/** B's place for A's locked one; the word itself has its partner by definition. */
-function partnerOrWord(place) {
-  const {a, b} = asked.get().found.comparison;
-  const isWord = place.side === "query" && a.qWords[a.word].tokens.includes(place.index);
-  return isWord ? {side: "query", index: b.qWords[b.word].tokens[0]} : partner("a", place);
 }
 
 function drawDifference({difference, alignment, a, b}, theme) {
@@ -329,6 +351,6 @@ function draw(state, theme) {
 }
 
 const asked = ask({page, fields: url.COMPARE, form, busy: byId("comparison"), given, fit,
-  more: {query: null, side: "query", pointed: null}, // the locked token of A, in its place; what is under the pointer
-  local: ["threshold", "query", "side", "pointed"],
+  more: {pointed: null}, // the token under the pointer
+  local: ["threshold", ...Object.values(LOCKS).flat(), "pointed"],
   retype: (wanted) => ({...wanted, ...FRESH}), answer, draw});

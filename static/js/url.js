@@ -8,6 +8,7 @@ const share = {parse: Number, valid: isShare};
 const number = {parse: Number, valid: (s) => /^\d{1,10}(\.\d{1,9})?(e[+-]?\d{1,2})?$/.test(s)};
 const places = {parse: (s) => s, valid: (s) => /^\d{1,3}\.\d{1,3}(,\d{1,3}\.\d{1,3}){0,6}$/.test(s)};
 const vector = {parse: (s) => s, valid: (s) => /^(-?[0-3](\.\d)?,){3}-?[0-3](\.\d)?$/.test(s)};
+const lock = {parse: (s) => (s === "none" ? s : Number(s)), valid: (s) => /^(none|\d{1,6})$/.test(s)};
 const oneOf = (...words) => ({parse: (s) => s, valid: (s) => words.includes(s)});
 
 /** Each part of the address: its name there, how it is read, and its value when it is left out. */
@@ -57,6 +58,10 @@ export const COMPARE = {
   occurrenceB: {name: "occurrence_b", initial: null, ...whole},
   align: {name: "align", initial: null, parse: (s) => s,
     valid: (s) => /^(\d{1,4}-\d{1,4}(,\d{1,4}-\d{1,4})*)?$/.test(s)},
+  query: {name: "query", initial: null, ...lock}, // null: the compared word; "none": no token
+  side: EXPLORE.side,
+  queryB: {name: "query_b", initial: null, ...lock},
+  sideB: {name: "side_b", initial: "query", ...oneOf("query", "key")},
   threshold: EXPLORE.threshold,
   lang: EXPLORE.lang,
   theme: EXPLORE.theme
