@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ from attention_atlas.model.tape import Edit, Kind, Quantity, Tape
 from attention_atlas.model.zoo import Loaded
 from torch import Tensor
 
+INVISIBLE = ("Zs", "Zl", "Zp", "Cc", "Cf")  # categories of Unicode
 TOP = 10  # candidates shown of a distribution
 EVERYTHING = Selection()
 NOTHING = Selection(layers=())  # tokens and predictions alone
@@ -139,10 +141,7 @@ def tokenize(
     loaded: Loaded, text: str, text_pair: str | None = None, direction: Direction | None = None
 ) -> tuple[Token, ...]:
     """The text as the model sees it, framed by its special tokens. Raises BadInput if too long."""
-    if not text:
-        raise BadInput("text", "the text is empty; type at least one word")
-    if text_pair is not None and not loaded.takes_pair:
-        raise BadInput("text_pair", f"{loaded.name} takes one text, not a pair")
+    _check_texts(loaded, text, text_pair)
     tokens = loaded.tokenizer.encode(text, text_pair, direction)
     if all(token.special and token.start == token.end for token in tokens):
         raise BadInput("text", "the text has no tokens: only spaces or invisible characters")
@@ -151,6 +150,24 @@ def tokenize(
     if beyond is not None:
         raise BadInput("text", f"{loaded.name} has no vector for its token {beyond.raw}")
     return tokens
+
+
+def _check_texts(loaded: Loaded, text: str, text_pair: str | None) -> None:
+    """Something to read in each text; to a decoder that goes on, spaces are something."""
+    if not text:
+        raise BadInput("text", "the text is empty; type at least one word")
+    if text_pair is not None and not loaded.takes_pair:
+        raise BadInput("text_pair", f"{loaded.name} takes one text, not a pair")
+    if "translate" in loaded.tasks and is_blank(text):
+        raise BadInput("text", "the text has no words: only spaces or invisible characters")
+    if text_pair is not None and is_blank(text_pair):
+        message = "the second text has no words; type at least one, or leave it out"
+        raise BadInput("text_pair", message)
+
+
+def is_blank(text: str) -> bool:
+    """Only spaces, control and format characters."""
+    return all(unicodedata.category(character) in INVISIBLE for character in text)
 
 
 def check(loaded: Loaded, spec: Spec, part: Selection) -> None:

@@ -35,9 +35,11 @@ router = APIRouter(prefix=PREFIX, tags=["API"])
 
 
 class GenerateRequest(Decoding):
-    max_new_tokens: int = Field(40, ge=1, description="the prompt and these must fit in n_ctx")
+    max_new_tokens: int = Field(
+        40, ge=1, le=1_000_000, description="the prompt and these must fit in n_ctx"
+    )
     temperature: float = Field(1.0, ge=0, le=10, description="0 takes the most probable token")
-    top_k: int = Field(0, ge=0, description="only the k most probable; 0 keeps all")
+    top_k: int = Field(0, ge=0, le=1_000_000, description="only the k most probable; 0 keeps all")
     top_p: float = Field(1.0, gt=0, le=1, description="only the fewest that reach this share")
     seed: Seed = Field(0, description="of the draws")
     forced: Ids = Field((), description="ids that the continuation begins with: another branch")

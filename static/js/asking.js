@@ -2,9 +2,11 @@
 
 import {camel} from "./api.js";
 import {mountTheme} from "./controls.js";
+import {submitOnEnter} from "./dom.js";
 import {createStore} from "./store.js";
 import {showNotice} from "./summary.js";
 import * as url from "./url.js";
+import {complaint, isUnfinished} from "./validity.js";
 
 const TYPING_PAUSE = 250;
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -44,6 +46,7 @@ export function ask({page, fields, form, busy, given = page, more = {}, local = 
     ...fromAddress(first),
     found: null,
     problem: page.problem?.detail ?? null,
+    wrong: null, // with a field: it is not asked
     notice: "",
     busy: false,
     ...more
@@ -81,7 +84,7 @@ export function ask({page, fields, form, busy, given = page, more = {}, local = 
       const inputs = pick(wanted, [...Object.keys(fields), "ignored"]);
       const later = store.get(); // what is local may have changed meanwhile
       const now = pick(later, shown.filter((key) => !Object.is(later[key], before[key])));
-      store.set({...inputs, ...now, ...found, problem: null, notice: "", busy: false});
+      store.set({...inputs, ...now, ...found, problem: null, wrong: null, notice: "", busy: false});
       write(step);
     } catch (error) {
       if (signal.aborted) return;
@@ -109,30 +112,34 @@ export function ask({page, fields, form, busy, given = page, more = {}, local = 
 
   const valueOf = (key, el) => (typeof given[key] === "number" ? Number(el.value) : el.value);
   const typed = () => Object.fromEntries(typable.map(([key, el]) => [key, valueOf(key, el)]));
-  const labelOf = (el) => el.labels?.[0]?.textContent.trim() ?? el.name;
   let burst = null; // typing goes on in the same step of the browser's history
 
   /** What cannot be asked is said and not asked; what is unfinished is not said yet. */
-  function isSound(isTyping) {
-    const wrong = typable.find(([, el]) => !el.checkValidity())?.[1];
-    if (!wrong) return true;
-    const {valueMissing, patternMismatch} = wrong.validity;
-    const isUnfinished = isTyping && (valueMissing || patternMismatch);
-    if (!isUnfinished) store.set({problem: `${labelOf(wrong)}: ${wrong.validationMessage}`});
-    return false;
+  function isSound(fields, isTyping) {
+    const el = fields.find((field) => !field.checkValidity());
+    store.set({wrong: el && !(isTyping && isUnfinished(el)) ? complaint(el) : null});
+    return !el;
   }
 
-  function retyped(isTyping) {
+  async function retyped(isTyping) {
     clearTimeout(timer);
     const step = burst ?? {isPushed: false};
     burst = isTyping ? step : null;
-    if (!isSound(isTyping)) return;
+    if (!isSound((isTyping ? typable : controls).map(([, el]) => el), isTyping)) return;
     const base = newest ?? store.get();
     const wanted = retype({...base, ...typed(), ignored: []}, base);
     const isSame = typable.every(([key]) => (base[key] ?? "") === (wanted[key] ?? ""));
     if (isSame && !store.get().problem) return;
     if (isTyping) timer = setTimeout(() => load(wanted, step), TYPING_PAUSE);
-    else load(wanted, step);
+    else await load(wanted, step);
+  }
+
+  /** A field that was left empty says afterwards what stands in its place. */
+  async function submit() {
+    const field = document.activeElement;
+    const {value} = field;
+    await retyped(false);
+    if (newest === null && field.value === value) fill(store.get(), true);
   }
 
   function changed({target, isComposing}, isTyping) {
@@ -140,16 +147,18 @@ export function ask({page, fields, form, busy, given = page, more = {}, local = 
     const [key, el] = controls.find(([, control]) => control.name === name) ?? [];
     if (!key || isComposing) return;
     if (target !== el) el.value = target.value;
-    if (local.includes(key)) set({[key]: valueOf(key, el)});
-    else retyped(isTyping);
+    if (!local.includes(key)) retyped(isTyping);
+    else if (isSound([el], isTyping)) set({[key]: valueOf(key, el)});
   }
 
+  form.noValidate = true; // what is wrong is said in the page's language
+  submitOnEnter(form);
   form.addEventListener("input", (event) => changed(event, true));
   form.addEventListener("compositionend", (event) => changed({target: event.target}, true));
   form.addEventListener("change", (event) => changed(event, false));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    retyped(false);
+    submit();
   });
 
   /** The form says what is on screen, but where somebody is at it. */
@@ -174,9 +183,9 @@ export function ask({page, fields, form, busy, given = page, more = {}, local = 
     const theme = themeOf(state);
     document.documentElement.dataset.theme = theme;
     updateTheme(theme);
-    showNotice(state);
+    showNotice({...state, problem: state.wrong ?? state.problem});
     busy.ariaBusy = state.busy || !(state.found || state.problem);
-    busy.classList.toggle("stale", Boolean(state.found && state.problem));
+    busy.classList.toggle("stale", Boolean(state.found && (state.problem || state.wrong)));
     const wanted = [state.found, theme, ...local.map((key) => state[key])];
     if (!state.found || wanted.every((value, i) => Object.is(value, drawn[i]))) return;
     const isNew = drawn[0] !== state.found;

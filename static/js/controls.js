@@ -1,6 +1,6 @@
 // What a person chooses with: the sentence, the model, the kind, the options, the tabs, the theme.
 
-import {h, roving} from "./dom.js";
+import {h, roving, submitOnEnter} from "./dom.js";
 import {_} from "./language.js";
 import {mountOpening} from "./opening.js";
 import {takenBy} from "./picture.js";
@@ -58,12 +58,8 @@ export function mountForm(page, emit) {
     field.addEventListener("input", (event) => event.isComposing || emit(typed(), {typing: true}));
     field.addEventListener("compositionend", () => emit(typed(), {typing: true}));
     field.addEventListener("change", settle);
-    field.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-      event.preventDefault();
-      settle();
-    });
   }
+  submitOnEnter(form);
   model.addEventListener("change", async () => {
     if (isThere(model.value)) return settle();
     const asked = model.value;

@@ -62,3 +62,21 @@ export function focusIn(buttons, i) {
   for (const [j, button] of buttons.entries()) button.tabIndex = j === i ? 0 : -1;
   buttons[i].focus();
 }
+
+/**
+ * Enter submits a form from any of its fields, and Shift+Enter is a new line. The Enter that ends
+ * a composition does neither; Safari tells that one by its key code alone.
+ */
+export function submitOnEnter(form) {
+  form.addEventListener("keydown", (event) => {
+    if (!isEnter(event) || event.defaultPrevented || !event.target.matches("input, textarea")) return;
+    event.preventDefault();
+    form.requestSubmit();
+  });
+}
+
+const COMPOSING = 229;
+
+/** Enter by itself. @param {KeyboardEvent} event */
+export const isEnter = ({key, shiftKey, isComposing, keyCode}) =>
+  key === "Enter" && !shiftKey && !isComposing && keyCode !== COMPOSING;

@@ -186,3 +186,11 @@ function draw(state, theme) {
 ask({page, fields: url.MASKS, form, busy: byId("batch"), given,
   fit: (wanted) => withMasks(fit(wanted)),
   answer: async (wanted, options) => ({found: await masks(specOf(wanted), options)}), draw});
+
+byId("add-text").hidden = false;
+byId("add-text").addEventListener("click", () => {
+  const field = form.elements.texts;
+  field.value = [...linesOf(field.value), ""].join("\n");
+  field.focus();
+  field.setSelectionRange(field.value.length, field.value.length);
+});

@@ -1,6 +1,7 @@
 // A model that is not in memory: opened by its name, with how far that is, and why it cannot be.
 
 import {openModel} from "./api.js";
+import {isEnter} from "./dom.js";
 import {_} from "./language.js";
 
 const STAGES = {
@@ -76,7 +77,7 @@ export function mountOpening(form, onOpened) {
     part.hidden = false;
     part.querySelector("button").addEventListener("click", ask);
     field.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter") return;
+      if (!isEnter(event)) return;
       event.preventDefault();
       ask();
     });

@@ -117,6 +117,13 @@ def test_blanks_are_filled_by_probability(bert: Loaded) -> None:
     assert 0 < found.predictions["is_next"] < 1
 
 
+@pytest.mark.parametrize("text", [" ", "\n", "\u00a0\t", "\u200b", "\u2028\ufeff"])
+def test_nothing_is_not_translated(translator: Loaded, gpt: Loaded, text: str) -> None:
+    with pytest.raises(BadInput, match="the text has no words"):
+        run(translator, Spec(text))
+    assert run(gpt, Spec(text)).sequences["source"], "a decoder goes on from spaces"
+
+
 def test_edits_are_felt_while_decoding(translator: Loaded) -> None:
     spec = Spec("El banco está cerrado.")
     ablated = Spec(spec.text, edits=(Edit("ablate", kind="cross"),))
@@ -129,6 +136,7 @@ def test_edits_are_felt_while_decoding(translator: Loaded) -> None:
     [
         (Spec(""), Selection(), "text", "empty"),
         (Spec("\u200b\u200b"), Selection(), "text", "no tokens"),
+        (Spec("bank", text_pair=" \n"), Selection(), "text_pair", "the second text has no words"),
         (Spec("bank " * 30), Selection(), "text", "bert takes 24"),
         (Spec("bank", target="x"), Selection(), "target", "no target"),
         (Spec("bank"), Selection(kind="cross"), "kind", "encoder attention, not cross"),
