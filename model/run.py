@@ -292,8 +292,8 @@ def decoded(
     [ids] = translate(
         loaded.translator,
         batch_of(loaded, source),
-        **framed._asdict(),
-        tape=Tape(layers=(), edits=edits),
+        framed,
+        edits=edits,
         max_tokens=loaded.translator.usual_length(len(source)) + 1,
     )
     return ids

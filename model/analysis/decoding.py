@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from attention_atlas.model.generate import Sampling, Step, generating
+from attention_atlas.model.generate import DecodedToken, Sampling, generating
 from attention_atlas.model.record import Token
 from attention_atlas.model.run import (
     BadInput,
@@ -114,7 +114,7 @@ def edits_that_fit() -> Iterator[None]:
         raise BadInput("edits", str(error)) from None
 
 
-def said(voice: Voice, step: Step, top: int, *, forced: bool = False) -> Said:
+def said(voice: Voice, step: DecodedToken, top: int, *, forced: bool = False) -> Said:
     """A step in words: how sure the model was, and what else it might have said."""
     log_p = step.logits.float().log_softmax(-1)
     found = candidates(voice.loaded, step.logits, top)
@@ -189,7 +189,7 @@ def generate(
             sampling=sampling,
             end=tokenizer.end_id,
             forced=forced,
-            edits=edits,
+            tape=Tape(edits=edits),
         ):
             found.append(said(voice, step, top, forced=len(found) < len(forced)))
             yield found[-1]

@@ -21,9 +21,10 @@ from attention_atlas.model.analysis.decoding import (
 )
 from attention_atlas.model.generate import (
     CROSS,
+    Beam,
+    BeamStep,
+    DecodedToken,
     Hypothesis,
-    Step,
-    Weighed,
     beam_steps,
     longest,
     translating,
@@ -163,7 +164,7 @@ def _greedy(
     for step in translating(
         model,
         source.ids,
-        **source.frame._asdict(),
+        source.frame,
         max_tokens=source.longest + 1,
         edits=edits,
     ):
@@ -176,17 +177,9 @@ def _beam(
     loaded: Loaded, source: Source, n_beam: int, length_penalty: float, edits: Sequence[Edit]
 ) -> Generator[Grown, None, tuple[list[Ended], list[Node]]]:
     """A step of the beam for each token; the hypotheses, the best first, and the whole tree."""
-    model = loaded.translator
-    steps = beam_steps(
-        model,
-        source.ids,
-        n_beam=n_beam,
-        length_penalty=length_penalty,
-        max_tokens=source.longest + 1,
-        edits=edits,
-        look=True,
-        **source.frame._asdict(),
-    )
+    beam = Beam(n_beam, length_penalty, source.longest + 1)
+    tape = Tape(kinds=CROSS, edits=edits)
+    steps = beam_steps(loaded.translator, source.ids, source.frame, beam, tape=tape)
     tree = Tree(loaded, n_beam, source.frame.end)
     nodes: list[Node] = []
     while True:
@@ -208,7 +201,7 @@ class Tree:
         self.n = self.step = 0
         self.complete: set[tuple[int, ...]] = set()
 
-    def grow(self, step: Weighed) -> Grown:
+    def grow(self, step: BeamStep) -> Grown:
         """The step's nodes: those that end among the K best, and those that go on."""
         total, parent, token = (x[0].tolist() for x in (step.total, step.parent, step.token))
         ending = [i for i in range(self.n_beam) if token[i] == self.end]
@@ -263,7 +256,7 @@ def spoken(
     logits = model(source.ids, target, tape)[0]  # (Tq, V)
     rows = torch.cat([step.attn for step in tape])  # (L, H, Tq, Tk)
     voice = Voice(loaded)
-    steps = (Step(i, logits[n], rows[:, :, n]) for n, i in enumerate(ids))
+    steps = (DecodedToken(i, logits[n], rows[:, :, n]) for n, i in enumerate(ids))
     found = [said(voice, step, top, forced=forced) for step in steps]
     pairs = zip(found, voice.tokens(), strict=True)
     return [replace(each, token=token) for each, token in pairs]

@@ -27,7 +27,8 @@ from attention_atlas.model.analysis.statistics import (
     measured,
     ratio,
 )
-from attention_atlas.model.generate import beam_search, returned, translate
+from attention_atlas.model.generate import Beam, beam_search, returned, translate
+from attention_atlas.model.languages import Frame
 from attention_atlas.model.protocol import Translator
 from attention_atlas.model.record import Token
 from attention_atlas.model.recurrent import Recurrent
@@ -120,7 +121,9 @@ def translated(loaded: Loaded, texts: list[str], n_beam: int) -> list[str]:
         source = padded([rows[i] for i in some], pad).to(loaded.device)
         limit = min(model.config.n_ctx, 2 * source.size(1) + 10)
         for i, ids in zip(
-            some, _decode(model, source, source != pad, (begin, end), limit, n_beam), strict=True
+            some,
+            _decode(model, source, source != pad, Frame(begin, None, end), limit, n_beam),
+            strict=True,
         ):
             found[i] = tokenizer.decode(ids)
     return found
@@ -130,16 +133,13 @@ def _decode(
     model: Translator,
     source: Tensor,
     real: Tensor,
-    frame: tuple[int, int],
+    frame: Frame,
     limit: int,
     n_beam: int,
 ) -> list[list[int]]:
-    begin, end = frame
     if n_beam == 1:
-        return translate(model, source, begin=begin, end=end, padding=real, max_tokens=limit)
-    found = beam_search(
-        model, source, n_beam=n_beam, begin=begin, end=end, padding=real, max_tokens=limit
-    )
+        return translate(model, source, frame, padding=real, max_tokens=limit)
+    found = beam_search(model, source, frame, Beam(n_beam, max_tokens=limit), padding=real)
     return [ids for _, ids in found]
 
 

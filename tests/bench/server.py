@@ -112,10 +112,10 @@ def decoding(service: Service, rounds: int) -> Iterator[Row]:
 
     plain, looked, told, anew = seconds(
         rounds,
-        lambda: decode(look=False),
-        lambda: decode(look=True),
+        lambda: decode(tape=Tape(layers=())),
+        lambda: decode(tape=Tape()),
         labelled,
-        lambda: decode(look=False, edits=[Edit("scale", by=1.0)]),
+        lambda: decode(tape=Tape(layers=(), edits=[Edit("scale", by=1.0)])),
     )
     what = f"gpt, {NEW} new tokens after 32"
     yield Row(f"{what}: nothing kept", plain * 1000, "ms")

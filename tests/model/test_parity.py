@@ -9,7 +9,8 @@ import pytest
 import torch
 from attention_atlas.model.attention import Scoring, attend
 from attention_atlas.model.checkpoint import from_hugging_face, to_hugging_face
-from attention_atlas.model.generate import beam_search, generating, translating
+from attention_atlas.model.generate import Beam, beam_search, generating, translating
+from attention_atlas.model.languages import Frame
 from attention_atlas.model.tape import Edit, Tape
 from attention_atlas.model.transformer import (
     GPT,
@@ -329,7 +330,7 @@ def test_translate_is_transformers_generate(
     pair.ours.embedding.weight.data *= 0.2  # several tokens are likely
     pair.theirs.load_state_dict(to_hugging_face(pair.ours))
     source, n = pair.ids(5)[:1], pair.config.n_ctx - 1
-    free = [step.logits for step in translating(pair.ours, source, begin=1, end=-1)]
+    free = [step.logits for step in translating(pair.ours, source, Frame(1, None, -1))]
     end = int(free[3].topk(3).indices[2]) if ends else 2
     [found] = pair.theirs.generate(
         source,
@@ -341,10 +342,9 @@ def test_translate_is_transformers_generate(
         forced_eos_token_id=None,
     ).sequences.tolist()
     theirs = found[1:]
-    frame = {"begin": 1, "end": end}
+    frame = Frame(1, None, end)
     if n_beam == 1:
-        ours = [step.id for step in translating(pair.ours, source, **frame) if step.id != end]
+        ours = [step.id for step in translating(pair.ours, source, frame) if step.id != end]
     else:
-        options = {"n_beam": n_beam, "length_penalty": length_penalty, **frame}
-        [(_, ours)] = beam_search(pair.ours, source, **options)
+        [(_, ours)] = beam_search(pair.ours, source, frame, Beam(n_beam, length_penalty))
     assert ours == (theirs[: theirs.index(end)] if end in theirs else theirs)
