@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from model import corpus, quality, zoo
+from model import corpus, quality, word_quality, zoo
 from model.statistics import Measure
 from model.tasks import TASKS
 from model.tokenizers import Tokenizer
@@ -32,7 +32,12 @@ log = logging.getLogger("evaluate")
 MEASURES: dict[str, tuple[Callable[..., dict[str, Measure]], ...]] = {
     "translator": (quality.bleu, quality.decoding_speed, quality.alignment, quality.best_heads),
     "recurrent": (quality.bleu, quality.decoding_speed, quality.alignment),
-    "bert": (quality.masked_words, quality.bank_senses, quality.best_heads),
+    "bert": (
+        quality.masked_words,
+        word_quality.whole_words,
+        word_quality.first_guesses,
+        quality.best_heads,
+    ),
     "gpt": (quality.bits_per_byte, quality.blimp, quality.best_heads),
 }
 
