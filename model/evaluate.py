@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from model import corpus, quality, sense_quality, word_quality, zoo
+from model import corpus, head_quality, quality, sense_quality, word_quality, zoo
 from model.statistics import Measure
 from model.tasks import TASKS
 from model.tokenizers import Tokenizer
@@ -38,6 +38,8 @@ MEASURES: dict[str, tuple[Callable[..., dict[str, Measure]], ...]] = {
         word_quality.first_guesses,
         sense_quality.bank_senses,
         sense_quality.other_senses,
+        head_quality.head_shares,
+        head_quality.relations,
         quality.best_heads,
     ),
     "gpt": (quality.bits_per_byte, quality.blimp, quality.best_heads),
