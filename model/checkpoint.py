@@ -155,6 +155,15 @@ def from_hugging_face(model: Transformer, state: Mapping[str, Tensor]) -> None:
     model.load_state_dict({name: ours[name] for name in model.state_dict()})
 
 
+def body_from_hugging_face(model: Bert, state: Mapping[str, Tensor]) -> None:
+    """Take over a Hugging Face BertModel, which has no heads; ours stay as they are."""
+    fixed = "embeddings.position_ids"  # a constant, in files of older versions
+    body = {f"bert.{name}": tensor for name, tensor in state.items() if name != fixed}
+    heads = {k: v for k, v in to_hugging_face(model).items() if not k.startswith("bert.")}
+    own = {k: v for k, v in heads.items() if k not in TIED[Bert]}
+    from_hugging_face(model, own | body)
+
+
 def _parts(model: Transformer) -> dict[str, list[str]]:
     """Each of Hugging Face's tensors -> those of ours that it contains, in order."""
     parts = defaultdict(list)

@@ -53,6 +53,12 @@ SOURCES = {
             "Wikipedia contributors, tatoeba.org, Princeton University (WordNet) and those above",
         ),
         Source(
+            "all-MiniLM-L6-v2",
+            "The weights that training started from, not a text",
+            "Apache-2.0",
+            "sentence-transformers (Reimers & Gurevych 2019); MiniLM (Wang et al. 2020)",
+        ),
+        Source(
             "train",
             "Spanish-English sentence pairs",
             "CC BY 2.0 FR",
@@ -82,8 +88,10 @@ def enough(n_train: int, n_held_out: int, what: str) -> None:
         raise NoData(f"{n_train} {what} to train on and {n_held_out} to measure by: {least}")
 
 
-def documents(folder: Path, *, skip: tuple[str, ...] = ()) -> Iterator[Documents]:
-    """Every text file below a folder, in order of name."""
+def documents(
+    folder: Path, *, skip: tuple[str, ...] = (), train: bool = True
+) -> Iterator[Documents]:
+    """Every text file below a folder, in order of name; without `train`, what is held out."""
     found = [path for path in _files(folder, ".txt") if _name(path) not in skip]
     if not found:
         raise NoData(
@@ -91,12 +99,24 @@ def documents(folder: Path, *, skip: tuple[str, ...] = ()) -> Iterator[Documents
             "line between documents, or name another folder with --data. Public text: Wikipedia's "
             "articles (dumps.wikimedia.org), books (gutenberg.org)"
         )
-    for path in found:
-        docs = [doc.splitlines() for doc in _read(path).split("\n\n") if doc.strip()]
-        if _name(path) in SOURCES:  # your own text is taken as it is
-            docs = [[line for line in doc if is_sentence(line)] for doc in docs]
-        train = [doc for i, doc in enumerate(docs) if i % HELD_OUT_EVERY and doc]
-        yield Documents(_name(path), train, [doc for doc in docs[::HELD_OUT_EVERY] if doc])
+    yield from (_documents(path, train=train) for path in found)
+
+
+def named(folder: Path, name: str) -> Iterator[Documents]:
+    """The text files of one name below a folder, none if it has none."""
+    yield from (_documents(path) for path in _files(folder, ".txt") if _name(path) == name)
+
+
+def _documents(path: Path, *, train: bool = True) -> Documents:
+    docs = [doc.splitlines() for doc in _read(path).split("\n\n") if doc.strip()]
+    held_out = docs[::HELD_OUT_EVERY]
+    rest = [doc for i, doc in enumerate(docs) if i % HELD_OUT_EVERY] if train else []
+    if _name(path) in SOURCES:  # your own text is taken as it is
+        held_out, rest = (
+            [[line for line in doc if is_sentence(line)] for doc in part]
+            for part in (held_out, rest)
+        )
+    return Documents(_name(path), [d for d in rest if d], [d for d in held_out if d])
 
 
 def pairs(folder: Path) -> dict[str, list[tuple[str, str]]]:
@@ -161,6 +181,31 @@ def senses(folder: Path, word: str) -> Iterator[tuple[str, tuple[int, int], int]
             words = text.split(" ")
             start = len(" ".join([*words[: int(index)], ""]))
             yield text, (start, start + len(words[int(index)])), int(sense)
+
+
+def sense_words(folder: Path) -> list[str]:
+    """The words that have sentences of known sense."""
+    return sorted(path.parent.name for path in folder.rglob("wsd/*/train.data.txt"))
+
+
+class Word(NamedTuple):
+    """A word of a parsed sentence: its governor is the index of another, None at the root."""
+
+    form: str
+    governor: int | None
+    relation: str
+
+
+def trees(folder: Path) -> Iterator[list[Word]]:
+    """Parsed sentences of syntax/*.conllu (Universal Dependencies), ranges and gaps left out."""
+    for path in sorted(folder.rglob("syntax/*.conllu")):
+        for block in _read(path).split("\n\n"):
+            rows = [line.split("\t") for line in block.splitlines() if not line.startswith("#")]
+            words = [row for row in rows if row[0].isdigit()]
+            if words:
+                yield [
+                    Word(row[1], int(row[6]) - 1 if int(row[6]) else None, row[7]) for row in words
+                ]
 
 
 def minimal_pairs(folder: Path) -> Iterator[tuple[str, list[tuple[str, str]]]]:

@@ -22,7 +22,13 @@ import torch
 from attention_atlas.model import zoo
 from attention_atlas.model.analysis.statistics import Measure
 from attention_atlas.model.tokenizers import Tokenizer
-from attention_atlas.model.training import corpus, quality
+from attention_atlas.model.training import (
+    corpus,
+    head_quality,
+    quality,
+    sense_quality,
+    word_quality,
+)
 from attention_atlas.model.training.tasks import TASKS
 from attention_atlas.model.zoo import WEIGHTS
 
@@ -32,7 +38,16 @@ log = logging.getLogger("evaluate")
 MEASURES: dict[str, tuple[Callable[..., dict[str, Measure]], ...]] = {
     "translator": (quality.bleu, quality.decoding_speed, quality.alignment, quality.best_heads),
     "recurrent": (quality.bleu, quality.decoding_speed, quality.alignment),
-    "bert": (quality.masked_words, quality.bank_senses, quality.best_heads),
+    "bert": (
+        quality.masked_words,
+        word_quality.whole_words,
+        word_quality.first_guesses,
+        sense_quality.bank_senses,
+        sense_quality.other_senses,
+        head_quality.head_shares,
+        head_quality.relations,
+        quality.best_heads,
+    ),
     "gpt": (quality.bits_per_byte, quality.blimp, quality.best_heads),
 }
 

@@ -53,7 +53,6 @@ Measures = dict[str, Measure]
 N_ROW = 768  # held-out pairs of texts, of 128 tokens each
 N_TOKEN = 65_536  # of each corpus's held-out text, at most
 SHORT = 15  # words: the longest side of a pair whose words are aligned
-N_FOLD = 5
 N_TIMED = 64  # sentences
 
 
@@ -256,55 +255,6 @@ def masked_words(loaded: Loaded, task: BertTask, data: Path) -> Measures:
         "masked_word_accuracy": replace(masked, compare=always),
         "next_sentence_accuracy": replace(mean(told, "pairs"), compare="chance 0.5"),
     }
-
-
-@torch.inference_mode()
-def bank_senses(loaded: Loaded, task: BertTask, data: Path) -> Measures:
-    """Are the senses of "bank" apart in the hidden states? By layer, 0 the embedding.
-
-    The state is the mean of the word's pieces; a sense is the nearest centroid of the other folds'
-    sentences; balanced accuracy is the mean of the senses' own accuracies, so chance is 0.5.
-    """
-    model = loaded.model
-    assert isinstance(model, Bert)
-    sentences = list(corpus.senses(data, "bank"))
-    if not sentences:
-        return {}
-    states, gold = [], []
-    for text, (start, end), sense in sentences:
-        tokens = task.tokenizer.encode(text)[: model.config.n_ctx]
-        pieces = [i for i, token in enumerate(tokens) if start <= token.start < token.end <= end]
-        ids = torch.tensor([[token.id for token in tokens]], device=loaded.device)
-        x = model.embed(ids, torch.zeros_like(ids))
-        layers = [x]
-        for layer in model.encoder:
-            layers.append(layer(layers[-1], None, None))
-        states.append(torch.cat(layers)[:, pieces].mean(1).cpu().numpy())  # (L + 1, D)
-        gold.append(sense)
-    found = [_told_apart(np.stack(states)[:, i], np.array(gold)) for i in range(len(layers))]
-    best = max(range(len(found)), key=lambda i: found[i].value)
-    by = {f"layer {i}": measure.value for i, measure in enumerate(found)}
-    score = replace(found[best], detail=f"layer {best}", by=by, compare="chance 0.5")
-    return {"bank_senses": score}
-
-
-def _told_apart(states: Array, gold: Array) -> Measure:
-    """Nearest centroid, each sense's items dealt to the folds in turn: (n, D), (n,)."""
-    fold, right = np.zeros(len(gold), int), np.zeros(len(gold))
-    senses = np.unique(gold)
-    for sense in senses:
-        at = np.flatnonzero(gold == sense)
-        fold[at] = np.random.default_rng(0).permutation(len(at)) % N_FOLD
-    for k in range(N_FOLD):
-        seen, held_out = fold != k, np.flatnonzero(fold == k)
-        centroids = np.stack([states[seen & (gold == sense)].mean(0) for sense in senses])
-        away = np.linalg.norm(states[held_out, None] - centroids, axis=-1)
-        right[held_out] = senses[away.argmin(-1)] == gold[held_out]
-
-    def balanced(i: Array) -> float:
-        return float(np.mean([right[i][gold[i] == sense].mean() for sense in senses]))
-
-    return measured(balanced, len(gold), "sentences")
 
 
 @torch.inference_mode()

@@ -224,7 +224,7 @@ class BertTask:
     learning_rate = 1.5e-3
     matrix_rate = 1.5e-3
     batch_tokens = 4096
-    lengths = ((32, 0.15), (64, 0.35), (128, 0.8), (512, 1.0))  # until this share of the run
+    lengths: Sequence[tuple[int, float]] = ((32, 0.15), (64, 0.35), (128, 0.8), (512, 1.0))
     small_until = 0.4  # this share of the run, batches are half as large
     recipe = (
         "15 % of the tokens chosen: 80 % [MASK], 10 % random, 10 % kept; next sentence 50/50; 32 "
@@ -240,10 +240,11 @@ class BertTask:
         seen: list[list[str]] = []
         dev: list[list[str]] = []
         self.sources = []
-        for docs in corpus.documents(data, skip=("tatoeba_en", "wordnet_glosses")):
+        for docs in corpus.documents(data, skip=("tatoeba_en", "wordnet_glosses"), train=train):
             self.sources.append(docs.name)
             seen += weighted(docs.train, docs.name, rng) if train else []
             dev += docs.held_out
+        self.held_out_documents = dev
         unseen = [s for doc in dev for line in doc for s in corpus.sentences(line)]
         banks = corpus.bank_sentences(data, unseen) if train else []
         self.sources += ["bank_sentences"] if banks else []
@@ -397,7 +398,7 @@ class GPTTask:
         seen: list[list[str]] = []
         self.dev_texts: dict[str, list[str]] = {}
         self.sources = []
-        for docs in corpus.documents(data, skip=("wordnet_glosses",)):
+        for docs in corpus.documents(data, skip=("wordnet_glosses",), train=train):
             self.sources.append(docs.name)
             seen += weighted(docs.train, docs.name, rng) if train else []
             held_out = self.dev_texts.setdefault(docs.name, [])

@@ -3,7 +3,7 @@
     python -m attention_atlas.model.training.train bert --minutes 30
     python -m attention_atlas.model.training.train bert --minutes 60 --resume
 
-State goes to runs/NAME, every minute; the weights, tokenizer and card to model/weights/NAME.
+State goes to runs/NAME, every other minute; the weights, tokenizer and card to model/weights/NAME.
 Without a state, --resume goes on from those weights and their card; the optimizers begin anew.
 """
 
@@ -16,7 +16,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,17 @@ import torch
 from attention_atlas.model import checkpoint
 from attention_atlas.model.tokenizers import Tokenizer
 from attention_atlas.model.training import corpus
+from attention_atlas.model.training.anchor import AnchoredBertTask
 from attention_atlas.model.training.evaluate import evaluate
 from attention_atlas.model.training.quality import look
 from attention_atlas.model.training.tasks import TASKS, Batch, Task
+from attention_atlas.model.training.teacher import NoTeacher
 from attention_atlas.model.zoo import WEIGHTS, Card, pick_device
 from torch import Tensor, nn
 
 log = logging.getLogger("train")
-SAVE_EVERY = 60.0  # seconds
+Trainer = Callable[[Path, Tokenizer | None, int], Task]  # folder of text, tokenizer, seed
+SAVE_EVERY = 120.0  # seconds
 CURVE_POINTS = 40
 LOOKS = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0)  # of the run: the heads so far
 
@@ -80,18 +83,42 @@ def optimizers(model: nn.Module, task: Task) -> list[torch.optim.Optimizer]:
     }
     muon = getattr(torch.optim, "Muon", None)  # since torch 2.9
     matrices = list(inside.values()) if muon else []
-    rest = [p for name, p in model.named_parameters() if not muon or name not in inside]
+    rest = [(name, p) for name, p in model.named_parameters() if not muon or name not in inside]
     found: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(rest, lr=task.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+        torch.optim.AdamW(_groups(rest, task), betas=(0.9, 0.98), weight_decay=0.01)
     ]
     if muon:
         found.append(
-            muon(matrices, lr=task.matrix_rate, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+            muon(
+                matrices,
+                lr=task.matrix_rate,
+                weight_decay=0.1,
+                ns_steps=task.muon_steps if isinstance(task, AnchoredBertTask) else 5,
+                adjust_lr_fn="match_rms_adamw",
+            )
         )
     for optimizer in found:
         for group in optimizer.param_groups:
             group["top_lr"] = group["lr"]
+            group.setdefault("head_lr", 0.0)
     return found
+
+
+def _groups(parameters: list[tuple[str, nn.Parameter]], task: Task) -> list[dict[str, Any]]:
+    """AdamW's parameters, those of one rate together."""
+    if not isinstance(task, AnchoredBertTask):
+        return [{"params": [p for _, p in parameters], "lr": task.learning_rate}]
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, p in parameters:
+        groups.setdefault(task.rates(name), []).append(p)
+    return [{"params": ps, "head_lr": head, "lr": lr} for (head, lr), ps in groups.items()]
+
+
+def rate(task: Task, group: dict[str, Any], done: float, step: int) -> float:
+    """A parameter group's learning rate at a share of the run."""
+    if isinstance(task, AnchoredBertTask):
+        return task.rate(group, done)
+    return group["top_lr"] * schedule(done, step)
 
 
 def schedule(done: float, step: int) -> float:
@@ -146,10 +173,9 @@ class Run:
             loss = self.task.loss(self.model, batch)
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        factor = schedule(done, self.progress.step)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = group["top_lr"] * factor
+                group["lr"] = rate(self.task, group, done, self.progress.step)
             optimizer.step()
             optimizer.zero_grad()
         self.progress.step += 1
@@ -205,7 +231,7 @@ class Run:
 
 
 def steps(run: Run, budget: Budget, batch_tokens: int) -> Iterator[tuple[Tensor, float]]:
-    """Train until the budget is spent, saving every minute."""
+    """Train until the budget is spent, saving every other minute."""
     saved = time.monotonic()
     while (done := budget.done(run.progress)) < 1:
         if any(run.progress.looked < share <= done for share in LOOKS):
@@ -270,6 +296,7 @@ def write(run: Run, out: Path, batch_tokens: int) -> None:
             "batch_tokens": batch_tokens,
             "seed": run.seed,
             "recipe": run.task.recipe,
+            **({"start": run.task.start} if isinstance(run.task, AnchoredBertTask) else {}),
         },
         curve=progress.curve,
         heads=progress.heads,
@@ -291,6 +318,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-tokens", type=int, help="of a step; default: the task's")
     parser.add_argument("--threads", type=int, help="of torch; 1 beside other work")
     parser.add_argument("--device", help="cuda, mps or cpu; default: the best there is")
+    scratch = "BERT from random weights, not from all-MiniLM-L6-v2"
+    parser.add_argument("--scratch", action="store_true", help=scratch)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on from --state or --out")
     return parser
@@ -309,8 +338,10 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     try:
         tokenizer = Tokenizer.load(before / "tokenizer.json") if args.resume else None
-        task = TASKS[args.name](args.data, tokenizer, args.seed)
-    except corpus.NoData as error:
+        begun = args.name == "bert" and not args.scratch
+        trainer: Trainer = AnchoredBertTask if begun else TASKS[args.name]
+        task = trainer(args.data, tokenizer, args.seed)
+    except (corpus.NoData, NoTeacher) as error:
         log.error(str(error))
         return 2
     folder.mkdir(parents=True, exist_ok=True)

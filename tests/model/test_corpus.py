@@ -170,3 +170,19 @@ def test_minimal_pairs_are_good_and_bad(tmp_path: Path) -> None:
     row = '{"sentence_good": "It is.", "sentence_bad": "It are.", "UID": "x"}'
     write(tmp_path / "blimp" / "agreement.jsonl", f"{row}\n{row}\n")
     assert list(corpus.minimal_pairs(tmp_path)) == [("agreement", [("It is.", "It are.")] * 2)]
+
+
+def test_what_is_held_out_can_be_read_alone(tmp_path: Path) -> None:
+    (tmp_path / "own.txt").write_text("\n\n".join(f"Document {i}." for i in range(150)))
+    [both], [alone] = corpus.documents(tmp_path), corpus.documents(tmp_path, train=False)
+    assert len(both.train) == 148
+    assert alone.train == []
+    assert alone.held_out == both.held_out == [["Document 0."], ["Document 100."]]
+
+
+def test_documents_of_one_file(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.txt").write_text(f"First of {name}.\n\nSecond of {name}.")
+    [found] = corpus.named(tmp_path, "two")
+    assert (found.held_out, found.train) == ([["First of two."]], [["Second of two."]])
+    assert list(corpus.named(tmp_path, "three")) == []

@@ -33,8 +33,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "test.tsv").write_text("el perro\tthe dog\tthe hound\nel gato\tthe cat\n")
     for name, text in {
         "alignment/dev.tsv": "the dog sat .\tel perro dormía .\t0-0 1-1 3-3\n",
-        "wsd/bank/train.data.txt": "1\ta bank sat\n" * 12 + "2\tthe dog bank\n" * 8,
-        "wsd/bank/train.gold.txt": "0\n" * 12 + "1\n" * 8,
         "blimp/one.jsonl": '{"sentence_good": "It ran.", "sentence_bad": "It dog."}\n' * 3,
         "blimp/two.jsonl": '{"sentence_good": "dog dog dog", "sentence_bad": "dog"}\n' * 5,
     }.items():
@@ -135,20 +133,6 @@ def test_masked_words_are_counted_one_by_one(bert_task: BertTask, data: Path) ->
     assert found.value == pytest.approx((label == the).double().mean().item(), abs=1e-4)
     assert found.low < found.value < found.high
     assert found.compare == f'always "the": {found.value:.3f}'
-
-
-def test_senses_in_other_words_are_apart_after_a_layer(bert_task: BertTask, data: Path) -> None:
-    [found] = quality.bank_senses(loaded(bert_task, Bert), bert_task, data).values()
-    assert found.by == {"layer 0": 1.0, "layer 1": 1.0, "layer 2": 1.0}  # by position, too
-    assert (found.n, found.detail) == (20, "layer 0")
-
-
-@pytest.mark.parametrize(("shift", "expected"), [(9.0, 1.0), (0.0, 0.5)])
-def test_nearest_centroids(shift: float, expected: float) -> None:
-    gold = np.repeat([0, 1], [90, 30])
-    states = np.random.default_rng(0).normal(size=(120, 3)) + shift * gold[:, None]
-    found = quality._told_apart(states, gold)
-    assert found.value == pytest.approx(expected, abs=0.12)
 
 
 @pytest.mark.parametrize(
@@ -287,10 +271,9 @@ def test_looking_leaves_a_model_learning(gpt_task: GPTTask) -> None:
     assert model.training
 
 
-@pytest.mark.parametrize("measure", [quality.alignment, quality.blimp, quality.bank_senses])
+@pytest.mark.parametrize("measure", [quality.alignment, quality.blimp])
 def test_what_has_no_text_is_not_measured(
     measure: Callable[..., dict[str, object]],
-    bert_task: BertTask,
     gpt_task: GPTTask,
     translator_task: TranslatorTask,
     tmp_path: Path,
@@ -298,7 +281,6 @@ def test_what_has_no_text_is_not_measured(
     task, architecture = {
         "alignment": (translator_task, EncoderDecoder),
         "blimp": (gpt_task, GPT),
-        "bank_senses": (bert_task, Bert),
     }[measure.__name__]
     assert measure(loaded(task, architecture), task, tmp_path) == {}
 

@@ -61,7 +61,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def command(data: Path, tmp_path: Path) -> list[str]:
     folders = ["--data", str(data), "--state", str(tmp_path / "state"), "--out"]
-    return [*folders, str(tmp_path / "out" / "own"), "--device", "cpu", "--batch-tokens", "512"]
+    common = ["--device", "cpu", "--batch-tokens", "512", "--scratch"]
+    return [*folders, str(tmp_path / "out" / "own"), *common]
 
 
 def weights(tmp_path: Path) -> dict[str, Tensor]:
@@ -90,6 +91,7 @@ MEASURED = {
     "bert": {
         "masked_word_accuracy",
         "next_sentence_accuracy",
+        "sensible_first_guess",
         "encoder_previous_token",
         "encoder_next_token",
     },
@@ -171,7 +173,7 @@ def test_finished_weights_can_be_gone_on_from(command: list[str], tmp_path: Path
 def test_no_data_is_said_plainly(
     name: str, advice: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert train.main([name, "--data", str(tmp_path)]) == 2
+    assert train.main([name, "--data", str(tmp_path), "--scratch"]) == 2
     [record] = caplog.records
     assert str(tmp_path) in record.message
     assert advice in record.message
@@ -246,6 +248,7 @@ def test_too_little_data_is_said_plainly(
     name: str, file: str, text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / file).write_text(text)
-    assert train.main([name, "--data", str(tmp_path), "--state", str(tmp_path / "s")]) == 2
+    command = [name, "--data", str(tmp_path), "--state", str(tmp_path / "s"), "--scratch"]
+    assert train.main(command) == 2
     assert "to train on and" in caplog.text
     assert "one in 100 is held out" in caplog.text
