@@ -30,7 +30,7 @@ from attention_atlas.model.analysis.statistics import (
 from attention_atlas.model.generate import Beam, beam_search, returned, translate
 from attention_atlas.model.languages import Frame
 from attention_atlas.model.protocol import Translator
-from attention_atlas.model.record import Token
+from attention_atlas.model.record import Token, state_names
 from attention_atlas.model.recurrent import Recurrent
 from attention_atlas.model.run import Spec, run
 from attention_atlas.model.tape import Tape
@@ -260,7 +260,7 @@ def masked_words(loaded: Loaded, task: BertTask, data: Path) -> Measures:
 
 @torch.inference_mode()
 def bank_senses(loaded: Loaded, task: BertTask, data: Path) -> Measures:
-    """Are the senses of "bank" apart in the hidden states? By layer, 0 the embedding.
+    """Are the senses of "bank" apart in the hidden states, at the embedding and after each layer?
 
     The state is the mean of the word's pieces; a sense is the nearest centroid of the other folds'
     sentences; balanced accuracy is the mean of the senses' own accuracies, so chance is 0.5.
@@ -283,8 +283,9 @@ def bank_senses(loaded: Loaded, task: BertTask, data: Path) -> Measures:
         gold.append(sense)
     found = [_told_apart(np.stack(states)[:, i], np.array(gold)) for i in range(len(layers))]
     best = max(range(len(found)), key=lambda i: found[i].value)
-    by = {f"layer {i}": measure.value for i, measure in enumerate(found)}
-    score = replace(found[best], detail=f"layer {best}", by=by, compare="chance 0.5")
+    names = state_names(len(found) - 1)
+    by = {name: measure.value for name, measure in zip(names, found, strict=True)}
+    score = replace(found[best], detail=names[best], by=by, compare="chance 0.5")
     return {"bank_senses": score}
 
 

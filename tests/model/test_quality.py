@@ -139,8 +139,8 @@ def test_masked_words_are_counted_one_by_one(bert_task: BertTask, data: Path) ->
 
 def test_senses_in_other_words_are_apart_after_a_layer(bert_task: BertTask, data: Path) -> None:
     [found] = quality.bank_senses(loaded(bert_task, Bert), bert_task, data).values()
-    assert found.by == {"layer 0": 1.0, "layer 1": 1.0, "layer 2": 1.0}  # by position, too
-    assert (found.n, found.detail) == (20, "layer 0")
+    assert found.by == {"embedding": 1.0, "layer 0": 1.0, "layer 1": 1.0}  # by position, too
+    assert (found.n, found.detail) == (20, "embedding")
 
 
 @pytest.mark.parametrize(("shift", "expected"), [(9.0, 1.0), (0.0, 0.5)])
