@@ -119,6 +119,11 @@ class Sketch:
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors) + rest
 
 
+def state_names(n_layer: int) -> list[str]:
+    """Names of the residual stream's states: the embedding, then after each layer, from layer 0."""
+    return ["embedding", *(f"layer {i}" for i in range(n_layer))]
+
+
 # The sequence of each axis of a kind: (query, key).
 AXES: dict[Kind, tuple[str, str]] = {
     "encoder": ("source", "source"),

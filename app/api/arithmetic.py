@@ -82,7 +82,7 @@ class HeadPartsAnswer(BaseModel):
 
 
 class BlockOut(BaseModel):
-    residual: float = Field(description="length of what comes in, mean over tokens")
+    residual: float = Field(description="length of what enters the layer, mean over tokens")
     attention: float = Field(description="of what self-attention adds")
     feed_forward: float = Field(description="of what the feed-forward network adds")
     token_std: tuple[float, float] = Field(description="of a token's dimensions; after layer norm")
@@ -93,11 +93,14 @@ class BlocksAnswer(BaseModel):
     model: str
     text: str
     tokens: list[TokenOut]
-    layers: list[BlockOut]
+    layers: list[BlockOut] = Field(description="layer 0 … layer L - 1")
 
 
 class GradientsAnswer(BaseModel):
-    """The gradient's length at the input of each layer, the last one's 1."""
+    """The gradient's length by layer: stacks[name][0] at the input, [i + 1] after layer i.
+
+    The length after the last layer is 1.
+    """
 
     depth: int
     width: int

@@ -42,7 +42,7 @@ class AttentionRequest(RunRequest):
         "none", description="over heads; rollout also over layers"
     )
     merge: Literal["none", "words"] = Field(
-        "none", description="words: summed over the pieces of a key, averaged over a query's"
+        "none", description="words: summed over the tokens of a key word, averaged over a query's"
     )
     special: Literal["keep", "hide", "renormalise"] = Field(
         "keep", description="special tokens; renormalise: hidden, then rows sum to 1 again"

@@ -27,7 +27,10 @@ class TokenOut(BaseModel):
     end: int
     special: bool
     unknown: bool
-    word: int | None
+    word: int | None = Field(
+        description="number of its word in its text, from 0, the same for all tokenizers; null for "
+        "specials and spaces. Words are those of Unicode (UAX #29), by ICU"
+    )
     segment: int = Field(description="0, or 1 in the second text")
     token_type: int | None = Field(
         None, description="what the model is told of it beside its id; null if it is told nothing"

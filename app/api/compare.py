@@ -39,7 +39,7 @@ from attention_atlas.model.analysis.senses import (
     reference_words,
     senses,
 )
-from attention_atlas.model.record import Run, Selection, axes
+from attention_atlas.model.record import Run, Selection, axes, state_names
 from attention_atlas.model.run import BadInput, Spec
 from attention_atlas.model.words import Word, folded
 from attention_atlas.model.zoo import Loaded
@@ -70,7 +70,9 @@ class CompareRequest(ApiRequest):
     b: Annotated[RunRequest, BeforeValidator(from_json)] = Field(
         description="another", examples=[{"model": "bert", "text": MONEY}]
     )
-    word: WordText = Field(description="the word looked at", examples=["bank"])
+    word: WordText = Field(
+        description="the word looked at, in any case, NFC or NFD", examples=["bank"]
+    )
     word_b: WordText | None = Field(None, description="in B, if it is another")
     occurrence_a: int = Field(0, ge=0, description="which one, if A has the word several times")
     occurrence_b: int = Field(0, ge=0, description="which one in B")
@@ -115,7 +117,7 @@ class Near(BaseModel):
 
 
 class References(BaseModel):
-    """The word in sentences where its sense is known; mean cosines, layer by layer."""
+    """The word in sentences where its sense is known; mean cosines, one for each of `states`."""
 
     source: str
     n: dict[str, int] = Field(description="sentences of each sense")
@@ -140,11 +142,18 @@ class CompareAnswer(BaseModel):
     a: SideOut
     b: SideOut
     alignment: list[tuple[int, int]] = Field(description="pairs of k_words of A and B")
+    states: list[str] = Field(
+        description="the hidden states compared: embedding, then layer 0 … layer L - 1, each after "
+        "that layer; empty where there are none to compare",
+        examples=[["embedding", "layer 0", "layer 1"]],
+    )
     similarity: list[float] | None = Field(
-        description="cosine of the word's hidden states, from the embedding on; null for two models"
+        description="cosine of the word's hidden states, one of `states` each; null for two models"
     )
     references: References | None
-    nearest_a: list[list[Near]] = Field(description="for each layer, the nearest words to A's")
+    nearest_a: list[list[Near]] = Field(
+        description="for each of `states`, the words nearest to A's"
+    )
     nearest_b: list[list[Near]]
     divergence: list[list[float]] = Field(
         description="(L, H): Jensen-Shannon, in nats, over all words; one without a partner counts"
@@ -249,6 +258,7 @@ def _half(
 def _states(service: Service, request: CompareRequest, a: Half, b: Half) -> dict[str, Any]:
     """Similarity, references and neighbours; two models' states are in two spaces."""
     nothing: dict[str, Any] = {
+        "states": [],
         "similarity": None,
         "references": None,
         "nearest_a": [],
@@ -270,6 +280,7 @@ def _states(service: Service, request: CompareRequest, a: Half, b: Half) -> dict
         *known,
     ]
     return {
+        "states": state_names(len(words[0]) - 1),
         "similarity": similarity(*words).tolist(),
         "references": senses(words[0], words[1], known)._asdict() if known else None,
         "nearest_a": [[word._asdict() for word in row] for row in nearest(words[0], others)],

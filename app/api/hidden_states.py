@@ -18,7 +18,7 @@ from attention_atlas.app.api.spec import RunRequest, WordText
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis.compare import pieces, side, word_states
-from attention_atlas.model.record import axes
+from attention_atlas.model.record import axes, state_names
 from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
@@ -30,7 +30,9 @@ class HiddenRequest(RunRequest):
     formats: ClassVar[tuple[str, ...]] = ("json", "safetensors", "npz")
 
     sequence: Literal["source", "target"] = Field("source", description="target: the translator's")
-    word: WordText | None = Field(None, description="this word only, the mean of its pieces")
+    word: WordText | None = Field(
+        None, description="this word only, the mean of its tokens; in any case, NFC or NFD"
+    )
     occurrence: int = Field(0, ge=0, description="which one, if the word is there several times")
     format: Literal["json", "safetensors", "npz"] | None = Field(
         None, description="left out, the Accept header decides"
@@ -38,7 +40,10 @@ class HiddenRequest(RunRequest):
 
 
 class HiddenAnswer(BaseModel):
-    """The residual stream: hidden[0] at the embedding, hidden[i] after layer i - 1."""
+    """The residual stream: hidden[0] is the embedding, hidden[i + 1] the state after layer i.
+
+    Layers are numbered from 0, as those of attention are.
+    """
 
     model: str
     text: str
@@ -46,6 +51,10 @@ class HiddenAnswer(BaseModel):
     target: str | None
     sequence: str
     axes: list[str]
+    states: list[str] = Field(
+        description="names of the first axis: embedding, then layer 0 … layer L - 1, each after it",
+        examples=[["embedding", "layer 0", "layer 1"]],
+    )
     shape: list[int]
     tokens: list[TokenOut] = Field(description="of the sequence, or of the word")
     hidden: list[Any] = Field(description="(L + 1, T, D), or (L + 1, D) of one word")
@@ -69,6 +78,7 @@ def hidden(service: Service, request: HiddenRequest, loaded: Loaded) -> Answer:
         **input_fields(loaded, run),
         "sequence": request.sequence,
         "axes": labelled,
+        "states": state_names(len(states) - 1),
         "shape": list(states.shape),
         "tokens": labels(tuple(tokens)),
         "provenance": provenance(loaded).model_dump(),

@@ -55,7 +55,8 @@ class EmbeddingRequest(TokenizeRequest):
 class PermutationRequest(TextRequest):
     text_b: Text | None = Field(
         None,
-        description="the same words in another order; else reversed, or the tokens of a lone word",
+        description="the same words in another order; else the parts between spaces reversed, or "
+        "the tokens where there are no spaces",
     )
 
 

@@ -69,8 +69,8 @@ class Permutation:
 def permutation(loaded: Loaded, text: str, text_b: str | None) -> Permutation:
     """Self-attention does not know order: without positions B's states are A's, in B's order.
 
-    A causal mask does know it, so there something is left. Words are what spaces part; a text
-    without any, as in Chinese, has its tokens in another order.
+    A causal mask does know it, so there something is left. What stands between spaces is put in
+    reverse order; of a text without spaces, as in Chinese, the tokens are.
     """
     words = text.split()
     a = tokenize(loaded, " ".join(words))

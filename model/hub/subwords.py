@@ -71,6 +71,13 @@ class HubTokenizer:
         ordinary = [n for n, token in enumerate(tokens) if not token.special]
         return any(token.special for token in tokens[ordinary[0] : ordinary[-1]])
 
+    @cached_property
+    def spells_bytes(self) -> bool:
+        """Whether a token is a byte, written as the character of that number, as ByT5's are."""
+        vocab = self.backend.get_vocab() if self.fast is None else {}
+        ids = [vocab.get(chr(byte)) for byte in "é".encode()]
+        return None not in ids and self.decode([i for i in ids if i is not None]) == "é"
+
     @property
     def vocab_size(self) -> int:
         return len(self.backend)
@@ -104,7 +111,7 @@ class HubTokenizer:
         mark = self._mark(text, direction)
         inputs = {"text": mark + text, "text_pair": pair}
         tokens = self._tokens(inputs, (mark + text, pair or ""), direction)
-        return _without_mark(tokens, len(mark)) if mark else tokens
+        return numbered(_without_mark(tokens, len(mark)), (text, pair or "")) if mark else tokens
 
     def encode_target(self, text: str, direction: Direction | None = None) -> tuple[Token, ...]:
         """A text of a translator's output side as it learns to write it, but for its end."""
@@ -152,7 +159,7 @@ class HubTokenizer:
             rows = [self._without_added_space(row, texts) for row in cut]
         else:
             n_first = len(self.ids(texts[0])) if texts[1] else len(called.ids)
-            rows = self._found(called.ids, texts, n_first)
+            rows = self._bytes(called.ids, texts) or self._found(called.ids, texts, n_first)
         tokens = self._labelled(rows, texts)
         if called.types is None:
             return tokens
@@ -192,6 +199,8 @@ class HubTokenizer:
     def label(self, ids: Sequence[int]) -> tuple[Token, ...]:
         """Ids that a model made -> tokens, with spans in `decode(ids)`."""
         text = self.decode(ids)
+        if rows := self._bytes(ids, (text, "")):
+            return self._labelled(rows, (text, ""))
         tokens, before = [], 0
         for n, i in enumerate(ids, 1):
             so_far = self.decode(ids[:n])
@@ -212,6 +221,8 @@ class HubTokenizer:
         if self.byte_level and all(char in BYTE_OF_CHAR for char in raw):
             piece = bytes(BYTE_OF_CHAR[char] for char in raw)
             return piece.decode("utf-8", errors="backslashreplace")
+        if self.spells_bytes and len(raw) == 1:
+            return bytes([ord(raw)]).decode("utf-8", errors="backslashreplace")
         if byte := BYTE.fullmatch(raw):
             return bytes.fromhex(byte[1]).decode("utf-8", errors="backslashreplace")
         return raw.removeprefix("##").removesuffix("</w>").replace("▁", " ")
@@ -224,6 +235,23 @@ class HubTokenizer:
         i, raw, (start, end), segment = row
         added = self.readable(i).isspace() and texts[segment][start:end].strip()
         return (i, raw, (start, start), segment) if added else row
+
+    def _bytes(self, ids: Sequence[int], texts: tuple[str, str]) -> list[Row]:
+        """Bytes with the spans of their characters; none if the ids are not the texts' bytes."""
+        ordinary = "".join(self.raw(i) for i in ids if not self._is_special(i))
+        data = [text.encode() for text in texts]
+        if not self.spells_bytes or ordinary.encode("latin-1", "ignore") != b"".join(data):
+            return []
+        places = ((c, n) for n in (0, 1) if data[n] for c in char_of_byte(data[n]))
+        rows, end, segment = [], 0, 0
+        for i in ids:
+            if self._is_special(i):
+                rows.append((i, self.raw(i), (end, end), segment))
+            else:
+                start, segment = next(places)
+                end = start + 1
+                rows.append((i, self.raw(i), (start, end), segment))
+        return rows
 
     def _found(self, ids: list[int], texts: tuple[str, str], n_first: int) -> list[Row]:
         """A slow tokenizer gives no spans: each piece is looked for where the one before ended; the

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from attention_atlas.model.analysis.statistics import Array, Measure, measured
+from attention_atlas.model.record import state_names
 from attention_atlas.model.training import corpus
 from attention_atlas.model.training.tasks import BertTask, padded
 from attention_atlas.model.transformer import Bert
@@ -24,7 +25,7 @@ Sentence = tuple[str, tuple[int, int], int]  # text, span of the word, sense
 
 
 def bank_senses(loaded: Loaded, task: BertTask, data: Path) -> dict[str, Measure]:
-    """Nearest centroid for "bank" by layer, 0 the embedding; and how far river is from money.
+    """Nearest centroid for "bank" at the embedding and after each layer; and how far river is from money.
 
     The state is the mean of the word's pieces; a sense is the nearest centroid of the other folds'
     sentences; balanced accuracy is the mean of the senses' own accuracies, so chance is 0.5.
@@ -126,9 +127,10 @@ def told_apart(states: Array, gold: Array) -> Array:
 def _best_layer(score: Callable[[Array, int], float], n_layer: int, n: int) -> Measure:
     """The measure at the layer where it is highest, with its value at each."""
     every = np.arange(n)
-    by = {f"layer {i}": round(score(every, i), 4) for i in range(n_layer)}
-    best = max(range(n_layer), key=lambda i: by[f"layer {i}"])
-    return replace(measured(lambda i: score(i, best), n, "sentences", f"layer {best}"), by=by)
+    names = state_names(n_layer - 1)
+    by = {name: round(score(every, i), 4) for i, name in enumerate(names)}
+    best = max(range(n_layer), key=lambda i: by[names[i]])
+    return replace(measured(lambda i: score(i, best), n, "sentences", names[best]), by=by)
 
 
 def _margin(states: Array, gold: Array) -> dict[str, Measure]:
@@ -145,8 +147,9 @@ def _margin(states: Array, gold: Array) -> dict[str, Measure]:
     def smallest(i: Array) -> float:
         return min(smaller(i, layer) for layer in range(FROM_LAYER, len(layers)))
 
-    by = {f"layer {k}": round(smaller(np.arange(len(gold)), k), 4) for k in range(len(layers))}
-    detail = f"smallest of layers {FROM_LAYER} to {len(layers) - 1}"
+    names = state_names(len(layers) - 1)
+    by = {name: round(smaller(np.arange(len(gold)), k), 4) for k, name in enumerate(names)}
+    detail = f"smallest of {names[FROM_LAYER]} to {names[-1]}"
     return {"bank_margin": replace(measured(smallest, len(gold), "sentences", detail), by=by)}
 
 

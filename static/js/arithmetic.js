@@ -8,9 +8,10 @@ import {centred, cosine, dot, gelu, pearson, relu, softmax} from "./formulas.js"
 import {_} from "./language.js";
 import {showCurves} from "./numbers.js";
 import {mountPlane} from "./plane.js";
+import {stateTicks} from "./reading.js";
 import {copyLink, waysOut} from "./summary.js";
 import {sortable} from "./tables.js";
-import {label} from "./token.js";
+import {label, wholeWords} from "./token.js";
 import * as url from "./url.js";
 import * as anatomyView from "./views/anatomy.js";
 
@@ -33,9 +34,9 @@ function fit(wanted) {
   return {...wanted, layer: Math.min(wanted.layer, nLayer - 1), head: Math.min(wanted.head, nHead - 1)};
 }
 
-/** Another model cuts the text otherwise: the query stays the same word, not the same number. */
+/** Another model has other tokens: the query stays in the same word, which has the same number. */
 const retype = (wanted, before) => (wanted.model === before.model || !before.found ? wanted
-  : {...wanted, query: label(before.found.tokens[before.word]).toLowerCase()});
+  : {...wanted, query: before.found.tokens[before.word].word});
 
 async function answer({model, text, layer, head, word: asked, query = null, dK, depth}, options) {
   const spec = {model, text};
@@ -44,7 +45,7 @@ async function answer({model, text, layer, head, word: asked, query = null, dK, 
     own ? headParts({...spec, layer}, options) : null, own ? blocks(spec, options) : null,
     gradients({depth}, options), own ? null : run(spec, options)]);
   const tokens = parts?.tokens ?? read.sequences.source;
-  const same = tokens.findIndex((token) => label(token).toLowerCase() === query);
+  const same = query === null ? -1 : tokens.findIndex(({word: number}) => number === query);
   const word = same >= 0 ? same : Math.min(asked, tokens.length - 1);
   const apart = await anatomy({...spec, layer, head, query: word}, options);
   return {word, found: {widths, parts, block, deep, apart, tokens}};
@@ -119,8 +120,8 @@ const view = anatomyView.mount(byId("anatomy"), ({query}) =>
 
 /** The anatomy without stop words: their rows left out, the rest as it is. */
 function withoutStops(found) {
-  const kept = found.kTokens.map((token, i) => i)
-    .filter((i) => !STOPS.has(label(found.kTokens[i]).toLowerCase()));
+  const words = wholeWords(found.kTokens);
+  const kept = words.map((word, i) => i).filter((i) => !STOPS.has(words[i].toLowerCase()));
   const rows = ({data, shape: [n, ...rest]}) => {
     const size = data.length / n;
     const parts = kept.flatMap((i) => Array.from(data.subarray(i * size, (i + 1) * size)));
@@ -210,12 +211,12 @@ const line = (name, y, chosen = false) => ({name, x: y.map((none, i) => i), y, c
 function drawBlock(state) {
   const {layers} = state.found.block;
   const of = (key) => layers.map((layer) => layer[key]);
-  showCurves(byId("block-plot"), {lines: [line(_("residual stream"), of("residual"), true),
+  showCurves(byId("block-plot"), {lines: [line(_("residual stream into the layer"), of("residual"), true),
     line(_("attention adds"), of("attention")), line(_("feed-forward adds"), of("feedForward"))],
-  x: _("layer"), y: _("mean length"), dashes: true}, wordsOf(state, "block", _("lengths by layer")));
+  x: _("layer"), y: _("mean length"), dashes: true, ticks: layers.map((none, i) => `L${i}`)}, wordsOf(state, "block", _("lengths by layer")));
   byId("norms").replaceChildren(sortable({
     caption: _("Lengths, and the spread that each norm makes 1: of a token over its dimensions, of a dimension over the tokens"),
-    columns: [[_("Layer")], [_("residual stream"), 2], [_("attention adds"), 2],
+    columns: [[_("Layer")], [_("residual stream into the layer"), 2], [_("attention adds"), 2],
       [_("feed-forward adds"), 2], [_("token spread"), 3], [_("after layer norm"), 3],
       [_("dimension spread"), 3], [_("after batch norm"), 3]],
     rows: layers.map((layer, i) => [`${i}`, layer.residual, layer.attention, layer.feedForward,
@@ -234,7 +235,8 @@ function drawDeep(state) {
     residualNorm: _("residual and norm")};
   showCurves(byId("depth-plot"), {lines: Object.entries(names).map(([key, name]) =>
     line(name, stacks[key], key === "residualNorm")),
-  x: _("layer"), y: _("gradient's length"), logY: true, dashes: true},
+  x: _("the input, then after each layer"), y: _("gradient's length"), logY: true, dashes: true,
+  ticks: stateTicks(depth + 1, _("input"))},
   wordsOf(state, "depth", _("The gradient through a deep stack"),
     _("a random stack of {depth} layers, width {width}, seed {seed}", {depth, width, seed})));
 }

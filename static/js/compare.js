@@ -7,7 +7,7 @@ import {h} from "./dom.js";
 import {figure} from "./figure.js";
 import {_} from "./language.js";
 import {curves, heatmap} from "./plot.js";
-import {KIND_NAMES, placeName} from "./reading.js";
+import {KIND_NAMES, placeName, stateNames, stateTicks} from "./reading.js";
 import {fileName, saveBlob, svgBlob} from "./save.js";
 import {copyLink, waysOut} from "./summary.js";
 import {sortable} from "./tables.js";
@@ -66,9 +66,6 @@ form.querySelector(".examples").addEventListener("click", (event) => {
 
 // Drawing.
 
-const layerNames = (n) => Array.from({length: n}, (none, i) =>
-  (i === 0 ? _("embedding") : _("Layer {layer}", {layer: i - 1})));
-
 /** The word's cosine by layer, and what same and different senses come to. */
 function drawCurve({similarity, references, a, b}) {
   const plot = byId("curve");
@@ -88,13 +85,13 @@ function drawCurve({similarity, references, a, b}) {
     line(_("two of different senses"), references.between)
   ] : [];
   const drawn = [line(_("A and B"), similarity, true), ...pairs];
-  curves(plot, {lines: drawn, x: _("0 the embedding, then after each layer"), y: _("cosine"),
-    zero: false, dashes: true});
+  curves(plot, {lines: drawn, x: _("hidden state: the embedding, then after each layer"),
+    y: _("cosine"), zero: false, dashes: true, ticks: stateTicks(x.length)});
   const n = references ? Object.values(references.n).reduce((sum, k) => sum + k, 0) : 0;
   note.textContent = references
     ? _("Cosines of a trained model lie in a narrow band: the pairs of {n} reference sentences ({source}) show which.", {n, source: references.source})
     : _("Cosines of a trained model lie in a narrow band; for this word there are no reference sentences to show which.");
-  const [names, rows] = [layerNames(similarity.length), []];
+  const [names, rows] = [stateNames(similarity.length), []];
   for (const [i, name] of names.entries()) rows.push([name, ...drawn.map(({y}) => y[i])]);
   const columns = [[_("Layer")], ...drawn.map(({name}) => [name, 3])];
   byId("by-layer-table").replaceChildren(
@@ -109,7 +106,7 @@ function nearest(name) {
   const {nearestA, nearestB} = asked.get().found.comparison;
   const found = name === "A" ? nearestA : nearestB;
   const words = ({text, sense, cosine}) => `${text}${sense ? ` (${sense})` : ""} ${cosine.toFixed(3)}`;
-  const rows = found.map((row, i) => [layerNames(found.length)[i], ...row.map(words)]);
+  const rows = found.map((row, i) => [stateNames(found.length)[i], ...row.map(words)]);
   const columns = [[_("Layer")], ...(found[0] ?? []).map((none, i) => [`${i + 1}`])];
   return sortable({caption: _("Nearest to the word in {name}", {name}), columns, rows});
 }

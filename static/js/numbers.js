@@ -26,12 +26,12 @@ export function showMap(el, options, words) {
 
 /** Lines over the same x, a row for each x. @param {Words} words */
 export function showCurves(el, options, words) {
-  const {lines, x} = options;
+  const {lines, x, ticks} = options;
   curves(el, options);
   const [longest] = [...lines].sort((a, b) => b.x.length - a.x.length);
-  const rows = () => longest.x.map((value, i) => [value, ...lines.map(({y}) => y[i] ?? NaN)]);
+  const rows = () => longest.x.map((value, i) => [ticks?.[i] ?? value, ...lines.map(({y}) => y[i] ?? NaN)]);
   const digits = longest.x.every(Number.isInteger) ? 0 : 1;
-  beneath(el, words, {columns: [[x, digits], ...lines.map(({name}) => [name, 4])], rows});
+  beneath(el, words, {columns: [ticks ? [x] : [x, digits], ...lines.map(({name}) => [name, 4])], rows});
 }
 
 /** The line under a plot; it stays open or closed, and another drawing has other numbers. */

@@ -161,12 +161,14 @@ const DASHES = ["dot", "dash", "dashdot", "longdash"];
  * Lines over a number of tokens. The chosen one stands out; the rest are ink, told apart by hover.
  * @param {HTMLElement} el
  * @param {{lines: {name: string, x: number[], y: number[], chosen: boolean}[], x: string, y: string,
- *   log?: boolean, logY?: boolean, zero?: boolean, dashes?: boolean, bars?: boolean}} options
- *   with dashes each line has its name, in a line above
+ *   log?: boolean, logY?: boolean, zero?: boolean, dashes?: boolean, bars?: boolean,
+ *   ticks?: string[]}} options
+ *   with dashes each line has its name, in a line above; ticks are the names of x = 0, 1, …
  */
 export const curves = (el, options) => react(el, () => curvesOf(el, options));
 
-function curvesOf(el, {lines, x, y, log = false, logY = false, zero = true, dashes = false, bars = false}) {
+function curvesOf(el, {lines, x, y, log = false, logY = false, zero = true, dashes = false, bars = false,
+  ticks = null}) {
   const style = getComputedStyle(el);
   const color = (name) => style.getPropertyValue(`--${name}`);
   const [ink, muted, rule] = [color("ink"), color("muted"), color("rule")];
@@ -181,11 +183,12 @@ function curvesOf(el, {lines, x, y, log = false, logY = false, zero = true, dash
     line: {color: line.chosen ? accent : muted, width: line.chosen ? 2.5 : 1.25,
       dash: dashes && !line.chosen ? DASHES[lines.indexOf(line) % DASHES.length] : "solid"},
     opacity: line.chosen || lines.length < 3 || dashes ? 1 : 0.5,
-    hovertemplate: `${escape(line.name)}<br>%{x:,} ${x}<br>%{y:.4~g} ${escape(y)}<extra></extra>`
+    text: ticks ?? [],
+    hovertemplate: `${escape(line.name)}<br>${ticks ? "%{text}" : `%{x:,} ${x}`}<br>%{y:.4~g} ${escape(y)}<extra></extra>`
   }));
   const named = dashes ? [] : lines.filter(({chosen}) => chosen || lines.length < 3);
   const all = lines.flatMap((line) => line.x);
-  const few = !log && all.every(Number.isInteger) && Math.max(...all) < 12 ? {dtick: 1} : {};
+  const few = ticks ? namedTicks(ticks) : (!log && all.every(Number.isInteger) && Math.max(...all) < 12 ? {dtick: 1} : {});
   const axis = {
     showgrid: true, gridcolor: rule, zeroline: false, linecolor: rule, tickcolor: "transparent"
   };
@@ -210,6 +213,15 @@ function curvesOf(el, {lines, x, y, log = false, logY = false, zero = true, dash
     }))
   };
   return [traces, layout, {displayModeBar: false, responsive: true}];
+}
+
+const MOST_TICKS = 13;
+
+/** Of many names every second, third … is written. */
+function namedTicks(ticks) {
+  const step = Math.ceil(ticks.length / MOST_TICKS);
+  const shown = ticks.map((none, i) => i).filter((i) => i % step === 0);
+  return {tickvals: shown, ticktext: shown.map((i) => escape(ticks[i]))};
 }
 
 const ABOVE_PICTURE = 44; // CSS pixels of a title

@@ -23,6 +23,14 @@ export const metricText = (name, value) => value.toFixed(DIGITS[name] ?? 2);
 /** "L2 H3". */
 export const placeName = (layer, head) => `L${layer} H${head}`;
 
+/** Names of the hidden states: the embedding, then after each layer, by the layer's number. */
+export const stateNames = (n) => Array.from({length: n}, (none, i) =>
+  (i === 0 ? _("embedding") : _("Layer {layer}", {layer: i - 1})));
+
+/** The same, short: under a chart. */
+export const stateTicks = (n, first = _("embedding")) =>
+  Array.from({length: n}, (none, i) => (i === 0 ? first : `L${i - 1}`));
+
 /** The numbers of one head: [[name, text], …]. */
 export function metricsOf({metrics, layers, heads}, layer, head) {
   const [l, h] = [layers.indexOf(layer), heads.indexOf(head)];

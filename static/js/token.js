@@ -21,6 +21,13 @@ export function label(token) {
   return token.unknown ? `${visible(token)} (${_("unknown")})` : visible(token);
 }
 
+/** Of each token the whole word that it is part of; a token without a word is itself. */
+export function wholeWords(tokens) {
+  const isWith = (token) => ({segment, word}) => segment === token.segment && word === token.word;
+  return tokens.map((token) => (token.word === null ? [token] : tokens.filter(isWith(token)))
+    .map(label).join(""));
+}
+
 /** A token among others; the vocabulary's spelling is its tooltip. */
 export function tokenNode(token) {
   const {raw, special, unknown} = token;

@@ -100,6 +100,20 @@ def test_the_trained_bert_tells_the_senses_apart(compare):
     assert min(row[-1] for row in found["within"].values()) > found["between"][-1]
 
 
+def test_hidden_states_are_named_embedding_and_then_by_layer(compare, get, client):
+    names = ["embedding", *(f"layer {i}" for i in range(6))]
+    assert get("/hidden-states", **RIVER)["states"] == names
+    assert get("/hidden-states", **RIVER, word="bank")["states"] == names
+    found = compare(RIVER, MONEY)
+    assert found["states"] == names
+    assert len(found["similarity"]) == len(found["nearest_a"]) == len(names)
+    assert len(found["divergence"]) == 6, "attention layers alone"
+    assert compare(RIVER, {**RIVER, "model": "gpt"})["states"] == []
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    for answer in ("HiddenAnswer", "CompareAnswer"):
+        assert "layer 0 … layer L - 1" in schemas[answer]["properties"]["states"]["description"]
+
+
 def test_nearest_words_are_ranked(compare):
     found = compare(RIVER, MONEY)
     for layer in found["nearest_a"]:

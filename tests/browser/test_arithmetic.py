@@ -201,6 +201,20 @@ def test_a_vector_moves_by_the_arrow_keys_and_not_out_of_the_plane(page: Page) -
     expect(page.get_by_label("y, dimension 0", exact=True)).to_have_value("3")
 
 
+def test_another_models_tokens_keep_the_word_of_the_query(page: Page) -> None:
+    opened(page, text="He saw Kathmandu", word="3")  # Kat ##h ##man ##d ##u
+    page.get_by_role("combobox", name="Model", exact=True).select_option("translator")
+    expect(page).to_have_url(re.compile("word=2"))  # K ath m and u, with no [CLS] before
+
+
+def test_a_stop_word_inside_a_word_is_not_one(page: Page) -> None:
+    opened(page, model="gpt", text="He saw Kathmandu and the theatre", stops="hidden")
+    keys = page.locator("#anatomy tbody th").all_inner_texts()
+    assert [key.split()[-1] for key in keys] == [
+        "<|endoftext|>", "saw", "K", "ath", "m", "and", "u", "theatre",
+    ]  # fmt: skip
+
+
 def test_stop_words_are_in_the_address(page: Page) -> None:
     opened(page, stops="hidden")
     expect(page.locator("#anatomy tbody tr")).to_have_count(6)

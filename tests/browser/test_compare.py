@@ -56,7 +56,11 @@ def test_the_curve_is_the_similarity_of_the_api(page: Page, server: str) -> None
     assert drawn["A and B"] == pytest.approx(found["similarity"], abs=1e-6)
     assert drawn["two of different senses"] == pytest.approx(found["references"]["between"])
     page.get_by_text("The numbers").click()
+    ticks = page.locator("#curve .xtick text").all_text_contents()
+    assert ticks == ["embedding", *(f"L{i}" for i in range(6))]
     table = page.get_by_role("table", name="Cosine of the word's hidden states")
+    names = table.get_by_role("rowheader").all_inner_texts()
+    assert names == ["embedding", *(f"Layer {i}" for i in range(6))]
     expect(table).to_contain_text(f"{found['similarity'][3]:.3f}")
 
 

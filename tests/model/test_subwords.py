@@ -13,9 +13,13 @@ import sentencepiece as spm
 import tokenizers
 import transformers as hf
 from attention_atlas.model.hub.subwords import HubTokenizer
+from attention_atlas.model.languages import Direction
 from attention_atlas.model.words import words_of
 from attention_atlas.model.zoo import WEIGHTS
 from tokenizers import decoders, models, normalizers, processors
+
+from tests.published import marian
+from tests.scripts import WORDS
 
 TEXTS = ("Don't stop it.", "你好，世界", "مرحبا بالعالم", "a 😀👍🏽 b", "naïve café")
 
@@ -139,6 +143,31 @@ def test_each_byte_of_unknown_characters_has_its_character(sentencepiece: HubTok
         ("<0xA0>", "你", 1, 2, 1),
         ("▁bank", " bank", 2, 7, 2),
     ]
+
+
+@pytest.mark.parametrize("script", WORDS)
+def test_a_tokenizer_of_bytes_has_the_words_of_every_script(script: str) -> None:
+    text, words = WORDS[script]
+    tokens = HubTokenizer(hf.ByT5Tokenizer()).encode(text, "é")
+    found = [word.text for word in words_of(tokens, (text, "é")) if word.number is not None]
+    assert found == [*words, "é"]
+    assert [t.text for t in tokens if t.segment == 1] == ["é", "é", "</s>"]
+
+
+def test_a_tokenizer_of_bytes_labels_what_a_model_made() -> None:
+    tokenizer = HubTokenizer(hf.ByT5Tokenizer())
+    made = tokenizer.label(tokenizer.ids("le café noir"))
+    assert "".join(token.text for token in made) == "le caféé noir"
+    assert [token.word for token in made if token.text == "é"] == [1, 1]
+    assert tokenizer.readable(made[6].id) == "\\xc3"
+
+
+@pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
+def test_the_language_before_a_text_is_not_one_of_its_words(tmp_path: Path) -> None:
+    tokenizer = HubTokenizer(marian(tmp_path, ">>fra<<"))
+    direction = Direction(None, "fra")
+    numbers = [token.word for token in tokenizer.encode("return a", None, direction)]
+    assert [n for n in dict.fromkeys(numbers) if n is not None] == [0, 1]
 
 
 def test_marks_that_a_normalizer_takes_away_stay_in_the_text(wordpiece: HubTokenizer) -> None:
