@@ -20,7 +20,8 @@ from attention_atlas.model.analysis.compare import hidden_states
 from attention_atlas.model.hub.folder import BadModel, Limits, as_asked
 from attention_atlas.model.hub.library import Library
 from attention_atlas.model.record import AttentionRecord, Run, Selection, Sketch
-from attention_atlas.model.run import EVERYTHING, NOTHING, BadInput, Spec
+from attention_atlas.model.run import EVERYTHING, NOTHING
+from attention_atlas.model.spec import BadInput, Spec, check
 from attention_atlas.model.tape import Kind
 from attention_atlas.model.zoo import Loaded
 from cachetools import LRUCache
@@ -203,7 +204,7 @@ class Service:
         """
         kind = part.kind or loaded.kinds[0]
         part = replace(part, kind=kind)
-        door.check(loaded, spec, part)
+        check(loaded, spec, part)
         whole = self._cached((loaded.identity, spec, EVERYTHING))
         if isinstance(whole, Run) and part.quantity == EVERYTHING.quantity:
             return whole, reductions.selected(whole.records[kind], part.layers, part.heads)

@@ -46,11 +46,16 @@ def word_spans(text: str, specials: Iterable[Span] = ()) -> list[Span]:
     return spans
 
 
+def is_blank(text: str) -> bool:
+    """Whether a text has only spaces, control and format characters."""
+    return all(unicodedata.category(char) in INVISIBLE for char in text)
+
+
 def _spans(text: str, offset: int) -> Iterator[Span]:
     end = offset
     for piece in WordBreaker(text, LOCALE):
         end += len(piece)
-        if any(unicodedata.category(char) not in INVISIBLE for char in piece):
+        if not is_blank(piece):
             yield end - len(piece.lstrip()), end
 
 

@@ -20,7 +20,7 @@ from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model import reductions
 from attention_atlas.model.record import AttentionRecord, Run, Selection, Sketch
-from attention_atlas.model.run import Spec
+from attention_atlas.model.spec import Spec
 from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
 from pydantic import BaseModel, Field

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import torch
 from attention_atlas.app.api.spec import WITH, Edits, RunRequest
 from attention_atlas.model.record import Run, Token, axes
-from attention_atlas.model.run import Spec
+from attention_atlas.model.spec import Spec
 from attention_atlas.model.tape import Edit
 from attention_atlas.model.zoo import Loaded
 from pydantic import BaseModel, Field

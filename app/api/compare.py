@@ -40,7 +40,7 @@ from attention_atlas.model.analysis.senses import (
     senses,
 )
 from attention_atlas.model.record import Run, Selection, axes, state_names
-from attention_atlas.model.run import BadInput, Spec
+from attention_atlas.model.spec import BadInput, Spec
 from attention_atlas.model.words import Word, folded
 from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter

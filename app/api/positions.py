@@ -12,7 +12,7 @@ from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model import positions as encodings
 from attention_atlas.model.analysis import permutation as experiments
-from attention_atlas.model.run import direction_of
+from attention_atlas.model.spec import direction_of
 from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
 from pydantic import BaseModel, Field, model_validator

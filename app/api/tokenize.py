@@ -7,8 +7,8 @@ from attention_atlas.app.api.resource import resource
 from attention_atlas.app.api.spec import TokenizeRequest
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
-from attention_atlas.model.run import direction_of
-from attention_atlas.model.run import tokenize as tokens_of
+from attention_atlas.model.spec import direction_of
+from attention_atlas.model.spec import tokenize as tokens_of
 from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
 from pydantic import BaseModel

@@ -30,7 +30,7 @@ from attention_atlas.app.pages.engine import (
     suited,
 )
 from attention_atlas.app.service import Service
-from attention_atlas.model.run import tokenize
+from attention_atlas.model.spec import tokenize
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 

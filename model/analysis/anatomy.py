@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from attention_atlas.model.record import Token, axes
-from attention_atlas.model.run import BadInput, Spec, check_has, check_part, forward
+from attention_atlas.model.run import forward
+from attention_atlas.model.spec import BadInput, Spec, check_has, check_heads
 from attention_atlas.model.tape import Kind, Quantity, Tape
 from attention_atlas.model.zoo import Loaded
 from torch import Tensor
@@ -59,7 +60,7 @@ def anatomy(
 ) -> Anatomy:
     """Raises BadInput for a kind, layer, head or query that does not exist."""
     kind = kind or loaded.kinds[0]
-    check_part(loaded, kind, (layer,), (head,))
+    check_heads(loaded, kind, (layer,), (head,))
     check_has(loaded, "q", "model")
     tape = Tape(KEEP, kinds=(kind,), layers=(layer,), heads=(head,), edits=spec.edits)
     sequences, _ = forward(loaded, spec, tape)

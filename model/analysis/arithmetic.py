@@ -15,7 +15,8 @@ from typing import cast
 import torch
 from attention_atlas.model.attention import attend, weigh
 from attention_atlas.model.record import Token
-from attention_atlas.model.run import BadInput, Spec, check_part, forward
+from attention_atlas.model.run import forward
+from attention_atlas.model.spec import BadInput, Spec, check_heads
 from attention_atlas.model.tape import Attended, Quantity, Tape
 from attention_atlas.model.transformer import (
     EncoderLayer,
@@ -121,7 +122,7 @@ def _attended(
 ) -> tuple[MultiHeadAttention, tuple[Token, ...], Attended]:
     """One self-attention layer, the text's tokens, and what the layer recorded."""
     kind = loaded.kinds[0]
-    check_part(loaded, kind, (layer,), ())
+    check_heads(loaded, kind, (layer,), ())
     module = _layers(loaded)[layer].attention
     tape = Tape(KEEP, (kind,), (layer,))
     sequences, _ = forward(loaded, Spec(text), tape)

@@ -16,7 +16,8 @@ from attention_atlas.model.analysis.decoding import (
     guess,
 )
 from attention_atlas.model.record import Token
-from attention_atlas.model.run import BadInput, read, tokenize
+from attention_atlas.model.run import read
+from attention_atlas.model.spec import BadInput, tokenize
 from attention_atlas.model.tape import Edit, Tape
 from attention_atlas.model.words import words_of
 from attention_atlas.model.zoo import Loaded

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import torch
 from attention_atlas.model.record import AttentionRecord, Run, axes
-from attention_atlas.model.run import BadInput, Spec, check_spec, forward
+from attention_atlas.model.run import forward
+from attention_atlas.model.spec import BadInput, Spec, check_spec
 from attention_atlas.model.tape import Tape
 from attention_atlas.model.words import Word, alignment, merged, occurrences, words_of
 from attention_atlas.model.zoo import Loaded

@@ -15,13 +15,12 @@ from typing import Any, NamedTuple
 import torch
 from attention_atlas.model.generate import DecodedToken, Sampling, generating
 from attention_atlas.model.record import Token
-from attention_atlas.model.run import (
+from attention_atlas.model.run import batch_of, candidates
+from attention_atlas.model.spec import (
     BadInput,
     Spec,
-    batch_of,
-    candidates,
+    check_heads,
     check_ids,
-    check_part,
     check_spec,
     check_tokens,
     tokenize,
@@ -91,7 +90,7 @@ def check_task(loaded: Loaded, task: str, *others: str) -> None:
 
 def check_head(loaded: Loaded, head: int | None) -> None:
     """A head that every layer has, or none."""
-    check_part(loaded, None, (), () if head is None else (head,))
+    check_heads(loaded, None, (), () if head is None else (head,))
 
 
 def check_edits(loaded: Loaded, edits: Sequence[Edit], lengths: Mapping[str, int]) -> None:

@@ -14,7 +14,7 @@ from attention_atlas.model import metrics
 from attention_atlas.model.analysis import statistics
 from attention_atlas.model.analysis.decoding import check_task
 from attention_atlas.model.analysis.statistics import Measure
-from attention_atlas.model.run import BadInput, check_has
+from attention_atlas.model.spec import BadInput, check_has
 from attention_atlas.model.tape import Edit, Tape
 from attention_atlas.model.zoo import Loaded
 from numpy.random import Generator

@@ -9,15 +9,8 @@ import torch
 from attention_atlas.model.analysis.fills import DTYPES, USUAL, Fills, fills
 from attention_atlas.model.protocol import Batch
 from attention_atlas.model.record import Token
-from attention_atlas.model.run import (
-    BadInput,
-    beginning,
-    check_has,
-    check_part,
-    decoded,
-    frame,
-    tokenize,
-)
+from attention_atlas.model.run import decoded
+from attention_atlas.model.spec import BadInput, beginning, check_has, check_heads, frame, tokenize
 from attention_atlas.model.tape import Attended, Edit, Kind, Quantity, Tape
 from attention_atlas.model.transformer import causal_mask
 from attention_atlas.model.zoo import Loaded
@@ -74,7 +67,7 @@ def masks(
     kind = kind or loaded.kinds[0]
     if not loaded.has_self_attention:
         raise BadInput("model", f"{loaded.name} reads one text at a time: it has no masks")
-    check_part(loaded, kind, (layer,), (head,))
+    check_heads(loaded, kind, (layer,), (head,))
     check_has(loaded, "scores", "model")
     source = padded(loaded, [tokenize(loaded, text) for text in texts])
     tape = Tape(KEEP, (kind,), (layer,), (head,))

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from attention_atlas.model.analysis.roles import roles_of_card
 from attention_atlas.model.record import AttentionRecord, Run, Selection, axes
-from attention_atlas.model.run import BadInput, Spec, run
+from attention_atlas.model.run import run
+from attention_atlas.model.spec import BadInput, Spec
 from attention_atlas.model.tape import Kind
 from attention_atlas.model.words import Word, merged, occurrences, words_of
 from attention_atlas.model.zoo import Loaded

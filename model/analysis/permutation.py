@@ -9,16 +9,8 @@ from dataclasses import dataclass
 import torch
 from attention_atlas.model.languages import Direction
 from attention_atlas.model.record import Token
-from attention_atlas.model.run import (
-    BadInput,
-    Spec,
-    batch_of,
-    check_position_vectors,
-    check_spec,
-    read,
-    tokenize,
-    types_of,
-)
+from attention_atlas.model.run import batch_of, read, types_of
+from attention_atlas.model.spec import BadInput, Spec, check_position_vectors, check_spec, tokenize
 from attention_atlas.model.tape import Edit, Tape
 from attention_atlas.model.zoo import Loaded
 from torch import Tensor

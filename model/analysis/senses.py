@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from attention_atlas.model.analysis.compare import Side, similarity, word_states
 from attention_atlas.model.analysis.references import REFERENCES, SOURCE
-from attention_atlas.model.run import Spec, tokenize
+from attention_atlas.model.spec import Spec, tokenize
 from attention_atlas.model.words import occurrences, words_of
 from attention_atlas.model.zoo import Loaded
 from torch import Tensor

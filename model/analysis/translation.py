@@ -31,12 +31,12 @@ from attention_atlas.model.generate import (
 )
 from attention_atlas.model.languages import Direction, Frame
 from attention_atlas.model.record import Token
-from attention_atlas.model.run import (
+from attention_atlas.model.run import batch_of
+from attention_atlas.model.spec import (
     BadInput,
-    batch_of,
     beginning,
+    check_length,
     direction_of,
-    fits,
     frame,
     tokenize,
 )
@@ -112,7 +112,7 @@ def translate(
     direction = direction_of(loaded, text, *languages)
     source = source_of(loaded, text, max_new_tokens, direction)
     forced = reference_ids(loaded, reference, direction) if reference else []
-    fits(loaded, "reference", len(forced))  # <s> takes the place of the last
+    check_length(loaded, "reference", len(forced))  # <s> takes the place of the last
     longest_target = max(source.longest, len(forced)) + 1
     check_edits(loaded, edits, {"source": len(source.tokens), "target": longest_target})
     yield source

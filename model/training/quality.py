@@ -32,7 +32,8 @@ from attention_atlas.model.languages import Frame
 from attention_atlas.model.protocol import Translator
 from attention_atlas.model.record import Token
 from attention_atlas.model.recurrent import Recurrent
-from attention_atlas.model.run import Spec, run
+from attention_atlas.model.run import run
+from attention_atlas.model.spec import Spec
 from attention_atlas.model.tape import Tape
 from attention_atlas.model.training import corpus
 from attention_atlas.model.training.tasks import (

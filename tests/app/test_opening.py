@@ -16,7 +16,7 @@ from attention_atlas.app import errors
 from attention_atlas.app.main import create_app
 from attention_atlas.app.service import MOST_OPENING, Service
 from attention_atlas.app.settings import Settings
-from attention_atlas.model.run import Spec
+from attention_atlas.model.spec import Spec
 from attention_atlas.model.zoo import Loaded
 from fastapi.testclient import TestClient
 

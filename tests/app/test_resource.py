@@ -10,7 +10,7 @@ import pytest
 from attention_atlas.app.api.common import PREFIX
 from attention_atlas.app.api.routes import ROUTERS
 from attention_atlas.app.service import Service
-from attention_atlas.model.run import Spec
+from attention_atlas.model.spec import Spec
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from pydantic import BaseModel, ValidationError

@@ -14,7 +14,7 @@ from attention_atlas.app.settings import Settings
 from attention_atlas.model import run as door
 from attention_atlas.model import zoo
 from attention_atlas.model.record import Selection
-from attention_atlas.model.run import Spec
+from attention_atlas.model.spec import Spec
 from fastapi.testclient import TestClient
 
 

@@ -20,7 +20,7 @@ from attention_atlas.app.settings import Settings
 from attention_atlas.model import run as door
 from attention_atlas.model.analysis import decoding as work
 from attention_atlas.model.generate import Sampling, generating, returned
-from attention_atlas.model.run import Spec
+from attention_atlas.model.spec import Spec
 from attention_atlas.model.tape import Edit, Tape
 from attention_atlas.model.transformer import GPT, Bert
 from attention_atlas.model.zoo import Loaded

@@ -13,7 +13,7 @@ from attention_atlas.model.analysis.observations import (
     word_attention,
 )
 from attention_atlas.model.record import AttentionRecord, Run, Token
-from attention_atlas.model.run import BadInput, Spec
+from attention_atlas.model.spec import BadInput, Spec
 from attention_atlas.model.zoo import Loaded
 
 pytestmark = pytest.mark.weights

@@ -15,7 +15,8 @@ from attention_atlas.model.analysis.compare import hidden_states
 from attention_atlas.model.hub.folder import BadModel, Limits
 from attention_atlas.model.hub.library import Library
 from attention_atlas.model.hub.opening import Step, open_model
-from attention_atlas.model.run import BadInput, Spec, run
+from attention_atlas.model.run import run
+from attention_atlas.model.spec import BadInput, Spec
 from attention_atlas.model.tape import Edit
 from attention_atlas.model.zoo import Loaded
 

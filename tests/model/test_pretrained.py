@@ -12,7 +12,8 @@ from attention_atlas.model.analysis.anatomy import anatomy
 from attention_atlas.model.hub import folder
 from attention_atlas.model.hub.library import packaged
 from attention_atlas.model.hub.opening import open_model
-from attention_atlas.model.run import Spec, run
+from attention_atlas.model.run import run
+from attention_atlas.model.spec import Spec
 from attention_atlas.model.tape import Edit
 from attention_atlas.model.zoo import Loaded
 from torch import Tensor

@@ -6,7 +6,8 @@ import pytest
 import torch
 from attention_atlas.model.record import Selection
 from attention_atlas.model.recurrent import Recurrent
-from attention_atlas.model.run import BadInput, Spec, run
+from attention_atlas.model.run import run
+from attention_atlas.model.spec import BadInput, Spec
 from attention_atlas.model.tape import Edit
 from attention_atlas.model.tokenizers import (
     Tokenizer,

@@ -12,7 +12,8 @@ from attention_atlas.model.analysis import decoding as work
 from attention_atlas.model.analysis.decoding import Said
 from attention_atlas.model.analysis.translation import Grown, Source
 from attention_atlas.model.generate import Sampling, returned
-from attention_atlas.model.run import BadInput, Spec, run
+from attention_atlas.model.run import run
+from attention_atlas.model.spec import BadInput, Spec
 from attention_atlas.model.tape import Edit
 from attention_atlas.model.zoo import Loaded
 
