@@ -25,7 +25,7 @@ Sentence = tuple[str, tuple[int, int], int]  # text, span of the word, sense
 
 
 def bank_senses(loaded: Loaded, task: BertTask, data: Path) -> dict[str, Measure]:
-    """Nearest centroid for "bank" at the embedding and after each layer; and how far river is from money.
+    """Nearest centroid for "bank" at each state of the residual stream, and the margin of senses.
 
     The state is the mean of the word's pieces; a sense is the nearest centroid of the other folds'
     sentences; balanced accuracy is the mean of the senses' own accuracies, so chance is 0.5.
