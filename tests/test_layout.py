@@ -160,7 +160,26 @@ def test_a_rule_has_files_to_look_at(ban: Ban) -> None:
 @pytest.mark.parametrize("path", sorted((JS / "views").glob("*.js")), ids=lambda path: path.name)
 def test_a_view_imports_only_what_draws(path: Path) -> None:
     found = set(re.findall(r"""(?:from|import)\s*\(?\s*["']([^"']+)["']""", code(path)))
-    assert found <= {f"../{name}.js" for name in VIEWS_IMPORT}
+    assert found <= {f"../lib/{name}.js" for name in VIEWS_IMPORT}
+
+
+@pytest.mark.parametrize("folder", ["pages", "lib"])
+def test_scripts_import_one_way(folder: str) -> None:
+    """Pages import each other's engine, views and lib; lib imports lib alone."""
+    allowed = {"pages": r"\./engine|\.\./(views|lib)/\w+", "lib": r"\./\w+"}[folder]
+    found = {
+        (path.name, name)
+        for path in (JS / folder).glob("*.js")
+        for name in re.findall(r"""(?:from|import)\s*\(?\s*["'](\.[^"']+)["']""", code(path))
+        if not re.fullmatch(rf"(?:{allowed})\.js", name)
+    }
+    assert found == set()
+
+
+def test_a_script_has_a_name_of_its_own() -> None:
+    """The page that stands alone knows scripts by their names."""
+    names = [path.name for path in JS.rglob("*.js")]
+    assert sorted(names) == sorted(set(names))
 
 
 @pytest.mark.parametrize("package", ["app", "model"])

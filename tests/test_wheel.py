@@ -97,7 +97,7 @@ def test_every_python_file_travels_in_the_wheel(wheel: Path) -> None:
 def test_the_installed_command_serves_the_page(address: str) -> None:
     page = urllib.request.urlopen(f"{address}/explore?text=A+river+bank.").read().decode()
     assert "river" in page
-    script = re.search(r'src="(/static/[^"]+/main\.js)"', page)
+    script = re.search(r'src="(/static/[^"]+/explore\.js)"', page)
     assert script
     assert urllib.request.urlopen(address + script[1]).status == 200
 

@@ -103,5 +103,5 @@ def parts(value: str) -> list[str]:
 
 
 def lines(texts: str) -> list[str]:
-    """One text a line, as in static/js/masks.js: other separators than a new line are text."""
+    """One text a line, as in pages/masks.js: other separators than a new line are text."""
     return [line for line in texts.replace("\r\n", "\n").split("\n") if line.strip()]

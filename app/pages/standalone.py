@@ -18,7 +18,7 @@ from attention_atlas.app.api.attention import (
 )
 from attention_atlas.app.api.common import spec_of
 from attention_atlas.app.api.metrics import MetricsRequest, head_metrics
-from attention_atlas.app.assets import VENDOR, folder
+from attention_atlas.app.assets import VENDOR, folder, scripts
 from attention_atlas.app.pages.explore import ExplorePage, explore
 from attention_atlas.app.service import Service
 from fastapi import APIRouter, Depends, Request, Response
@@ -88,7 +88,9 @@ def _answers(service: Service, page: ExplorePage) -> dict[str, Any]:
 @cache
 def modules() -> dict[str, str]:
     """An import map: every script as a data address; the network's part is offline.js."""
-    paths = {path.stem: path for path in sorted((folder("static") / "js").rglob("*.js"))}
+    root = folder("static") / "js"
+    needed = [*scripts(root / "pages" / "explore.js"), *scripts(root / "lib" / "offline.js")]
+    paths = {path.stem: path for path in needed}
     paths["api"] = paths.pop("offline")
     found = {f"atlas/{name}.js": _data(_bare(path)) for name, path in paths.items()}
     return {**found, "plotly": _data(VENDOR["vendor/plotly.min.js"].read_text("utf-8"))}

@@ -59,7 +59,7 @@ def test_the_event_loop_answers_while_workers_are_busy(app, client):
     held = [service._pool.submit(release.wait) for _ in range(service.settings.workers)]
     try:
         assert client.get("/healthz").json() == {"status": "up"}
-        assert client.get("/static/js/main.js").status_code == 200
+        assert client.get("/static/js/pages/explore.js").status_code == 200
     finally:
         release.set()
     assert [future.result() for future in held] == [True] * len(held)

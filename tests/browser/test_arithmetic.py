@@ -35,7 +35,8 @@ def opened(page: Page, **query: object) -> Page:
 
 
 def formula(page: Page, call: str, argument: object) -> Any:
-    code = f"async (arg) => {{ const m = await import('/static/js/formulas.js'); return {call}; }}"
+    module = "await import('/static/js/lib/formulas.js')"
+    code = f"async (arg) => {{ const m = {module}; return {call}; }}"
     return page.evaluate(code, argument)
 
 

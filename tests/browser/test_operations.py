@@ -160,7 +160,7 @@ def oklab(hues: list[str], blind: list[list[float]]) -> Any:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_eight_hues_are_told_apart_by_every_eye(page: Page, sight: str, theme: str) -> None:
     page.goto("/healthz")
-    hues = page.evaluate("async () => (await import('/static/js/color.js')).HUES")[theme]
+    hues = page.evaluate("async () => (await import('/static/js/lib/color.js')).HUES")[theme]
     seen = oklab(hues, BLIND[sight])
     apart = np.linalg.norm(seen[:, None] - seen[None], axis=-1) + np.eye(8)
     assert len(hues) == 8

@@ -1,13 +1,13 @@
 // Two columns of tokens, and a curve for each attention that reaches the threshold.
 
-import {HUES} from "../color.js";
-import {fitCanvas, focusIn, h, onResize} from "../dom.js";
-import {toggle} from "../heads.js";
-import {_} from "../language.js";
-import {mostText, placeName} from "../reading.js";
-import {drawnLines, strongest} from "../reduce.js";
-import {headOf, valuesOf} from "../tensor.js";
-import {tokenNode} from "../token.js";
+import {HUES} from "../lib/color.js";
+import {fitCanvas, focusIn, h, onResize} from "../lib/dom.js";
+import {toggle} from "../lib/heads.js";
+import {_} from "../lib/language.js";
+import {mostText, placeName} from "../lib/reading.js";
+import {drawnLines, strongest} from "../lib/reduce.js";
+import {headOf, valuesOf} from "../lib/tensor.js";
+import {tokenNode} from "../lib/token.js";
 
 export const id = "lines";
 export const title = _("Lines");
@@ -16,7 +16,7 @@ const HINT = _("Point at a token or focus it to see only its lines; click locks 
 const LEVELS = 12; // curves of about the same attention share one stroke
 const SIDE_NAMES = {query: _("query tokens"), key: _("key tokens")};
 
-/** @type {import("../view.js").Mount} */
+/** @type {import("../lib/view.js").Mount} */
 export function mount(root, emit, onPoint = () => {}) {
   const canvas = h("canvas", {"aria-hidden": "true"});
   const sides = {query: tokenColumn("query"), key: tokenColumn("key")};

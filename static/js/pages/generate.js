@@ -1,16 +1,16 @@
 // The Generate page: a text that goes on token by token, and what each token was drawn from.
 
-import {address, fewShot, generate, nextToken} from "./api.js";
-import {ask, pageData} from "./asking.js";
-import {h} from "./dom.js";
-import {_} from "./language.js";
-import {showCurves, showMap} from "./numbers.js";
-import {placeName} from "./reading.js";
-import {copyLink, waysOut} from "./summary.js";
-import {sortable} from "./tables.js";
-import {label} from "./token.js";
-import * as url from "./url.js";
-import {candidatesTable, drawTokens, mostOf, replaceContent} from "./work.js";
+import {address, fewShot, generate, nextToken} from "../lib/api.js";
+import {ask, pageData} from "./engine.js";
+import {h} from "../lib/dom.js";
+import {_} from "../lib/language.js";
+import {showCurves, showMap} from "../lib/numbers.js";
+import {placeName} from "../lib/reading.js";
+import {copyLink, waysOut} from "../lib/summary.js";
+import {sortable} from "../lib/tables.js";
+import {label} from "../lib/token.js";
+import * as url from "../lib/url.js";
+import {candidatesTable, drawTokens, mostOf, replaceContent} from "../lib/decoding.js";
 
 const FILTERS = ["temperature", "topK", "topP"];
 const N_PROMPT = 32; // prompts that an accuracy is measured over

@@ -1,12 +1,12 @@
 // What the pages that ask have in common: a form, the newest wish, its picture, their address.
 
-import {camel} from "./api.js";
-import {mountTheme} from "./controls.js";
-import {submitOnEnter} from "./dom.js";
-import {createStore} from "./store.js";
-import {showNotice} from "./summary.js";
-import * as url from "./url.js";
-import {complaint, isUnfinished} from "./validity.js";
+import {camel} from "../lib/api.js";
+import {mountTheme} from "../lib/controls.js";
+import {submitOnEnter} from "../lib/dom.js";
+import {createStore} from "../lib/store.js";
+import {showNotice} from "../lib/summary.js";
+import * as url from "../lib/url.js";
+import {complaint, isUnfinished} from "../lib/validity.js";
 
 const TYPING_PAUSE = 250;
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -27,7 +27,7 @@ export const pageData = () => camel(JSON.parse(byId("page").textContent));
  *   isLive?: boolean,   whether `answer` draws what comes while it is on its way
  *   fit?: (wanted: Object) => Object,     a wish with what there is in place of what there is not
  *   retype?: (wanted: Object, before: Object) => Object,  a wish after its form has changed
- *   answer: (wanted: Object, options: import("./api.js").Options) => Promise<{found: Object}>,
+ *   answer: (wanted: Object, options: import("../lib/api.js").Options) => Promise<{found: Object}>,
  *   draw: (state: Object, theme: string, isLocal: boolean) => void  of a new `found` or theme, or of a local key
  * }} options  `page` as of pageData(), `fields` one of url.js, `busy` is marked while an answer is awaited
  * @returns {{get: () => Object, want: (patch: Object) => Promise<void>, set: (patch: Object) => void,

@@ -1,18 +1,18 @@
 // The Compare page: two runs beside each other. Reads the page's data, keeps it up to date, draws it.
 
-import {address, attention, compare} from "./api.js";
-import {ask, pageData} from "./asking.js";
-import {colorOf, css, textOn} from "./color.js";
-import {h} from "./dom.js";
-import {figure} from "./figure.js";
-import {_} from "./language.js";
-import {curves, heatmap} from "./plot.js";
-import {KIND_NAMES, placeName, stateNames, stateTicks} from "./reading.js";
-import {fileName, saveBlob, svgBlob} from "./save.js";
-import {copyLink, waysOut} from "./summary.js";
-import {sortable} from "./tables.js";
-import * as url from "./url.js";
-import * as lines from "./views/lines.js";
+import {address, attention, compare} from "../lib/api.js";
+import {ask, pageData} from "./engine.js";
+import {colorOf, css, textOn} from "../lib/color.js";
+import {h} from "../lib/dom.js";
+import {figure} from "../lib/figure.js";
+import {_} from "../lib/language.js";
+import {curves, heatmap} from "../lib/plot.js";
+import {KIND_NAMES, placeName, stateNames, stateTicks} from "../lib/reading.js";
+import {fileName, saveBlob, svgBlob} from "../lib/save.js";
+import {copyLink, waysOut} from "../lib/summary.js";
+import {sortable} from "../lib/tables.js";
+import * as url from "../lib/url.js";
+import * as lines from "../views/lines.js";
 
 const LN2 = Math.log(2);
 const LOCKS = {a: ["query", "side"], b: ["queryB", "sideB"]}; // keys of the address

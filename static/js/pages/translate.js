@@ -1,21 +1,21 @@
 // The Translate page: a translation token by token, and what each of its tokens looked at.
 
-import {address, anatomy, attention, translate} from "./api.js";
-import {ask, pageData} from "./asking.js";
-import {h, svg} from "./dom.js";
-import {figure} from "./figure.js";
-import {_} from "./language.js";
-import {csvBlob, showMap} from "./numbers.js";
-import {fileName, pngBlob, saveBlob, svgBlob} from "./save.js";
-import {copyLink, waysOut} from "./summary.js";
-import {sortable} from "./tables.js";
-import {headOf} from "./tensor.js";
-import {label} from "./token.js";
-import * as url from "./url.js";
-import * as anatomyView from "./views/anatomy.js";
-import * as lines from "./views/lines.js";
-import * as matrix from "./views/matrix.js";
-import {candidatesTable, drawTokens, fillSelect, headEntries, mostOf, placeOf, replaceContent, rowOf, rowsOf} from "./work.js";
+import {address, anatomy, attention, translate} from "../lib/api.js";
+import {ask, pageData} from "./engine.js";
+import {h, svg} from "../lib/dom.js";
+import {figure} from "../lib/figure.js";
+import {_} from "../lib/language.js";
+import {csvBlob, showMap} from "../lib/numbers.js";
+import {fileName, pngBlob, saveBlob, svgBlob} from "../lib/save.js";
+import {copyLink, waysOut} from "../lib/summary.js";
+import {sortable} from "../lib/tables.js";
+import {headOf} from "../lib/tensor.js";
+import {label} from "../lib/token.js";
+import * as url from "../lib/url.js";
+import * as anatomyView from "../views/anatomy.js";
+import * as lines from "../views/lines.js";
+import * as matrix from "../views/matrix.js";
+import {candidatesTable, drawTokens, fillSelect, headEntries, mostOf, placeOf, replaceContent, rowOf, rowsOf} from "../lib/decoding.js";
 
 const byId = (id) => document.getElementById(id);
 const data = pageData();

@@ -1,26 +1,26 @@
 // Reads the page's data, makes the store, mounts the controls and the chosen view, and keeps the
 // picture up to date. The only file with side effects.
 
-import {address, camel} from "./api.js";
-import {mountForm, mountOptions, mountTabs, mountTheme} from "./controls.js";
-import {figure} from "./figure.js";
-import {shownHeads} from "./heads.js";
-import {mountHelp} from "./help.js";
-import {_} from "./language.js";
+import {address, camel} from "../lib/api.js";
+import {mountForm, mountOptions, mountTabs, mountTheme} from "../lib/controls.js";
+import {figure} from "../lib/figure.js";
+import {shownHeads} from "../lib/heads.js";
+import {mountHelp} from "../lib/help.js";
+import {_} from "../lib/language.js";
 import {
   INPUTS, fetchAnatomy, fetchMetrics, fetchParts, fit, follow, inputsOf, partsOf, pick, remember
-} from "./picture.js";
-import {pictureTitle, placeName} from "./reading.js";
-import {fileName, pngBlob, saveAddress, saveBlob, svgBlob} from "./save.js";
-import {createStore} from "./store.js";
-import {copyLink, gridProvenance, provenance, showMessages, showPicture, waysOut} from "./summary.js";
-import * as url from "./url.js";
-import * as anatomy from "./views/anatomy.js";
-import * as grid from "./views/grid.js";
-import * as lines from "./views/lines.js";
-import * as matrix from "./views/matrix.js";
-import * as table from "./views/table.js";
-import * as tokens from "./views/tokens.js";
+} from "../lib/picture.js";
+import {pictureTitle, placeName} from "../lib/reading.js";
+import {fileName, pngBlob, saveAddress, saveBlob, svgBlob} from "../lib/save.js";
+import {createStore} from "../lib/store.js";
+import {copyLink, gridProvenance, provenance, showMessages, showPicture, waysOut} from "../lib/summary.js";
+import * as url from "../lib/url.js";
+import * as anatomy from "../views/anatomy.js";
+import * as grid from "../views/grid.js";
+import * as lines from "../views/lines.js";
+import * as matrix from "../views/matrix.js";
+import * as table from "../views/table.js";
+import * as tokens from "../views/tokens.js";
 
 const EVERY_VIEW = [lines, matrix, tokens, anatomy, table];
 const TYPING_PAUSE = 250;

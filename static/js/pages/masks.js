@@ -1,15 +1,15 @@
 // The Masks page: several texts in one batch, and what masks do to one head.
 
-import {address, masks} from "./api.js";
-import {ask, pageData} from "./asking.js";
-import {h} from "./dom.js";
-import {_} from "./language.js";
-import {showMap} from "./numbers.js";
-import {KIND_NAMES} from "./reading.js";
-import {copyLink, waysOut} from "./summary.js";
-import {at} from "./tensor.js";
-import {label, tokenNode} from "./token.js";
-import * as url from "./url.js";
+import {address, masks} from "../lib/api.js";
+import {ask, pageData} from "./engine.js";
+import {h} from "../lib/dom.js";
+import {_} from "../lib/language.js";
+import {showMap} from "../lib/numbers.js";
+import {KIND_NAMES} from "../lib/reading.js";
+import {copyLink, waysOut} from "../lib/summary.js";
+import {at} from "../lib/tensor.js";
+import {label, tokenNode} from "../lib/token.js";
+import * as url from "../lib/url.js";
 
 const byId = (id) => document.getElementById(id);
 const page = pageData();

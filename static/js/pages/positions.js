@@ -1,13 +1,13 @@
 // The Positions page: encodings beside each other, and what they are for.
 
-import {address, embedding, permutation, positions} from "./api.js";
-import {ask, pageData} from "./asking.js";
-import {h} from "./dom.js";
-import {_} from "./language.js";
-import {showCurves, showMap} from "./numbers.js";
-import {copyLink, waysOut} from "./summary.js";
-import {sortable} from "./tables.js";
-import * as url from "./url.js";
+import {address, embedding, permutation, positions} from "../lib/api.js";
+import {ask, pageData} from "./engine.js";
+import {h} from "../lib/dom.js";
+import {_} from "../lib/language.js";
+import {showCurves, showMap} from "../lib/numbers.js";
+import {copyLink, waysOut} from "../lib/summary.js";
+import {sortable} from "../lib/tables.js";
+import * as url from "../lib/url.js";
 
 const PARTS = {word: _("word"), position: _("position"), segment: _("segment"), sum: _("sum"),
   input: _("input")};

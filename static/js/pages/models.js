@@ -1,10 +1,10 @@
 // A model's card, and the page of all models: their plots and the theme.
 
-import {camel} from "./api.js";
-import {mountTheme} from "./controls.js";
-import {_} from "./language.js";
-import {curves} from "./plot.js";
-import * as url from "./url.js";
+import {camel} from "../lib/api.js";
+import {mountTheme} from "../lib/controls.js";
+import {_} from "../lib/language.js";
+import {curves} from "../lib/plot.js";
+import * as url from "../lib/url.js";
 
 const page = camel(JSON.parse(document.getElementById("page").textContent));
 const dark = matchMedia("(prefers-color-scheme: dark)");

@@ -1,19 +1,19 @@
 // The Arithmetic page: attention's steps, one by one, with numbers that move.
 
-import {address, anatomy, blocks, cost, gradients, headParts, run, scaling} from "./api.js";
-import {ask, pageData} from "./asking.js";
-import {diagram} from "./diagram.js";
-import {h} from "./dom.js";
-import {centred, cosine, dot, gelu, pearson, relu, softmax} from "./formulas.js";
-import {_} from "./language.js";
-import {showCurves} from "./numbers.js";
-import {mountPlane} from "./plane.js";
-import {stateTicks} from "./reading.js";
-import {copyLink, waysOut} from "./summary.js";
-import {sortable} from "./tables.js";
-import {label, wholeWords} from "./token.js";
-import * as url from "./url.js";
-import * as anatomyView from "./views/anatomy.js";
+import {address, anatomy, blocks, cost, gradients, headParts, run, scaling} from "../lib/api.js";
+import {ask, pageData} from "./engine.js";
+import {diagram} from "../lib/diagram.js";
+import {h} from "../lib/dom.js";
+import {centred, cosine, dot, gelu, pearson, relu, softmax} from "../lib/formulas.js";
+import {_} from "../lib/language.js";
+import {showCurves} from "../lib/numbers.js";
+import {mountPlane} from "../lib/plane.js";
+import {stateTicks} from "../lib/reading.js";
+import {copyLink, waysOut} from "../lib/summary.js";
+import {sortable} from "../lib/tables.js";
+import {label, wholeWords} from "../lib/token.js";
+import * as url from "../lib/url.js";
+import * as anatomyView from "../views/anatomy.js";
 
 const STOPS = new Set("a an the at of on in to and or is are was it he she they his her".split(" "));
 const byId = (id) => document.getElementById(id);

@@ -1,16 +1,16 @@
 // The Fill in page: hidden words and guesses, sentences that follow, and the noise of training.
 
-import {address, attention, corruption, fillMask, nextSentence} from "./api.js";
-import {ask, pageData} from "./asking.js";
-import {h} from "./dom.js";
-import {_} from "./language.js";
-import {copyLink, waysOut} from "./summary.js";
-import {sortable} from "./tables.js";
-import {headOf} from "./tensor.js";
-import {label} from "./token.js";
-import * as url from "./url.js";
-import * as lines from "./views/lines.js";
-import {candidatesTable, drawTokens, fillSelect, headEntries, mostOf, placeOf, replaceContent, rowOf} from "./work.js";
+import {address, attention, corruption, fillMask, nextSentence} from "../lib/api.js";
+import {ask, pageData} from "./engine.js";
+import {h} from "../lib/dom.js";
+import {_} from "../lib/language.js";
+import {copyLink, waysOut} from "../lib/summary.js";
+import {sortable} from "../lib/tables.js";
+import {headOf} from "../lib/tensor.js";
+import {label} from "../lib/token.js";
+import * as url from "../lib/url.js";
+import * as lines from "../views/lines.js";
+import {candidatesTable, drawTokens, fillSelect, headEntries, mostOf, placeOf, replaceContent, rowOf} from "../lib/decoding.js";
 
 const SEEDS = 2 ** 31 - 1;
 const FATES = {masked: _("masked"), replaced: _("replaced"), kept: _("kept")};
