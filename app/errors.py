@@ -15,7 +15,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
+from attention_atlas.app.language import in_words
+from attention_atlas.app.validation import in_our_words
+from attention_atlas.model.messages import Message
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -26,18 +30,28 @@ log = logging.getLogger("app")
 MEDIA_TYPE = "application/problem+json"
 
 
+MOST_ERRORS = 20  # of one problem
+Value = str | int | float | bool | None
+
+
 class FieldError(BaseModel):
+    """A field that cannot be taken: `code` is stable, `message` in the language of the request."""
+
     field: str
     message: str
+    code: str = ""
+    limit: Value = None
+    value: Value = None
 
 
 class Problem(BaseModel):
-    """RFC 9457."""
+    """RFC 9457. `code` is stable: programs tell problems apart by it, not by `detail`."""
 
     type: str
     title: str
     status: int
     detail: str
+    code: str = ""
     errors: list[FieldError]
 
 
@@ -82,26 +96,29 @@ class NotReady(AppError):
 
 def problem(error: AppError, status: int | None = None) -> Problem:
     """An error as the body of its answer."""
-    errors = [FieldError(field=error.field, message=error.message)] if error.field else []
+    errors = [field_error(error.field, error.message)] if error.field else []
     return _problem(status or error.status, error.message, errors)
 
 
-def validation_problem(errors: list[tuple[str, str]]) -> Problem:
-    """Several fields that cannot be taken: [(field, message), …]."""
-    found = [FieldError(field=field, message=message) for field, message in errors]
-    detail = "; ".join(f"{error.field}: {error.message}" for error in found)
-    return _problem(422, detail, found)
+def field_error(field: str, message: str) -> FieldError:
+    """What is wrong with a field, with the limit and the value that the message names."""
+    code, values = (message.code, message.values) if isinstance(message, Message) else ("", {})
+    limit, value = (
+        found if isinstance(found := values.get(name), str | int | float | bool) else None
+        for name in ("limit", "value")
+    )
+    return FieldError(field=field, message=in_words(message), code=code, limit=limit, value=value)
 
 
-def validation_errors(error: RequestValidationError) -> list[tuple[str, str]]:
-    """FastAPI's errors as (field, message), without what was typed."""
-    return [
-        (
-            ".".join(map(str, _field(row["loc"]))) or "body",
-            str(row["msg"]).removeprefix("Value error, "),
-        )
-        for row in error.errors()
+def validation_problem(rows: Sequence[Mapping[str, Any]]) -> Problem:
+    """Fields that cannot be taken, from Pydantic's or FastAPI's errors, in our own words."""
+    found = [
+        field_error(".".join(map(str, _field(row["loc"]))) or "body", in_our_words(row))
+        for row in rows[:MOST_ERRORS]
     ]
+    detail = "; ".join(f"{error.field}: {error.message}" for error in found)
+    problem = _problem(422, detail, found)
+    return problem.model_copy(update={"code": found[0].code if found else "invalid"})
 
 
 def _field(loc: Sequence[int | str]) -> Sequence[int | str]:
@@ -128,7 +145,7 @@ def install(app: FastAPI, page: Callable[[Request, Problem], Response]) -> None:
 
     async def validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return answer(request, validation_problem(validation_errors(error)))
+        return answer(request, validation_problem(error.errors()))
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -165,4 +182,12 @@ def respond(found: Problem, headers: Mapping[str, str] | None = None) -> JSONRes
 
 def _problem(status: int, detail: str, errors: list[FieldError]) -> Problem:
     title = HTTPStatus(status).phrase
-    return Problem(type="about:blank", title=title, status=status, detail=detail, errors=errors)
+    code = detail.code if isinstance(detail, Message) else title.lower().replace(" ", "-")
+    return Problem(
+        type="about:blank",
+        title=title,
+        status=status,
+        detail=in_words(detail),
+        code=code,
+        errors=errors,
+    )

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from attention_atlas.app.wire import accepted
+from attention_atlas.model.messages import Message
 from babel.core import negotiate_locale
 from babel.messages.pofile import read_po
 from fastapi import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 LOCALE = Path(__file__).parent / "locale"
+of_request: ContextVar[str] = ContextVar("language of the request", default="en")
 
 
 class Language(NamedTuple):
@@ -53,6 +57,25 @@ def translator(language: Language) -> Callable[[str], str]:
     """gettext: the text in the language, or as it is."""
     words = catalogue(language.code)
     return lambda text: words.get(text, text)
+
+
+def in_words(text: str) -> str:
+    """A message in the language of the request being answered; other text as it is."""
+    if isinstance(text, Message):
+        return text.translated(translator(LANGUAGES[of_request.get()]))
+    return text
+
+
+class RequestLanguage:
+    """ASGI middleware: everything that answers a request finds its language in `of_request`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            of_request.set(chosen(Request(scope)).code)
+        await self.app(scope, receive, send)
 
 
 def context(request: Request) -> dict[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from attention_atlas.app import errors
+from attention_atlas.app import errors, language
 from attention_atlas.app.api import routes as api
 from attention_atlas.app.assets import Assets, folder
 from attention_atlas.app.middleware import BodyLimit, HeadAsGet
@@ -57,6 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, limit=chosen.max_body)
     app.add_middleware(CompressMiddleware, minimum_size=500)
     app.add_middleware(HeadAsGet)
+    app.add_middleware(language.RequestLanguage)
     errors.install(app, problem_page)
     return app
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -129,7 +130,7 @@ class Service:
         if not self._slots.acquire(blocking=False):
             raise errors.Busy("every worker is busy and the queue is full; try again in a second")
         try:
-            future = self._pool.submit(work)
+            future = self._pool.submit(copy_context().run, work)
         except RuntimeError:  # shutting down
             self._slots.release()
             raise errors.Busy("the server is stopping") from None

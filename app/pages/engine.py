@@ -10,6 +10,8 @@ from attention_atlas.app import errors, language, wire
 from attention_atlas.app.api.models import ModelSummary, summaries
 from attention_atlas.app.errors import FieldError, Problem
 from attention_atlas.app.service import Service
+from attention_atlas.app.validation import in_our_words
+from attention_atlas.model.messages import Message
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
@@ -133,20 +135,11 @@ async def answered(
     try:
         return content.model_validate({**fields, **await answers})
     except ValidationError as error:
-        problem = validation_problem(error)
+        problem = errors.validation_problem(error.errors())
     except errors.AppError as error:
         problem = errors.problem(error)
     typed = {name: printable(value) for name, value in fields.items()}
     return content.model_validate({**typed, "problem": problem})
-
-
-def validation_problem(error: ValidationError) -> Problem:
-    """Fields of an address that cannot be taken, as a problem."""
-    rows = [
-        (".".join(map(str, row["loc"])), str(row["msg"]).removeprefix("Value error, "))
-        for row in error.errors()
-    ]
-    return errors.validation_problem(rows)
 
 
 def printable(value: Any) -> Any:
@@ -164,7 +157,7 @@ async def opened(service: Service, *names: str) -> list[FieldError]:
     try:
         await service.ready(*names)
     except errors.AppError as error:
-        return [FieldError(field="model", message=error.message)]
+        return [errors.field_error("model", error.message)]
     return []
 
 
@@ -211,8 +204,7 @@ class Choice:
             return value
         if value:
             names = [name for name in allowed if name]
-            listed = ", ".join(names) if len(names) < 4 else f"{names[0]} to {names[-1]}"
-            self.ignore(field, value, f"does not exist: {listed}")
+            self.ignore(field, value, listed(names))
         return allowed[0]
 
     def number(self, field: str, n: int) -> int:
@@ -239,8 +231,7 @@ class Choice:
             annotation: Any = Annotated[info.annotation, info]
             return TypeAdapter(annotation).validate_python(value)
         except ValidationError as error:
-            why = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
-            self.ignore(field, value, f"is not taken: {why[0].lower()}{why[1:]}")
+            self.ignore(field, value, in_our_words(error.errors()[0]))
             return default
 
     def layer_and_head(self, model: ModelSummary, kind: str) -> dict[str, int | None]:
@@ -256,5 +247,14 @@ class Choice:
 
     def ignore(self, field: str, value: str, why: str) -> None:
         """A part of the address that is ignored, and why."""
-        message = f"{field} {printable(value)[:40]} {why}"
-        self.ignored.append(FieldError(field=field, message=message))
+        template = "{field} {value}: {why}"
+        value = printable(value)[:40]
+        message = Message("ignored", template, field=field, value=value, why=why)
+        self.ignored.append(errors.field_error(field, message))
+
+
+def listed(names: Sequence[str]) -> Message:
+    """Which values there are."""
+    if len(names) < 4:
+        return Message("not-one-of", "must be one of {limit}", limit=", ".join(names))
+    return Message("out-of-range", "must be {first} to {last}", first=names[0], last=names[-1])
