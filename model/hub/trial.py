@@ -29,6 +29,7 @@ from attention_atlas.model.hub.adapters import (
 )
 from attention_atlas.model.hub.folder import BadModel, Limits, check_memory
 from attention_atlas.model.hub.lens import NAME, Call, Place, Seen, calling
+from attention_atlas.model.protocol import Batch
 from attention_atlas.model.tape import Kind, Quantity, Tape
 from torch import Tensor, nn
 
@@ -53,6 +54,7 @@ class Trial:
         middle, device = model.config.get_text_config().vocab_size // 2, model.device
         self.source = torch.arange(middle, middle + 7, device=device)[None]
         self.target = self.source[:, :4]
+        self.batch = Batch(self.source, target=self.target if self.both else None)
 
     def run(self, **options: Any) -> dict[Stack, Any]:
         """The output of each stack; of a model with one text it is called "encoder" here."""
@@ -238,13 +240,8 @@ def _places(stack: Stack, calls: Sequence[Seen], trial: Trial, adapter: HubModel
 
 def _recorded(adapter: HubModel, trial: Trial) -> dict[Kind, list[Tensor]]:
     """The trial's attention as the lens writes it down."""
-    tape, ids = Tape(), trial.source
-    if isinstance(adapter, HubEncoder):
-        adapter.encode(ids, tape=tape)
-    elif isinstance(adapter, HubDecoder):
-        adapter.hidden(ids, tape)
-    elif isinstance(adapter, HubEncoderDecoder):
-        adapter.hidden(trial.target, adapter.encode(ids, tape), tape)
+    tape = Tape()
+    adapter.read(trial.batch, tape)
     return {kind: [s.attn for s in tape if s.kind == kind] for kind in adapter.kinds}
 
 
@@ -255,13 +252,8 @@ def _head_alone(adapter: HubModel, trial: Trial) -> bool:
     whole = trial.model(**inputs)
     logits = getattr(whole, "logits", None)
     logits = whole.prediction_logits if logits is None else logits
-    if isinstance(adapter, HubEncoder):
-        found = adapter.masked_words(adapter.encode(ids))
-    elif isinstance(adapter, HubDecoder):
-        found = adapter(ids)
-    else:
-        found = adapter(ids, trial.target)
-    return torch.allclose(found, logits.float(), rtol=1e-3, atol=1e-3)
+    apart = adapter.logits(adapter.read(trial.batch))
+    return torch.allclose(apart, logits.float(), rtol=1e-3, atol=1e-3)
 
 
 def _apart(found: dict[Kind, list[Tensor]], own: dict[Kind, list[Tensor]]) -> float:

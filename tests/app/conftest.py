@@ -35,3 +35,15 @@ def get(client: TestClient) -> Any:
         return answer.json()
 
     return ask
+
+
+@pytest.fixture
+def post(client: TestClient) -> Any:
+    """post("/generate", model="gpt", text="…"): the same by POST."""
+
+    def ask(path: str, **body: Any) -> Any:
+        answer = client.post(f"/api/v1{path}", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    return ask

@@ -1,4 +1,4 @@
-"""Every resource: its answer is what its model declares, and its models are looked up once."""
+"""Every resource: GET and POST, formats, ETags, and an answer that is what its model declares."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import json
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
+import safetensors.numpy
 from attention_atlas.app.api.common import PREFIX
 from attention_atlas.app.api.routes import ROUTERS
 from attention_atlas.app.service import Service
@@ -83,6 +85,9 @@ POSTED = {
     if "POST" in route.methods and "model" in route.responses[200]
 }
 CASES = [(path, body) for path, bodies in EXAMPLES.items() for body in bodies]
+RUNS = ("/run", "/attention", "/attention/overview", "/metrics", "/anatomy", "/hidden-states")
+BANK = "He sat on the river bank."
+ONE = {"model": "bert", "text": BANK, "layer": 2, "head": 3}
 
 
 def conforms(model: type[BaseModel], content: bytes) -> None:
@@ -124,9 +129,6 @@ def test_models_are_what_their_model_declares(client: TestClient, path: str, rou
     conforms(model, client.get(f"{PREFIX}{path}").content)
 
 
-RUNS = ("/run", "/attention", "/attention/overview", "/metrics", "/anatomy", "/hidden-states")
-
-
 @pytest.mark.parametrize(("path", "body"), CASES, ids=str)
 def test_a_request_looks_its_models_up_once(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, path: str, body: Any
@@ -149,3 +151,87 @@ def test_a_request_looks_its_models_up_once(
     assert path not in RUNS or specs == 1
     sent = {half.get("model") for half in (body, body.get("a", {}), body.get("b", {}))}
     assert counts == {name: 1 for name in sent if name}
+
+
+@pytest.mark.parametrize(
+    "resource", ["/attention", "/attention/overview", "/run", "/tokenize", "/metrics", "/anatomy"]
+)
+def test_post_answers_what_get_answers(client, resource):
+    asked = {"model": "bert", "text": BANK}
+    got = client.get(f"/api/v1{resource}", params=asked)
+    posted = client.post(f"/api/v1{resource}", json=asked)
+    assert got.json() == posted.json()
+    assert got.headers["etag"] == posted.headers["etag"]
+
+
+def test_the_same_request_is_answered_304(client):
+    url = "/api/v1/attention?model=bert&text=hi&layer=0&head=0"
+    first = client.get(url)
+    again = client.get(url, headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["etag"] == first.headers["etag"]
+    other = client.get(f"{url}&format=npz", headers={"If-None-Match": first.headers["etag"]})
+    assert other.status_code == 200
+
+
+def test_openapi_describes_every_resource_with_an_example_that_works(client):
+    schema = client.get("/openapi.json").json()
+    for path in ("tokenize", "run", "attention", "attention/overview"):
+        operation = schema["paths"][f"/api/v1/{path}"]["get"]
+        assert operation["description"]
+        required = [row for row in operation["parameters"] if row["required"]]
+        example = {row["name"]: row["schema"]["examples"][0] for row in required}
+        assert client.get(f"/api/v1/{path}", params=example).status_code == 200
+        assert all(row["description"] for row in operation["parameters"])
+
+
+@pytest.mark.parametrize(
+    ("accept", "media"),
+    [
+        ("text/csv;q=0.1, application/json", "application/json"),
+        ("application/json;q=0, text/csv", "text/csv; charset=utf-8"),
+        ("text/html, application/vnd.safetensors;q=0.9, */*", "application/vnd.safetensors"),
+        ("*/*", "application/json"),
+    ],
+)
+def test_the_accept_header_is_heeded(client, accept, media):
+    url = "/api/v1/attention?model=bert&text=hi&layer=0&head=0"
+    assert client.get(url, headers={"Accept": accept}).headers["content-type"] == media
+
+
+def test_an_overview_is_never_csv(client):
+    url = "/api/v1/attention/overview?model=bert&text=hi"
+    answer = client.get(url, headers={"Accept": "text/csv, */*"})
+    assert answer.headers["content-type"] == "application/json"
+
+
+def test_a_request_that_is_refused_is_never_304(client):
+    url = "/api/v1/attention?model=bert&text=&layer=99"
+    assert client.get(url, headers={"If-None-Match": "*"}).status_code == 422
+
+
+def test_head_answers_as_get_without_the_body(client):
+    for path in ("/healthz", "/explore", "/api/v1/run?model=bert&text=hi"):
+        head, got = client.head(path), client.get(path)
+        assert (head.status_code, head.headers.get("etag")) == (200, got.headers.get("etag"))
+
+
+def test_a_huge_answer_is_refused_as_json_and_given_as_safetensors(client):
+    asked = {"model": "bert", "text": "bank " * 300}
+    refused = client.post("/api/v1/attention", json=asked)
+    assert refused.status_code == 422
+    assert "4377792 numbers are too many for json" in refused.json()["detail"]
+    given = client.post("/api/v1/attention", json={**asked, "format": "safetensors"})
+    assert safetensors.numpy.load(given.content)["attn"].shape == (6, 8, 302, 302)
+
+
+@pytest.mark.parametrize("edits", [None, '[{"op": "block", "layer": 0, "head": 1, "key": 0}]'])
+def test_an_answer_does_not_depend_on_what_was_asked_before(client, edits):
+    asked = {"model": "gpt", "text": f"Asked twice {edits}", "layer": "0,1", "head": "1,0"}
+    asked |= {"edits": edits} if edits else {}
+    alone = client.get("/api/v1/attention", params=asked)
+    client.get("/api/v1/run", params={k: asked[k] for k in asked if k not in ("layer", "head")})
+    cached = client.get("/api/v1/attention", params=asked)
+    first, second = alone.json(), cached.json()
+    assert first["mask"] == second["mask"]
+    np.testing.assert_allclose(first["attn"], second["attn"], atol=1e-6)

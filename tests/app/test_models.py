@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 from attention_atlas.app.pages.models import forming
 from fastapi.testclient import TestClient
@@ -119,3 +120,31 @@ def test_a_measure_of_one_head_leads_to_that_head(client: TestClient) -> None:
 def test_the_head_that_aligns_is_a_cross_attention(client: TestClient) -> None:
     twin = client.get("/models/recurrent.json").json()
     assert "kind=cross&layer=0&head=0" in twin["places"]["cross_alignment_error_rate"]
+
+
+def test_models_are_described(get):
+    models = {model["name"]: model for model in get("/models")["models"]}
+    assert {name: models[name]["family"] for name in models} == {
+        "bert": "encoder",
+        "gpt": "decoder",
+        "translator": "encoder-decoder",
+        "recurrent": "recurrent",
+    }
+    assert models["translator"]["kinds"] == ["encoder", "decoder", "cross"]
+    for model in models.values():
+        assert model["d_model"] == 256
+        assert model["d_head"] * model["n_head"] == model["d_model"]
+        assert 5e6 <= model["n_parameters"] <= 10e6
+        assert len(model["sha256"]) == 64
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt", "translator", "recurrent"])
+def test_a_card_names_its_data_and_licences(get, name):
+    card = get(f"/models/{name}")
+    assert card["data"]
+    assert all(source["licence"] and source["attribution"] for source in card["data"])
+    first, last = card["curve"][0], card["curve"][-1]
+    assert last["held_out_loss"] < first["held_out_loss"] - 1
+    assert (
+        sum(np.prod(shape) for shape in card["parameter_shapes"].values()) == (card["n_parameters"])
+    )
