@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from attention_atlas.app import errors
+from attention_atlas.model.messages import Message as PlainMessage
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -37,7 +38,12 @@ class BodyLimit:
         await self.app(scope, counted, send)
 
     def _message(self, size: int) -> str:
-        return f"the body has {size} bytes or more; at most {self.limit} are taken"
+        return PlainMessage(
+            "body-too-large",
+            "the body has {value} bytes or more; at most {limit} are taken",
+            value=size,
+            limit=self.limit,
+        )
 
 
 class HeadAsGet:

@@ -20,6 +20,7 @@ from attention_atlas.model import run as door
 from attention_atlas.model.analysis.compare import hidden_states
 from attention_atlas.model.hub.folder import BadModel, Limits, as_asked
 from attention_atlas.model.hub.library import Library
+from attention_atlas.model.messages import Message
 from attention_atlas.model.record import AttentionRecord, Run, Selection, Sketch
 from attention_atlas.model.run import EVERYTHING, NOTHING
 from attention_atlas.model.spec import BadInput, Spec, check
@@ -65,7 +66,14 @@ class Service:
         others = [name for name in wanted if name not in there]
         for name in others:
             if "/" not in name and self.library.name_of(name) is None:
-                raise ValueError(f"no model named {name!r}; there are {', '.join(there)}")
+                raise ValueError(
+                    Message(
+                        "unknown-model",
+                        "no model named {name!r}; there are {names}",
+                        name=name,
+                        names=", ".join(there),
+                    )
+                )
         for name in wanted or there:
             if name in there:
                 self.library.load(name)
@@ -105,12 +113,14 @@ class Service:
         One thread does that, so that the server keeps answering and no two take the last memory.
         """
         if not self._opening.acquire(blocking=False):
-            raise errors.Busy("other models are being opened; try again in a while")
+            raise errors.Busy(
+                Message("busy", "other models are being opened; try again in a while")
+            )
         try:
             future = self._opener.submit(self.library.open, source, progress)
         except RuntimeError:  # shutting down
             self._opening.release()
-            raise errors.Busy("the server is stopping") from None
+            raise errors.Busy(Message("stopping", "the server is stopping")) from None
         future.add_done_callback(lambda _: self._opening.release())
         found = await asyncio.wrap_future(future)
         return found.name
@@ -122,18 +132,25 @@ class Service:
                 try:
                     await self.open(name)
                 except BadModel as error:
-                    message = f"model {name} could not be opened: {error.message}"
+                    message = Message(
+                        "model-not-opened",
+                        "model {name} could not be opened: {message}",
+                        name=name,
+                        message=error.message,
+                    )
                     raise errors.NotReady(message, "model") from None
 
     async def compute(self, work: Callable[[], Result]) -> Result:
         """Do the work on a worker thread. Busy, at once, when the queue is full."""
         if not self._slots.acquire(blocking=False):
-            raise errors.Busy("every worker is busy and the queue is full; try again in a second")
+            raise errors.Busy(
+                Message("busy", "every worker is busy and the queue is full; try again in a second")
+            )
         try:
             future = self._pool.submit(copy_context().run, work)
         except RuntimeError:  # shutting down
             self._slots.release()
-            raise errors.Busy("the server is stopping") from None
+            raise errors.Busy(Message("stopping", "the server is stopping")) from None
         future.add_done_callback(lambda _: self._slots.release())
         return await asyncio.wrap_future(future)
 
@@ -147,17 +164,37 @@ class Service:
     def loaded(self, name: str) -> Loaded:
         """The model of this name. UnknownModel, or NotReady if it could not be loaded."""
         if name in self.missing:
-            raise errors.NotReady(f"model {name} could not be loaded; /readyz says why", "model")
+            raise errors.NotReady(
+                Message(
+                    "model-not-loaded",
+                    "model {name} could not be loaded; /readyz says why",
+                    name=name,
+                ),
+                "model",
+            )
         loaded = self.library.get(name)
         if loaded is None and name in self.library.known:  # put aside since `ready`
             try:
                 loaded = self._opener.submit(self.library.open, name).result()
             except BadModel as error:
-                message = f"model {name} could not be opened: {error.message}"
+                message = Message(
+                    "model-not-opened",
+                    "model {name} could not be opened: {message}",
+                    name=name,
+                    message=error.message,
+                )
                 raise errors.NotReady(message, "model") from None
         if loaded is None:
             have = ", ".join(self.models)
-            raise errors.UnknownModel(f"no model named {name[:60]!r}; there are {have}", "model")
+            raise errors.UnknownModel(
+                Message(
+                    "unknown-model",
+                    "no model named {name!r}; there are {have}",
+                    name=name[:60],
+                    have=have,
+                ),
+                "model",
+            )
         return loaded
 
     def check_lengths(self, texts: Iterable[tuple[str, str]]) -> None:
@@ -165,7 +202,12 @@ class Service:
         limit = self.settings.max_characters
         for field, text in texts:
             if len(text) > limit:
-                message = f"the text has {len(text)} characters; at most {limit} are taken"
+                message = Message(
+                    "too-many-characters",
+                    "the text has {value} characters; at most {limit} are taken",
+                    value=len(text),
+                    limit=limit,
+                )
                 raise errors.Invalid(message, field)
 
     def run(self, loaded: Loaded, spec: Spec) -> Run:
@@ -246,8 +288,16 @@ class Service:
         if size > LONG:
             most = max(1, LONG // (4 * n**2))
             raise errors.Invalid(
-                f"{_n_head(loaded, part)} heads of {n} tokens take {size / 1e6:.0f} MB; at most "
-                f"{LONG / 1e6:.0f} MB are made at a time: ask for {most} heads or fewer",
+                Message(
+                    "too-many-heads",
+                    "{n_head} heads of {n} tokens take {size:.0f} MB; at most {limit:.0f} MB are "
+                    "computed at a time: ask for {most} heads or fewer",
+                    n_head=_n_head(loaded, part),
+                    n=n,
+                    size=size / 1e6,
+                    limit=LONG / 1e6,
+                    most=most,
+                ),
                 "layer",
             )
 

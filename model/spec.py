@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from attention_atlas.model.languages import Direction, Frame
+from attention_atlas.model.messages import Message
 from attention_atlas.model.record import Selection, Token, axes
 from attention_atlas.model.tape import Edit, Kind
 from attention_atlas.model.words import is_blank
@@ -46,24 +47,43 @@ def tokenize(
     _check_texts(loaded, text, text_pair)
     tokens = loaded.tokenizer.encode(text, text_pair, direction)
     if all(token.special and token.start == token.end for token in tokens):
-        raise BadInput("text", "the text has no tokens: only spaces or invisible characters")
+        raise BadInput(
+            "text",
+            Message("no-tokens", "the text has no tokens: only spaces or invisible characters"),
+        )
     check_length(loaded, "text", len(tokens))
     unknown = next((t for t in tokens if t.id >= loaded.config.vocab_size), None)
     if unknown is not None:
-        raise BadInput("text", f"{loaded.name} has no vector for its token {unknown.raw}")
+        raise BadInput(
+            "text",
+            Message(
+                "no-vector",
+                "{model} has no vector for its token {raw}",
+                model=loaded.name,
+                raw=unknown.raw,
+            ),
+        )
     return tokens
 
 
 def _check_texts(loaded: Loaded, text: str, text_pair: str | None) -> None:
     """Something to read in each text; to a decoder that goes on, spaces are something."""
     if not text:
-        raise BadInput("text", "the text is empty; type at least one word")
+        raise BadInput("text", Message("empty", "the text is empty; type at least one word"))
     if text_pair is not None and not loaded.takes_pair:
-        raise BadInput("text_pair", f"{loaded.name} takes one text, not a pair")
+        raise BadInput(
+            "text_pair",
+            Message("not-a-pair", "{model} takes one text, not a pair", model=loaded.name),
+        )
     if "translate" in loaded.tasks and is_blank(text):
-        raise BadInput("text", "the text has no words: only spaces or invisible characters")
+        raise BadInput(
+            "text",
+            Message("no-words", "the text has no words: only spaces or invisible characters"),
+        )
     if text_pair is not None and is_blank(text_pair):
-        message = "the second text has no words; type at least one, or leave it out"
+        message = Message(
+            "no-words", "the second text has no words; type at least one, or leave it out"
+        )
         raise BadInput("text_pair", message)
 
 
@@ -82,7 +102,16 @@ def check_selection(loaded: Loaded, selection: Selection) -> None:
 def check_has(loaded: Loaded, what: str, field: str) -> None:
     """The quantity, edits or predictions are available for the model."""
     if what in loaded.lacks:
-        raise BadInput(field, f"{loaded.name} has no {what} to show: {loaded.why}")
+        raise BadInput(
+            field,
+            Message(
+                "not-available",
+                "{model} has no {what} to show: {why}",
+                model=loaded.name,
+                what=what,
+                why=loaded.why,
+            ),
+        )
 
 
 def check_spec(loaded: Loaded, spec: Spec) -> None:
@@ -90,7 +119,14 @@ def check_spec(loaded: Loaded, spec: Spec) -> None:
     direction_of(loaded, spec.text, spec.source_lang, spec.target_lang)
     has_target = spec.target is not None or bool(spec.target_ids)
     if has_target and "translate" not in loaded.tasks:
-        raise BadInput("target", f"{loaded.name} has no target; that is for the encoder-decoder")
+        raise BadInput(
+            "target",
+            Message(
+                "no-target",
+                "{model} has no target; that is for the encoder-decoder",
+                model=loaded.name,
+            ),
+        )
     if spec.edits:
         check_has(loaded, "edits", "edits")
     for edit in spec.edits:
@@ -99,7 +135,10 @@ def check_spec(loaded: Loaded, spec: Spec) -> None:
         decodes = "translate" in loaded.tasks and not has_target
         grows = "decoder" in loaded.kinds and edit.kind in (None, "decoder")
         if edit.op == "set" and grows and decodes:
-            message = "set on decoder attention needs a target: while decoding, the row grows"
+            message = Message(
+                "needs-a-target",
+                "set on decoder attention needs a target: while decoding, the row grows",
+            )
             raise BadInput("edits", message)
         layers = () if edit.layer is None else (edit.layer,)
         heads = () if edit.head is None else (edit.head,)
@@ -117,7 +156,16 @@ def check_heads(
     """The kind, layers and heads exist. `field`: the name to report, by default of each its own."""
     if kind is not None and kind not in loaded.kinds:
         kinds = ", ".join(loaded.kinds)
-        raise BadInput(field or "kind", f"{loaded.name} has {kinds} attention, not {kind}")
+        raise BadInput(
+            field or "kind",
+            Message(
+                "unknown-kind",
+                "{model} has {kinds} attention, not {kind}",
+                model=loaded.name,
+                kinds=kinds,
+                kind=kind,
+            ),
+        )
     n_layer, n_head = loaded.shape(kind)
     _in_range(loaded, field or "layer", "layer", layers, n_layer)
     _in_range(loaded, field or "head", "head", heads, n_head)
@@ -128,9 +176,24 @@ def check_position_vectors(loaded: Loaded, field: str) -> None:
     if loaded.model.position_vectors() is not None:
         return
     if not loaded.has_self_attention:
-        raise BadInput(field, f"{loaded.name} has no position encoding: it reads word by word")
-    reason = f"its positions are {loaded.model.positions}, inside attention"
-    raise BadInput(field, f"{loaded.name} adds no position vectors to its input: {reason}")
+        raise BadInput(
+            field,
+            Message(
+                "no-positions",
+                "{model} has no position encoding: it reads word by word",
+                model=loaded.name,
+            ),
+        )
+    raise BadInput(
+        field,
+        Message(
+            "no-position-vectors",
+            "{model} adds no position vectors to its input: its positions ({positions}) act "
+            "inside attention",
+            model=loaded.name,
+            positions=loaded.model.positions,
+        ),
+    )
 
 
 def check_tokens(loaded: Loaded, edit: Edit, sequences: Sequences) -> None:
@@ -140,14 +203,27 @@ def check_tokens(loaded: Loaded, edit: Edit, sequences: Sequences) -> None:
         n = max(len(sequences[axes(kind, sequences)[axis]]) for kind in kinds)
         if index is not None and index >= n:
             name = ("query", "key")[axis]
-            message = f"{name} {index} does not exist: the text has {n} {name} tokens"
+            message = Message(
+                "token-out-of-range",
+                "{name} {index} does not exist: the text has {n} {name} tokens",
+                name=name,
+                index=index,
+                n=n,
+            )
             raise BadInput("edits", message)
 
 
 def _in_range(loaded: Loaded, field: str, name: str, indices: Sequence[int], n: int) -> None:
     for index in indices:
         if not 0 <= index < n:
-            message = f"{name} {index} does not exist: {loaded.name} has {name}s 0 to {n - 1}"
+            message = Message(
+                "out-of-range",
+                "{name} {index} does not exist: {model} has {name}s 0 to {limit}",
+                name=name,
+                index=index,
+                model=loaded.name,
+                limit=n - 1,
+            )
             raise BadInput(field, message)
 
 
@@ -155,8 +231,17 @@ def check_length(loaded: Loaded, field: str, n: int) -> None:
     """At most n_ctx tokens."""
     n_ctx = loaded.config.n_ctx
     if n > n_ctx:
-        message = f"{n} tokens is too long: {loaded.name} takes {n_ctx}"
-        raise BadInput(field, f"{message}. Remove {n - n_ctx} or more.")
+        raise BadInput(
+            field,
+            Message(
+                "too-many-tokens",
+                "{value} tokens is too long: {model} takes {limit}. Remove {excess} or more.",
+                value=n,
+                model=loaded.name,
+                limit=n_ctx,
+                excess=n - n_ctx,
+            ),
+        )
 
 
 def frame(loaded: Loaded, direction: Direction | None = None) -> Frame:
@@ -182,13 +267,31 @@ def direction_of(
         ("target_lang", target_lang, languages.target),
     ):
         if code is not None and not codes:
-            raise BadInput(field, f"{loaded.name} has no {field.replace('_lang', '')} languages")
+            raise BadInput(
+                field,
+                Message(
+                    "no-languages",
+                    "{model} has no {value} languages",
+                    model=loaded.name,
+                    value=field.replace("_lang", ""),
+                ),
+            )
         if code is not None and code not in codes:
-            message = f"{loaded.name} has no language {code[:40]}; it has {', '.join(codes)}"
+            message = Message(
+                "unknown-language",
+                "{model} has no language {code}; it has {names}",
+                model=loaded.name,
+                code=code[:40],
+                names=", ".join(codes),
+            )
             raise BadInput(field, message)
     marked = languages.mark(text)
     if marked is not None and target_lang not in (None, marked):
-        message = f"the text itself begins with {languages.tokens[marked]}; remove one of the two"
+        message = Message(
+            "begins-twice",
+            "the text itself begins with {tokens}; remove one of the two",
+            tokens=languages.tokens[marked],
+        )
         raise BadInput("target_lang", message)
     return languages.direction(source_lang, marked or target_lang)
 
@@ -198,5 +301,11 @@ def check_ids(loaded: Loaded, ids: Sequence[int], field: str) -> None:
     n = loaded.config.vocab_size
     for i in ids:
         if not 0 <= i < n:
-            message = f"token {i} does not exist: {loaded.name} has tokens 0 to {n - 1}"
+            message = Message(
+                "token-out-of-range",
+                "token {value} does not exist: {model} has tokens 0 to {limit}",
+                value=i,
+                model=loaded.name,
+                limit=n - 1,
+            )
             raise BadInput(field, message)

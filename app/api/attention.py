@@ -19,6 +19,7 @@ from attention_atlas.app.api.spec import Indices, KindName, RunRequest
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model import reductions
+from attention_atlas.model.messages import Message
 from attention_atlas.model.record import AttentionRecord, Run, Selection, Sketch
 from attention_atlas.model.spec import Spec
 from attention_atlas.model.zoo import Loaded
@@ -181,5 +182,10 @@ def _refuse_scores(request: AttentionRequest) -> None:
     }
     for field, clash in clashes.items():
         if clash:
-            message = f"{field}={getattr(request, field)} is for attn, not scores"
+            message = Message(
+                "only-for-attention",
+                "{field}={request} is for attn, not scores",
+                field=field,
+                request=getattr(request, field),
+            )
             raise errors.Invalid(message, field)

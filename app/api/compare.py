@@ -39,6 +39,7 @@ from attention_atlas.model.analysis.senses import (
     reference_words,
     senses,
 )
+from attention_atlas.model.messages import Message
 from attention_atlas.model.record import Run, Selection, axes, state_names
 from attention_atlas.model.spec import BadInput, Spec
 from attention_atlas.model.words import Word, folded
@@ -53,7 +54,9 @@ def paired(value: object) -> object:
     """Pairs as text: "0-0,2-1" -> ((0, 0), (2, 1))."""
     if isinstance(value, str):
         if not re.fullmatch(r"([0-9]{1,4}-[0-9]{1,4}(,[0-9]{1,4}-[0-9]{1,4})*)?", value):
-            raise ValueError("an alignment is pairs of word numbers: 0-0,2-1")
+            raise ValueError(
+                Message("not-an-alignment", "an alignment is pairs of word numbers: 0-0,2-1")
+            )
         return tuple(tuple(map(int, pair.split("-"))) for pair in value.split(",") if pair)
     return value
 

@@ -14,6 +14,7 @@ from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis.fills import Fills
 from attention_atlas.model.analysis.masks import masks as batch_masks
+from attention_atlas.model.messages import Message
 from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
@@ -57,7 +58,14 @@ class MasksRequest(ApiRequest):
     def _fits(self) -> MasksRequest:
         """Half precision ends long before float32 does."""
         if self.precision == "float16" and self.fill is not None and self.fill < -HALF_MAX:
-            raise ValueError(f"fill={self.fill:g} is not in float16, which ends at -{HALF_MAX}")
+            raise ValueError(
+                Message(
+                    "outside-float16",
+                    "fill={fill:g} is not in float16, which ends at -{limit}",
+                    fill=self.fill,
+                    limit=HALF_MAX,
+                )
+            )
         return self
 
     def models(self) -> tuple[str, ...]:

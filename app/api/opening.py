@@ -14,6 +14,7 @@ from attention_atlas.app.api.resource import PROBLEMS
 from attention_atlas.app.api.spec import Closed, clean
 from attention_atlas.app.service import Service
 from attention_atlas.model.hub.folder import BadModel
+from attention_atlas.model.messages import Message
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, BaseModel, Field
@@ -81,12 +82,24 @@ def check_sender(request: Request, service: Service) -> None:
     this machine is not one of its own.
     """
     if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
-        raise errors.NotAllowed("send the request as application/json", "content-type")
+        raise errors.NotAllowed(
+            Message("not-json", "send the request as application/json"), "content-type"
+        )
     host, origin = request.headers.get("host", ""), request.headers.get("origin")
     if origin is not None and _host(origin) != host:
-        raise errors.NotAllowed(f"pages of {origin[:60]} may not open models here", "origin")
+        raise errors.NotAllowed(
+            Message(
+                "origin-not-allowed",
+                "pages of {origin} may not open models here",
+                origin=origin[:60],
+            ),
+            "origin",
+        )
     if service.settings.is_local and _name(host) not in LOCAL:
-        raise errors.NotAllowed(f"ask 127.0.0.1 or localhost, not {host[:60]}", "host")
+        raise errors.NotAllowed(
+            Message("host-not-allowed", "ask 127.0.0.1 or localhost, not {host}", host=host[:60]),
+            "host",
+        )
 
 
 def _host(origin: str) -> str | None:
@@ -109,7 +122,11 @@ async def opening(service: Service, source: str) -> StreamingResponse:
     """Events `progress` while a model is opened, then `done` with its summary, or `problem`."""
     if not service.may_open(source):
         raise errors.NotAllowed(
-            f"this server does not open {source[:100]} for its pages; LOAD_MODELS says what it may",
+            Message(
+                "opening-not-allowed",
+                "this server does not open {source} for its pages; LOAD_MODELS says what it may",
+                source=source[:100],
+            ),
             "model",
         )
     loop = asyncio.get_running_loop()
@@ -138,7 +155,14 @@ async def _events(
         yield _event("problem", problem(error))
     except Exception:
         errors.log.exception("a model could not be opened")
-        yield _event("problem", problem(errors.AppError("a mistake of ours; see the server's log")))
+        yield _event(
+            "problem",
+            problem(
+                errors.AppError(
+                    Message("internal-error", "a mistake of ours; see the server's log")
+                )
+            ),
+        )
 
 
 def problem(error: BadModel | errors.AppError) -> OpenProblem:

@@ -12,6 +12,7 @@ from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model import positions as encodings
 from attention_atlas.model.analysis import permutation as experiments
+from attention_atlas.model.messages import Message
 from attention_atlas.model.spec import direction_of
 from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
@@ -41,7 +42,7 @@ class PositionsRequest(ApiRequest):
     @model_validator(mode="after")
     def _one_of_two(self) -> PositionsRequest:
         if self.model is not None and self.kind is not None:
-            raise ValueError("kind=sinusoidal or model=, not both")
+            raise ValueError(Message("two-sources", "kind=sinusoidal or model=, not both"))
         return self
 
     def models(self) -> tuple[str, ...]:
@@ -123,7 +124,13 @@ def positions(service: Service, request: PositionsRequest, loaded: Loaded | None
     else:
         table = experiments.position_table(loaded)
         if n is not None and n > len(table):
-            message = f"{n} positions are too many: {loaded.name} has {len(table)}"
+            message = Message(
+                "too-many-positions",
+                "{n} positions are too many: {model} has {limit}",
+                n=n,
+                model=loaded.name,
+                limit=len(table),
+            )
             raise errors.Invalid(message, "n_positions")
         encoding = table[: n or len(table)]
         kind = loaded.model.positions

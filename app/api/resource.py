@@ -13,6 +13,7 @@ from attention_atlas.app.api.spec import ApiRequest, StreamRequest, texts_in
 from attention_atlas.app.service import Service, refusing
 from attention_atlas.app.streaming import CLIENT_GONE, Client, Gone, done_or_gone, streamed
 from attention_atlas.app.wire import Answer
+from attention_atlas.model.messages import Message
 from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -249,10 +250,21 @@ def check_size(answer: Answer, format: str, limit: int) -> None:
         return
     if attn.size > limit:
         raise errors.Invalid(
-            f"{attn.size} numbers are too many for {format}, which takes {limit}. "
-            "Ask for one layer and head, or for format=safetensors",
+            Message(
+                "answer-too-large",
+                "{value} numbers are too many for {format}, which takes {limit}. "
+                "Ask for one layer and head, or for format=safetensors",
+                value=attn.size,
+                format=format,
+                limit=limit,
+            ),
             "format",
         )
     if format == "csv" and attn.shape[:2] != (1, 1):
         L, H = attn.shape[:2]
-        raise errors.Invalid(f"csv holds one head; this has {L} layers, {H} heads", "format")
+        raise errors.Invalid(
+            Message(
+                "csv-holds-one-head", "csv holds one head; this has {L} layers, {H} heads", L=L, H=H
+            ),
+            "format",
+        )

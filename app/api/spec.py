@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
+from attention_atlas.model.messages import Message
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -33,7 +34,14 @@ def clean(text: str) -> str:
         ("half of a surrogate pair", _surrogate(text)),
     ):
         if found >= 0:
-            raise ValueError(f"the text holds {name} at character {found}; remove it")
+            raise ValueError(
+                Message(
+                    "character-not-allowed",
+                    "the text holds {name} at character {found}; remove it",
+                    name=name,
+                    found=found,
+                )
+            )
     return text
 
 
@@ -45,7 +53,13 @@ def listed(value: object) -> object:
     """A number, a list, or numbers by comma: 3, [3, 5], "3,5" -> (3, 5)."""
     if isinstance(value, str):
         if not re.fullmatch(r"-?[0-9]{1,9}( *, *-?[0-9]{1,9})*", value):
-            raise ValueError(f"{value[:40]!r} is not a number or numbers by comma")
+            raise ValueError(
+                Message(
+                    "not-a-list-of-numbers",
+                    "{value!r} is not a number or numbers by comma",
+                    value=value[:40],
+                )
+            )
         return tuple(int(part) for part in value.split(","))
     return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
 
@@ -53,7 +67,7 @@ def listed(value: object) -> object:
 def once(indices: tuple[int, ...]) -> tuple[int, ...]:
     """Each index once, so that the model's sizes bound an answer's."""
     if len(set(indices)) < len(indices):
-        raise ValueError("a number is named more than once")
+        raise ValueError(Message("number-repeated", "a number is named more than once"))
     return indices
 
 
@@ -63,7 +77,7 @@ def from_json(value: object) -> object:
         try:
             return json.loads(value)
         except (ValueError, RecursionError):
-            raise ValueError("in a query string this field is JSON") from None
+            raise ValueError(Message("not-json", "in a query string this field is JSON")) from None
     return value
 
 
@@ -74,10 +88,11 @@ def spanning(span: str) -> WrapValidator:
         try:
             return handler(value)
         except ValidationError as error:
-            first = error.errors()[0]
-            if first["loc"]:  # something inside
+            if error.errors()[0]["loc"]:  # something inside
                 raise
-            raise ValueError(f"{first['msg']}: {span}") from None
+            raise ValueError(
+                Message("out-of-range", "must be {limit}", limit=Message("span", span))
+            ) from None
 
     return WrapValidator(check)
 
@@ -136,12 +151,25 @@ class EditSpec(Closed):
         """Each op has its own words for `with`; positions are of a stack, not of a head."""
         allowed = WITH.get(self.op, ())
         if self.with_ not in (None, *allowed):
-            there = " or ".join(allowed) or "no with"
-            raise ValueError(f"with={self.with_} is not for {self.op}, which takes {there}")
+            there = ", ".join(allowed) or "–"
+            raise ValueError(
+                Message(
+                    "not-for-this-edit",
+                    "with={with_} is not for {op}, which takes {there}",
+                    with_=self.with_,
+                    op=self.op,
+                    there=there,
+                )
+            )
         if self.row and self.op != "set":
-            raise ValueError(f"row is for set, not for {self.op}")
+            raise ValueError(Message("row-is-for-set", "row is for set, not for {op}", op=self.op))
         if self.op == "positions" and (self.layer, self.head) != (None, None):
-            raise ValueError("positions are added once, before the layers: no layer, no head")
+            raise ValueError(
+                Message(
+                    "positions-have-no-layer",
+                    "positions are added once, before the layers: no layer, no head",
+                )
+            )
         return self
 
 

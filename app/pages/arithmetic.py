@@ -30,10 +30,12 @@ from attention_atlas.app.pages.engine import (
     suited,
 )
 from attention_atlas.app.service import Service
+from attention_atlas.model.messages import Message
 from attention_atlas.model.spec import tokenize
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
+NO_DOT_PRODUCTS = Message("not-available", "has no dot products")
 router = APIRouter(tags=["pages"])
 
 
@@ -76,9 +78,12 @@ async def arithmetic_page(
     models = suited(
         every,
         lambda model: model.family != "recurrent" and not model.lacks,
-        "has queries, keys and values to take apart",
+        Message(
+            "no-suitable-model",
+            "no loaded model has queries, keys and values; /models lists the models",
+        ),
     )
-    model = choice.model(models, {m.name: m.why or "has no dot products" for m in every})
+    model = choice.model(models, {m.name: m.why or NO_DOT_PRODUCTS for m in every})
     n_layer, n_head = model.shapes[model.kinds[0]]
     fields: dict[str, Any] = {
         "model": model.name,

@@ -205,7 +205,7 @@ def _compared(
             field = error.field or ""
             if not chosen.get(field):
                 raise
-            choice.ignore(field, chosen[field], f"is not taken: {error.message}")
+            choice.ignore(field, chosen[field], error.message)
             chosen[field] = ""
 
 

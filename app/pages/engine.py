@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
@@ -162,18 +162,21 @@ async def opened(service: Service, *names: str) -> list[FieldError]:
 
 
 def suited(
-    models: Sequence[ModelSummary], suits: Callable[[ModelSummary], bool], what: str
+    models: Sequence[ModelSummary], suits: Callable[[ModelSummary], bool], none: Message
 ) -> list[ModelSummary]:
-    """The models that a page is for. NotReady if there is none."""
+    """The models that a page is for. NotReady, saying `none`, if there is none."""
     chosen = [model for model in models if suits(model)]
     if not chosen:
-        raise errors.NotReady(f"no model that is loaded {what}; /models has those there are")
+        raise errors.NotReady(none)
     return chosen
 
 
 def able(service: Service, task: str) -> list[ModelSummary]:
     """The models that have a task."""
-    return suited(summaries(service), lambda model: task in model.tasks, f"does {task}")
+    none = Message(
+        "no-suitable-model", "no loaded model is for {task}; /models lists the models", task=task
+    )
+    return suited(summaries(service), lambda model: task in model.tasks, none)
 
 
 def examples_for(models: Sequence[ModelSummary], examples: Sequence[ExampleT]) -> list[ExampleT]:
@@ -212,7 +215,7 @@ class Choice:
         return int(self.among(field, numbers(n)))
 
     def model(
-        self, models: Sequence[ModelSummary], reasons: dict[str, str] | None = None
+        self, models: Sequence[ModelSummary], reasons: Mapping[str, str] | None = None
     ) -> ModelSummary:
         """The address's model if the page is for it, else the first; `reasons`: why not others."""
         by_name = {model.name: model for model in models}

@@ -17,6 +17,7 @@ from attention_atlas.app.pages.engine import (
     suited,
 )
 from attention_atlas.app.service import Service
+from attention_atlas.model.messages import Message
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
@@ -66,8 +67,11 @@ async def masks_page(request: Request, query: Annotated[MasksQuery, Query()]) ->
     service: Service = request.app.state.service
     choice = Choice(query, await opened(service, query.model))
     every = summaries(service)
-    models = suited(every, lambda m: m.family != "recurrent" and not m.lacks, "has masks")
-    model = choice.model(models, {m.name: m.why or "has no masks" for m in every})
+    none = Message("no-suitable-model", "no loaded model has masks; /models lists the models")
+    models = suited(every, lambda m: m.family != "recurrent" and not m.lacks, none)
+    model = choice.model(
+        models, {m.name: m.why or Message("not-available", "has no masks") for m in every}
+    )
     kind = choice.among("kind", model.kinds)
     n_layer, n_head = model.shapes[kind]
     texts = list(TEXTS) if query.texts is None else lines(query.texts)

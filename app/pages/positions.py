@@ -25,6 +25,7 @@ from attention_atlas.app.pages.engine import (
     suited,
 )
 from attention_atlas.app.service import Service
+from attention_atlas.model.messages import Message
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
@@ -73,9 +74,16 @@ async def positions_page(
     service: Service = request.app.state.service
     choice = Choice(query, await opened(service, query.model))
     every = summaries(service)
-    models = suited(every, lambda model: model.position_table, "adds position vectors")
+    none = Message(
+        "no-suitable-model", "no loaded model adds position vectors; /models lists the models"
+    )
+    models = suited(every, lambda model: model.position_table, none)
     others = [model for model in every if not model.position_table]
-    why = {model.name: f"has no position vectors to show: {model.positions}" for model in others}
+    template = "has no position vectors to show: {positions}"
+    why = {
+        model.name: Message("not-available", template, positions=model.positions)
+        for model in others
+    }
     sizes = {name: choice.accepted(name, PositionsRequest, FIRST[name]) for name in FIRST}
     fields: dict[str, Any] = {
         "model": choice.model(models, why).name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from attention_atlas.model.messages import Message
 from attention_atlas.model.record import Token, axes
 from attention_atlas.model.run import forward
 from attention_atlas.model.spec import BadInput, Spec, check_has, check_heads
@@ -66,8 +67,15 @@ def anatomy(
     sequences, _ = forward(loaded, spec, tape)
     q_tokens, k_tokens = (sequences[name] for name in axes(kind, sequences))
     if not 0 <= query < len(q_tokens):
-        has = f"the text has {len(q_tokens)} query tokens, 0 to {len(q_tokens) - 1}"
-        raise BadInput("query", f"query {query} does not exist: {has}")
+        raise BadInput(
+            "query",
+            Message(
+                "query-out-of-range",
+                "query {value} does not exist: the text has query tokens 0 to {limit}",
+                value=query,
+                limit=len(q_tokens) - 1,
+            ),
+        )
     step = next(step for step in tape if (step.kind, step.layer) == (kind, layer))
     kept = {name: _shown(tensor[0, 0]) for name, tensor in step.kept.items()}  # (T, ...)
     row = {name: kept[name][query] for name in ("q", "mask", "scores", "attn", "z")}

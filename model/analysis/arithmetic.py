@@ -14,6 +14,7 @@ from typing import cast
 
 import torch
 from attention_atlas.model.attention import attend, weigh
+from attention_atlas.model.messages import Message
 from attention_atlas.model.record import Token
 from attention_atlas.model.run import forward
 from attention_atlas.model.spec import BadInput, Spec, check_heads
@@ -132,11 +133,21 @@ def _attended(
 def _layers(loaded: Loaded) -> Sequence[EncoderLayer | GPTLayer]:
     """The layers of the stack that reads the text. Raises BadInput if they are not ours."""
     if not loaded.has_self_attention:
-        raise BadInput("model", f"{loaded.name} has no layers of self-attention")
+        raise BadInput(
+            "model",
+            Message(
+                "no-self-attention", "{model} has no layers of self-attention", model=loaded.name
+            ),
+        )
     layers = loaded.model.self_attention_layers()
     if not layers:
         raise BadInput(
-            "model", f"the layers of {loaded.name} are not available, only their attention"
+            "model",
+            Message(
+                "layers-not-available",
+                "the layers of {model} are not available, only their attention",
+                model=loaded.name,
+            ),
         )
     return cast(Sequence[EncoderLayer | GPTLayer], layers)
 

@@ -15,6 +15,7 @@ from attention_atlas.model.analysis.decoding import (
     edits_that_fit,
     guess,
 )
+from attention_atlas.model.messages import Message
 from attention_atlas.model.record import Token
 from attention_atlas.model.run import read
 from attention_atlas.model.spec import BadInput, tokenize
@@ -53,7 +54,11 @@ def fill(
     places = [i for i, token in enumerate(tokens) if token.id == tokenizer.mask_id]
     if not places:
         mask = tokenizer.raw(tokenizer.mask_id)
-        message = f"the text has no {mask}; write {mask} where a word is to be filled in"
+        message = Message(
+            "no-mask",
+            "the text has no {mask}; write {mask} where a word is to be filled in",
+            mask=mask,
+        )
         raise BadInput("text", message)
     with edits_that_fit():
         x = read(loaded, {"source": tokens}, Tape(layers=(), edits=edits))[0]
@@ -75,7 +80,12 @@ def masked(loaded: Loaded, text: str, words: Sequence[int], field: str) -> tuple
     spans = {word.number: word.span for word in read if word.number is not None}
     for word in words:
         if word not in spans:
-            message = f"word {word} does not exist: the text has words 0 to {max(spans, default=0)}"
+            message = Message(
+                "word-out-of-range",
+                "word {word} does not exist: the text has words 0 to {limit}",
+                word=word,
+                limit=max(spans, default=0),
+            )
             raise BadInput(field, message)
     found, moved, at = "", {}, 0
     for word, (start, end) in sorted(spans.items(), key=lambda item: item[1]):
@@ -138,6 +148,9 @@ def next_sentence(loaded: Loaded, text: str, text_pair: str) -> float:
     for segment, which in enumerate(("text", "text_pair")):
         if not any(token.segment == segment and not token.special for token in tokens):
             order = ("first", "second")[segment]
-            raise BadInput(which, f"the {order} text has no word; type at least one")
+            raise BadInput(
+                which,
+                Message("no-words", "the {order} text has no word; type at least one", order=order),
+            )
     x = read(loaded, {"source": tokens})
     return loaded.encoder.next_sentence(x).softmax(-1)[0, 0].item()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from attention_atlas.model.messages import Message
 from attention_atlas.model.record import AttentionRecord, Run, axes
 from attention_atlas.model.run import forward
 from attention_atlas.model.spec import BadInput, Spec, check_spec
@@ -26,11 +27,25 @@ def hidden_states(loaded: Loaded, spec: Spec, sequence: str = "source") -> Tenso
     tape = Tape(layers=(), edits=spec.edits, hidden=True)
     forward(loaded, spec, tape)
     if not tape.streams:
-        raise BadInput("model", f"{loaded.name} has no layers of hidden states")
+        raise BadInput(
+            "model",
+            Message(
+                "no-hidden-states", "{model} has no layers of hidden states", model=loaded.name
+            ),
+        )
     stacks = dict(zip(("source", "target"), tape.streams.values(), strict=False))
     if sequence not in stacks:
-        there = " and ".join(stacks)
-        raise BadInput("sequence", f"{loaded.name} has no sequence {sequence}; it has {there}")
+        there = ", ".join(stacks)
+        raise BadInput(
+            "sequence",
+            Message(
+                "unknown-sequence",
+                "{model} has no sequence {sequence}; it has {there}",
+                model=loaded.name,
+                sequence=sequence,
+                there=there,
+            ),
+        )
     return torch.stack([x[0] for x in stacks[sequence]]).float().cpu()
 
 
@@ -61,10 +76,26 @@ def side(
     found = occurrences(q, word)
     if not found:
         there = ", ".join(dict.fromkeys(other.text for other in q if other.number is not None))
-        raise BadInput(fields[0], f"{word[:40]!r} is not a word of the text: {there[:400]}")
+        raise BadInput(
+            fields[0],
+            Message(
+                "not-a-word",
+                "{word!r} is not a word of the text: {there}",
+                word=word[:40],
+                there=there[:400],
+            ),
+        )
     if not 0 <= occurrence < len(found):
-        times = f"is there {len(found)} time{'s' if len(found) > 1 else ''}"
-        raise BadInput(fields[1], f"{word[:40]!r} {times}, from 0")
+        raise BadInput(
+            fields[1],
+            Message(
+                "occurrence-out-of-range",
+                "occurrence {value} of {word!r} does not exist: they are 0 to {limit}",
+                value=occurrence,
+                word=word[:40],
+                limit=len(found) - 1,
+            ),
+        )
     return Side(record, q, k, found[occurrence], occurrence, len(found))
 
 
@@ -214,11 +245,30 @@ def check_comparable(
     L, H = (min(x.record.attn.size(axis) for x in (a, b)) for axis in (0, 1))
     for field, value, n in (("layer", layer, L), ("head", head, H)):
         if value is not None and value >= n:
-            message = f"{field} {value} does not exist: both have {field}s 0 to {n - 1}"
+            message = Message(
+                "out-of-range",
+                "{field} {value} does not exist: both have 0 to {limit}",
+                field=field,
+                value=value,
+                limit=n - 1,
+            )
             raise BadInput(field, message)
     for name, index, words in (("A", 0, a.k), ("B", 1, b.k)):
         used = [pair[index] for pair in pairs]
         if any(i >= len(words) for i in used):
-            raise BadInput("align", f"{name} has words 0 to {len(words) - 1}")
+            raise BadInput(
+                "align",
+                Message(
+                    "word-out-of-range",
+                    "{name} has words 0 to {n_words}",
+                    name=name,
+                    n_words=len(words) - 1,
+                ),
+            )
         if len(set(used)) < len(used):
-            raise BadInput("align", f"a word of {name} is in more than one pair")
+            raise BadInput(
+                "align",
+                Message(
+                    "word-in-two-pairs", "a word of {name} is in more than one pair", name=name
+                ),
+            )

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 from attention_atlas.model.generate import DecodedToken, Sampling, generating
+from attention_atlas.model.messages import Message
 from attention_atlas.model.record import Token
 from attention_atlas.model.run import batch_of, candidates
 from attention_atlas.model.spec import (
@@ -84,8 +85,17 @@ class Voice:
 def check_task(loaded: Loaded, task: str, *others: str) -> None:
     """The model does what is asked of it."""
     if not {task, *others} & set(loaded.tasks):
-        there = ", ".join(loaded.tasks) or "nothing but attention"
-        raise BadInput("model", f"{loaded.name} does not {task}; it has {there}")
+        there = ", ".join(loaded.tasks) or "–"
+        raise BadInput(
+            "model",
+            Message(
+                "task-not-available",
+                "{model} is not for {task}; its tasks: {there}",
+                model=loaded.name,
+                task=task,
+                there=there,
+            ),
+        )
 
 
 def check_head(loaded: Loaded, head: int | None) -> None:
@@ -203,9 +213,15 @@ def prompt_of(loaded: Loaded, text: str, max_new_tokens: int) -> tuple[Token, ..
     n_ctx = loaded.config.n_ctx
     room = n_ctx - len(tokens)
     if max_new_tokens > room:
-        message = (
-            f"{max_new_tokens} new tokens are too many: the prompt has {len(tokens)} and "
-            f"{loaded.name} takes {n_ctx}, so at most {room} fit"
+        message = Message(
+            "too-many-tokens",
+            "{value} new tokens are too many: the prompt has {n_tokens} and {model} takes {n_ctx}, "
+            "so at most {limit} fit",
+            value=max_new_tokens,
+            n_tokens=len(tokens),
+            model=loaded.name,
+            n_ctx=n_ctx,
+            limit=room,
         )
         raise BadInput("max_new_tokens", message)
     return tokens

@@ -14,6 +14,7 @@ from attention_atlas.model import metrics
 from attention_atlas.model.analysis import statistics
 from attention_atlas.model.analysis.decoding import check_task
 from attention_atlas.model.analysis.statistics import Measure
+from attention_atlas.model.messages import Message
 from attention_atlas.model.spec import BadInput, check_has
 from attention_atlas.model.tape import Edit, Tape
 from attention_atlas.model.zoo import Loaded
@@ -143,7 +144,12 @@ def check(loaded: Loaded) -> list[str]:
     words = whole_words(loaded)
     if len(words) < 2 * N_PAIR:
         raise BadInput(
-            "model", f"{loaded.name} divides nearly all words of the prompts into pieces"
+            "model",
+            Message(
+                "words-divided",
+                "{model} divides nearly all words of the prompts into pieces",
+                model=loaded.name,
+            ),
         )
     return words
 
@@ -202,8 +208,17 @@ def answered(loaded: Loaded, prompts: Sequence[Prompt], off: Sequence[Head]) -> 
     answers = [tokens[len(row)].id for tokens, row in zip(completed, rows, strict=True)]
     longest = max(map(len, rows))
     if longest > model.config.n_ctx:
-        message = f"prompts of {longest} tokens are too long: {loaded.name} takes "
-        raise BadInput("n_max", f"{message}{model.config.n_ctx}; ask for fewer examples")
+        raise BadInput(
+            "n_max",
+            Message(
+                "too-many-examples",
+                "prompts of {value} tokens are too long: {model} takes {limit}; "
+                "ask for fewer examples",
+                value=longest,
+                model=loaded.name,
+                limit=model.config.n_ctx,
+            ),
+        )
     batch = torch.zeros(len(rows), longest, dtype=torch.long)
     for i, row in enumerate(rows):  # causal: the filling after a row is not attended to
         batch[i, : len(row)] = torch.tensor(row)

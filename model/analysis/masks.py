@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from attention_atlas.model.analysis.fills import DTYPES, USUAL, Fills, fills
+from attention_atlas.model.messages import Message
 from attention_atlas.model.protocol import Batch
 from attention_atlas.model.record import Token
 from attention_atlas.model.run import decoded
@@ -66,7 +67,12 @@ def masks(
     """
     kind = kind or loaded.kinds[0]
     if not loaded.has_self_attention:
-        raise BadInput("model", f"{loaded.name} reads one text at a time: it has no masks")
+        raise BadInput(
+            "model",
+            Message(
+                "no-batches", "{model} reads one text at a time: it has no masks", model=loaded.name
+            ),
+        )
     check_heads(loaded, kind, (layer,), (head,))
     check_has(loaded, "scores", "model")
     source = padded(loaded, [tokenize(loaded, text) for text in texts])

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from attention_atlas.model.analysis.roles import roles_of_card
+from attention_atlas.model.messages import Message
 from attention_atlas.model.record import AttentionRecord, Run, Selection, axes
 from attention_atlas.model.run import run
 from attention_atlas.model.spec import BadInput, Spec
@@ -95,7 +96,15 @@ def _occurrence(found: list[Word], word: str, occurrence: int) -> int:
     if word.startswith("["):  # a special token, such as [MASK]
         places = [i for i, other in enumerate(found) if other.text == word]
     if occurrence >= len(places):
-        raise BadInput("text", f"{word!r} is in the text {len(places)} times")
+        raise BadInput(
+            "text",
+            Message(
+                "not-a-word",
+                "{word!r} is in the text {n_places} times",
+                word=word,
+                n_places=len(places),
+            ),
+        )
     return places[occurrence]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from attention_atlas.model.languages import Direction
+from attention_atlas.model.messages import Message
 from attention_atlas.model.record import Token
 from attention_atlas.model.run import batch_of, read, types_of
 from attention_atlas.model.spec import BadInput, Spec, check_position_vectors, check_spec, tokenize
@@ -31,7 +32,14 @@ def embedding_parts(
     """Word, position and segment vectors, their sum, and what the first layer reads: norms (T,)."""
     check_position_vectors(loaded, "model")
     if not loaded.model.has_input_parts:
-        raise BadInput("model", f"{loaded.name}'s input is not a sum of words and positions alone")
+        raise BadInput(
+            "model",
+            Message(
+                "input-not-a-sum",
+                "{model}'s input is not a sum of words and positions alone",
+                model=loaded.name,
+            ),
+        )
     tokens = tokenize(loaded, text, text_pair, direction)
     ids, types = batch_of(loaded, tokens), types_of(loaded, tokens)
     parts = loaded.model.input_parts(ids[0], None if types is None else types[0])
@@ -89,7 +97,12 @@ def _reversed(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
 def _stream(loaded: Loaded, tokens: tuple[Token, ...], edits: Sequence[Edit] = ()) -> list[Tensor]:
     """What the stack that reads the text holds before its first layer and after each: (T, D)."""
     if not loaded.has_self_attention:
-        raise BadInput("model", f"{loaded.name} has no layers of hidden states")
+        raise BadInput(
+            "model",
+            Message(
+                "no-hidden-states", "{model} has no layers of hidden states", model=loaded.name
+            ),
+        )
     tape = Tape(layers=(), edits=edits, hidden=True)
     read(loaded, {"source": tokens}, tape)
     [stream] = tape.streams.values()
@@ -103,6 +116,12 @@ def _order(a: tuple[Token, ...], b: tuple[Token, ...]) -> list[int]:
         places[token.id].append(j)
     if sorted(token.id for token in a) != sorted(token.id for token in b):
         here = [token.text.strip() for token in b if token.id not in {t.id for t in a}]
-        more = f"; only the second has {', '.join(here[:8])}" if here else ""
-        raise BadInput("text_b", f"the two texts are not the same tokens in two orders{more}")
+        raise BadInput(
+            "text_b",
+            Message(
+                "not-the-same-tokens",
+                "the texts are not the same tokens in two orders; only the second has: {tokens}",
+                tokens=", ".join(here[:8]) or "–",
+            ),
+        )
     return [places[token.id].pop(0) for token in a]

@@ -30,6 +30,7 @@ from attention_atlas.model.generate import (
     translating,
 )
 from attention_atlas.model.languages import Direction, Frame
+from attention_atlas.model.messages import Message
 from attention_atlas.model.record import Token
 from attention_atlas.model.run import batch_of
 from attention_atlas.model.spec import (
@@ -147,7 +148,13 @@ def source_of(
     model = loaded.translator
     most = longest(model, None)
     if max_new_tokens is not None and max_new_tokens > most:
-        message = f"{max_new_tokens} tokens are too many: {loaded.name} says at most {most}"
+        message = Message(
+            "too-many-tokens",
+            "{value} tokens are too many: {model} says at most {limit}",
+            value=max_new_tokens,
+            model=loaded.name,
+            limit=most,
+        )
         raise BadInput("max_new_tokens", message)
     usual = model.usual_length(len(tokens))
     ids, framed = batch_of(loaded, tokens), frame(loaded, direction)
@@ -265,6 +272,8 @@ def spoken(
 def reference_ids(loaded: Loaded, text: str, direction: Direction | None = None) -> list[int]:
     """A translation that was typed, as ids with its </s>."""
     if not text.strip():
-        raise BadInput("reference", "the reference has no tokens: only spaces")
+        raise BadInput(
+            "reference", Message("no-tokens", "the reference has no tokens: only spaces")
+        )
     tokens = loaded.tokenizer.encode_target(text, direction)
     return [*(token.id for token in tokens), frame(loaded, direction).end]

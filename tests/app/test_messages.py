@@ -1,0 +1,151 @@
+"""Messages to users: a code, values, and a translation each; no sentence of a library."""
+
+from __future__ import annotations
+
+import ast
+import re
+import string
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attention_atlas.app.language import catalogue
+from attention_atlas.app.validation import OTHER, WORDINGS, in_our_words
+from attention_atlas.model.messages import Message
+from fastapi.testclient import TestClient
+from pydantic import BaseModel, ValidationError
+
+ROOT = Path(__file__).parents[2]
+ERRORS = {"BadInput", "Invalid", "NotAllowed", "NotReady", "UnknownModel", "Busy", "BodyTooLarge"}
+LIBRARY = re.compile(r"Input should|Value error|should have|Field required|validation error|Tuple ")
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+TEXT = {"text": "He sat on the river bank."}
+
+
+def calls(name: str) -> list[ast.Call]:
+    """Every call of a name in app/ and model/, training apart."""
+    paths = [path for top in ("app", "model") for path in (ROOT / top).rglob("*.py")]
+    trees = [ast.parse(path.read_text("utf-8")) for path in paths if "training" not in path.parts]
+    nodes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [node for node in nodes if ast.unparse(node.func).split(".")[-1] == name]
+
+
+def templates() -> list[str]:
+    """The template of every message in the code."""
+    arguments = [node.args[1] for node in calls("Message") if len(node.args) == 2]
+    found = [node.value for node in arguments if isinstance(node, ast.Constant)]
+    return sorted({*found, *(wording.template for wording in (*WORDINGS.values(), OTHER))})
+
+
+def fields(template: str) -> list[str]:
+    return sorted(name for _, name, _, _ in string.Formatter().parse(template) if name)
+
+
+def test_a_message_is_its_sentence_and_can_be_translated() -> None:
+    inner = Message("span", "{n} words", n=3)
+    message = Message("too-many", "at most {limit}, not {value!r}", limit=inner, value="a")
+    assert message == "at most 3 words, not 'a'"
+    words = {
+        "{n} words": "{n} 个词",
+        "at most {limit}, not {value!r}": "最多 {limit}，而非 {value!r}",
+    }
+    assert message.translated(lambda text: words[text]) == "最多 3 个词，而非 'a'"
+
+
+@pytest.mark.parametrize("template", templates())
+def test_every_message_is_in_the_chinese_catalogue_with_the_same_values(template: str) -> None:
+    translation = catalogue("zh")[template]
+    assert fields(translation) == fields(template)
+    assert CHINESE.search(translation)
+
+
+@pytest.mark.parametrize("name", sorted(ERRORS))
+def test_no_error_is_raised_with_a_sentence_that_cannot_be_translated(name: str) -> None:
+    plain = (ast.JoinedStr, ast.BinOp)
+    for node in calls(name):
+        message = node.args[1 if name == "BadInput" else 0]
+        assert not isinstance(message, plain), ast.unparse(node)
+        assert not isinstance(message, ast.Constant), ast.unparse(node)
+
+
+class Sample(BaseModel):
+    n: int = 0
+    flag: bool = False
+    names: list[str] = []
+
+
+@pytest.mark.parametrize(
+    "sent", [{"n": "x"}, {"n": 1.5}, {"flag": 7}, {"names": 3}, {"names": [1]}]
+)
+def test_validation_errors_are_in_our_words(sent: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Sample.model_validate(sent)
+    messages = [in_our_words(row) for row in caught.value.errors()]
+    assert messages and all(isinstance(message, Message) for message in messages)
+    assert not any(LIBRARY.search(message) for message in messages)
+
+
+def test_a_problem_has_a_code_the_limit_and_the_value(client: TestClient) -> None:
+    answer = client.get("/api/v1/attention", params={"model": "bert", **TEXT, "layer": 99})
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (422, "out-of-range")
+    [error] = problem["errors"]
+    assert (error["field"], error["code"], error["limit"]) == ("layer", "out-of-range", 5)
+
+
+def test_at_most_twenty_errors_are_listed(client: TestClient) -> None:
+    edits = [{"op": "nothing"}] * 60
+    answer = client.post("/api/v1/run", json={"model": "bert", **TEXT, "edits": edits})
+    assert answer.status_code == 422
+    assert len(answer.json()["errors"]) == 20
+
+
+ODD = (
+    "",
+    " ",
+    "x",
+    "-1",
+    "99",
+    "1.5",
+    "true",
+    "null",
+    "[]",
+    "{}",
+    "0,0",
+    "é" * 300,
+    "\u202e",
+    "1e9",
+)
+NUMBERED = ("layer", "head", "kind", "size", "query", "n_positions", "num_beams", "temperature")
+PLACES = (
+    "/api/v1/attention",
+    "/api/v1/attention/overview",
+    "/api/v1/anatomy",
+    "/api/v1/positions",
+    "/api/v1/translate",
+    "/api/v1/generate",
+    "/api/v1/masks",
+    "/explore.json",
+    "/masks.json",
+    "/translate.json",
+)
+
+
+@pytest.mark.parametrize("path", PLACES)
+def test_odd_values_get_our_words_in_the_language_of_the_request(
+    client: TestClient, path: str
+) -> None:
+    for field, value in product(NUMBERED, ODD):
+        query = {"model": "bert", **TEXT, field: value}
+        answer = client.get(path, params=query, headers={"accept-language": "zh"})
+        assert answer.status_code < 500, (query, answer.text)
+        content = answer.json()
+        problem = content if "detail" in content else content.get("problem")
+        shown = [row["message"] for row in content.get("ignored", [])]
+        shown += (
+            [row["message"] for row in problem["errors"]] + [problem["detail"]] if problem else []
+        )
+        for message in shown:
+            assert not LIBRARY.search(message), message
+            assert CHINESE.search(message), message
