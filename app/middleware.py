@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attention_atlas.app import errors
-from attention_atlas.model.messages import Message as PlainMessage
+from attention_atlas.model import messages
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -38,7 +38,7 @@ class BodyLimit:
         await self.app(scope, counted, send)
 
     def _message(self, size: int) -> str:
-        return PlainMessage(
+        return messages.Message(
             "body-too-large",
             "the body has {value} bytes or more; at most {limit} are taken",
             value=size,

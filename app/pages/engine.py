@@ -19,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 Responses = dict[int | str, dict[str, Any]]
 SIDES = ("query", "key")  # of the locked token
+IGNORED = "{field} {value}: {why}"
+UNKNOWN = "{field} {value} does not exist: {why}"
 LONGEST_HEADER = 8000  # clients refuse longer ones; the page itself names its twin too
 REFUSED = {404: "no such model", 422: "a text it cannot take", 503: "too busy"}
 AS_HTML: Responses = {status: {"description": why} for status, why in REFUSED.items()}
@@ -207,7 +209,7 @@ class Choice:
             return value
         if value:
             names = [name for name in allowed if name]
-            self.ignore(field, value, listed(names))
+            self.ignore(field, value, listed(names), UNKNOWN)
         return allowed[0]
 
     def number(self, field: str, n: int) -> int:
@@ -248,16 +250,15 @@ class Choice:
         head = self.among("head", heads) if self.sent("head") else best[1]
         return {"layer": int(layer), "head": None if head == "mean" else int(head)}
 
-    def ignore(self, field: str, value: str, why: str) -> None:
+    def ignore(self, field: str, value: str, why: str, template: str = IGNORED) -> None:
         """A part of the address that is ignored, and why."""
-        template = "{field} {value}: {why}"
         value = printable(value)[:40]
         message = Message("ignored", template, field=field, value=value, why=why)
         self.ignored.append(errors.field_error(field, message))
 
 
-def listed(names: Sequence[str]) -> Message:
+def listed(names: Sequence[str]) -> str:
     """Which values there are."""
     if len(names) < 4:
-        return Message("not-one-of", "must be one of {limit}", limit=", ".join(names))
-    return Message("out-of-range", "must be {first} to {last}", first=names[0], last=names[-1])
+        return ", ".join(names)
+    return Message("span", "{first} to {last}", first=names[0], last=names[-1])

@@ -79,9 +79,12 @@ async def positions_page(
     )
     models = suited(every, lambda model: model.position_table, none)
     others = [model for model in every if not model.position_table]
-    template = "has no position vectors to show: {positions}"
     why = {
-        model.name: Message("not-available", template, positions=model.positions)
+        model.name: Message(
+            "not-available",
+            "has no position vectors to show: {positions}",
+            positions=model.positions,
+        )
         for model in others
     }
     sizes = {name: choice.accepted(name, PositionsRequest, FIRST[name]) for name in FIRST}

@@ -154,10 +154,10 @@ def test_an_alignment_can_be_given(compare):
         ({"word": "money"}, "'money' is not a word of the text: He, sat, on, the, river"),
         ({"word": "river"}, "'river' is not a word of the text: She, opened, an"),
         ({"word": "bank", "occurrence_a": 1}, "'bank' is there 1 time, from 0"),
-        ({"word": "bank", "layer": 6}, "layer 6 does not exist: both have layers 0 to 5"),
+        ({"word": "bank", "layer": 6}, "layer 6 does not exist: both have 0 to 5"),
         ({"word": "bank", "align": [[99, 0]]}, "A has words 0 to 12"),
         ({"word": "bank", "align": [[0, 0], [1, 0]]}, "a word of B is in more than one pair"),
-        ({"word": "bank", "align": [[-1, 0]]}, "greater than or equal to 0"),
+        ({"word": "bank", "align": [[-1, 0]]}, "at least 0"),
         ({"word": ""}, "at least 1 character"),
     ],
 )

@@ -13,6 +13,8 @@ from attention_atlas.model.zoo import NOT_FOR
 from babel.messages.extract import extract
 from jinja2.ext import babel_extract
 
+from tests.messages import templates
+
 ROOT = Path(__file__).parents[2]
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
@@ -21,7 +23,7 @@ def said() -> set[str]:
     """All that templates and scripts say, and what of Python's they show."""
     work = (*translate.TRANSLATIONS, *generate.PROMPTS, *fill.BLANKS)
     examples = [*explore.EXAMPLES, *compare.EXAMPLES, *work]
-    found: set[str] = {NOT_FOR, *(example.label for example in examples)}
+    found: set[str] = {NOT_FOR, *templates(), *(example.label for example in examples)}
     found |= {*few_shot.definitions().values(), *few_shot.score_definitions().values()}
     for path in (ROOT / "static/js").rglob("*.js"):
         with path.open("rb") as file:
@@ -34,7 +36,7 @@ def said() -> set[str]:
 
 
 def placeholders(text: str) -> list[str]:
-    return sorted(re.findall(r"\{\w+\}", text))
+    return sorted(re.findall(r"\{\w+", text))
 
 
 def test_extraction_sees_templates_and_scripts():

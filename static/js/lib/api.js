@@ -2,7 +2,7 @@
 // file that stands alone is offline.js.
 
 import {events} from "./events.js";
-import {_} from "./language.js";
+import {_, language} from "./language.js";
 import {camel, camelKeys, snake} from "./names.js";
 import {decode} from "./wire.js";
 
@@ -116,7 +116,7 @@ async function steps(path, spec, {onEvent, ...options}) {
  * @returns {Promise<Object>} its summary; an Error says the reason why not
  */
 export async function openModel(model, {signal, onProgress}) {
-  const headers = {accept: "text/event-stream", "content-type": JSON_TYPE};
+  const headers = {...accepting("text/event-stream"), "content-type": JSON_TYPE};
   const post = {method: "POST", headers, body: JSON.stringify({model}), signal};
   const response = await fetch(`${ROOT}/models`, post).catch((error) => {
     signal.throwIfAborted();
@@ -166,6 +166,9 @@ async function request(path, spec, accept, {signal, onRetry = () => {}}) {
   }
 }
 
+/** Headers of a request: the type of the answer, and the language of its errors. */
+const accepting = (accept) => ({accept, "accept-language": language});
+
 /** A spec as JSON: run specs inside it are specs too. */
 const body = (spec) => Object.fromEntries(
   Object.entries(snake(spec)).map(([key, value]) => [key, isObject(value) ? snake(value) : value]));
@@ -175,12 +178,12 @@ async function attemptOnce(path, spec, accept, signal) {
   const url = address(path, spec);
   const post = {
     method: "POST",
-    headers: {accept, "content-type": JSON_TYPE},
+    headers: {...accepting(accept), "content-type": JSON_TYPE},
     body: JSON.stringify(body(spec))
   };
   try {
     if (url.length > LONGEST_QUERY) return await fetch(`${ROOT}/${path}`, {...post, signal});
-    return await fetch(url, {headers: {accept}, signal});
+    return await fetch(url, {headers: accepting(accept), signal});
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof TypeError) return null;

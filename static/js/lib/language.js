@@ -1,5 +1,8 @@
 // What the page says, in the reader's language. The words come with the page, from app/locale/.
 
+/** The page's language, in which the server words its errors too. */
+export const language = document.documentElement.lang || "en";
+
 const words = JSON.parse(document.getElementById("words")?.textContent || "{}");
 
 /** The text in the reader's language; {name} is filled in from the values. */

@@ -1,0 +1,28 @@
+"""The messages to users in the code: what the catalogues must have."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from attention_atlas.app.pages.engine import IGNORED, UNKNOWN
+from attention_atlas.app.validation import OTHER, WORDINGS
+
+ROOT = Path(__file__).parents[1]
+
+
+def calls(name: str) -> list[ast.Call]:
+    """Every call of a name in app/ and model/, training apart."""
+    paths = [path for top in ("app", "model") for path in (ROOT / top).rglob("*.py")]
+    trees = [ast.parse(path.read_text("utf-8")) for path in paths if "training" not in path.parts]
+    nodes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [node for node in nodes if ast.unparse(node.func).split(".")[-1] == name]
+
+
+def templates() -> list[str]:
+    """The template of every message in the code."""
+    arguments = [node.args[1] for node in calls("Message") if len(node.args) == 2]
+    found = [node.value for node in arguments if isinstance(node, ast.Constant)]
+    found += [ast.literal_eval(node.args[0]) for node in calls("spanning")]
+    wordings = [wording.template for wording in (*WORDINGS.values(), OTHER)]
+    return sorted({*found, *wordings, IGNORED, UNKNOWN})
