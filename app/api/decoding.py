@@ -7,7 +7,7 @@ from typing import Any
 
 from attention_atlas.app.api.common import TokenOut, labels
 from attention_atlas.app.api.spec import Edits, StreamRequest, Text
-from attention_atlas.model.analysis.decoding import Said
+from attention_atlas.model.analysis.decoding import LabelledToken
 from attention_atlas.model.record import Token
 from pydantic import BaseModel, Field
 from torch import Tensor
@@ -49,7 +49,7 @@ class SaidOut(BaseModel):
     candidates: list[CandidateOut]
 
 
-def said_fields(said: Said) -> dict[str, Any]:
+def said_fields(said: LabelledToken) -> dict[str, Any]:
     """One token as JSON says it; the text so far and where the model looked are for events."""
     return {
         "token": said.token._asdict(),
@@ -63,7 +63,7 @@ def said_fields(said: Said) -> dict[str, Any]:
     }
 
 
-def step_event(said: Said, head: int | None) -> dict[str, Any]:
+def step_event(said: LabelledToken, head: int | None) -> dict[str, Any]:
     """One token, the text so far, and where its query looked in each layer: (L, Tk)."""
     return {**said_fields(said), "text": said.text, "attn": rows_of(said.attn, head)}
 
@@ -74,7 +74,7 @@ def rows_of(attn: Tensor, head: int | None) -> list[list[float]]:
     return found
 
 
-def steps_fields(steps: Sequence[Said], tokens: tuple[Token, ...]) -> dict[str, Any]:
+def steps_fields(steps: Sequence[LabelledToken], tokens: tuple[Token, ...]) -> dict[str, Any]:
     """What was said, with the tokens' spans in the whole text."""
     found = zip(steps, labels(tokens), strict=True)
     return {

@@ -24,7 +24,7 @@ from attention_atlas.app.service import Service
 from attention_atlas.app.streaming import Emit
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis import decoding as work
-from attention_atlas.model.analysis.decoding import Said
+from attention_atlas.model.analysis.decoding import LabelledToken
 from attention_atlas.model.generate import Sampling, returned
 from attention_atlas.model.record import Token
 from attention_atlas.model.zoo import Loaded
@@ -82,8 +82,8 @@ class NextTokenAnswer(BaseModel):
 def generate(service: Service, request: GenerateRequest, loaded: Loaded, emit: Emit) -> Answer:
     """A continuation, token by token, and what each filter leaves of each distribution."""
 
-    def tell(step: tuple[Token, ...] | Said) -> None:
-        if isinstance(step, Said):
+    def tell(step: tuple[Token, ...] | LabelledToken) -> None:
+        if isinstance(step, LabelledToken):
             emit("token", step_event(step, request.head))
         else:
             prompt = labels(step)
