@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import torch
 from attention_atlas.app import errors
@@ -17,8 +17,11 @@ from attention_atlas.app.settings import Settings
 from attention_atlas.model import reductions, zoo
 from attention_atlas.model import run as door
 from attention_atlas.model.analysis.compare import hidden_states
-from attention_atlas.model.hub.folder import BadModel, Limits, as_asked
+from attention_atlas.model.hub.folder import Limits
 from attention_atlas.model.hub.library import Library
+from attention_atlas.model.hub.locate import canonical
+from attention_atlas.model.hub.progress import Progress, silent
+from attention_atlas.model.hub.reasons import BadModel
 from attention_atlas.model.record import AttentionRecord, Run, Selection, Sketch
 from attention_atlas.model.run import EVERYTHING, NOTHING
 from attention_atlas.model.spec import BadInput, Spec, check
@@ -26,9 +29,6 @@ from attention_atlas.model.tape import Kind
 from attention_atlas.model.zoo import Loaded
 from cachetools import LRUCache
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from attention_atlas.model.hub.opening import Step
 
 log = logging.getLogger("app")
 LONG = 256_000_000  # bytes of attention that are made at a time
@@ -96,9 +96,9 @@ class Service:
     def may_open(self, source: str) -> bool:
         """Whether the page may open this: what is known already, or what the settings allow."""
         name = self.library.name_of(source)
-        return name is not None or self.settings.may_open(as_asked(source))
+        return name is not None or self.settings.may_open(canonical(source))
 
-    async def open(self, source: str, progress: Callable[[Step], None] | None = None) -> str:
+    async def open(self, source: str, progress: Progress = silent) -> str:
         """Open a model of the Hub, of a folder, or known by its name: its name. Raises BadModel.
 
         One thread does that, so that the server keeps answering and no two take the last memory.

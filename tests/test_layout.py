@@ -28,8 +28,8 @@ IMPORTS = [
     Ban("model/**/*.py", "starlette"),
     Ban("model/**/*.py", "pydantic"),
     Ban("model/**/*.py", "jinja2"),
-    Ban("model/**/*.py", "transformers", alone=("opening.py",)),
-    Ban("model/**/*.py", "huggingface_hub", alone=("opening.py",)),
+    Ban("model/**/*.py", "transformers", alone=("loading.py", "packed.py")),
+    Ban("model/**/*.py", "huggingface_hub", alone=("download.py",)),
     Ban("model/*.py", "attention_atlas.model.hub"),  # the core; then core ← hub,
     Ban("model/*.py", "attention_atlas.model.analysis"),  # and core ← analysis ← training
     Ban("model/*.py", "attention_atlas.model.training"),

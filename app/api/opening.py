@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from attention_atlas.app import errors
@@ -13,13 +13,11 @@ from attention_atlas.app.api.models import summary
 from attention_atlas.app.api.resource import PROBLEMS
 from attention_atlas.app.api.spec import Closed, clean
 from attention_atlas.app.service import Service
-from attention_atlas.model.hub.folder import BadModel
+from attention_atlas.model.hub.progress import Step
+from attention_atlas.model.hub.reasons import BadModel, Reason
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, BaseModel, Field
-
-if TYPE_CHECKING:
-    from attention_atlas.model.hub.opening import Step
 
 router = APIRouter(prefix=PREFIX, tags=["API"])
 
@@ -42,19 +40,9 @@ class OpenProgress(BaseModel):
 class OpenProblem(errors.Problem):
     """Why a model could not be opened."""
 
-    reason: Literal[
-        "not-found",
-        "offline",
-        "no-safetensors",
-        "damaged",
-        "remote-code",
-        "too-large",
-        "no-memory",
-        "not-text",
-        "unsupported",
-        "busy",
-        "failed",
-    ]
+    reason: Reason | Literal["busy"]
+    template: str = Field(description="the detail without its values")
+    values: dict[str, str]
 
 
 EVENTS = "text/event-stream"
@@ -146,9 +134,16 @@ def problem(error: BadModel | errors.AppError) -> OpenProblem:
     if isinstance(error, BadModel):
         known = errors.CannotOpen(error.message, "model")
         found = errors.problem(known, STATUS.get(error.reason, 422))
-        return OpenProblem(**found.model_dump(), reason=error.reason)
-    reason = "busy" if isinstance(error, errors.Busy) else "failed"
-    return OpenProblem(**errors.problem(error).model_dump(), reason=reason)
+        values = {key: str(value) for key, value in error.values.items()}
+        return OpenProblem(
+            **found.model_dump(), reason=error.reason, template=error.template, values=values
+        )
+    return OpenProblem(
+        **errors.problem(error).model_dump(),
+        reason="busy" if isinstance(error, errors.Busy) else "failed",
+        template=error.message,
+        values={},
+    )
 
 
 def _event(name: str, data: BaseModel) -> str:
