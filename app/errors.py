@@ -88,9 +88,9 @@ def problem(error: AppError, status: int | None = None) -> Problem:
 
 def validation_problem(errors: list[tuple[str, str]]) -> Problem:
     """Several fields that cannot be taken: [(field, message), …]."""
-    found = [FieldError(field=field, message=message) for field, message in errors]
-    detail = "; ".join(f"{error.field}: {error.message}" for error in found)
-    return _problem(422, detail, found)
+    rows = [FieldError(field=field, message=message) for field, message in errors]
+    detail = "; ".join(f"{row.field}: {row.message}" for row in rows)
+    return _problem(422, detail, rows)
 
 
 def validation_errors(error: RequestValidationError) -> list[tuple[str, str]]:
@@ -114,13 +114,13 @@ def install(app: FastAPI, page: Callable[[Request, Problem], Response]) -> None:
     """Every error of the app, ours or not, as a problem; to who wants HTML, as a page."""
 
     def answer(
-        request: Request, found: Problem, headers: Mapping[str, str] | None = None
+        request: Request, problem: Problem, headers: Mapping[str, str] | None = None
     ) -> Response:
         if not wants_html(request):
-            return respond(found, headers)
-        shown = page(request, found)
-        shown.headers.update(headers or {})
-        return shown
+            return respond(problem, headers)
+        response = page(request, problem)
+        response.headers.update(headers or {})
+        return response
 
     async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, AppError)
@@ -132,8 +132,8 @@ def install(app: FastAPI, page: Callable[[Request, Problem], Response]) -> None:
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        found = _problem(error.status_code, str(error.detail), [])
-        return answer(request, found, error.headers)
+        described = _problem(error.status_code, str(error.detail), [])
+        return answer(request, described, error.headers)
 
     async def ours_alone(request: Request, error: Exception) -> Response:
         return answer(request, bug())
@@ -156,10 +156,10 @@ def bug() -> Problem:
     return _problem(500, "a mistake of ours; the server's log has the details", [])
 
 
-def respond(found: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def respond(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """A problem as an answer of its status."""
     return JSONResponse(
-        found.model_dump(), found.status, headers=dict(headers or {}), media_type=MEDIA_TYPE
+        problem.model_dump(), problem.status, headers=dict(headers or {}), media_type=MEDIA_TYPE
     )
 
 

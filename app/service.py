@@ -48,7 +48,7 @@ class Service:
         self.library = Library(self.device, at_most=settings.max_models, limits=limits)
         self._load([name.strip() for name in settings.models.split(",") if name.strip()])
         self._cache: LRUCache[Hashable, Run | Sketch] = LRUCache(
-            settings.cache_mb * 1_000_000, getsizeof=lambda found: found.n_byte
+            settings.cache_mb * 1_000_000, getsizeof=lambda kept: kept.n_byte
         )
         self._hidden: LRUCache[Hashable, Tensor] = LRUCache(
             settings.cache_mb * 125_000, getsizeof=lambda states: states.nbytes
@@ -60,13 +60,13 @@ class Service:
         self._opening = threading.BoundedSemaphore(MOST_OPENING)
 
     def _load(self, wanted: list[str]) -> None:
-        there = zoo.names()
-        others = [name for name in wanted if name not in there]
+        bundled = zoo.names()
+        others = [name for name in wanted if name not in bundled]
         for name in others:
             if "/" not in name and self.library.name_of(name) is None:
-                raise ValueError(f"no model named {name!r}; there are {', '.join(there)}")
-        for name in wanted or there:
-            if name in there:
+                raise ValueError(f"no model named {name!r}; there are {', '.join(bundled)}")
+        for name in wanted or bundled:
+            if name in bundled:
                 self.library.load(name)
         for source in (*others, *self.settings.model):
             try:
@@ -111,8 +111,8 @@ class Service:
             self._opening.release()
             raise errors.Busy("the server is stopping") from None
         future.add_done_callback(lambda _: self._opening.release())
-        found = await asyncio.wrap_future(future)
-        return found.name
+        loaded = await asyncio.wrap_future(future)
+        return loaded.name
 
     async def ready(self, *names: str | None) -> None:
         """The models of these names in memory, if they are known but were put aside."""
@@ -233,10 +233,10 @@ class Service:
             self._keep(key, spec, run)
         return run
 
-    def _keep(self, key: Hashable, spec: Spec, found: Run | Sketch) -> None:
+    def _keep(self, key: Hashable, spec: Spec, result: Run | Sketch) -> None:
         with self._lock:  # rows of edits are not counted in n_byte, so such runs are not kept
-            if found.n_byte <= self._cache.maxsize and not any(edit.row for edit in spec.edits):
-                self._cache[key] = found
+            if result.n_byte <= self._cache.maxsize and not any(edit.row for edit in spec.edits):
+                self._cache[key] = result
 
     def _check_part(self, loaded: Loaded, run: Run, part: Selection) -> None:
         """Of a long text only so many heads at a time."""

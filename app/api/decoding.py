@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from attention_atlas.app.api.common import TokenOut, labels
+from attention_atlas.app.api.common import GuessOut, TokenOut, labels
 from attention_atlas.app.api.spec import Edits, StreamRequest, Text
 from attention_atlas.model.analysis.decoding import LabelledToken
 from attention_atlas.model.record import Token
@@ -23,14 +23,9 @@ class Decoding(StreamRequest):
     )
 
 
-class CandidateOut(BaseModel):
-    """A token that might be said, and what each filter leaves of its probability."""
+class CandidateOut(GuessOut):
+    """A token that might come next, and what each filter leaves of its probability."""
 
-    id: int
-    token: str = Field(description="as the vocabulary spells it")
-    text: str
-    logit: float
-    probability: float = Field(description="the model's own, before any filter")
     temperature: float | None = Field(None, description="after the temperature")
     top_k: float | None = Field(None, description="and after top_k; 0 if it is out")
     top_p: float | None = Field(None, description="and after top_p: what is drawn from")
@@ -70,15 +65,15 @@ def step_event(said: LabelledToken, head: int | None) -> dict[str, Any]:
 
 def rows_of(attn: Tensor, head: int | None) -> list[list[float]]:
     """(L, H, Tk) -> (L, Tk): of one head, or the mean over heads."""
-    found: list[list[float]] = (attn.mean(1) if head is None else attn[:, head]).tolist()
-    return found
+    rows: list[list[float]] = (attn.mean(1) if head is None else attn[:, head]).tolist()
+    return rows
 
 
 def steps_fields(steps: Sequence[LabelledToken], tokens: tuple[Token, ...]) -> dict[str, Any]:
     """What was said, with the tokens' spans in the whole text."""
-    found = zip(steps, labels(tokens), strict=True)
+    pairs = zip(steps, labels(tokens), strict=True)
     return {
         "tokens": labels(tokens),
         "log_probabilities": [step.log_probability for step in steps],
-        "steps": [{**said_fields(step), "token": token} for step, token in found],
+        "steps": [{**said_fields(step), "token": token} for step, token in pairs],
     }

@@ -99,15 +99,15 @@ def generate(service: Service, request: GenerateRequest, loaded: Loaded, emit: E
         edits=edits_of(request.edits),
         top=request.top,
     )
-    found = returned(steps, tell)
-    whole = {"model": request.model, "text": request.text + found.text, "edits": request.edits}
+    generated = returned(steps, tell)
+    whole = {"model": request.model, "text": request.text + generated.text, "edits": request.edits}
     fields = {
         "model": request.model,
         "text": request.text,
-        "continuation": found.text,
-        "finished": "end" if found.finished else "length",
-        "prompt": labels(found.prompt),
-        **steps_fields(found.steps, found.tokens),
+        "continuation": generated.text,
+        "finished": "end" if generated.finished else "length",
+        "prompt": labels(generated.prompt),
+        **steps_fields(generated.steps, generated.tokens),
         "provenance": provenance(loaded).model_dump(),
         "links": links(RunRequest.model_validate(whole)),
     }

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from attention_atlas.app import errors
+from attention_atlas.app import errors, streaming
 from attention_atlas.app.api.common import PREFIX
 from attention_atlas.app.api.models import summary
 from attention_atlas.app.api.resource import PROBLEMS
@@ -17,6 +17,7 @@ from attention_atlas.model.hub.progress import Step
 from attention_atlas.model.hub.reasons import BadModel, Reason
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
+from fastapi.sse import EventSourceResponse
 from pydantic import AfterValidator, BaseModel, Field
 
 router = APIRouter(prefix=PREFIX, tags=["API"])
@@ -45,17 +46,19 @@ class OpenProblem(errors.Problem):
     values: dict[str, str]
 
 
-EVENTS = "text/event-stream"
 LOCAL = ("localhost", "127.0.0.1", "::1")
 STATUS = {"not-found": 404}  # of a BadModel's reason; else 422
 OPENING: dict[int | str, dict[str, Any]] = {
-    200: {"content": {EVENTS: {}}, "description": "progress; at last done, or problem"},
+    200: {
+        "content": {streaming.MEDIA_TYPE: {}},
+        "description": "progress; at last done, or problem",
+    },
     **{status: PROBLEMS[status] for status in (403, 422, 503)},
 }
 
 
 @router.post("/models", response_class=StreamingResponse, responses=OPENING)
-async def open_model(request: Request, body: OpenRequest) -> StreamingResponse:
+async def open_model(request: Request, body: OpenRequest) -> EventSourceResponse:
     """Open a model of the Hub or of a folder: events `progress`, then `done` or `problem`."""
     service: Service = request.app.state.service
     check_sender(request, service)
@@ -93,7 +96,7 @@ def _name(host: str) -> str | None:
         return None
 
 
-async def opening(service: Service, source: str) -> StreamingResponse:
+async def opening(service: Service, source: str) -> EventSourceResponse:
     """Events `progress` while a model is opened, then `done` with its summary, or `problem`."""
     if not service.may_open(source):
         raise errors.NotAllowed(
@@ -108,13 +111,12 @@ async def opening(service: Service, source: str) -> StreamingResponse:
 
     work = asyncio.ensure_future(service.open(source, tell))
     work.add_done_callback(lambda _: steps.put_nowait(None))
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_events(service, work, steps), media_type=EVENTS, headers=headers)
+    return EventSourceResponse(_events(service, work, steps), headers=streaming.HEADERS)
 
 
 async def _events(
     service: Service, work: asyncio.Future[str], steps: asyncio.Queue[Step | None]
-) -> AsyncIterator[str]:
+) -> AsyncIterator[bytes]:
     while (step := await steps.get()) is not None:
         progress = OpenProgress(
             stage=step.stage, file=step.file, bytes=step.bytes, total=step.total
@@ -133,10 +135,10 @@ def problem(error: BadModel | errors.AppError) -> OpenProblem:
     """Why a model cannot be opened: the one shape of errors, and the reason as a word."""
     if isinstance(error, BadModel):
         known = errors.CannotOpen(error.message, "model")
-        found = errors.problem(known, STATUS.get(error.reason, 422))
+        described = errors.problem(known, STATUS.get(error.reason, 422))
         values = {key: str(value) for key, value in error.values.items()}
         return OpenProblem(
-            **found.model_dump(), reason=error.reason, template=error.template, values=values
+            **described.model_dump(), reason=error.reason, template=error.template, values=values
         )
     return OpenProblem(
         **errors.problem(error).model_dump(),
@@ -146,5 +148,5 @@ def problem(error: BadModel | errors.AppError) -> OpenProblem:
     )
 
 
-def _event(name: str, data: BaseModel) -> str:
-    return f"event: {name}\ndata: {data.model_dump_json()}\n\n"
+def _event(name: str, data: BaseModel) -> bytes:
+    return streaming.event(name, data.model_dump(mode="json"))

@@ -12,7 +12,7 @@ from attention_atlas.app.api.common import (
     Provenance,
     TokenOut,
     edits_of,
-    kind_shapes,
+    kind_fields,
     labels,
     links,
     provenance,
@@ -121,22 +121,22 @@ def translate(service: Service, request: TranslateRequest, loaded: Loaded, emit:
         reference=request.reference,
         top=request.top,
     )
-    found = returned(steps, partial(_tell, request, loaded, emit))
-    best = found.hypotheses[0]
+    translated = returned(steps, partial(_tell, request, loaded, emit))
+    best = translated.hypotheses[0]
     fields = {
         "model": request.model,
         "text": request.text,
         "num_beams": request.num_beams,
         "length_penalty": request.length_penalty,
         "target": best.text,
-        "finished": found.finished,
-        **steps_fields(found.steps, found.tokens),
-        "log_probability": sum(step.log_probability for step in found.steps),
-        "hypotheses": [hypothesis_fields(each) for each in found.hypotheses],
-        "tree": [node_fields(node) for node in found.tree],
-        "reference": reference_fields(request.reference, found.reference),
-        "sequences": {name: labels(tokens) for name, tokens in found.sequences.items()},
-        "kinds": [shape.model_dump() for shape in kind_shapes(loaded, found.sequences)],
+        "finished": translated.finished,
+        **steps_fields(translated.steps, translated.tokens),
+        "log_probability": sum(step.log_probability for step in translated.steps),
+        "hypotheses": [hypothesis_fields(each) for each in translated.hypotheses],
+        "tree": [node_fields(node) for node in translated.tree],
+        "reference": reference_fields(request.reference, translated.reference),
+        "sequences": {name: labels(tokens) for name, tokens in translated.sequences.items()},
+        "kinds": kind_fields(loaded, translated.sequences),
         "provenance": provenance(loaded).model_dump(),
         "links": links(_run_request(request, best)),
     }
