@@ -181,13 +181,13 @@ def generate(
             batch_of(loaded, prompt),
             max_new_tokens=max_new_tokens,
             sampling=sampling,
-            end=tokenizer.end_id,
+            ends=tokenizer.end_ids,
             forced=forced,
             tape=Tape(edits=edits),
         ):
             steps.append(labelled(transcript, step, top, forced=len(steps) < len(forced)))
             yield steps[-1]
-    finished = transcript.ids[-1:] == [tokenizer.end_id]
+    finished = transcript.ids[-1] in tokenizer.end_ids
     return Continuation(prompt, steps, transcript.tokens(), transcript.text, finished)
 
 

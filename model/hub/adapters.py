@@ -93,6 +93,7 @@ class Adapter(Model):
             Stack, tuple[nn.Module, int]
         ] = {}  # position vectors, the first one's row
         self.parts: Parts | None = None  # None: its input is no such sum
+        self.token_type: int | None = None  # of each token of a text, if its tokenizer gives one
         self._given: ContextVar[Output | None] = ContextVar("given", default=None)
 
     def shape(self, kind: Kind) -> tuple[int, int]:
@@ -296,6 +297,7 @@ class HubDecoder(Adapter, Decoder):
     """GPT-2, Llama and their kin."""
 
     new_cache: Callable[[], Any]
+    remembers = True  # it reads a text in parts, what it read before in a KV cache
 
     @property
     def base(self) -> Any:
@@ -305,17 +307,19 @@ class HubDecoder(Adapter, Decoder):
         self, ids: Tensor, tape: Tape | None = None, past: Sequence[HubPast] | None = None
     ) -> Tensor:
         """ids (B, T) -> x (B, T, D) after the last norm. With `past`, ids are the new ones only."""
-        cache = {"past_key_values": past[0].cache} if past else {}
-        found = self._run("decoder", self.base, tape, input_ids=ids, use_cache=bool(past), **cache)
+        inputs: dict[str, Any] = {"past_key_values": past[0].cache} if past else {}
+        if self.token_type is not None:
+            types = torch.full_like(ids, self.token_type)
+            inputs |= {"token_type_ids": types} if self.takes_types(types) else {}
+        found = self._run("decoder", self.base, tape, input_ids=ids, use_cache=bool(past), **inputs)
         return found.last_hidden_state
 
     def logits(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., V)"""
         return self._logits(x, "input_ids")
 
-    def new_past(self) -> list[HubPast]:
-        """An empty KV cache."""
-        return [HubPast(self.new_cache())]
+    def new_past(self) -> list[HubPast] | None:
+        return [HubPast(self.new_cache())] if self.remembers else None
 
 
 class HubEncoderDecoder(Adapter, Translator):

@@ -14,6 +14,7 @@ import torch
 from attention_atlas.model.hub import download, folder, loading, locate, packed
 from attention_atlas.model.hub.adapters import HubModel
 from attention_atlas.model.hub.folder import Limits
+from attention_atlas.model.hub.framing import framing
 from attention_atlas.model.hub.loading import Blueprint
 from attention_atlas.model.hub.locate import Located
 from attention_atlas.model.hub.progress import Progress, Step, silent
@@ -75,7 +76,8 @@ def _opened(place: Located, name: str, source: str, limits: Limits, progress: Pr
     progress(Step("trying"))
     adapter = _tried(model, plan)
     is_translator = adapter.family == "encoder-decoder"
-    tokenizer = HubTokenizer(backend, **(_frame(model) if is_translator else {}))
+    tokenizer = HubTokenizer(backend, **framing(model))
+    adapter.token_type = tokenizer.token_type
     if is_translator and tokenizer.frame() is None:
         text = "its decoder has no token to begin with, or none to end with"
         raise BadModel("unsupported", text)
@@ -99,30 +101,3 @@ def _tried(model: Any, plan: Blueprint) -> HubModel:
     except Exception as error:  # each family has its own ways to fail
         text = "a few tokens did not pass through this {name} model"
         raise unexpected(error, "unsupported", text, name=model.config.model_type) from None
-
-
-def _frame(model: Any) -> dict[str, Any]:
-    """What a decoder begins with, must say first, and ends with, as the model's files have it."""
-    settings = (getattr(model, "generation_config", None), model.config)
-
-    def first(name: str) -> int | None:
-        values: list[Any] = [getattr(part, name, None) for part in settings]
-        known = [value for value in values if value not in (None, [])]
-        ids = [value[0] if isinstance(value, list) else value for value in known]
-        return ids[0] if ids else None
-
-    return {
-        "begin_id": first("decoder_start_token_id"),
-        "first_id": first("forced_bos_token_id"),
-        "end_id": first("eos_token_id"),
-        "read_first": lambda labels: _read_first(model, labels),
-    }
-
-
-def _read_first(model: Any, labels: list[int]) -> int | None:
-    """What a decoder reads before it predicts some labels: as in training, they are shifted."""
-    try:
-        shifted = model.prepare_decoder_input_ids_from_labels(torch.tensor([labels]))
-    except (AttributeError, ValueError):  # no such method; no token to begin with
-        return None
-    return int(shifted[0, 0])
