@@ -131,13 +131,13 @@ def install(app: FastAPI, page: Callable[[Request, Problem], Response]) -> None:
     """Every error of the app, ours or not, as a problem; to who wants HTML, as a page."""
 
     def answer(
-        request: Request, found: Problem, headers: Mapping[str, str] | None = None
+        request: Request, problem: Problem, headers: Mapping[str, str] | None = None
     ) -> Response:
         if not wants_html(request):
-            return respond(found, headers)
-        shown = page(request, found)
-        shown.headers.update(headers or {})
-        return shown
+            return respond(problem, headers)
+        response = page(request, problem)
+        response.headers.update(headers or {})
+        return response
 
     async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, AppError)
@@ -149,8 +149,8 @@ def install(app: FastAPI, page: Callable[[Request, Problem], Response]) -> None:
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        found = _problem(error.status_code, str(error.detail), [])
-        return answer(request, found, error.headers)
+        described = _problem(error.status_code, str(error.detail), [])
+        return answer(request, described, error.headers)
 
     async def ours_alone(request: Request, error: Exception) -> Response:
         return answer(request, bug())
@@ -173,10 +173,10 @@ def bug() -> Problem:
     return _problem(500, "a mistake of ours; the server's log has the details", [])
 
 
-def respond(found: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def respond(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """A problem as an answer of its status."""
     return JSONResponse(
-        found.model_dump(), found.status, headers=dict(headers or {}), media_type=MEDIA_TYPE
+        problem.model_dump(), problem.status, headers=dict(headers or {}), media_type=MEDIA_TYPE
     )
 
 

@@ -26,8 +26,8 @@ class Language(NamedTuple):
 
 
 LANGUAGES = {
-    found.code: found
-    for found in (Language("en", "en", "English"), Language("zh", "zh-CN", "中文"))
+    language.code: language
+    for language in (Language("en", "en", "English"), Language("zh", "zh-CN", "中文"))
 }
 
 
@@ -39,18 +39,18 @@ def catalogue(code: str) -> Mapping[str, str]:
         return {}
     with path.open("rb") as file:
         messages = read_po(file, code)
-    return {str(found.id): str(found.string) for found in messages if found.id and found.string}
+    return {str(row.id): str(row.string) for row in messages if row.id and row.string}
 
 
 def chosen(request: Request) -> Language:
     """?lang=, else the first of Accept-Language that there is, else English."""
-    asked = request.query_params.get("lang", "")
-    if asked in LANGUAGES:
-        return LANGUAGES[asked]
+    code = request.query_params.get("lang", "")
+    if code in LANGUAGES:
+        return LANGUAGES[code]
     wanted = accepted(request.headers.get("accept-language", ""))
     tags = [tag.replace("-", "_") for tag in wanted if tag.replace("-", "").isalnum()]
-    found = negotiate_locale(tags, list(LANGUAGES)) if tags else None
-    return LANGUAGES[found or "en"]
+    negotiated = negotiate_locale(tags, list(LANGUAGES)) if tags else None
+    return LANGUAGES[negotiated or "en"]
 
 
 def translator(language: Language) -> Callable[[str], str]:
@@ -81,7 +81,7 @@ class RequestLanguage:
 def context(request: Request) -> dict[str, object]:
     """What every template has: `_`, the language, the other one's address, the scripts' words."""
     language = chosen(request)
-    [other] = [found for found in LANGUAGES.values() if found != language]
+    [other] = [each for each in LANGUAGES.values() if each != language]
     return {
         "_": translator(language),
         "language": language,

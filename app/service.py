@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import torch
 from attention_atlas.app import errors
@@ -18,8 +18,11 @@ from attention_atlas.app.settings import Settings
 from attention_atlas.model import reductions, zoo
 from attention_atlas.model import run as door
 from attention_atlas.model.analysis.compare import hidden_states
-from attention_atlas.model.hub.folder import BadModel, Limits, as_asked
+from attention_atlas.model.hub.folder import Limits
 from attention_atlas.model.hub.library import Library
+from attention_atlas.model.hub.locate import canonical
+from attention_atlas.model.hub.progress import Progress, silent
+from attention_atlas.model.hub.reasons import BadModel
 from attention_atlas.model.messages import Message
 from attention_atlas.model.record import AttentionRecord, Run, Selection, Sketch
 from attention_atlas.model.run import EVERYTHING, NOTHING
@@ -28,9 +31,6 @@ from attention_atlas.model.tape import Kind
 from attention_atlas.model.zoo import Loaded
 from cachetools import LRUCache
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from attention_atlas.model.hub.opening import Step
 
 log = logging.getLogger("app")
 LONG = 256_000_000  # bytes of attention that are made at a time
@@ -50,7 +50,7 @@ class Service:
         self.library = Library(self.device, at_most=settings.max_models, limits=limits)
         self._load([name.strip() for name in settings.models.split(",") if name.strip()])
         self._cache: LRUCache[Hashable, Run | Sketch] = LRUCache(
-            settings.cache_mb * 1_000_000, getsizeof=lambda found: found.n_byte
+            settings.cache_mb * 1_000_000, getsizeof=lambda kept: kept.n_byte
         )
         self._hidden: LRUCache[Hashable, Tensor] = LRUCache(
             settings.cache_mb * 125_000, getsizeof=lambda states: states.nbytes
@@ -62,8 +62,8 @@ class Service:
         self._opening = threading.BoundedSemaphore(MOST_OPENING)
 
     def _load(self, wanted: list[str]) -> None:
-        there = zoo.names()
-        others = [name for name in wanted if name not in there]
+        bundled = zoo.names()
+        others = [name for name in wanted if name not in bundled]
         for name in others:
             if "/" not in name and self.library.name_of(name) is None:
                 raise ValueError(
@@ -71,11 +71,11 @@ class Service:
                         "unknown-model",
                         "no model named {name!r}; there are {names}",
                         name=name,
-                        names=", ".join(there),
+                        names=", ".join(bundled),
                     )
                 )
-        for name in wanted or there:
-            if name in there:
+        for name in wanted or bundled:
+            if name in bundled:
                 self.library.load(name)
         for source in (*others, *self.settings.model):
             try:
@@ -105,9 +105,9 @@ class Service:
     def may_open(self, source: str) -> bool:
         """Whether the page may open this: what is known already, or what the settings allow."""
         name = self.library.name_of(source)
-        return name is not None or self.settings.may_open(as_asked(source))
+        return name is not None or self.settings.may_open(canonical(source))
 
-    async def open(self, source: str, progress: Callable[[Step], None] | None = None) -> str:
+    async def open(self, source: str, progress: Progress = silent) -> str:
         """Open a model of the Hub, of a folder, or known by its name: its name. Raises BadModel.
 
         One thread does that, so that the server keeps answering and no two take the last memory.
@@ -122,8 +122,8 @@ class Service:
             self._opening.release()
             raise errors.Busy(Message("stopping", "the server is stopping")) from None
         future.add_done_callback(lambda _: self._opening.release())
-        found = await asyncio.wrap_future(future)
-        return found.name
+        loaded = await asyncio.wrap_future(future)
+        return loaded.name
 
     async def ready(self, *names: str | None) -> None:
         """The models of these names in memory, if they are known but were put aside."""
@@ -276,10 +276,10 @@ class Service:
             self._keep(key, spec, run)
         return run
 
-    def _keep(self, key: Hashable, spec: Spec, found: Run | Sketch) -> None:
+    def _keep(self, key: Hashable, spec: Spec, result: Run | Sketch) -> None:
         with self._lock:  # rows of edits are not counted in n_byte, so such runs are not kept
-            if found.n_byte <= self._cache.maxsize and not any(edit.row for edit in spec.edits):
-                self._cache[key] = found
+            if result.n_byte <= self._cache.maxsize and not any(edit.row for edit in spec.edits):
+                self._cache[key] = result
 
     def _check_part(self, loaded: Loaded, run: Run, part: Selection) -> None:
         """Of a long text only so many heads at a time."""

@@ -15,6 +15,7 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 
 log = logging.getLogger("app")
 Emit = Callable[[str, Mapping[str, Any]], None]  # an event's name and data; raises Gone
+MEDIA_TYPE = "text/event-stream"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # proxies must not buffer
 CLIENT_GONE = 499  # what proxies log; nobody reads it
 

@@ -46,13 +46,13 @@ class Answer(NamedTuple):
 
 def accepted(header: str) -> list[str]:
     """What an Accept or Accept-Encoding header names, the most wanted first, without q=0."""
-    found = []
+    shares = []
     for part in header.lower().split(","):
         name, *parameters = (piece.strip() for piece in part.split(";"))
         quality = next((p[2:] for p in parameters if p.startswith("q=")), "1")
         share = float(quality) if re.fullmatch(r"[01](\.[0-9]{0,3})?", quality) else 0.0
-        found.append((-share, name))
-    return [name for share, name in sorted(found, key=lambda row: row[0]) if share]
+        shares.append((-share, name))
+    return [name for share, name in sorted(shares, key=lambda row: row[0]) if share]
 
 
 def chosen_format(wanted: str | None, accept: str, formats: tuple[str, ...]) -> str:

@@ -6,7 +6,7 @@ argument is a template: what to record and edit at each step, every one with a n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
@@ -285,11 +285,11 @@ def generating(
     *,
     max_new_tokens: int,
     sampling: Sampling = Sampling(),
-    end: int | None = None,
+    ends: Container[int] = (),
     forced: Sequence[int] = (),
     tape: Tape = RECORD_ALL,
 ) -> Iterator[DecodedToken]:
-    """A continuation with a KV cache: ids (1, T) -> each new token, `end` included.
+    """A continuation with a KV cache: ids (1, T) -> each new token, one of `ends` included.
 
     `forced` gives the first tokens; those after them are drawn as they would be without it. With
     edits there is no cache, because an edit may name any query of the text.
@@ -305,7 +305,7 @@ def generating(
         chosen = forced[n] if n < len(forced) else drawn
         rows = last_rows(record)[0] if record.attended else logits.new_zeros(0, 0, 0)
         yield DecodedToken(chosen, logits, rows, distributions)
-        if chosen == end:
+        if chosen in ends:
             return
         token = ids.new_tensor([[chosen]])
         ids = torch.cat([ids, token], dim=1)

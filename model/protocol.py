@@ -150,8 +150,8 @@ class Decoder(Model):
         """ids (B, T) -> x (B, T, D) after the last norm. With `past`, ids are the new ones only."""
 
     @abstractmethod
-    def new_past(self) -> Sequence[Any]:
-        """An empty KV cache."""
+    def new_past(self) -> Sequence[Any] | None:
+        """An empty KV cache; None if the model has no use for one."""
 
     def read(self, batch: Batch, tape: Tape | None = None) -> Tensor:
         return self.hidden(batch.ids, tape)

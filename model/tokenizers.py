@@ -32,6 +32,7 @@ class AnyTokenizer(Protocol):
     unknown_id: int | None
     begin_id: int | None  # what a text, or a translator's target, begins with
     end_id: int | None
+    end_ids: frozenset[int]  # a text may end with any of these
     pad_id: int | None
     mask_id: int | None
     languages: Languages  # to choose from; none where a tokenizer has one for all
@@ -66,6 +67,7 @@ class Tokenizer:
         self.prefix = normalized.removesuffix("x")  # what is put before every text
         self.begin_id = self._first("<s>", "[CLS]", "<|endoftext|>")
         self.end_id = self._first("</s>", "[SEP]", "<|endoftext|>")
+        self.end_ids = frozenset(() if self.end_id is None else (self.end_id,))
         self.has_types = self._first("[SEP]") is not None
         self.languages = NO_LANGUAGES
         self.pad_id = self._first("<pad>", "[PAD]")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from attention_atlas.model import checkpoint
@@ -54,6 +55,16 @@ class Card:
             raise checkpoint.BadWeights(f"{folder} has no readable card.json: {error}") from None
 
 
+class Note(NamedTuple):
+    """Something to know about a model: a sentence and the values in it."""
+
+    template: str
+    values: Mapping[str, str]
+
+    def __str__(self) -> str:
+        return self.template.format(**self.values)
+
+
 @dataclass(frozen=True)
 class Loaded:
     """A model ready to run: its card, tokenizer and weights, on a device."""
@@ -63,6 +74,7 @@ class Loaded:
     model: Model
     device: torch.device
     source: str = "bundled"  # or "hub", "path"
+    notes: tuple[Note, ...] = ()  # what else there is to know of it
 
     @property
     def name(self) -> str:

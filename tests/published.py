@@ -18,7 +18,7 @@ import torch
 import transformers as hf
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
-from tests.families import FAMILIES, NEXT, ONE, PAIR, T5, WORDS
+from tests.families import BOTH, FAMILIES, NEXT, ONE, PAIR, T5, WORDS
 
 TEXTS = [
     "He sat on the river bank and watched the water. She opened an account at the bank.",
@@ -89,10 +89,9 @@ def vocabulary(*files: bytes, first: tuple[str, ...], last: tuple[str, ...] = ()
 def marian(folder: Path, *marks: str, separate: bool = False) -> Backend:
     """Two ways to cut, for a source and a target; `marks` as >>fra<< name languages to choose."""
     source, target = pieces(TEXTS[:3]), pieces(TEXTS[3:5])
-    common = ("</s>", "<unk>", *marks)
+    common = ("</s>", "<unk>", "<pad>", *marks)
     vocab = vocabulary(*([source] if separate else [source, target]), first=common)
-    own = vocabulary(target, first=("<unk>", "</s>"), last=("<pad>",))
-    vocab["<pad>"] = len(vocab)
+    own = vocabulary(target, first=("</s>", "<unk>", "<pad>"))
     (folder / "source.spm").write_bytes(source)
     (folder / "target.spm").write_bytes(target)
     (folder / "vocab.json").write_text(json.dumps(vocab))
@@ -232,9 +231,55 @@ OTHERS: dict[str, Form] = {
     "OpenAI GPT": Form(
         NEXT, lambda: hf.OpenAIGPTConfig(**SMALL), lambda _: trained(hf.OpenAIGPTTokenizer)
     ),
+    "GPT-2 with types": Form(
+        NEXT, FAMILIES["GPT-2"][1], lambda _: typed(trained(hf.GPT2Tokenizer))
+    ),
+    "CTRL": Form(
+        NEXT, lambda: hf.CTRLConfig(**SMALL, dff=40), lambda _: typed(trained(hf.GPT2Tokenizer))
+    ),
     "a Llama whose texts end": Form(NEXT, FAMILIES["Llama"][1], lambda _: llama(after=" </s>")),
     "ByT5": Form(PAIR, FAMILIES["T5"][1], lambda _: hf.ByT5Tokenizer(), "pad"),
     "mT5": Form(PAIR, lambda: hf.MT5Config(**T5), lambda _: trained(hf.T5Tokenizer), "pad"),
+}
+NLLB, MBART = ("eng_Latn", "fra_Latn"), ("en_XX", "fr_XX")
+TWO = BOTH | {"share_encoder_decoder_embeddings": False}
+
+
+def between(cls: Any, languages: tuple[str, str], **options: Any) -> Backend:
+    """A tokenizer that translates from one language into another, where none is chosen."""
+    source, target = languages
+    return trained(cls, src_lang=source, tgt_lang=target, **options)
+
+
+def madlad() -> Backend:
+    """T5's, whose sources begin with <2fr>."""
+    tokenizer = trained(hf.T5Tokenizer)
+    tokenizer.add_tokens(["<2de>", "<2en>", "<2fr>"])
+    return tokenizer
+
+
+TRANSLATORS: dict[str, Form] = {
+    "M2M100": Form(PAIR, FAMILIES["M2M100"][1], m2m100, "eos"),
+    "NLLB": Form(PAIR, FAMILIES["M2M100"][1], lambda _: between(hf.NllbTokenizer, NLLB), "eos"),
+    "NLLB as it was": Form(
+        PAIR,
+        FAMILIES["M2M100"][1],
+        lambda _: between(hf.NllbTokenizer, NLLB, legacy_behaviour=True),
+        "eos",
+    ),
+    "mBART": Form(
+        PAIR, lambda: hf.MBartConfig(**BOTH), lambda _: between(hf.MBartTokenizer, MBART)
+    ),
+    "mBART-50": Form(
+        PAIR, lambda: hf.MBartConfig(**BOTH), lambda _: between(hf.MBart50Tokenizer, MBART), "eos"
+    ),
+    "Marian of two languages": Form(
+        PAIR, FAMILIES["Marian"][1], lambda folder: marian(folder, ">>deu<<", ">>fra<<"), "pad"
+    ),
+    "MADLAD": Form(PAIR, FAMILIES["T5"][1], lambda _: madlad(), "pad"),
+    "Marian of two vocabularies": Form(
+        PAIR, lambda: hf.MarianConfig(**TWO), lambda folder: marian(folder, separate=True), "pad"
+    ),
 }
 STARTS = {"Marian": "pad", "BART": "eos", "M2M100": "eos", "Pegasus": "pad", "T5": "pad"}
 
@@ -246,9 +291,12 @@ def published(folder: Path, name: str) -> Path:
 
 def form(name: str) -> Form:
     """A family of the README, or one of the others."""
-    if name in OTHERS:
-        return OTHERS[name]
-    return Form(*FAMILIES[name], TOKENIZERS[name], STARTS.get(name, ""))
+    others = TRANSLATORS | OTHERS
+    return (
+        others[name]
+        if name in others
+        else Form(*FAMILIES[name], TOKENIZERS[name], STARTS.get(name, ""))
+    )
 
 
 def saved(folder: Path, form: Form) -> Path:

@@ -28,8 +28,8 @@ IMPORTS = [
     Ban("model/**/*.py", "starlette"),
     Ban("model/**/*.py", "pydantic"),
     Ban("model/**/*.py", "jinja2"),
-    Ban("model/**/*.py", "transformers", alone=("opening.py",)),
-    Ban("model/**/*.py", "huggingface_hub", alone=("opening.py",)),
+    Ban("model/**/*.py", "transformers", alone=("loading.py", "packed.py")),
+    Ban("model/**/*.py", "huggingface_hub", alone=("download.py",)),
     Ban("model/*.py", "attention_atlas.model.hub"),  # the core; then core ← hub,
     Ban("model/*.py", "attention_atlas.model.analysis"),  # and core ← analysis ← training
     Ban("model/*.py", "attention_atlas.model.training"),
@@ -50,10 +50,12 @@ IMPORTS = [
     Ban("app/service.py", "attention_atlas.app.api.resource"),
     Ban("app/settings.py", "attention_atlas.app"),
     Ban("app/settings.py", "attention_atlas.model"),
-    Ban("app/errors.py", "attention_atlas.app"),
-    Ban("app/errors.py", "attention_atlas.model"),
+    Ban("app/errors.py", "attention_atlas.app.api"),
+    Ban("app/errors.py", "attention_atlas.app.service"),
+    Ban("app/errors.py", "torch"),
     Ban("app/api/spec.py", "attention_atlas.app"),
-    Ban("app/api/spec.py", "attention_atlas.model"),
+    Ban("app/api/spec.py", "torch"),
+    Ban("model/messages.py", "attention_atlas"),
 ]
 SCRIPT = [
     Ban("static/js/**/*.js", r"\bfetch\(", alone=("api.js",)),

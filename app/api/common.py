@@ -60,6 +60,16 @@ class Provenance(BaseModel):
     dtype: str
 
 
+class GuessOut(BaseModel):
+    """A token that the model finds probable."""
+
+    id: int
+    token: str = Field(description="as the vocabulary spells it")
+    text: str
+    logit: float
+    probability: float = Field(description="the model's own, before any filter")
+
+
 class KindShape(BaseModel):
     kind: str
     q: str = Field(description="the sequence of the query axis: source or target")
@@ -114,12 +124,11 @@ def labels(tokens: tuple[Token, ...]) -> list[dict[str, Any]]:
     return [token._asdict() for token in tokens]
 
 
-def sequences_out(sequences: Mapping[str, tuple[Token, ...]]) -> dict[str, list[TokenOut]]:
+def sequences_fields(
+    sequences: Mapping[str, tuple[Token, ...]],
+) -> dict[str, list[dict[str, Any]]]:
     """A run's sequences as JSON objects; a model with one text has an empty target."""
-    return {
-        name: [TokenOut.model_validate(label) for label in labels(sequences.get(name, ()))]
-        for name in ("source", "target")
-    }
+    return {name: labels(sequences.get(name, ())) for name in ("source", "target")}
 
 
 def links(request: RunRequest) -> dict[str, str]:
@@ -140,12 +149,13 @@ def links(request: RunRequest) -> dict[str, str]:
     }
 
 
-def kind_shapes(loaded: Loaded, sequences: Mapping[str, tuple[Token, ...]]) -> list[KindShape]:
+def kind_fields(loaded: Loaded, sequences: Mapping[str, tuple[Token, ...]]) -> list[dict[str, Any]]:
     """The shape of each kind of attention between a run's sequences."""
     shapes = []
     for kind in loaded.kinds:
         q, k = axes(kind, sequences)
         n_layer, n_head = loaded.shape(kind)
         shape = [n_layer, n_head, len(sequences[q]), len(sequences[k])]
-        shapes.append(KindShape(kind=kind, q=q, k=k, n_layer=n_layer, n_head=n_head, shape=shape))
+        sizes = {"n_layer": n_layer, "n_head": n_head, "shape": shape}
+        shapes.append({"kind": kind, "q": q, "k": k, **sizes})
     return shapes

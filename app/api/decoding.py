@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from attention_atlas.app.api.common import TokenOut, labels
+from attention_atlas.app.api.common import GuessOut, TokenOut, labels
 from attention_atlas.app.api.spec import Edits, StreamRequest, Text
-from attention_atlas.model.analysis.decoding import Said
+from attention_atlas.model.analysis.decoding import LabelledToken
 from attention_atlas.model.record import Token
 from pydantic import BaseModel, Field
 from torch import Tensor
@@ -23,14 +23,9 @@ class Decoding(StreamRequest):
     )
 
 
-class CandidateOut(BaseModel):
-    """A token that might be said, and what each filter leaves of its probability."""
+class CandidateOut(GuessOut):
+    """A token that might come next, and what each filter leaves of its probability."""
 
-    id: int
-    token: str = Field(description="as the vocabulary spells it")
-    text: str
-    logit: float
-    probability: float = Field(description="the model's own, before any filter")
     temperature: float | None = Field(None, description="after the temperature")
     top_k: float | None = Field(None, description="and after top_k; 0 if it is out")
     top_p: float | None = Field(None, description="and after top_p: what is drawn from")
@@ -49,7 +44,7 @@ class SaidOut(BaseModel):
     candidates: list[CandidateOut]
 
 
-def said_fields(said: Said) -> dict[str, Any]:
+def said_fields(said: LabelledToken) -> dict[str, Any]:
     """One token as JSON says it; the text so far and where the model looked are for events."""
     return {
         "token": said.token._asdict(),
@@ -63,22 +58,22 @@ def said_fields(said: Said) -> dict[str, Any]:
     }
 
 
-def step_event(said: Said, head: int | None) -> dict[str, Any]:
+def step_event(said: LabelledToken, head: int | None) -> dict[str, Any]:
     """One token, the text so far, and where its query looked in each layer: (L, Tk)."""
     return {**said_fields(said), "text": said.text, "attn": rows_of(said.attn, head)}
 
 
 def rows_of(attn: Tensor, head: int | None) -> list[list[float]]:
     """(L, H, Tk) -> (L, Tk): of one head, or the mean over heads."""
-    found: list[list[float]] = (attn.mean(1) if head is None else attn[:, head]).tolist()
-    return found
+    rows: list[list[float]] = (attn.mean(1) if head is None else attn[:, head]).tolist()
+    return rows
 
 
-def steps_fields(steps: Sequence[Said], tokens: tuple[Token, ...]) -> dict[str, Any]:
+def steps_fields(steps: Sequence[LabelledToken], tokens: tuple[Token, ...]) -> dict[str, Any]:
     """What was said, with the tokens' spans in the whole text."""
-    found = zip(steps, labels(tokens), strict=True)
+    pairs = zip(steps, labels(tokens), strict=True)
     return {
         "tokens": labels(tokens),
         "log_probabilities": [step.log_probability for step in steps],
-        "steps": [{**said_fields(step), "token": token} for step, token in found],
+        "steps": [{**said_fields(step), "token": token} for step, token in pairs],
     }

@@ -24,7 +24,7 @@ from attention_atlas.app.service import Service
 from attention_atlas.app.streaming import Emit
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis import decoding as work
-from attention_atlas.model.analysis.decoding import Said
+from attention_atlas.model.analysis.decoding import LabelledToken
 from attention_atlas.model.generate import Sampling, returned
 from attention_atlas.model.record import Token
 from attention_atlas.model.zoo import Loaded
@@ -82,8 +82,8 @@ class NextTokenAnswer(BaseModel):
 def generate(service: Service, request: GenerateRequest, loaded: Loaded, emit: Emit) -> Answer:
     """A continuation, token by token, and what each filter leaves of each distribution."""
 
-    def tell(step: tuple[Token, ...] | Said) -> None:
-        if isinstance(step, Said):
+    def tell(step: tuple[Token, ...] | LabelledToken) -> None:
+        if isinstance(step, LabelledToken):
             emit("token", step_event(step, request.head))
         else:
             prompt = labels(step)
@@ -99,15 +99,15 @@ def generate(service: Service, request: GenerateRequest, loaded: Loaded, emit: E
         edits=edits_of(request.edits),
         top=request.top,
     )
-    found = returned(steps, tell)
-    whole = {"model": request.model, "text": request.text + found.text, "edits": request.edits}
+    generated = returned(steps, tell)
+    whole = {"model": request.model, "text": request.text + generated.text, "edits": request.edits}
     fields = {
         "model": request.model,
         "text": request.text,
-        "continuation": found.text,
-        "finished": "end" if found.finished else "length",
-        "prompt": labels(found.prompt),
-        **steps_fields(found.steps, found.tokens),
+        "continuation": generated.text,
+        "finished": "end" if generated.finished else "length",
+        "prompt": labels(generated.prompt),
+        **steps_fields(generated.steps, generated.tokens),
         "provenance": provenance(loaded).model_dump(),
         "links": links(RunRequest.model_validate(whole)),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from attention_atlas.app.api.common import (
     PREFIX,
@@ -57,7 +57,9 @@ class HiddenAnswer(BaseModel):
     )
     shape: list[int]
     tokens: list[TokenOut] = Field(description="of the sequence, or of the word")
-    hidden: list[Any] = Field(description="(L + 1, T, D), or (L + 1, D) of one word")
+    hidden: list[list[list[float]]] | list[list[float]] = Field(
+        description="(L + 1, T, D), or (L + 1, D) of one word"
+    )
     provenance: Provenance
 
 

@@ -12,7 +12,7 @@ from attention_atlas.app.api.resource import resource
 from attention_atlas.app.api.spec import ApiRequest, KindName, Text, from_json, spanning
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
-from attention_atlas.model.analysis.fills import Fills
+from attention_atlas.model.analysis.fills import Fill, Fills
 from attention_atlas.model.analysis.masks import masks as batch_masks
 from attention_atlas.model.messages import Message
 from attention_atlas.model.zoo import Loaded
@@ -128,8 +128,9 @@ class MasksAnswer(BaseModel):
 @resource(router, "/masks", MasksRequest, MasksAnswer)
 def masks(service: Service, request: MasksRequest, loaded: Loaded) -> Answer:
     """Texts padded into one batch: their masks, and a head's scores before and after."""
-    options = request.model_dump(include={"kind", "layer", "head", "off", "fill"})
-    batch = batch_masks(loaded, request.texts, dtype=request.precision, **options)
+    place = request.model_dump(include={"kind", "layer", "head"})
+    fill = None if request.fill is None else Fill(request.fill, request.precision)
+    batch = batch_masks(loaded, request.texts, off=request.off, fill=fill, **place)
     real_q, real_k = batch.q.real.cpu(), batch.k.real.cpu()
     hidden = batch.attn.masked_fill(batch.own, 0.0)  # what goes where it may not
     to_padding = batch.attn.masked_fill(real_k[:, None], 0.0).sum(-1)  # (B, Tq)

@@ -24,6 +24,14 @@ class LanguagesOut(BaseModel):
     names: dict[str, dict[str, str]] = Field(description="code -> its name in English and Chinese")
 
 
+class Remark(BaseModel):
+    """A sentence, and what it is made of: the template is in the catalogue of translations."""
+
+    message: str
+    template: str
+    values: dict[str, str]
+
+
 class ModelSummary(BaseModel):
     name: str
     architecture: str = Field(description="as its maker calls it")
@@ -47,6 +55,7 @@ class ModelSummary(BaseModel):
     position_table: bool = Field(description="whether it adds position vectors to its input")
     lacks: list[str] = Field(description="of q, k, v, scores, edits: what cannot be had of it")
     why: str = Field(description="why it lacks that")
+    notes: list[Remark] = Field(description="what else there is to know of it")
     source: str = Field(description="bundled, hub or path")
     device: str
     dtype: str = Field(description="the precision it is computed in")
@@ -133,6 +142,10 @@ def _fields(loaded: Loaded) -> dict[str, Any]:
         "position_table": loaded.position_table,
         "lacks": list(loaded.lacks),
         "why": loaded.why,
+        "notes": [
+            Remark(message=str(note), template=note.template, values=dict(note.values))
+            for note in loaded.notes
+        ],
         "source": loaded.source,
         "device": str(loaded.device),
         "dtype": loaded.dtype,

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from attention_atlas.app import errors
+from attention_atlas.app import errors, streaming
 from attention_atlas.app.api.common import PREFIX
 from attention_atlas.app.api.models import summary
 from attention_atlas.app.api.resource import PROBLEMS
 from attention_atlas.app.api.spec import Closed, clean
 from attention_atlas.app.service import Service
-from attention_atlas.model.hub.folder import BadModel
+from attention_atlas.model.hub.progress import Step
+from attention_atlas.model.hub.reasons import BadModel, Reason
 from attention_atlas.model.messages import Message
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
+from fastapi.sse import EventSourceResponse
 from pydantic import AfterValidator, BaseModel, Field
-
-if TYPE_CHECKING:
-    from attention_atlas.model.hub.opening import Step
 
 router = APIRouter(prefix=PREFIX, tags=["API"])
 
@@ -43,32 +42,24 @@ class OpenProgress(BaseModel):
 class OpenProblem(errors.Problem):
     """Why a model could not be opened."""
 
-    reason: Literal[
-        "not-found",
-        "offline",
-        "no-safetensors",
-        "damaged",
-        "remote-code",
-        "too-large",
-        "no-memory",
-        "not-text",
-        "unsupported",
-        "busy",
-        "failed",
-    ]
+    reason: Reason | Literal["busy"]
+    template: str = Field(description="the detail without its values")
+    values: dict[str, str]
 
 
-EVENTS = "text/event-stream"
 LOCAL = ("localhost", "127.0.0.1", "::1")
 STATUS = {"not-found": 404}  # of a BadModel's reason; else 422
 OPENING: dict[int | str, dict[str, Any]] = {
-    200: {"content": {EVENTS: {}}, "description": "progress; at last done, or problem"},
+    200: {
+        "content": {streaming.MEDIA_TYPE: {}},
+        "description": "progress; at last done, or problem",
+    },
     **{status: PROBLEMS[status] for status in (403, 422, 503)},
 }
 
 
 @router.post("/models", response_class=StreamingResponse, responses=OPENING)
-async def open_model(request: Request, body: OpenRequest) -> StreamingResponse:
+async def open_model(request: Request, body: OpenRequest) -> EventSourceResponse:
     """Open a model of the Hub or of a folder: events `progress`, then `done` or `problem`."""
     service: Service = request.app.state.service
     check_sender(request, service)
@@ -118,7 +109,7 @@ def _name(host: str) -> str | None:
         return None
 
 
-async def opening(service: Service, source: str) -> StreamingResponse:
+async def opening(service: Service, source: str) -> EventSourceResponse:
     """Events `progress` while a model is opened, then `done` with its summary, or `problem`."""
     if not service.may_open(source):
         raise errors.NotAllowed(
@@ -137,13 +128,12 @@ async def opening(service: Service, source: str) -> StreamingResponse:
 
     work = asyncio.ensure_future(service.open(source, tell))
     work.add_done_callback(lambda _: steps.put_nowait(None))
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_events(service, work, steps), media_type=EVENTS, headers=headers)
+    return EventSourceResponse(_events(service, work, steps), headers=streaming.HEADERS)
 
 
 async def _events(
     service: Service, work: asyncio.Future[str], steps: asyncio.Queue[Step | None]
-) -> AsyncIterator[str]:
+) -> AsyncIterator[bytes]:
     while (step := await steps.get()) is not None:
         progress = OpenProgress(
             stage=step.stage, file=step.file, bytes=step.bytes, total=step.total
@@ -169,11 +159,18 @@ def problem(error: BadModel | errors.AppError) -> OpenProblem:
     """Why a model cannot be opened: the one shape of errors, and the reason as a word."""
     if isinstance(error, BadModel):
         known = errors.CannotOpen(error.message, "model")
-        found = errors.problem(known, STATUS.get(error.reason, 422))
-        return OpenProblem(**found.model_dump(), reason=error.reason)
-    reason = "busy" if isinstance(error, errors.Busy) else "failed"
-    return OpenProblem(**errors.problem(error).model_dump(), reason=reason)
+        described = errors.problem(known, STATUS.get(error.reason, 422))
+        values = {key: str(value) for key, value in error.values.items()}
+        return OpenProblem(
+            **described.model_dump(), reason=error.reason, template=error.template, values=values
+        )
+    return OpenProblem(
+        **errors.problem(error).model_dump(),
+        reason="busy" if isinstance(error, errors.Busy) else "failed",
+        template=error.message,
+        values={},
+    )
 
 
-def _event(name: str, data: BaseModel) -> str:
-    return f"event: {name}\ndata: {data.model_dump_json()}\n\n"
+def _event(name: str, data: BaseModel) -> bytes:
+    return streaming.event(name, data.model_dump(mode="json"))

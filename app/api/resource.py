@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Concatenate, NamedTuple, TypeVar
 
-from attention_atlas.app import errors, wire
+from attention_atlas.app import errors, streaming, wire
 from attention_atlas.app.api.common import Provenance, provenance
 from attention_atlas.app.api.spec import ApiRequest, StreamRequest, texts_in
 from attention_atlas.app.service import Service, refusing
@@ -127,10 +127,10 @@ def serve(
 
 def other_formats(request_type: type[ApiRequest]) -> dict[str, Any]:
     """The media types of an answer beside JSON, for the OpenAPI schema."""
-    events: dict[str, Any] = (
-        {"text/event-stream": {}} if "stream" in request_type.model_fields else {}
-    )
-    return {wire.MEDIA_TYPES[name]: {} for name in request_type.formats if name != "json"} | events
+    others = [wire.MEDIA_TYPES[name] for name in request_type.formats if name != "json"]
+    if issubclass(request_type, StreamRequest):
+        others.append(streaming.MEDIA_TYPE)
+    return {media_type: {} for media_type in others}
 
 
 def query_form(request_type: type[ApiRequest]) -> type[BaseModel]:

@@ -12,7 +12,7 @@ from attention_atlas.app.api.common import (
     Provenance,
     TokenOut,
     edits_of,
-    kind_shapes,
+    kind_fields,
     labels,
     links,
     provenance,
@@ -32,9 +32,10 @@ from attention_atlas.app.streaming import Emit
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis import decoding as work
 from attention_atlas.model.analysis import translation
-from attention_atlas.model.analysis.decoding import Said
-from attention_atlas.model.analysis.translation import Ended, Grown, Node, Source
-from attention_atlas.model.generate import returned
+from attention_atlas.model.analysis.decoding import LabelledToken
+from attention_atlas.model.analysis.translation import BeamUpdate, FinalHypothesis, Node, Source
+from attention_atlas.model.generate import Beam, returned
+from attention_atlas.model.spec import Spec
 from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
@@ -106,33 +107,36 @@ class TranslateAnswer(BaseModel):
 def translate(service: Service, request: TranslateRequest, loaded: Loaded, emit: Emit) -> Answer:
     """A translation, greedy or by beam, token by token; a reference read by teacher forcing."""
     work.check_head(loaded, request.head)
+    spec = Spec(
+        request.text,
+        source_lang=request.source_lang,
+        target_lang=request.target_lang,
+        edits=edits_of(request.edits),
+    )
     steps = translation.translate(
         loaded,
-        request.text,
-        n_beam=request.num_beams,
-        length_penalty=request.length_penalty,
+        spec,
+        Beam(request.num_beams, request.length_penalty),
         max_new_tokens=request.max_new_tokens,
         reference=request.reference,
-        languages=(request.source_lang, request.target_lang),
-        edits=edits_of(request.edits),
         top=request.top,
     )
-    found = returned(steps, partial(_tell, request, loaded, emit))
-    best = found.hypotheses[0]
+    translated = returned(steps, partial(_tell, request, loaded, emit))
+    best = translated.hypotheses[0]
     fields = {
         "model": request.model,
         "text": request.text,
         "num_beams": request.num_beams,
         "length_penalty": request.length_penalty,
         "target": best.text,
-        "finished": found.finished,
-        **steps_fields(found.steps, found.tokens),
-        "log_probability": sum(step.log_probability for step in found.steps),
-        "hypotheses": [hypothesis_fields(each) for each in found.hypotheses],
-        "tree": [node_fields(node) for node in found.tree],
-        "reference": reference_fields(request.reference, found.reference),
-        "sequences": {name: labels(tokens) for name, tokens in found.sequences.items()},
-        "kinds": [shape.model_dump() for shape in kind_shapes(loaded, found.sequences)],
+        "finished": translated.finished,
+        **steps_fields(translated.steps, translated.tokens),
+        "log_probability": sum(step.log_probability for step in translated.steps),
+        "hypotheses": [hypothesis_fields(each) for each in translated.hypotheses],
+        "tree": [node_fields(node) for node in translated.tree],
+        "reference": reference_fields(request.reference, translated.reference),
+        "sequences": {name: labels(tokens) for name, tokens in translated.sequences.items()},
+        "kinds": kind_fields(loaded, translated.sequences),
         "provenance": provenance(loaded).model_dump(),
         "links": links(_run_request(request, best)),
     }
@@ -140,13 +144,13 @@ def translate(service: Service, request: TranslateRequest, loaded: Loaded, emit:
 
 
 def _tell(
-    request: TranslateRequest, loaded: Loaded, emit: Emit, step: Source | Said | Grown
+    request: TranslateRequest, loaded: Loaded, emit: Emit, step: Source | LabelledToken | BeamUpdate
 ) -> None:
     """A step of the translation as an event."""
     if isinstance(step, Source):
         source = labels(step.tokens)
         emit("start", {"source": source, "provenance": provenance(loaded).model_dump()})
-    elif isinstance(step, Said):
+    elif isinstance(step, LabelledToken):
         emit("token", step_event(step, request.head))
     else:
         nodes = [node_fields(node) for node in step.nodes]
@@ -154,7 +158,7 @@ def _tell(
         emit("token", {"text": step.text, "beams": nodes, "attn": rows})
 
 
-def _run_request(request: TranslateRequest, best: Ended) -> RunRequest:
+def _run_request(request: TranslateRequest, best: FinalHypothesis) -> RunRequest:
     """The run of this translation; a greedy one to its end is what /run decodes anyway."""
     spec = request.model_dump(include={"model", "text", "source_lang", "target_lang"})
     is_greedy = request.num_beams == 1 and request.max_new_tokens is None
@@ -162,7 +166,7 @@ def _run_request(request: TranslateRequest, best: Ended) -> RunRequest:
     return RunRequest.model_validate({**spec, **target, "edits": request.edits})
 
 
-def hypothesis_fields(hypothesis: Ended) -> dict[str, Any]:
+def hypothesis_fields(hypothesis: FinalHypothesis) -> dict[str, Any]:
     return {
         "text": hypothesis.text,
         "score": hypothesis.score,
@@ -170,7 +174,7 @@ def hypothesis_fields(hypothesis: Ended) -> dict[str, Any]:
     }
 
 
-def reference_fields(text: str | None, read: Sequence[Said]) -> dict[str, Any] | None:
+def reference_fields(text: str | None, read: Sequence[LabelledToken]) -> dict[str, Any] | None:
     if not read:
         return None
     total = sum(said.log_probability for said in read)

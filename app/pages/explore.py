@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_args
 from attention_atlas.app.api.attention import AttentionRequest, attention_record
 from attention_atlas.app.api.common import TokenOut, labels, spec_of
 from attention_atlas.app.api.models import ModelSummary, summaries
-from attention_atlas.app.api.run import RunAnswer, run_answer
+from attention_atlas.app.api.run import RunAnswer, run_fields
 from attention_atlas.app.api.spec import RunRequest
 from attention_atlas.app.pages.engine import (
     SIDES,
@@ -173,7 +173,7 @@ def _shown(service: Service, typed: dict[str, str | None], choice: Choice) -> di
         "side": side,
         "query": int(query) if query else None,
         "view": choice.among("view", VIEWS),
-        "run": run_answer(request, loaded, run),
+        "run": run_fields(request, loaded, run),
         "q_tokens": labels(record.q_tokens),
         "k_tokens": labels(record.k_tokens),
         "top": top(record),

@@ -96,6 +96,6 @@ async def generate_page(request: Request, query: Annotated[GenerateQuery, Query(
 
 def _answers(service: Service, fields: dict[str, Any]) -> dict[str, Any]:
     spec = {name: fields[name] for name in ("model", "text", *FIRST)}
-    asked = GenerateRequest.model_validate({**spec, "forced": fields["forced"] or ()})
-    with service.lent(asked.model, text=asked.text) as loaded:
-        return {"generation": generate(service, asked, loaded, no_events).fields}
+    request = GenerateRequest.model_validate({**spec, "forced": fields["forced"] or ()})
+    with service.lent(request.model, text=request.text) as loaded:
+        return {"generation": generate(service, request, loaded, no_events).fields}

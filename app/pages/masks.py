@@ -76,7 +76,7 @@ async def masks_page(request: Request, query: Annotated[MasksQuery, Query()]) ->
     n_layer, n_head = model.shapes[kind]
     texts = list(TEXTS) if query.texts is None else lines(query.texts)
     fill = choice.among("fill", FILLS)
-    asked: dict[str, Any] = {
+    spec: dict[str, Any] = {
         "model": model.name,
         "texts": texts,
         "kind": kind,
@@ -87,12 +87,12 @@ async def masks_page(request: Request, query: Annotated[MasksQuery, Query()]) ->
         "fill": float(fill) if fill else None,
     }
     row = choice.number("row", max(1, len(texts)))
-    fields = {**asked, "models": models, "row": row, "ignored": choice.ignored}
-    return await answered(MasksPage, fields, service.compute(lambda: _answers(service, asked, row)))
+    fields = {**spec, "models": models, "row": row, "ignored": choice.ignored}
+    return await answered(MasksPage, fields, service.compute(lambda: _answers(service, spec, row)))
 
 
-def _answers(service: Service, asked: dict[str, Any], row: int) -> dict[str, Any]:
-    request = MasksRequest.model_validate(asked)
+def _answers(service: Service, spec: dict[str, Any], row: int) -> dict[str, Any]:
+    request = MasksRequest.model_validate(spec)
     with service.lent(request.model, texts=max(request.texts, key=len)) as loaded:
         fields, tensors, _ = masks(service, request, loaded)
     return {

@@ -92,8 +92,8 @@ def modules() -> dict[str, str]:
     needed = [*scripts(root / "pages" / "explore.js"), *scripts(root / "lib" / "offline.js")]
     paths = {path.stem: path for path in needed}
     paths["api"] = paths.pop("offline")
-    found = {f"atlas/{name}.js": _data(_bare(path)) for name, path in paths.items()}
-    return {**found, "plotly": _data(VENDOR["vendor/plotly.min.js"].read_text("utf-8"))}
+    addresses = {f"atlas/{name}.js": _data(_bare(path)) for name, path in paths.items()}
+    return {**addresses, "plotly": _data(VENDOR["vendor/plotly.min.js"].read_text("utf-8"))}
 
 
 def _bare(path: Path) -> str:

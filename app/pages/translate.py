@@ -102,6 +102,7 @@ def _answers(service: Service, fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _translated(service: Service, sent: dict[str, Any]) -> Mapping[str, Any]:
-    asked = TranslateRequest.model_validate(sent)
-    with service.lent(asked.model, text=asked.text, reference=asked.reference) as loaded:
-        return translate(service, asked, loaded, no_events).fields
+    request = TranslateRequest.model_validate(sent)
+    texts = {"text": request.text, "reference": request.reference}
+    with service.lent(request.model, **texts) as loaded:
+        return translate(service, request, loaded, no_events).fields

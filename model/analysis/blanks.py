@@ -1,4 +1,4 @@
-"""Filling in the blank: BERT's guesses, the noise of its training, the sentence that follows."""
+"""Masked words: BERT's predictions, its masking procedure, next-sentence prediction."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ from attention_atlas.model.zoo import Loaded
 
 
 class Filled(NamedTuple):
-    texts: tuple[str, str | None]  # with a [MASK] in place of each word that was to be hidden
+    """A text with masked words, and the predictions for them."""
+
+    texts: tuple[str, str | None]  # with [MASK] instead of each selected word
     tokens: tuple[Token, ...]
-    words: list[int | None]  # of each token, the word of the text as it was typed
-    masks: dict[int, Guess]  # by their position
+    words: list[int | None]  # of each token, its word in the original text
+    masks: dict[int, Guess]  # by position
 
 
 @torch.inference_mode()
@@ -41,7 +43,7 @@ def fill(
     edits: Sequence[Edit] = (),
     top: int = 10,
 ) -> Filled:
-    """What the model would write for each [MASK], and for each of the words to be hidden."""
+    """Predictions for each [MASK] of a text, and for the selected `words`, which are masked."""
     check_task(loaded, "fill-mask")
     tokenizer = loaded.tokenizer
     assert tokenizer.mask_id is not None
@@ -51,8 +53,8 @@ def fill(
     )
     tokens = tokenize(loaded, first, second)
     check_edits(loaded, edits, {"source": len(tokens)})
-    places = [i for i, token in enumerate(tokens) if token.id == tokenizer.mask_id]
-    if not places:
+    positions = [i for i, token in enumerate(tokens) if token.id == tokenizer.mask_id]
+    if not positions:
         mask = tokenizer.raw(tokenizer.mask_id)
         message = Message(
             "no-mask",
@@ -62,18 +64,17 @@ def fill(
         raise BadInput("text", message)
     with edits_that_fit():
         x = read(loaded, {"source": tokens}, Tape(layers=(), edits=edits))[0]
-    logits = loaded.encoder.masked_words(x[places])  # (masks, V)
+    logits = loaded.encoder.masked_words(x[positions])  # (masks, V)
     guesses = [guess(loaded, row, top) for row in logits]
-    own = [_word_at((spans, spans_pair)[token.segment], token) for token in tokens]
-    return Filled((first, second), tokens, own, dict(zip(places, guesses, strict=True)))
+    original = [_word_at((spans, spans_pair)[token.segment], token) for token in tokens]
+    return Filled((first, second), tokens, original, dict(zip(positions, guesses, strict=True)))
 
 
-Spans = dict[int, tuple[int, int]]  # where each word is, in characters
+Spans = dict[int, tuple[int, int]]  # the characters of each word
 
 
 def masked(loaded: Loaded, text: str, words: Sequence[int], field: str) -> tuple[str, Spans]:
-    """The text with [MASK] in place of some words, numbered as its tokens have them, and where
-    each word then is."""
+    """The text with [MASK] instead of some words, by number, and the new span of each word."""
     mask_id = loaded.tokenizer.mask_id
     assert mask_id is not None
     mask, read = loaded.tokenizer.raw(mask_id), words_of(tokenize(loaded, text), [text])
@@ -87,28 +88,28 @@ def masked(loaded: Loaded, text: str, words: Sequence[int], field: str) -> tuple
                 limit=max(spans, default=0),
             )
             raise BadInput(field, message)
-    found, moved, at = "", {}, 0
+    masked_text, new_spans, done = "", {}, 0
     for word, (start, end) in sorted(spans.items(), key=lambda item: item[1]):
-        found += text[at:start]
-        shown = mask if word in words else text[start:end]
-        moved[word] = (len(found), len(found) + len(shown))
-        found, at = found + shown, end
-    return found + text[at:], moved
+        masked_text += text[done:start]
+        piece = mask if word in words else text[start:end]
+        new_spans[word] = (len(masked_text), len(masked_text) + len(piece))
+        masked_text, done = masked_text + piece, end
+    return masked_text + text[done:], new_spans
 
 
 def _word_at(spans: Spans, token: Token) -> int | None:
-    """The word that a token is of; none if it stands for no text."""
+    """The word that a token is part of; None if the token has no text."""
     inside = (word for word, (start, end) in spans.items() if start <= token.start < end)
     return next(inside, None) if token.end > token.start else None
 
 
 class Hidden(NamedTuple):
-    """A place that BERT has to predict."""
+    """A position that BERT has to predict."""
 
     position: int
     fate: Fate
-    shown: str  # what it reads there
-    log_probability: float  # of the right token
+    shown: str  # the token in BERT's input
+    log_probability: float  # of the original token
     guess: Guess
 
 
@@ -116,7 +117,7 @@ class Hidden(NamedTuple):
 def corrupt(
     loaded: Loaded, text: str, text_pair: str | None, seed: int, top: int = 5
 ) -> tuple[tuple[Token, ...], list[Hidden]]:
-    """A text as BERT sees it in training, and what it makes of it."""
+    """A text as in BERT's training, by its masking procedure, and BERT's predictions."""
     check_task(loaded, "fill-mask")
     tokenizer = loaded.tokenizer
     assert tokenizer.mask_id is not None
@@ -132,12 +133,12 @@ def corrupt(
     noisy = tuple(token._replace(id=int(i)) for token, i in zip(tokens, ids, strict=True))
     x = read(loaded, {"source": noisy})[0]
     logits = loaded.encoder.masked_words(x[chosen.tolist()])  # (chosen, V)
-    found = []
-    for place, fate, row in zip(chosen.tolist(), fates, logits, strict=True):
-        log_p = row.float().log_softmax(-1)[tokens[place].id].item()
-        shown = tokenizer.readable(int(ids[place]))
-        found.append(Hidden(place, fate, shown, log_p, guess(loaded, row, top)))
-    return tokens, found
+    hidden = []
+    for position, fate, row in zip(chosen.tolist(), fates, logits, strict=True):
+        log_p = row.float().log_softmax(-1)[tokens[position].id].item()
+        shown = tokenizer.readable(int(ids[position]))
+        hidden.append(Hidden(position, fate, shown, log_p, guess(loaded, row, top)))
+    return tokens, hidden
 
 
 @torch.inference_mode()

@@ -1,8 +1,8 @@
-"""Models at work, step by step: what their tasks share, and how a text goes on.
+"""Decoding with labels: what all tasks share, continuations, and the surprise of a text.
 
-Each step is labelled and given out as it is made, with the attention that led to it; who stops
-asking stops the work. Raises BadInput, naming the limit. Translating is in `translation.py`,
-filling in the blank in `blanks.py`.
+A generator yields each token as soon as it is decoded, with the attention that led to it; closing
+the generator stops the computation. Raises BadInput, naming the limit. Translation is in
+`translation.py`, masked words are in `blanks.py`.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ from attention_atlas.model.tape import Edit, Tape
 from attention_atlas.model.zoo import Loaded
 from torch import Tensor
 
-HALF = "\ufffd"  # what stands for part of a character
+INCOMPLETE = "\ufffd"  # a decoder's replacement for part of a character
+NO_TOKEN = Token(0, "", "")
 
 
 @dataclass(frozen=True)
-class Said:
-    """One token that a model said, or was made to say."""
+class LabelledToken:
+    """A decoded token, or a given one, with its text and its probability."""
 
     token: Token
     log_probability: float  # in the model's own distribution, before any filter
@@ -43,132 +44,126 @@ class Said:
     entropy: float  # of the model's own distribution, in nats
     rank: int  # 0: the most probable
     candidates: list[dict[str, Any]]
-    attn: Tensor  # (L, H, Tk): where the query that chose it looks
+    attn: Tensor  # (L, H, Tk): attention of the query before it
     text: str  # so far, this token included
-    forced: bool = False  # it was given, not chosen
-    n_kept: dict[str, int] = field(default_factory=dict)  # tokens that each filter leaves
+    forced: bool = False  # given, not chosen
+    n_kept: dict[str, int] = field(default_factory=dict)  # tokens after each filter
 
 
-class Voice:
-    """What a model has said so far, token by token, after what it was given."""
+class Transcript:
+    """The text decoded so far, token by token, after a prompt."""
 
-    def __init__(self, loaded: Loaded, given: Sequence[int] = ()) -> None:
-        self.loaded, self.given = loaded, list(given)
+    def __init__(self, loaded: Loaded, prompt: Sequence[int] = ()) -> None:
+        self.loaded, self.prompt = loaded, list(prompt)
         self.ids: list[int] = []
-        self.before = loaded.tokenizer.decode(self.given)
+        self.prompt_text = loaded.tokenizer.decode(self.prompt)
         self.text = ""
 
-    def say(self, i: int) -> Token:
-        """One more token: as it is read behind the text so far."""
+    def append(self, i: int) -> Token:
+        """Append an id; its token has the text that it adds."""
         tokenizer, start = self.loaded.tokenizer, len(self.text)
         self.ids.append(i)
-        self.text = self.after(tokenizer.decode([*self.given, *self.ids]))
+        decoded = tokenizer.decode([*self.prompt, *self.ids])
+        self.text = decoded.removeprefix(self.prompt_text)
         piece, raw = self.text[start:], tokenizer.raw(i)
         special = i in tokenizer.special_ids and i != tokenizer.unknown_id
-        shown = raw if special else tokenizer.readable(i) if HALF in piece or not piece else piece
-        return Token(i, raw, shown, min(start, len(self.text)), len(self.text), special)
-
-    def after(self, whole: str) -> str:
-        """The text without what was given."""
-        return whole.removeprefix(self.before)
+        is_incomplete = INCOMPLETE in piece or not piece
+        text = raw if special else tokenizer.readable(i) if is_incomplete else piece
+        return Token(i, raw, text, min(start, len(self.text)), len(self.text), special)
 
     def tokens(self) -> tuple[Token, ...]:
-        """All that was said, with its spans in the text."""
-        n, shift = len(self.given), len(self.before)
-        found = self.loaded.tokenizer.label([*self.given, *self.ids])[n:]
+        """The decoded tokens, with their spans in the decoded text."""
+        n, shift = len(self.prompt), len(self.prompt_text)
+        tokens = self.loaded.tokenizer.label([*self.prompt, *self.ids])[n:]
         return tuple(
             token._replace(start=max(0, token.start - shift), end=max(0, token.end - shift))
-            for token in found
+            for token in tokens
         )
 
 
 def check_task(loaded: Loaded, task: str, *others: str) -> None:
-    """The model does what is asked of it."""
+    """The model has one of the tasks."""
     if not {task, *others} & set(loaded.tasks):
-        there = ", ".join(loaded.tasks) or "–"
+        tasks = ", ".join(loaded.tasks) or "–"
         raise BadInput(
             "model",
             Message(
                 "task-not-available",
-                "{model} is not for {task}; its tasks: {there}",
+                "{model} is not for {task}; its tasks: {tasks}",
                 model=loaded.name,
                 task=task,
-                there=there,
+                tasks=tasks,
             ),
         )
 
 
 def check_head(loaded: Loaded, head: int | None) -> None:
-    """A head that every layer has, or none."""
+    """The head exists, or is None."""
     check_heads(loaded, None, (), () if head is None else (head,))
 
 
 def check_edits(loaded: Loaded, edits: Sequence[Edit], lengths: Mapping[str, int]) -> None:
-    """Edits of layers, heads and tokens that are there; of a text that grows, that there may be."""
+    """The edits' layers, heads and tokens exist, for sequences of at most these lengths."""
     check_spec(loaded, Spec("", edits=tuple(edits)))
     room = {name: (NO_TOKEN,) * n for name, n in lengths.items()}
     for edit in edits:
         check_tokens(loaded, edit, room)
 
 
-NO_TOKEN = Token(0, "", "")
-
-
 @contextmanager
 def edits_that_fit() -> Iterator[None]:
-    """An edit that does not fit the text is the user's mistake."""
+    """Raise BadInput for an edit that does not fit the text."""
     try:
         yield
     except ValueError as error:
         raise BadInput("edits", str(error)) from None
 
 
-def said(voice: Voice, step: DecodedToken, top: int, *, forced: bool = False) -> Said:
-    """A step in words: how sure the model was, and what else it might have said."""
+def labelled(
+    transcript: Transcript, step: DecodedToken, top: int, *, forced: bool = False
+) -> LabelledToken:
+    """Append a decoded token to the transcript, with its probability and the top candidates."""
     log_p = step.logits.float().log_softmax(-1)
-    found = candidates(voice.loaded, step.logits, top)
-    for candidate in found:
-        at = candidate["id"]
-        candidate |= {name: p[at].item() for name, p in step.filtered.items()}
+    top_candidates = candidates(transcript.loaded, step.logits, top)
+    for candidate in top_candidates:
+        i = candidate["id"]
+        candidate |= {name: p[i].item() for name, p in step.filtered.items()}
     drawn = step.filtered.get("top_p")
-    return Said(
-        token=voice.say(step.id),
+    return LabelledToken(
+        token=transcript.append(step.id),
         log_probability=log_p[step.id].item(),
         probability=(log_p[step.id].exp() if drawn is None else drawn[step.id]).item(),
         entropy=torch.special.entr(log_p.exp()).sum().item(),
         rank=int((log_p > log_p[step.id]).sum()),
-        candidates=found,
+        candidates=top_candidates,
         attn=step.attn.cpu(),
-        text=voice.text,
+        text=transcript.text,
         forced=forced,
         n_kept={name: int((p > 0).sum()) for name, p in step.filtered.items()},
     )
 
 
 class Guess(NamedTuple):
-    """A distribution over tokens: its most probable ones, and how sure it is."""
+    """A distribution over tokens: the most probable ones and its entropy."""
 
     candidates: list[dict[str, Any]]
     entropy: float  # in nats
 
 
 def guess(loaded: Loaded, logits: Tensor, top: int) -> Guess:
-    """Logits (V,) in words."""
+    """The distribution of logits (V,)."""
     entropy = torch.special.entr(logits.float().softmax(-1)).sum().item()
     return Guess(candidates(loaded, logits, top), entropy)
 
 
-# How a text goes on.
-
-
 class Continuation(NamedTuple):
-    """What a decoder went on with."""
+    """What a decoder generated after a prompt."""
 
     prompt: tuple[Token, ...]
-    steps: list[Said]
+    steps: list[LabelledToken]
     tokens: tuple[Token, ...]  # of the steps, with their spans in the text
     text: str
-    finished: bool  # it ends with the end of a text; else it is as long as was asked
+    finished: bool  # it ends with the end-of-text token, not at the limit
 
 
 @torch.inference_mode()
@@ -181,33 +176,33 @@ def generate(
     forced: Sequence[int] = (),
     edits: Sequence[Edit] = (),
     top: int = 10,
-) -> Generator[tuple[Token, ...] | Said, None, Continuation]:
-    """First the prompt's tokens, then each new one; the end of the text, if said, is the last."""
+) -> Generator[tuple[Token, ...] | LabelledToken, None, Continuation]:
+    """Yields the prompt's tokens, then each new one; the last may be the end-of-text token."""
     prompt = prompt_of(loaded, text, max_new_tokens)
     model, tokenizer = loaded.decoder, loaded.tokenizer
     check_ids(loaded, forced, "forced")
     check_edits(loaded, edits, {"source": len(prompt) + max_new_tokens})
     yield prompt
-    found: list[Said] = []
-    voice = Voice(loaded, [token.id for token in prompt])
+    steps: list[LabelledToken] = []
+    transcript = Transcript(loaded, [token.id for token in prompt])
     with edits_that_fit():
         for step in generating(
             model,
             batch_of(loaded, prompt),
             max_new_tokens=max_new_tokens,
             sampling=sampling,
-            end=tokenizer.end_id,
+            ends=tokenizer.end_ids,
             forced=forced,
             tape=Tape(edits=edits),
         ):
-            found.append(said(voice, step, top, forced=len(found) < len(forced)))
-            yield found[-1]
-    finished = voice.ids[-1:] == [tokenizer.end_id]
-    return Continuation(prompt, found, voice.tokens(), voice.text, finished)
+            steps.append(labelled(transcript, step, top, forced=len(steps) < len(forced)))
+            yield steps[-1]
+    finished = transcript.ids[-1] in tokenizer.end_ids
+    return Continuation(prompt, steps, transcript.tokens(), transcript.text, finished)
 
 
 def prompt_of(loaded: Loaded, text: str, max_new_tokens: int) -> tuple[Token, ...]:
-    """The prompt's tokens; there must be room for something after them."""
+    """The prompt's tokens. Raises BadInput if the new tokens do not fit after them."""
     check_task(loaded, "generate")
     tokens = tokenize(loaded, text)
     n_ctx = loaded.config.n_ctx
@@ -228,18 +223,18 @@ def prompt_of(loaded: Loaded, text: str, max_new_tokens: int) -> tuple[Token, ..
 
 
 class Surprise(NamedTuple):
-    """How a text looks to the model that reads it: of each token but the first."""
+    """The probability of each token of a text after those before it, except the first."""
 
     tokens: tuple[Token, ...]
     log_probabilities: list[float]
     entropies: list[float]  # of the distribution before the token, in nats
     ranks: list[int]
-    following: Guess  # what comes after the text
+    following: Guess  # of the token after the text
 
 
 @torch.inference_mode()
 def surprise(loaded: Loaded, text: str, edits: Sequence[Edit] = (), top: int = 10) -> Surprise:
-    """The probability of each token of a text after those before it, in one pass."""
+    """The surprise of each token of a text, in one forward pass."""
     check_task(loaded, "next-token", "generate")
     model = loaded.decoder
     tokens = tokenize(loaded, text)
@@ -249,11 +244,11 @@ def surprise(loaded: Loaded, text: str, edits: Sequence[Edit] = (), top: int = 1
         x = model.hidden(ids, Tape(layers=(), edits=edits))
     logits = model.logits(x)[0].float()  # (T, V)
     log_p = logits[:-1].log_softmax(-1)
-    own = log_p.gather(-1, ids[0, 1:, None])  # (T - 1, 1)
+    chosen = log_p.gather(-1, ids[0, 1:, None])  # (T - 1, 1)
     return Surprise(
         tokens,
-        own[:, 0].tolist(),
+        chosen[:, 0].tolist(),
         torch.special.entr(log_p.exp()).sum(-1).tolist(),
-        (log_p > own).sum(-1).tolist(),
+        (log_p > chosen).sum(-1).tolist(),
         guess(loaded, logits[-1], top),
     )

@@ -9,12 +9,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-USUAL = -1e4  # the usual choice in half precision
+
+
+class Fill(NamedTuple):
+    """A number instead of -inf, and the precision in which it is used."""
+
+    value: float
+    dtype: str = "float32"
+
+
+USUAL = Fill(-1e4, "float16")  # the usual choice in half precision
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Several texts in one batch: what padding and causal masks do to one head's scores."""
+"""Padding and causal masks of a batch of texts, in the scores of one head."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from attention_atlas.model.analysis.fills import DTYPES, USUAL, Fills, fills
+from attention_atlas.model.analysis.fills import DTYPES, USUAL, Fill, Fills, fills
 from attention_atlas.model.messages import Message
 from attention_atlas.model.protocol import Batch
 from attention_atlas.model.record import Token
@@ -23,30 +23,30 @@ KEEP: tuple[Quantity, ...] = ("q", "k", "bias", "mask", "attn")
 
 @dataclass(frozen=True)
 class Padded:
-    """Token sequences of different length in one batch, filled up with a padding token."""
+    """Token sequences of different lengths as one batch, padded with a padding token."""
 
     tokens: list[tuple[Token, ...]]
     ids: Tensor  # (B, T)
     types: Tensor | None  # (B, T): token types, if the model's tokenizer gives any
     real: Tensor  # (B, T) bool, False at padding
-    pad: str  # the padding token, as the vocabulary spells it
+    pad: str  # the padding token in the vocabulary's spelling
 
 
 @dataclass(frozen=True)
 class Masks:
-    """One head of one layer for each text of a batch; a mask is True where looking is allowed."""
+    """One head of one layer for each text of a batch. A mask is True where attention is allowed."""
 
     kind: Kind
     q: Padded
     k: Padded
-    causal: Tensor | None  # (Tq, Tk), all True when switched off; None where there is none
-    combined: Tensor  # (B, Tq, Tk), the masks that are on, together
-    own: Tensor  # (B, Tq, Tk), the model's masks, none of them switched off
+    causal: Tensor | None  # (Tq, Tk), all True if switched off; None if the kind has none
+    combined: Tensor  # (B, Tq, Tk), the masks that are not switched off
+    own: Tensor  # (B, Tq, Tk), all masks of the model
     scores: Tensor  # (B, Tq, Tk), before the mask
     masked: Tensor  # (B, Tq, Tk), -inf or `fill` where masked
     attn: Tensor  # (B, Tq, Tk)
-    losses: dict[str, float]  # of the next word, mask "on" and "off"; a decoder alone has them
-    fills: Fills  # when a number in place of -inf leaks
+    losses: dict[str, float]  # of the next token, causal mask "on" and "off"; of decoders only
+    fills: Fills  # when a number instead of -inf gives masked keys attention
 
 
 @torch.inference_mode()
@@ -58,12 +58,11 @@ def masks(
     layer: int,
     head: int,
     off: Sequence[str] = (),
-    fill: float | None = None,
-    dtype: str = "float32",
+    fill: Fill | None = None,
 ) -> Masks:
     """`off` names masks that are switched off in every layer: "causal", "padding".
 
-    `fill` takes the place of -inf in this head's scores, in the precision `dtype`.
+    `fill` replaces -inf in this head's scores.
     """
     kind = kind or loaded.kinds[0]
     if not loaded.has_self_attention:
@@ -86,15 +85,14 @@ def masks(
     own = own if causal is None else own & causal
     scores = unmasked(loaded, step)[:, 0]
     allowed = step.mask[:, 0].expand(len(texts), Tq, Tk)
-    own = own if off else own & allowed  # a window is a mask too
+    own = own if off else own & allowed  # a sliding window is a mask too
     if causal is not None and "causal" in off:
         causal = torch.ones_like(causal)
     masked, attn = scores.masked_fill(~allowed, -torch.inf), step.attn[:, 0]
     if fill is not None:
-        masked = scores.to(DTYPES[dtype]).masked_fill(~allowed, fill)
+        masked = scores.to(DTYPES[fill.dtype]).masked_fill(~allowed, fill.value)
         attn = masked.softmax(-1)
-    usual = (USUAL, "float16") if fill is None else (fill, dtype)
-    leaks = fills(scores, allowed, *usual)
+    leaks = fills(scores, allowed, *(USUAL if fill is None else fill))
     losses = _losses(loaded, source) if "next-token" in loaded.tasks else {}
     tensors = [allowed, own, scores, masked.float(), attn.float()]
     combined, own, scores, masked, attn = (tensor.cpu() for tensor in tensors)
@@ -102,7 +100,7 @@ def masks(
 
 
 def unmasked(loaded: Loaded, step: Attended) -> Tensor:
-    """A layer's scores where every token may look at every other: (B, H, Tq, Tk)."""
+    """A layer's scores without any mask: (B, H, Tq, Tk)."""
     scale, cap = loaded.scale(step.kind, step.layer)
     scores = (step.q @ step.k.transpose(-2, -1)).float() * scale
     scores = scores if cap is None else cap * torch.tanh(scores / cap)
@@ -110,9 +108,9 @@ def unmasked(loaded: Loaded, step: Attended) -> Tensor:
 
 
 def padded(loaded: Loaded, tokens: list[tuple[Token, ...]]) -> Padded:
-    """Token sequences as one batch. A GPT has no padding token; the end of text stands in."""
-    known = (loaded.tokenizer.pad_id, loaded.tokenizer.end_id, 0)
-    fill = next(i for i in known if i is not None)
+    """Token sequences as one batch, padded. Without a padding token, with the end of text."""
+    possible = (loaded.tokenizer.pad_id, loaded.tokenizer.end_id, 0)
+    fill = next(i for i in possible if i is not None)
     pad = loaded.tokenizer.raw(fill)
     T = max(map(len, tokens))
 
@@ -127,7 +125,7 @@ def padded(loaded: Loaded, tokens: list[tuple[Token, ...]]) -> Padded:
 
 
 def _decoder_edits(batch: Padded, off: Sequence[str]) -> list[Edit]:
-    """What a decoder, which masks what is ahead and nothing else, is told of a padded batch."""
+    """The masks of a padded batch as edits of a decoder, which itself has only the causal mask."""
     edits = [Edit("unmask", kind="decoder")] if "causal" in off else []
     if "padding" not in off:
         edits.append(Edit("block", kind="decoder", where=~batch.real[:, None, None]))
@@ -135,7 +133,7 @@ def _decoder_edits(batch: Padded, off: Sequence[str]) -> list[Edit]:
 
 
 def _run(loaded: Loaded, source: Padded, off: Sequence[str], tape: Tape) -> Padded:
-    """The batch through the model; the target of a translator, else the batch itself."""
+    """Run the model on the batch. Returns a translator's target, else the batch itself."""
     target = None
     if "cross" in loaded.kinds:
         target = padded(loaded, [_target(loaded, row) for row in source.tokens])
@@ -148,20 +146,19 @@ def _run(loaded: Loaded, source: Padded, off: Sequence[str], tape: Tape) -> Padd
 
 
 def _target(loaded: Loaded, source: tuple[Token, ...]) -> tuple[Token, ...]:
-    """A text's translation, from <s> on."""
+    """A text's greedy translation, with <s>."""
     framed = frame(loaded)
     tokens = loaded.tokenizer.label(decoded(loaded, source, framed))
     return (beginning(loaded, framed), *tokens)
 
 
 def _losses(loaded: Loaded, batch: Padded) -> dict[str, float]:
-    """Mean loss of the next tokens, in nats, with the causal mask and without; padding is none."""
-    found = {}
+    """Mean loss of the next tokens, padding excluded, in nats, with and without causal mask."""
+    losses = {}
     for name, off in (("on", ()), ("off", ("causal",))):
         edits = _decoder_edits(batch, off)
         logits = loaded.decoder(batch.ids, Tape(layers=(), edits=edits))[:, :-1]
-        following, there = batch.ids[:, 1:], batch.real[:, 1:]
-        found[name] = (
-            F.cross_entropy(logits[there], following[there]).item() if there.any() else 0.0
-        )
-    return found
+        following, real = batch.ids[:, 1:], batch.real[:, 1:]
+        loss = F.cross_entropy(logits[real], following[real]).item() if real.any() else 0.0
+        losses[name] = loss
+    return losses

@@ -1,4 +1,4 @@
-"""What position encodings are for: their part of the input, and what is lost without them."""
+"""Position encodings: their part of the input, and the effect of omitting them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 
 def position_table(loaded: Loaded) -> Tensor:
-    """What a model learned or uses: (n_ctx, D)."""
+    """The model's position vectors: (n_ctx, D). Raises BadInput if it has none."""
     check_position_vectors(loaded, "model")
     table = loaded.model.position_vectors()
     assert table is not None
@@ -29,7 +29,7 @@ def position_table(loaded: Loaded) -> Tensor:
 def embedding_parts(
     loaded: Loaded, text: str, text_pair: str | None, direction: Direction | None = None
 ) -> tuple[tuple[Token, ...], dict[str, Tensor]]:
-    """Word, position and segment vectors, their sum, and what the first layer reads: norms (T,)."""
+    """Norms of word, position and segment vectors, their sum, and the first layer's input: (T,)."""
     check_position_vectors(loaded, "model")
     if not loaded.model.has_input_parts:
         raise BadInput(
@@ -50,27 +50,27 @@ def embedding_parts(
 
 @dataclass(frozen=True)
 class Permutation:
-    """The same words in two orders: how far a token's last hidden state moves, by token of A."""
+    """The same words in two orders, and the change of each token's last hidden state, as in A."""
 
     a: tuple[Token, ...]
     b: tuple[Token, ...]
-    order: list[int]  # where each token of A is in B
+    order: list[int]  # of each token of A, its index in B
     with_positions: Tensor  # (T,)
     without: Tensor  # (T,)
-    text_b: str  # "" where the tokens themselves are reversed
+    text_b: str  # "" if B is A's tokens in reverse order
 
     @property
     def is_same(self) -> bool:
-        """Whether both orders are one: then nothing moves, and nothing is shown by it."""
+        """Whether both orders are equal, so that they show nothing."""
         return [token.id for token in self.a] == [token.id for token in self.b]
 
 
 @torch.inference_mode()
 def permutation(loaded: Loaded, text: str, text_b: str | None) -> Permutation:
-    """Self-attention does not know order: without positions B's states are A's, in B's order.
+    """Self-attention is permutation-equivariant: without positions B's states are A's, permuted.
 
-    A causal mask does know it, so there something is left. What stands between spaces is put in
-    reverse order; of a text without spaces, as in Chinese, the tokens are.
+    A causal mask depends on the order, so with it the states still change. By default B has A's
+    words, separated by spaces, in reverse order; the tokens, if the text has no spaces.
     """
     words = text.split()
     a = tokenize(loaded, " ".join(words))
@@ -89,13 +89,13 @@ def permutation(loaded: Loaded, text: str, text_b: str | None) -> Permutation:
 
 
 def _reversed(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
-    """Tokens from the end, but those that are not text, such as [CLS]: they keep their places."""
+    """Tokens in reverse order; special tokens, such as [CLS], keep their positions."""
     backwards = iter([token for token in reversed(tokens) if not token.special])
     return tuple(token if token.special else next(backwards) for token in tokens)
 
 
 def _stream(loaded: Loaded, tokens: tuple[Token, ...], edits: Sequence[Edit] = ()) -> list[Tensor]:
-    """What the stack that reads the text holds before its first layer and after each: (T, D)."""
+    """The residual stream of the stack that reads the text, layer by layer: (T, D) each."""
     if not loaded.has_self_attention:
         raise BadInput(
             "model",
@@ -110,18 +110,18 @@ def _stream(loaded: Loaded, tokens: tuple[Token, ...], edits: Sequence[Edit] = (
 
 
 def _order(a: tuple[Token, ...], b: tuple[Token, ...]) -> list[int]:
-    """Where each token of A is in B: the first copy in the first's place, and so on."""
-    places: dict[int, list[int]] = defaultdict(list)
+    """The index in B of each token of A; the n-th copy of a token is the n-th copy in B."""
+    indices: dict[int, list[int]] = defaultdict(list)
     for j, token in enumerate(b):
-        places[token.id].append(j)
+        indices[token.id].append(j)
     if sorted(token.id for token in a) != sorted(token.id for token in b):
-        here = [token.text.strip() for token in b if token.id not in {t.id for t in a}]
+        extra = [token.text.strip() for token in b if token.id not in {t.id for t in a}]
         raise BadInput(
             "text_b",
             Message(
                 "not-the-same-tokens",
                 "the texts are not the same tokens in two orders; only the second has: {tokens}",
-                tokens=", ".join(here[:8]) or "–",
+                tokens=", ".join(extra[:8]) or "–",
             ),
         )
-    return [places[token.id].pop(0) for token in a]
+    return [indices[token.id].pop(0) for token in a]

@@ -1,7 +1,7 @@
-"""Translating, token by token: greedy or by beam, and a translation that was typed.
+"""Translation token by token: greedy, by beam search, or a given reference by teacher forcing.
 
-A generator gives out each step as it is made. Row n of cross-attention is of the query that chose
-token n, which has the token before as its input.
+A generator yields each step as soon as it is computed. Row n of cross-attention belongs to the
+query that chose token n; its input is the token before.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import torch
 from attention_atlas.model.analysis.decoding import (
-    Said,
-    Voice,
+    LabelledToken,
+    Transcript,
     check_edits,
     check_task,
     edits_that_fit,
-    said,
+    labelled,
 )
 from attention_atlas.model.generate import (
     CROSS,
@@ -35,6 +35,7 @@ from attention_atlas.model.record import Token
 from attention_atlas.model.run import batch_of
 from attention_atlas.model.spec import (
     BadInput,
+    Spec,
     beginning,
     check_length,
     direction_of,
@@ -45,9 +46,11 @@ from attention_atlas.model.tape import Edit, Tape
 from attention_atlas.model.zoo import Loaded
 from torch import Tensor
 
+GREEDY = Beam(1)
+
 
 class Node(NamedTuple):
-    """A hypothesis of a beam, as it grows by one token: a place in the beam's tree."""
+    """A node in the tree of a beam search: a hypothesis extended by one token."""
 
     id: int
     parent: int | None  # None: it follows <s>
@@ -58,16 +61,16 @@ class Node(NamedTuple):
     ended: bool
 
 
-class Grown(NamedTuple):
-    """One step of a beam: its new nodes, the best text so far, and where that one looked."""
+class BeamUpdate(NamedTuple):
+    """One step of a beam: its new nodes, the best text so far, and the attention of the best."""
 
     nodes: list[Node]
     text: str
     attn: Tensor  # (L, H, Tk)
 
 
-class Ended(NamedTuple):
-    """A hypothesis of a beam, complete or cut off by the limit."""
+class FinalHypothesis(NamedTuple):
+    """A hypothesis at the end of the search, complete or cut off by the limit."""
 
     score: float  # log-probability / length ** length_penalty
     log_probability: float
@@ -76,7 +79,7 @@ class Ended(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A text to translate, and how many tokens its translation may have."""
+    """A text to translate, and the limits of its translation."""
 
     tokens: tuple[Token, ...]
     ids: Tensor  # (1, Tk)
@@ -85,64 +88,64 @@ class Source(NamedTuple):
 
 
 class Translation(NamedTuple):
-    """A translation, and where it came from."""
+    """A translation, its steps, and the other hypotheses."""
 
-    sequences: dict[str, tuple[Token, ...]]  # source and target, as a forward pass has them
-    steps: list[Said]
+    sequences: dict[str, tuple[Token, ...]]  # source and target, as in a `Run`
+    steps: list[LabelledToken]
     tokens: tuple[Token, ...]  # of the steps, with their spans in the whole text
-    finished: bool  # it ends with </s>; else the limit cut it off
-    hypotheses: list[Ended]  # the best first
-    tree: list[Node]  # of the beam, if there is one
-    reference: list[Said]  # a translation that was typed, read the same way
+    finished: bool  # it ends with </s>, not at the limit
+    hypotheses: list[FinalHypothesis]  # the best first
+    tree: list[Node]  # of the beam search; empty if greedy
+    reference: list[LabelledToken]  # the steps of a given translation
 
 
 @torch.inference_mode()
 def translate(
     loaded: Loaded,
-    text: str,
+    spec: Spec,
+    beam: Beam = GREEDY,
     *,
-    n_beam: int = 1,
-    length_penalty: float = 1.0,
     max_new_tokens: int | None = None,
     reference: str | None = None,
-    languages: tuple[str | None, str | None] = (None, None),
-    edits: Sequence[Edit] = (),
     top: int = 5,
-) -> Generator[Source | Said | Grown, None, Translation]:
-    """First the source, then each step; n_beam 1 is greedy. Returns the whole."""
-    direction = direction_of(loaded, text, *languages)
-    source = source_of(loaded, text, max_new_tokens, direction)
+) -> Generator[Source | LabelledToken | BeamUpdate, None, Translation]:
+    """Yields the source, then each step. `spec` gives the text, the languages and the edits."""
+    direction = direction_of(loaded, spec.text, spec.source_lang, spec.target_lang)
+    source = source_of(loaded, spec.text, max_new_tokens, direction)
     forced = reference_ids(loaded, reference, direction) if reference else []
-    check_length(loaded, "reference", len(forced))  # <s> takes the place of the last
-    longest_target = max(source.longest, len(forced)) + 1
-    check_edits(loaded, edits, {"source": len(source.tokens), "target": longest_target})
+    check_length(loaded, "reference", len(forced))  # <s> replaces the last
+    n_target = max(source.longest, len(forced)) + 1
+    check_edits(loaded, spec.edits, {"source": len(source.tokens), "target": n_target})
     yield source
+    options: dict[str, Any] = {"edits": spec.edits, "top": top}
     tree: list[Node] = []
     with edits_that_fit():
-        if n_beam == 1:
-            steps = yield from _greedy(loaded, source, edits, top)
-            total = sum(step.log_probability for step in steps)
-            score = total / len(steps) ** length_penalty
-            best = Ended(score, total, [step.token.id for step in steps], steps[-1].text)
-            hypotheses = [best]
+        if beam.n_beam == 1:
+            steps = yield from _greedy(loaded, source, spec.edits, top)
+            hypotheses = [_hypothesis(steps, beam)]
         else:
-            hypotheses, tree = yield from _beam(loaded, source, n_beam, length_penalty, edits)
-            steps = spoken(loaded, source, hypotheses[0].ids, edits=edits, top=top)
-        options: dict[str, Any] = {"edits": edits, "top": top, "forced": True}
-        read = spoken(loaded, source, forced, **options) if forced else []
-    tokenizer = loaded.tokenizer
+            hypotheses, tree = yield from _beam(loaded, source, beam, spec.edits)
+            steps = teacher_forced(loaded, source, hypotheses[0].ids, **options)
+        given = teacher_forced(loaded, source, forced, forced=True, **options) if forced else []
     ids = hypotheses[0].ids
-    finished = ids[-1] == tokenizer.end_id
-    tokens = tokenizer.label(ids)
+    finished = ids[-1] == source.frame.end
+    tokens = loaded.tokenizer.label(ids)
     target = (beginning(loaded, source.frame), *(tokens[:-1] if finished else tokens))
     sequences = {"source": source.tokens, "target": target}
-    return Translation(sequences, steps, tokens, finished, hypotheses, tree, read)
+    return Translation(sequences, steps, tokens, finished, hypotheses, tree, given)
+
+
+def _hypothesis(steps: Sequence[LabelledToken], beam: Beam) -> FinalHypothesis:
+    """The hypothesis of a greedy translation, scored as in a beam search."""
+    total = sum(step.log_probability for step in steps)
+    ids = [step.token.id for step in steps]
+    return FinalHypothesis(total / len(ids) ** beam.length_penalty, total, ids, steps[-1].text)
 
 
 def source_of(
     loaded: Loaded, text: str, max_new_tokens: int | None, direction: Direction | None = None
 ) -> Source:
-    """Raises BadInput for an empty text, a long one, and more tokens than there can be."""
+    """Raises BadInput for an empty or too long text, and for too many new tokens."""
     check_task(loaded, "translate")
     tokens = tokenize(loaded, text, direction=direction)
     model = loaded.translator
@@ -150,7 +153,7 @@ def source_of(
     if max_new_tokens is not None and max_new_tokens > most:
         message = Message(
             "too-many-tokens",
-            "{value} tokens are too many: {model} says at most {limit}",
+            "{value} tokens are too many: {model} generates at most {limit}",
             value=max_new_tokens,
             model=loaded.name,
             limit=most,
@@ -163,11 +166,11 @@ def source_of(
 
 def _greedy(
     loaded: Loaded, source: Source, edits: Sequence[Edit], top: int
-) -> Generator[Said, None, list[Said]]:
-    """The most probable token, again and again; </s> is the last unless the limit came first."""
+) -> Generator[LabelledToken, None, list[LabelledToken]]:
+    """The most probable token at each step, up to </s> or the limit."""
     model = loaded.translator
-    found: list[Said] = []
-    voice = Voice(loaded)
+    steps: list[LabelledToken] = []
+    transcript = Transcript(loaded)
     for step in translating(
         model,
         source.ids,
@@ -175,32 +178,32 @@ def _greedy(
         max_tokens=source.longest + 1,
         edits=edits,
     ):
-        found.append(said(voice, step, top))
-        yield found[-1]
-    return found
+        steps.append(labelled(transcript, step, top))
+        yield steps[-1]
+    return steps
 
 
 def _beam(
-    loaded: Loaded, source: Source, n_beam: int, length_penalty: float, edits: Sequence[Edit]
-) -> Generator[Grown, None, tuple[list[Ended], list[Node]]]:
-    """A step of the beam for each token; the hypotheses, the best first, and the whole tree."""
-    beam = Beam(n_beam, length_penalty, source.longest + 1)
+    loaded: Loaded, source: Source, beam: Beam, edits: Sequence[Edit]
+) -> Generator[BeamUpdate, None, tuple[list[FinalHypothesis], list[Node]]]:
+    """Yields the steps of a beam search. Returns its hypotheses, the best first, and its tree."""
+    beam = beam._replace(max_tokens=source.longest + 1)
     tape = Tape(kinds=CROSS, edits=edits)
     steps = beam_steps(loaded.translator, source.ids, source.frame, beam, tape=tape)
-    tree = Tree(loaded, n_beam, source.frame.end)
+    tree = Tree(loaded, beam.n_beam, source.frame.end)
     nodes: list[Node] = []
     while True:
         try:
-            grown = tree.grow(next(steps))
+            update = tree.grow(next(steps))
         except StopIteration as stop:
-            [found] = stop.value
-            return [_ended(loaded, each, length_penalty, tree) for each in found], nodes
-        nodes += grown.nodes
-        yield grown
+            [hypotheses] = stop.value
+            return [tree.final(each, beam.length_penalty) for each in hypotheses], nodes
+        nodes += update.nodes
+        yield update
 
 
 class Tree:
-    """The hypotheses of a beam as they grow: which node each of the K running ones is at."""
+    """The tree of a beam search, with the node of each of the K running hypotheses."""
 
     def __init__(self, loaded: Loaded, n_beam: int, end: int) -> None:
         self.loaded, self.n_beam, self.end = loaded, n_beam, end
@@ -208,46 +211,44 @@ class Tree:
         self.n = self.step = 0
         self.complete: set[tuple[int, ...]] = set()
 
-    def grow(self, step: BeamStep) -> Grown:
-        """The step's nodes: those that end among the K best, and those that go on."""
+    def grow(self, step: BeamStep) -> BeamUpdate:
+        """Add a step's nodes: those that end among the K best, and those that are continued."""
         total, parent, token = (x[0].tolist() for x in (step.total, step.parent, step.token))
         ending = [i for i in range(self.n_beam) if token[i] == self.end]
         nodes: list[Node] = []
         running: list[tuple[int | None, list[int], float]] = []
         for i in [*ending, *step.kept[0].tolist()]:
-            of, ids, before = self.running[parent[i]]
-            grown = [*ids, token[i]]
-            label = _last(self.loaded, ids, token[i])
-            step_p, is_end = total[i] - before, token[i] == self.end
-            nodes.append(Node(self.n, of, self.step, label, step_p, total[i], is_end))
+            parent_node, ids, before = self.running[parent[i]]
+            label, is_end = self._label(ids, token[i]), token[i] == self.end
+            log_p = total[i] - before
+            nodes.append(Node(self.n, parent_node, self.step, label, log_p, total[i], is_end))
             if is_end:
                 self.complete.add(tuple(ids))
             else:
-                running.append((self.n, grown, total[i]))
+                running.append((self.n, [*ids, token[i]], total[i]))
             self.n += 1
         self.running = running
         self.step += 1
         best = int(step.kept[0, 0])
         assert step.attn is not None
         text = self.loaded.tokenizer.decode(running[0][1])
-        return Grown(nodes, text, step.attn[0, int(step.parent[0, best])])
+        return BeamUpdate(nodes, text, step.attn[0, int(step.parent[0, best])])
+
+    def _label(self, ids: Sequence[int], i: int) -> Token:
+        """The token of an id after others."""
+        transcript = Transcript(self.loaded)
+        transcript.ids, transcript.text = list(ids), self.loaded.tokenizer.decode(ids)
+        return transcript.append(i)
+
+    def final(self, hypothesis: Hypothesis, length_penalty: float) -> FinalHypothesis:
+        """A hypothesis with its log-probability and text."""
+        score, ids = hypothesis
+        complete = [*ids, self.end] if tuple(ids) in self.complete else ids
+        total = score * len(complete) ** length_penalty
+        return FinalHypothesis(score, total, complete, self.loaded.tokenizer.decode(ids))
 
 
-def _last(loaded: Loaded, ids: Sequence[int], i: int) -> Token:
-    """A token behind others."""
-    voice = Voice(loaded)
-    voice.ids, voice.text = list(ids), loaded.tokenizer.decode(ids)
-    return voice.say(i)
-
-
-def _ended(loaded: Loaded, found: Hypothesis, length_penalty: float, tree: Tree) -> Ended:
-    score, ids = found
-    whole = [*ids, tree.end] if tuple(ids) in tree.complete else ids
-    total = score * len(whole) ** length_penalty
-    return Ended(score, total, whole, loaded.tokenizer.decode(ids))
-
-
-def spoken(
+def teacher_forced(
     loaded: Loaded,
     source: Source,
     ids: Sequence[int],
@@ -255,22 +256,22 @@ def spoken(
     edits: Sequence[Edit],
     top: int,
     forced: bool = False,
-) -> list[Said]:
-    """Teacher forcing: how probable each of a translation's tokens is after those before it."""
+) -> list[LabelledToken]:
+    """The steps of a given translation: each token's probability after those before it."""
     model = loaded.translator
     tape = Tape(kinds=CROSS, edits=edits)
     target = torch.tensor([[source.frame.begin, *ids[:-1]]], device=loaded.device)
     logits = model(source.ids, target, tape)[0]  # (Tq, V)
     rows = torch.cat([step.attn for step in tape])  # (L, H, Tq, Tk)
-    voice = Voice(loaded)
-    steps = (DecodedToken(i, logits[n], rows[:, :, n]) for n, i in enumerate(ids))
-    found = [said(voice, step, top, forced=forced) for step in steps]
-    pairs = zip(found, voice.tokens(), strict=True)
-    return [replace(each, token=token) for each, token in pairs]
+    transcript = Transcript(loaded)
+    decoded = (DecodedToken(i, logits[n], rows[:, :, n]) for n, i in enumerate(ids))
+    steps = [labelled(transcript, step, top, forced=forced) for step in decoded]
+    pairs = zip(steps, transcript.tokens(), strict=True)
+    return [replace(step, token=token) for step, token in pairs]
 
 
 def reference_ids(loaded: Loaded, text: str, direction: Direction | None = None) -> list[int]:
-    """A translation that was typed, as ids with its </s>."""
+    """The ids of a given translation, </s> included."""
     if not text.strip():
         raise BadInput(
             "reference", Message("no-tokens", "the reference has no tokens: only spaces")

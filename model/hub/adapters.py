@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 Stack = Literal["encoder", "decoder"]
 LACKING = ("q", "k", "v", "scores", "edits")  # where only output_attentions is to be had
+PROJECTION = "enc_to_dec_proj"  # of an EncoderDecoderModel
 NAMES: dict[Kind, tuple[str, ...]] = {  # of the attentions in a model's output
     "encoder": ("encoder_attentions", "attentions"),
     "decoder": ("decoder_attentions", "attentions"),
@@ -65,6 +66,9 @@ class Output:
     def __getitem__(self, index: Any) -> Any:
         return (self.last_hidden_state, self.pooler_output)[index]
 
+    def __len__(self) -> int:
+        return 1
+
     def __getattr__(self, name: str) -> None:
         return None
 
@@ -89,6 +93,7 @@ class Adapter(Model):
             Stack, tuple[nn.Module, int]
         ] = {}  # position vectors, the first one's row
         self.parts: Parts | None = None  # None: its input is no such sum
+        self.token_type: int | None = None  # of each token of a text, if its tokenizer gives one
         self._given: ContextVar[Output | None] = ContextVar("given", default=None)
 
     def shape(self, kind: Kind) -> tuple[int, int]:
@@ -212,6 +217,12 @@ def base_of(model: Any) -> Any:
     return next((part for part in model.children() if hasattr(part, "base_model")), model)
 
 
+def projected(model: Any, x: Tensor) -> Tensor:
+    """An encoder's output as the decoder takes it, where the two are of different widths."""
+    projection = getattr(model, PROJECTION, None)
+    return x if projection is None else projection(x)
+
+
 def window(config: Any, layer: int, n_key: int) -> int:
     """How many keys, itself the last, a decoder's query may look at, as the config says."""
     config = config.get_text_config()
@@ -286,6 +297,7 @@ class HubDecoder(Adapter, Decoder):
     """GPT-2, Llama and their kin."""
 
     new_cache: Callable[[], Any]
+    remembers = True  # it reads a text in parts, what it read before in a KV cache
 
     @property
     def base(self) -> Any:
@@ -295,17 +307,19 @@ class HubDecoder(Adapter, Decoder):
         self, ids: Tensor, tape: Tape | None = None, past: Sequence[HubPast] | None = None
     ) -> Tensor:
         """ids (B, T) -> x (B, T, D) after the last norm. With `past`, ids are the new ones only."""
-        cache = {"past_key_values": past[0].cache} if past else {}
-        found = self._run("decoder", self.base, tape, input_ids=ids, use_cache=bool(past), **cache)
+        inputs: dict[str, Any] = {"past_key_values": past[0].cache} if past else {}
+        if self.token_type is not None:
+            types = torch.full_like(ids, self.token_type)
+            inputs |= {"token_type_ids": types} if self.takes_types(types) else {}
+        found = self._run("decoder", self.base, tape, input_ids=ids, use_cache=bool(past), **inputs)
         return found.last_hidden_state
 
     def logits(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., V)"""
         return self._logits(x, "input_ids")
 
-    def new_past(self) -> list[HubPast]:
-        """An empty KV cache."""
-        return [HubPast(self.new_cache())]
+    def new_past(self) -> list[HubPast] | None:
+        return [HubPast(self.new_cache())] if self.remembers else None
 
 
 class HubEncoderDecoder(Adapter, Translator):
@@ -321,7 +335,8 @@ class HubEncoderDecoder(Adapter, Translator):
         """Source ids (B, Tk) -> memory (B, Tk, D). `padding` is True at real tokens."""
         inputs = {"input_ids": ids} | _attention_mask("attention_mask", padding)
         encoder = self.model.get_encoder()
-        return self._run("encoder", encoder, tape, padding, **inputs).last_hidden_state
+        x = self._run("encoder", encoder, tape, padding, **inputs).last_hidden_state
+        return projected(self.model, x)
 
     def hidden(
         self,
@@ -333,13 +348,15 @@ class HubEncoderDecoder(Adapter, Translator):
         """Target ids (B, Tq) and memory (B, Tk, D) -> x (B, Tq, D)."""
         inputs = {"input_ids": ids, "encoder_hidden_states": memory, "use_cache": False}
         inputs |= _attention_mask("encoder_attention_mask", padding)
-        decoder = self.model.get_decoder()
+        decoder = base_of(self.model.get_decoder())
         return self._run("decoder", decoder, tape, padding, **inputs).last_hidden_state
 
     def logits(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., V)"""
-        memory = x.new_zeros(1, 1, x.size(-1))
-        return self._logits(x, "decoder_input_ids", encoder_outputs=(memory,))
+        projection = getattr(self.model, PROJECTION, None)
+        width = x.size(-1) if projection is None else projection.in_features
+        memory = Output(x.new_zeros(1, 1, width))
+        return self._logits(x, "decoder_input_ids", encoder_outputs=memory)
 
 
 def _attention_mask(name: str, padding: Tensor | None) -> dict[str, Tensor]:

@@ -10,27 +10,20 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
+from codecs import BOM_UTF8
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
+from attention_atlas.model.hub.reasons import BadModel, unexpected
 
-Reason = Literal[
-    "not-found",
-    "offline",
-    "no-safetensors",
-    "damaged",
-    "remote-code",
-    "too-large",
-    "no-memory",
-    "not-text",
-    "unsupported",
-]
-HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+CONFIG, ADAPTER = "config.json", "adapter_config.json"
 ONE_FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
 LONGEST_HEADER = 100_000_000  # bytes, as safetensors itself allows
 BESIDE = (".json", ".txt", ".model", ".spm", ".jinja")  # what config and tokenizer are kept in
@@ -40,18 +33,22 @@ MOST_LAYERS = 512
 MOST_POSITIONS = 32_768  # of a model that makes a vector for each
 LAYERS = re.compile(r"(num|n|encoder|decoder)(_\w+)?_layers?")
 POSITIONS = re.compile(r"(max_position_embeddings|n_positions|max_seq_len|max_\w+_positions)")
-BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1}
-BYTES |= {"BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1}
+FLOATS = ("F64", "F32", "F16", "BF16")
+LFS = b"version https://git-lfs.github.com/spec/v1"
+PICKLED = (b"PK\x03\x04", b"\x80\x02", b"\x80\x04")  # a zip file of torch.save, or an older one
+# Files that hold weights and are not read -> what to say of them; the first that match count.
+OTHER_WEIGHTS = {
+    r"model-\d+-of-\d+\.safetensors": "{name} has {files} without the index that says what is "
+    "in them: model.safetensors.index.json is missing",
+    r".*\.safetensors": "{name} has no model.safetensors, but {files}: rename it, or name a "
+    "folder that save_pretrained wrote",
+    r"(?!optimizer|scheduler|training_args|rng_state).*\.(bin|pt|pth|ckpt)": "{name} has no "
+    "model.safetensors: only {files}, which can run code when it is opened. Save the model with "
+    "save_pretrained of a recent transformers",
+    r".*\.(msgpack|h5|ot|onnx|tflite|mlmodel)": "{name} has no model.safetensors: only {files}, "
+    "weights for another library. Save the model with save_pretrained of transformers",
+}
 SPARE = 1.2  # memory that a model takes while it is loaded, by its weights' size
-
-
-class BadModel(Exception):
-    """A model that cannot be opened, and why."""
-
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
 
 
 @dataclass(frozen=True)
@@ -72,76 +69,70 @@ class Weights:
     n_byte: int
 
 
-def is_folder(name: str) -> bool:
-    """Whether a name is meant as a path: it is one here, or it cannot be a name on the Hub."""
-    try:
-        return not HUB_NAME.fullmatch(name) or Path(name).expanduser().exists()
-    except (OSError, RuntimeError, ValueError):  # longer than a path may be, of nobody's home
-        return True
-
-
-def found(name: str) -> Path:
-    """The folder or GGUF file of that name."""
-    try:
-        path = Path(name).expanduser()
-        if path.is_dir() or (path.is_file() and path.suffix == ".gguf"):
-            return path.resolve()
-    except (OSError, RuntimeError, ValueError):
-        pass
-    raise BadModel("not-found", f"there is no model at {name[:200]}: no such folder or .gguf file")
-
-
-def as_asked(name: str) -> str:
-    """One spelling of a folder, however it is written; the name itself of what is none."""
-    try:
-        return str(found(name)) if is_folder(name) else name
-    except BadModel:
-        return name
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of a model's folder."""
+def read_json(path: Path, kind: type = dict) -> Any:
+    """A JSON object, or a list, of a model's folder."""
     if path.is_file() and path.stat().st_size > LONGEST:
-        raise BadModel("damaged", f"{path.name} is longer than {LONGEST:,} bytes")
+        raise BadModel(
+            "damaged", "{file} is longer than {n} bytes", file=path.name, n=f"{LONGEST:,}"
+        )
+    check_whole(path)
     try:
         content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadModel("damaged", f"{path.name} cannot be read: {type(error).__name__}") from None
-    if not isinstance(content, dict):
-        raise BadModel("damaged", f"{path.name} is not a JSON object")
+    except OSError as error:
+        raise unexpected(error, "damaged", "{file} cannot be read", file=path.name) from None
+    except UnicodeDecodeError:
+        raise BadModel("damaged", "{file} is not UTF-8 text", file=path.name) from None
+    except (ValueError, RecursionError):
+        if path.read_bytes().startswith(BOM_UTF8):
+            text = "{file} begins with a byte order mark: save it as UTF-8 without one"
+            raise BadModel("damaged", text, file=path.name) from None
+        raise BadModel("damaged", "{file} is not valid JSON", file=path.name) from None
+    if not isinstance(content, kind):
+        what = "object" if kind is dict else "list"
+        raise BadModel("damaged", "{file} is not a JSON {what}", file=path.name, what=what)
     return content
 
 
 def config(folder: Path) -> dict[str, Any]:
-    """A model's config.json."""
-    path = folder / "config.json"
-    if not path.is_file():
-        raise BadModel("not-found", f"{folder.name} holds no config.json: not a model's folder")
-    content = read_json(path)
-    names = content.get("architectures")
-    listed = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    types = {
-        "model_type": isinstance(content.get("model_type", ""), str),
-        "architectures": listed or names is None,
-        "auto_map": isinstance(content.get("auto_map") or {}, dict),
+    """A model's config.json; what is null or an empty list in it is the same as not there."""
+    content: dict[str, Any] = read_json(folder / CONFIG)
+    types: dict[str, type] = {
+        "model_type": str,
+        "architectures": list,
+        "auto_map": dict,
+        "quantization_config": dict,
+        "pruned_heads": dict,
     }
-    if bad := [key for key, is_right in types.items() if not is_right]:
-        raise BadModel("damaged", f"config.json has {bad[0]} of the wrong type")
-    return content
+    content = {key: value for key, value in content.items() if value is not None}
+    for key, kind in types.items():
+        if not isinstance(content.get(key, kind()), kind):
+            raise _wrong_type(key)
+    if not all(isinstance(name, str) for name in content.get("architectures", [])):
+        raise _wrong_type("architectures")
+    return {key: value for key, value in content.items() if value != []}
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether there are weights under the names that transformers looks for."""
+    return (folder / ONE_FILE).is_file() or (folder / INDEX).is_file()
 
 
 def weights(folder: Path) -> Weights:
     """The safetensors files of a folder, each whole; sizes that an index claims count too."""
     whole, index = folder / ONE_FILE, folder / INDEX
-    if whole.is_file() or not index.is_file():  # as transformers chooses
+    if not has_weights(folder):
+        if whole.is_symlink():
+            raise BadModel(
+                "damaged", "{file} is a link to a file that does not exist", file=ONE_FILE
+            )
+        names = [path.name for path in folder.iterdir() if path.is_file()]
+        raise no_safetensors(folder.name, names)
+    if whole.is_file():  # as transformers chooses
         files, total = [whole], 0
     else:
         names, total = indexed(index)
         files = [folder / name for name in names]
-    there = [path for path in files if path.is_file()]
-    if not there and files == [whole]:
-        raise BadModel("no-safetensors", _no_safetensors(folder))
-    sizes = [_header(path) for path in there]
+    sizes = [_header(path) for path in files if path.is_file()]
     n_byte = max(sum(size for _, size in sizes), total)
     n_parameters = max(sum(n for n, _ in sizes), total // 4)
     return Weights(tuple(files), n_parameters, n_byte)
@@ -152,27 +143,32 @@ def indexed(index: Path) -> tuple[list[str], int]:
     content = read_json(index)
     names, about = content.get("weight_map"), content.get("metadata") or {}
     if not isinstance(names, dict) or not names:
-        raise BadModel("damaged", f"{index.name} has no weight_map")
+        raise BadModel("damaged", "{file} has no weight_map", file=index.name)
     total = about.get("total_size", 0) if isinstance(about, dict) else None
     if not isinstance(total, int | float) or not 0 <= total < 2**63:
-        raise BadModel("damaged", f"the total_size in {index.name} is no number of bytes")
+        raise BadModel("damaged", "the total_size in {file} is no number of bytes", file=index.name)
     if not all(isinstance(name, str) for name in names.values()):
-        raise BadModel("damaged", f"the weight_map of {index.name} does not lead to files")
+        raise BadModel("damaged", "the weight_map of {file} has no file names", file=index.name)
     return [_inside(name) for name in sorted(set(names.values()))], int(total)
 
 
-def check_size(found: Weights, limits: Limits) -> None:
+def check_size(model: Weights, limits: Limits) -> None:
     """Not more parameters than are allowed, nor more bytes than there is memory for."""
-    if found.n_parameters > limits.parameters:
+    if model.n_parameters > limits.parameters:
         raise BadModel(
             "too-large",
-            f"the model has {found.n_parameters:,} parameters; "
-            f"at most {limits.parameters:,} are taken (MAX_PARAMETERS)",
+            "the model has {n} parameters; at most {most} are taken (MAX_PARAMETERS)",
+            n=f"{model.n_parameters:,}",
+            most=f"{limits.parameters:,}",
         )
-    check_memory(found.n_byte, limits)
-    missing = [path.name for path in found.files if not path.is_file()]
+    check_memory(model.n_byte, limits)
+    missing = [path.name for path in model.files if not path.is_file()]
     if missing:
-        raise BadModel("damaged", f"files that the index names are not there: {missing[0]}")
+        raise BadModel(
+            "damaged",
+            "files that the index names are missing: {files}",
+            files=", ".join(missing[:3]),
+        )
 
 
 def check_config(content: dict[str, Any], limits: Limits, *, rotates: bool) -> None:
@@ -183,25 +179,44 @@ def check_config(content: dict[str, Any], limits: Limits, *, rotates: bool) -> N
         most = MOST_LAYERS if LAYERS.fullmatch(key) else None
         most = MOST_POSITIONS if POSITIONS.fullmatch(key) and not rotates else most
         if most is not None and n > most:
-            raise BadModel("too-large", f"config.json says {key} {n:,}; at most {most:,} are taken")
+            raise BadModel(
+                "too-large",
+                "config.json says {key} {n}; at most {most} are taken",
+                key=key,
+                n=f"{n:,}",
+                most=f"{most:,}",
+            )
     words = sizes.get("vocab_size", 0)
     if words * max(1, sizes.get("hidden_size", 0), sizes.get("d_model", 0)) > limits.parameters:
-        said = f"at most {limits.parameters:,} parameters are taken (MAX_PARAMETERS)"
-        raise BadModel("too-large", f"config.json says vocab_size {words:,}; {said}")
+        raise BadModel(
+            "too-large",
+            "config.json says vocab_size {n}; at most {most} parameters are taken (MAX_PARAMETERS)",
+            n=f"{words:,}",
+            most=f"{limits.parameters:,}",
+        )
 
 
 def check_memory(n_byte: int, limits: Limits) -> None:
     """Memory for so many bytes of weights."""
-    there = {"": available_memory() if limits.memory is None else limits.memory}
-    if limits.device is not None and limits.device.type == "cuda":
-        there[" on the GPU"] = torch.cuda.mem_get_info(limits.device)[0]
-    for where, free in there.items():
-        if free is not None and n_byte * SPARE > free:
-            raise BadModel(
-                "no-memory",
-                f"the weights take {n_byte / 1e9:.1f} GB and some more while they load; "
-                f"{free / 1e9:.1f} GB of memory are free{where}",
-            )
+    free = available_memory() if limits.memory is None else limits.memory
+    if free is not None and n_byte * SPARE > free:
+        raise BadModel(
+            "no-memory",
+            "the weights take {n} GB and some more while they load; {free} GB of memory are free",
+            n=f"{n_byte / 1e9:.1f}",
+            free=f"{free / 1e9:.1f}",
+        )
+    if limits.device is None or limits.device.type != "cuda":
+        return
+    free = torch.cuda.mem_get_info(limits.device)[0]
+    if n_byte * SPARE > free:
+        raise BadModel(
+            "no-memory",
+            "the weights take {n} GB and some more while they load; {free} GB of the GPU's "
+            "memory are free",
+            n=f"{n_byte / 1e9:.1f}",
+            free=f"{free / 1e9:.1f}",
+        )
 
 
 def available_memory() -> int | None:
@@ -238,12 +253,25 @@ def revision(folder: Path) -> str:
     return digest.hexdigest()
 
 
+@contextmanager
+def without_adapter(folder: Path) -> Iterator[Path]:
+    """The folder without an adapter in it: transformers would apply that, if peft is installed."""
+    if not (folder / ADAPTER).is_file():
+        yield folder
+        return
+    with TemporaryDirectory() as links:
+        for path in folder.iterdir():
+            if not path.name.startswith("adapter_"):
+                (Path(links) / path.name).symlink_to(path.resolve())
+        yield Path(links)
+
+
 def stamp(path: Path) -> tuple[object, ...]:
     """When a model's files were written and how long they are: another stamp, other files."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     taken = (*BESIDE, ".safetensors", ".gguf")
-    found = ((file.name, file.stat()) for file in files if file.name.endswith(taken))
-    return tuple((name, said.st_mtime_ns, said.st_size) for name, said in found)
+    stats = ((file.name, file.stat()) for file in files if file.name.endswith(taken))
+    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
 
 
 def cache() -> Path:
@@ -252,46 +280,87 @@ def cache() -> Path:
     return Path(home) / "attention-atlas"
 
 
+def no_safetensors(name: str, files: Iterable[str]) -> BadModel:
+    """What to say of a model's files that hold no weights which are read here."""
+    for pattern, template in OTHER_WEIGHTS.items():
+        matches = sorted(file for file in files if re.fullmatch(pattern, file))
+        if matches:
+            return BadModel("no-safetensors", template, name=name, files=", ".join(matches[:3]))
+    return BadModel("no-safetensors", "{name} holds no weights: no model.safetensors", name=name)
+
+
+def check_whole(path: Path) -> None:
+    """Not what Git leaves where a large file was not fetched, nor a pickle of another name."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        first = file.read(len(LFS))
+    if first == LFS:
+        raise BadModel(
+            "damaged",
+            "{file} is a pointer of Git LFS, not the file itself: run git lfs pull in its folder",
+            file=path.name,
+        )
+    if first.startswith(PICKLED) and any(first[4:8]):  # zero in a safetensors file's length
+        raise BadModel(
+            "damaged",
+            "{file} was not written by safetensors: it is a file of torch.save, which can run code "
+            "when it is opened",
+            file=path.name,
+        )
+
+
+def _wrong_type(key: str) -> BadModel:
+    return BadModel("damaged", "config.json has {key} of the wrong type", key=key)
+
+
 def _inside(name: str) -> str:
     """The name of a file of the folder, and of no other."""
     if Path(name).name != name or not name.endswith(".safetensors"):
-        raise BadModel("damaged", f"the index names {name[:60]!r}, which is no file of its folder")
+        text = "the index names {name}, which is no file of its folder"
+        raise BadModel("damaged", text, name=repr(name[:60]))
     return name
-
-
-def _no_safetensors(folder: Path) -> str:
-    other = sorted(path.name for path in folder.glob("*") if path.suffix in (".bin", ".pt", ".pth"))
-    has = f"only {', '.join(other[:3])}, which can run code when it is opened" if other else "none"
-    return (
-        f"{folder.name} has no model.safetensors: {has}. Save the model with "
-        "save_pretrained of a recent transformers"
-    )
 
 
 def _header(path: Path) -> tuple[int, int]:
     """How many numbers and bytes a safetensors file holds, by its header; it must be whole."""
+    check_whole(path)
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > min(size - 8, LONGEST_HEADER):
-            raise BadModel("damaged", f"{path.name} is cut off: {size:,} bytes are there")
+            raise BadModel(
+                "damaged", "{file} is cut off: {n} bytes are there", file=path.name, n=f"{size:,}"
+            )
         try:
             header = json.loads(file.read(length))
             tensors = {name: row for name, row in header.items() if name != "__metadata__"}
             end = max((int(row["data_offsets"][1]) for row in tensors.values()), default=0)
             n = sum(prod(row["shape"]) for row in tensors.values())
-        except (
-            ArithmeticError,
-            AttributeError,
-            LookupError,
-            RecursionError,
-            TypeError,
-            ValueError,
-        ):
-            raise BadModel("damaged", f"{path.name} has no readable safetensors header") from None
+            packed = [row["dtype"] for name, row in tensors.items() if _is_packed(name, row)]
+        except UNREADABLE:
+            raise BadModel(
+                "damaged", "{file} has no readable safetensors header", file=path.name
+            ) from None
     if 8 + length + end != size:
         raise BadModel(
             "damaged",
-            f"{path.name} is not whole: {size:,} of {8 + length + end:,} bytes are there",
+            "{file} is not whole: {n} of {total} bytes are there",
+            file=path.name,
+            n=f"{size:,}",
+            total=f"{8 + length + end:,}",
+        )
+    if packed:
+        raise BadModel(
+            "unsupported",
+            "its weights are quantised (stored as {dtype}): open the model that they were made "
+            "from, in float16 or more",
+            dtype=str(packed[0])[:20],
         )
     return n, end
+
+
+def _is_packed(name: str, row: dict[str, Any]) -> bool:
+    """Whether a tensor of the header is a weight in fewer bits than a model is computed in."""
+    is_weight = name.endswith("weight") and len(row["shape"]) > 1
+    return is_weight and row["dtype"] not in FLOATS

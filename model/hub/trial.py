@@ -25,10 +25,12 @@ from attention_atlas.model.hub.adapters import (
     Stack,
     attentions,
     base_of,
+    projected,
     rows,
 )
-from attention_atlas.model.hub.folder import BadModel, Limits, check_memory
+from attention_atlas.model.hub.folder import Limits, check_memory
 from attention_atlas.model.hub.lens import NAME, Call, Place, Seen, calling
+from attention_atlas.model.hub.reasons import BadModel
 from attention_atlas.model.protocol import Batch
 from attention_atlas.model.tape import Kind, Quantity, Tape
 from torch import Tensor, nn
@@ -41,16 +43,12 @@ LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"
 TABLES = ("position_embeddings", "embed_positions", "wpe", "position_embedding")
 
 
-class Unsupported(Exception):
-    """A model whose attention cannot be had."""
-
-
 class Trial:
     """A few tokens through a model's stacks: 7 of a source, 4 of a target."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self.both = bool(getattr(model.config, "is_encoder_decoder", False))
+        self.both = "decoder_input_ids" in signature(type(model).forward).parameters
         middle, device = model.config.get_text_config().vocab_size // 2, model.device
         self.source = torch.arange(middle, middle + 7, device=device)[None]
         self.target = self.source[:, :4]
@@ -60,16 +58,17 @@ class Trial:
         """The output of each stack; of a model with one text it is called "encoder" here."""
         if not self.both:
             return {"encoder": base_of(self.model)(input_ids=self.source, **options)}
-        encoder, decoder = self.model.get_encoder(), self.model.get_decoder()
-        encoded = encoder(input_ids=self.source, **options)
-        options |= {"encoder_hidden_states": encoded.last_hidden_state, "use_cache": False}
+        encoded = self.model.get_encoder()(input_ids=self.source, **options)
+        memory = projected(self.model, encoded.last_hidden_state)
+        options |= {"encoder_hidden_states": memory, "use_cache": False}
+        decoder = base_of(self.model.get_decoder())
         return {"encoder": encoded, "decoder": decoder(input_ids=self.target, **options)}
 
 
 @torch.inference_mode()
 def adapted(model: Any, new_cache: Callable[[], Any]) -> HubModel:
     """A model of transformers, of any family, as one of ours; `new_cache` makes its empty KV
-    cache. Raises Unsupported."""
+    cache. Raises BadModel."""
     model.eval()
     trial = Trial(model)
     with in_float32(model):
@@ -82,8 +81,21 @@ def adapted(model: Any, new_cache: Callable[[], Any]) -> HubModel:
         if adapter.tasks and not _head_alone(adapter, trial):
             adapter.tasks = ()
             adapter.lacks += ("predictions",)
+        if isinstance(adapter, HubDecoder):
+            adapter.remembers = _remembers(adapter, trial)
     _recorded(adapter, trial)  # in its own precision, too, it must pass
     return adapter
+
+
+def _remembers(adapter: HubDecoder, trial: Trial) -> bool:
+    """Whether the tokens in two parts, with a KV cache between, give what they give at once."""
+    ids, past = trial.source, adapter.new_past()
+    whole = adapter.hidden(ids)
+    try:
+        parts = [adapter.hidden(part, None, past) for part in (ids[:, :4], ids[:, 4:])]
+    except Exception:  # each family without a cache has its own way to fail
+        return False
+    return torch.allclose(torch.cat(parts, dim=1), whole, rtol=1e-3, atol=1e-3)
 
 
 @contextmanager
@@ -120,11 +132,28 @@ def _own_attention(model: Any, trial: Trial) -> dict[Kind, list[Tensor]]:
     for kind, layers in own.items():
         n_query = (trial.target if kind != "encoder" and trial.both else trial.source).size(1)
         n_key = (trial.target if kind == "decoder" and trial.both else trial.source).size(1)
-        shapes = {tuple(attn.shape[-2:]) for attn in layers}
-        if shapes != {(n_query, n_key)}:
-            said = "no attention" if not layers else f"attention of shape {shapes.pop()}"
-            raise Unsupported(f"{model.config.model_type} gives {said} for {n_query} tokens")
+        _check_attention(layers, (n_query, n_key), model.config.model_type)
     return own
+
+
+def _check_attention(layers: list[Tensor], shape: tuple[int, int], name: str) -> None:
+    """All of one kind's layers have attention, of every query to every key, in numbers."""
+    if not layers:
+        text = "a {name} model has no attention to show: none of its layers gives any"
+        raise BadModel("unsupported", text, name=name)
+    for attn in layers:
+        if tuple(attn.shape[-2:]) != shape:
+            raise BadModel(
+                "unsupported",
+                "a {name} model gives attention of shape {given}, where one of {wanted} is shown: "
+                "a weight for every query and key",
+                name=name,
+                given=" × ".join(map(str, attn.shape[-2:])),
+                wanted=" × ".join(map(str, shape)),
+            )
+        if not attn.isfinite().all():
+            text = "its attention is not a number (NaN): some of its weights are NaN or infinite"
+            raise BadModel("damaged", text)
 
 
 def _adapter(
@@ -138,7 +167,7 @@ def _adapter(
     tasks: tuple[str, ...]
     if trial.both:
         adapter = HubEncoderDecoder(model, sizes, tasks=("translate",), **options)
-        adapter.give(model.get_decoder())
+        adapter.give(base_of(model.get_decoder()))
     elif "decoder" in own:
         tasks = ("generate", "next-token") if has_head else ()
         adapter = HubDecoder(model, sizes, tasks=tasks, **options)
@@ -358,7 +387,7 @@ def _parts(trial: Trial, tables: dict[Stack, tuple[nn.Module, int]]) -> Parts | 
     if given[word].size(-1) != given[position].size(-1):
         return None
     rest = given[position] if segment is None else given[position] + given[segment]
-    for scale in (1.0, model.config.hidden_size**0.5):
+    for scale in (1.0, given[word].size(-1) ** 0.5):
         total = given[word] * scale + rest
         if any(x.shape == total.shape and _same(x, total) for x in (first, *normed)):
             return Parts(word, scale, segment)

@@ -96,7 +96,7 @@ def decoding_speed(loaded: Loaded, task: TranslatorTask, data: Path) -> Measures
     tokens, seconds = [], []
     for text, _ in pairs:
         began = time.perf_counter()
-        found = returned(translation.translate(loaded, text, top=1))
+        found = returned(translation.translate(loaded, Spec(text), top=1))
         seconds.append(time.perf_counter() - began)
         tokens.append(len(found.steps))
     n, s = np.array(tokens, float), np.array(seconds)

@@ -153,7 +153,7 @@ def test_an_alignment_can_be_given(compare):
     [
         ({"word": "money"}, "'money' is not a word of the text: He, sat, on, the, river"),
         ({"word": "river"}, "'river' is not a word of the text: She, opened, an"),
-        ({"word": "bank", "occurrence_a": 1}, "'bank' is there 1 time, from 0"),
+        ({"word": "bank", "occurrence_a": 1}, "of 'bank' does not exist: they are 0 to 0"),
         ({"word": "bank", "layer": 6}, "layer 6 does not exist: both have 0 to 5"),
         ({"word": "bank", "align": [[99, 0]]}, "A has words 0 to 12"),
         ({"word": "bank", "align": [[0, 0], [1, 0]]}, "a word of B is in more than one pair"),
@@ -235,7 +235,7 @@ def test_a_long_wrong_alignment_is_put_aside_at_once(client):
     [
         ({"align": "99-99"}, ["align"], "A has words 0 to 12"),
         ({"align": "1-1,1-2"}, ["align"], "a word of A is in more than one pair"),
-        ({"occurrence_a": "5"}, ["occurrence_a"], "'bank' is there 1 time, from 0"),
+        ({"occurrence_a": "5"}, ["occurrence_a"], "of 'bank' does not exist: they are 0 to 0"),
         ({"occurrence_b": "7", "align": "0-99"}, ["align", "occurrence_b"], "B has words 0 to"),
         ({"off": "9.9"}, ["off"], "off 9.9 does not exist: 0.0 to 5.7"),
     ],

@@ -20,7 +20,8 @@ from tests.published import OTHERS, form, published
 A, B = "return maximum value", "def max(a,b): return a"
 NAMES = (*FAMILIES, *OTHERS)
 BETWEEN = ("Marian", "M2M100", "Pegasus")  # whose tokenizers put nothing between two texts
-ONE_TEXT = (*DECODERS, *BETWEEN, "XGLM", "OpenAI GPT", "a Llama whose texts end")
+FROM_LEFT = ("XGLM", "OpenAI GPT", "CTRL", "GPT-2 with types", "a Llama whose texts end")
+ONE_TEXT = (*DECODERS, *BETWEEN, *FROM_LEFT)
 CLOSE = {"atol": 1e-5, "rtol": 0.0}
 pytestmark = pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
 
@@ -86,3 +87,26 @@ def test_a_pair_is_what_its_own_tokenizer_makes_of_it(client: TestClient, name: 
     options = {"text_target": B} if both else {}
     for kind, attn in model.own(found, A, B, **options).items():
         torch.testing.assert_close(found[kind], attn, **CLOSE)
+
+
+GOES_ON = [*FROM_LEFT, "OPT", "Gemma 2"]
+GOES_ON.remove("CTRL")  # whose generate() leaves the token types out
+
+
+@pytest.mark.parametrize("name", GOES_ON)
+def test_a_text_goes_on_as_transformers_has_it(client: TestClient, name: str) -> None:
+    """What a tokenizer puts before and behind a prompt stays; token types go on; and a model that
+    has no KV cache reads the whole text each time."""
+    model = Opened(client, client.root / name)
+    body = {"model": name, "text": A, "temperature": 0, "max_new_tokens": 8}
+    answer = client.post("/api/v1/generate", json=body)
+    assert answer.status_code == 200, answer.text
+    inputs = model.tokenizer(A, return_tensors="pt")
+    options = {
+        "max_new_tokens": 8,
+        "do_sample": False,
+        "eos_token_id": model.tokenizer.eos_token_id,
+    }
+    theirs = model.model.generate(**inputs, **options)[0].tolist()
+    found = answer.json()
+    assert [token["id"] for token in found["prompt"] + found["tokens"]] == theirs

@@ -96,6 +96,18 @@ def test_a_continuation_is_transformers(hub: TestClient, folder: Path) -> None:
     assert ours == theirs[ids.size(1) :].tolist()[: len(ours)]
 
 
+def test_a_text_ends_with_any_of_its_ends(hub: TestClient, folder: Path, tmp_path: Path) -> None:
+    """Chat models name several in generation_config.json."""
+    spec = {"text": "The old king", "temperature": 0, "max_new_tokens": 9}
+    ids = [token["id"] for token in post(hub, "/generate", model="gpt2", **spec)["tokens"]]
+    ends = [0, ids[4]]
+    copy = changed(saved.gpt2(tmp_path / "ends"), "generation_config.json", eos_token_id=ends)
+    with TestClient(create_app(Settings(models="bert", model=(str(copy),), threads=1))) as client:
+        found = post(client, "/generate", model="ends", **spec)
+    assert [token["id"] for token in found["tokens"]] == ids[: ids.index(ids[4]) + 1]
+    assert found["finished"] == "end"
+
+
 def test_half_precision_is_taken_apart_too(hub: TestClient) -> None:
     for view in ("/anatomy", "/attention", "/metrics", "/hidden-states", "/run"):
         assert post(hub, view, model="half", text="The river bank")

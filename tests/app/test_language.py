@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from attention_atlas.app.language import LANGUAGES, catalogue
 from attention_atlas.app.pages import compare, explore, fill, generate, translate
 from attention_atlas.model.analysis import few_shot
+from attention_atlas.model.hub.folder import OTHER_WEIGHTS
 from attention_atlas.model.zoo import NOT_FOR
 from babel.messages.extract import extract
 from jinja2.ext import babel_extract
@@ -32,15 +34,37 @@ def said() -> set[str]:
     for path in (ROOT / "templates").glob("*.html"):
         with path.open("rb") as file:
             found |= {str(row[2]) for row in babel_extract(file, ("_",), [], {}) if row[2]}
-    return found
+    return found | reasons()
+
+
+TEMPLATES = {"BadModel": 1, "unexpected": 2, "Note": 0}  # what is called -> its argument
+
+
+def reasons() -> set[str]:
+    """Why a model cannot be opened, and what there is to know of one: in calls, or named text."""
+    nodes = [
+        node
+        for path in (ROOT / "model/hub").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+    ]
+    calls = [n for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+    values = [n.args[TEMPLATES[n.func.id]] for n in calls if n.func.id in TEMPLATES]
+    values += [n.value for n in nodes if isinstance(n, ast.Assign) and named(n) == "text"]
+    found = {str(value.value) for value in values if isinstance(value, ast.Constant)}
+    return found | set(OTHER_WEIGHTS.values())
+
+
+def named(node: ast.Assign) -> str:
+    return ast.unparse(node.targets[0])
 
 
 def placeholders(text: str) -> list[str]:
     return sorted(re.findall(r"\{\w+", text))
 
 
-def test_extraction_sees_templates_and_scripts():
+def test_extraction_sees_templates_scripts_and_reasons():
     assert {"All heads", "{token} looks at", "Next token", "Full screen"} <= said()
+    assert {"{name} is empty", "{file} is not UTF-8 text"} <= reasons()
 
 
 @pytest.mark.parametrize("code", [code for code in LANGUAGES if code != "en"])

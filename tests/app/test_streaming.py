@@ -226,7 +226,7 @@ def test_a_row_is_of_the_head_that_is_asked_for(client, get):
         (
             "/translate",
             {"model": "translator", "text": "a", "max_new_tokens": 900},
-            "900 tokens are too many: translator says at most 127",
+            "900 tokens are too many: translator generates at most 127",
         ),
         ("/translate", {"model": "translator", "text": "a", "text_pair": "b"}, "text_pair"),
         ("/generate", {"model": "gpt", "text": "hi", "temperature": -1}, "equal to 0"),

@@ -198,6 +198,13 @@ def test_a_head_can_be_switched_off_in_b(page: Page) -> None:
     assert any(cell != "0.00" for cell in cells[8:])
 
 
+def test_spaces_and_other_forms_of_a_word_have_readable_names(page: Page) -> None:
+    opened(page, model="gpt", text="le café  noir", text_b="le cafe\u0301  noir", word="noir")
+    expect(page.locator("#alignment")).to_contain_text("␣ →")
+    ticks = page.locator("#difference .xtick text")
+    expect(ticks).to_have_text(["<|endoftext|>", "le", "café", "␣", "noir"])
+
+
 def test_two_models_are_compared_without_a_curve(page: Page) -> None:
     opened(page, text=RIVER, text_b=RIVER, word="bank", model_b="gpt")
     expect(page.locator("#curve")).to_be_hidden()

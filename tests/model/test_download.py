@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from tests import saved
+from tests import saved, spoilt
 
 ROOT = Path(__file__).parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -24,7 +24,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SCRIPT = """
 import json, sys
 import torch
-from attention_atlas.model.hub.folder import BadModel, Limits
+from attention_atlas.model.hub.folder import Limits
+from attention_atlas.model.hub.reasons import BadModel
 from attention_atlas.model.hub.opening import open_model
 
 for name, limits in json.loads(sys.argv[1]):
@@ -51,7 +52,7 @@ class Hub(BaseHTTPRequestHandler):
             if path.startswith(f"/api/models/{name}"):
                 return self._listed(name, folder)
             if path.startswith(f"/{name}/resolve/"):
-                return self._file(folder / path.split("/")[-1])
+                return self._file(folder / "/".join(path.split("/")[5:]))
         error = "GatedRepo" if "gated" in path else "RepoNotFound"
         self._answer(403 if "gated" in path else 404, b"{}", {"X-Error-Code": error})
 
@@ -59,8 +60,13 @@ class Hub(BaseHTTPRequestHandler):
 
     def _listed(self, name: str, folder: Path) -> None:
         files = [
-            {"rfilename": path.name, "size": path.stat().st_size, "blobId": "0" * 40}
-            for path in sorted(folder.iterdir())
+            {
+                "rfilename": path.relative_to(folder).as_posix(),
+                "size": path.stat().st_size,
+                "blobId": "0" * 40,
+            }
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
         ]
         self._answer(200, json.dumps({"id": name, "sha": COMMIT, "siblings": files}).encode())
 
@@ -104,7 +110,16 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (one / "Q4.gguf").write_bytes(b"GGUF")
     coded = saved.bert(tmp_path_factory.mktemp("hub") / "coded")
     saved.changed(coded, auto_map={"AutoModel": "mine.Mine"}, architectures=["Mine"])
-    Hub.repositories = {"org/bert": folder, "org/old": pickled, "org/coded": coded}
+    adapter, sentences, pictures = (
+        saved.bert(tmp_path_factory.mktemp("hub") / name) for name in ("lora", "old", "pictures")
+    )
+    spoilt.adapter_alone("org/bert")(adapter)
+    spoilt.both(spoilt.inside("0_BERT", "1_Pooling"), spoilt.modules("0_BERT"))(sentences)
+    spoilt.both(spoilt.inside("unet", "text_encoder"), spoilt.written("model_index.json", "{}"))(
+        pictures
+    )
+    Hub.repositories = {"org/lora": adapter, "org/sentences": sentences, "org/pictures": pictures}
+    Hub.repositories |= {"org/bert": folder, "org/old": pickled, "org/coded": coded}
     Hub.repositories |= {"org/several": several, "org/talkative": talkative}
     Hub.repositories |= {"org/packed": packed, "org/one": one}
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
@@ -155,11 +170,24 @@ def test_of_several_files_those_of_the_index_are_fetched(address: str, tmp_path:
     assert (one["reason"], "Q4.gguf cannot be read" in one["message"]) == ("damaged", True)
 
 
+def test_the_old_layout_of_sentence_transformers_opens(address: str, tmp_path: Path) -> None:
+    """The folder that modules.json names is fetched, and no other; offline it is found again."""
+    [found] = opened([("org/sentences", {})], address, tmp_path)
+    assert (found["name"], found["source"]) == ("org/sentences", "hub")
+    files = list(dict.fromkeys(file for _, file, _, _ in found["steps"] if file))
+    assert files[:2] == ["modules.json", "0_BERT/config.json"]
+    assert "0_BERT/model.safetensors" in files and "1_Pooling/model.safetensors" not in files
+    [again] = opened([("org/sentences", {})], "http://127.0.0.1:9", tmp_path)
+    assert again["name"] == "org/sentences"
+
+
 REFUSED: list[tuple[Asked, str, str]] = [
     (("org/nothing", {}), "not-found", "the Hub has no model org/nothing, or it is private"),
     (("org/gated", {}), "not-found", "is open only to those whom its owner lets in"),
-    (("org/old", {}), "no-safetensors", "org/old has no safetensors file on the Hub"),
-    (("org/packed", {}), "no-safetensors", "and 2 GGUF files, of which none can be chosen"),
+    (("org/old", {}), "no-safetensors", "org/old on the Hub has no model.safetensors: only pyto"),
+    (("org/lora", {}), "unsupported", "org/lora is an adapter (LORA) for org/bert, without"),
+    (("org/pictures", {}), "not-text", "what reads text in it is text_encoder: name that folder"),
+    (("org/packed", {}), "no-safetensors", "and 2 GGUF files: download one of them"),
     (("org/talkative", {}), "too-large", "bytes beside its weights; at most 200,000,000 are"),
     (("org/coded", {}), "remote-code", "brings its own Python code"),
     (("org/bert", {"parameters": 1000}), "too-large", "at most 1,000 are taken"),

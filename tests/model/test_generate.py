@@ -68,7 +68,7 @@ def test_generate_stops_where_the_model_ends(gpt: GPT) -> None:
 def test_generate_stops_at_the_end_of_the_text(gpt: GPT) -> None:
     whole = [step.id for step in continued(gpt, [3, 1], 9)]
     end = whole[4]
-    found = [step.id for step in continued(gpt, [3, 1], 9, end=end)]
+    found = [step.id for step in continued(gpt, [3, 1], 9, ends=(end,))]
     assert found == whole[: whole.index(end) + 1]
 
 

@@ -315,7 +315,7 @@ def test_generate_is_transformers_generate(seed: int) -> None:
     ids = pair.ids(4)[:1]
     n = pair.config.n_ctx - 4
     theirs = pair.theirs.generate(ids, max_new_tokens=n, do_sample=False, pad_token_id=0).sequences
-    steps = generating(pair.ours, ids, max_new_tokens=n, end=0)
+    steps = generating(pair.ours, ids, max_new_tokens=n, ends=(0,))
     assert [step.id for step in steps] == theirs[0, 4:].tolist()
 
 

@@ -15,6 +15,7 @@ from attention_atlas.model.analysis import translation
 from attention_atlas.model.generate import returned
 from attention_atlas.model.record import Token
 from attention_atlas.model.recurrent import Recurrent
+from attention_atlas.model.spec import Spec
 from attention_atlas.model.training import quality
 from attention_atlas.model.training.tasks import BertTask, GPTTask, RecurrentTask, TranslatorTask
 from attention_atlas.model.transformer import GPT, Bert, Config, EncoderDecoder
@@ -160,7 +161,7 @@ def test_speed_is_all_tokens_over_all_seconds(
     model = loaded(task, architecture)
     found = quality.decoding_speed(model, task, data)["decoding_speed"]
     texts = ("el perro", "el gato")
-    n_token = sum(len(returned(translation.translate(model, text)).steps) for text in texts)
+    n_token = sum(len(returned(translation.translate(model, Spec(text))).steps) for text in texts)
     assert found.value == pytest.approx(n_token / 0.5)
     assert (found.n, found.of, found.detail) == (2, "sentences", "cpu, 1 thread")
 

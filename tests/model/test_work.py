@@ -9,9 +9,9 @@ import torch
 from attention_atlas.model import zoo
 from attention_atlas.model.analysis import blanks, translation
 from attention_atlas.model.analysis import decoding as work
-from attention_atlas.model.analysis.decoding import Said
-from attention_atlas.model.analysis.translation import Grown, Source
-from attention_atlas.model.generate import Sampling, returned
+from attention_atlas.model.analysis.decoding import LabelledToken
+from attention_atlas.model.analysis.translation import BeamUpdate, Source
+from attention_atlas.model.generate import Beam, Sampling, returned
 from attention_atlas.model.run import run
 from attention_atlas.model.spec import BadInput, Spec
 from attention_atlas.model.tape import Edit
@@ -41,7 +41,8 @@ def translated(
     loaded: Loaded, text: str = TEXT, **options: Any
 ) -> tuple[translation.Translation, list]:
     seen: list[Any] = []
-    return returned(translation.translate(loaded, text, **options), seen.append), seen
+    spec = Spec(text, edits=options.pop("edits", ()))
+    return returned(translation.translate(loaded, spec, **options), seen.append), seen
 
 
 def test_greedy_is_what_a_run_decodes(loaded: Loaded) -> None:
@@ -65,8 +66,8 @@ def test_a_steps_row_is_the_runs_attention(loaded: Loaded) -> None:
 
 @pytest.mark.parametrize("n_beam", [2, 4])
 def test_a_beams_tree_holds_its_hypotheses(loaded: Loaded, n_beam: int) -> None:
-    found, seen = translated(loaded, n_beam=n_beam, length_penalty=0.8)
-    grown = [step for step in seen if isinstance(step, Grown)]
+    found, seen = translated(loaded, beam=Beam(n_beam, 0.8))
+    grown = [step for step in seen if isinstance(step, BeamUpdate)]
     assert [node for step in grown for node in step.nodes] == found.tree
     nodes = {node.id: node for node in found.tree}
     for ended in found.hypotheses:
@@ -114,7 +115,7 @@ def test_an_edit_is_felt_while_translating(loaded: Loaded) -> None:
 
 def test_the_limit_cuts_a_translation_off(loaded: Loaded) -> None:
     for n_beam in (1, 3):
-        found, _ = translated(loaded, max_new_tokens=2, n_beam=n_beam)
+        found, _ = translated(loaded, max_new_tokens=2, beam=Beam(n_beam))
         assert len(found.tokens) == len(found.steps) == 2 and not found.finished
         assert len(found.sequences["target"]) == 3
 
@@ -194,7 +195,7 @@ def test_the_next_sentence_is_as_a_run_says(bert: Loaded) -> None:
 
 def test_what_a_model_does_not_do_is_said(bert: Loaded, gpt: Loaded) -> None:
     with pytest.raises(BadInput, match="bert does not translate; it has fill-mask"):
-        returned(translation.translate(bert, "hi"))
+        returned(translation.translate(bert, Spec("hi")))
     with pytest.raises(BadInput, match="gpt does not fill-mask; it has generate, next-token"):
         blanks.fill(gpt, "hi", None)
     with pytest.raises(BadInput, match="at most 509 fit"):
@@ -205,7 +206,7 @@ def test_who_stops_asking_stops_the_work(gpt: Loaded) -> None:
     steps = work.generate(gpt, "The king", sampling=Sampling(), max_new_tokens=500)
     seen = [next(steps) for _ in range(4)]
     steps.close()
-    assert [isinstance(step, Said) for step in seen] == [False, True, True, True]
+    assert [isinstance(step, LabelledToken) for step in seen] == [False, True, True, True]
     with pytest.raises(StopIteration):
         next(steps)
 
@@ -223,7 +224,7 @@ def test_a_continuation_goes_on_with_the_prompt(gpt: Loaded, prompt: str) -> Non
 def test_a_beam_in_other_pieces_keeps_its_tokens(loaded: Loaded) -> None:
     """A rare name is spelled in pieces that its text would not be cut into."""
     text = "Xi Jinping y Björk Guðmundsdóttir"
-    found, _ = translated(loaded, text, n_beam=2)
+    found, _ = translated(loaded, text, beam=Beam(2))
     ids = tuple(found.hypotheses[0].ids)
     again = run(loaded, Spec(text, target_ids=ids))
     assert again.sequences == found.sequences

@@ -125,7 +125,9 @@ export async function openModel(model, {signal, onProgress}) {
   if (!response?.ok) throw await apiError(response);
   for await (const {name, data} of events(response.body)) {
     if (name === "done") return camel(data);
-    if (name === "problem") throw Object.assign(new Error(data.detail), {reason: data.reason});
+    if (name === "problem") {
+      throw Object.assign(new Error(_(data.template, data.values)), {reason: data.reason});
+    }
     onProgress(camel(data));
   }
   throw new Error(_("the server does not answer"));

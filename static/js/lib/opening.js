@@ -15,6 +15,8 @@ const REASONS = {
   "not-found": _("Not found"),
   offline: _("No connection"),
   "no-safetensors": _("No safetensors"),
+  "no-tokenizer": _("No tokenizer"),
+  "missing-package": _("Package missing"),
   damaged: _("Damaged"),
   "remote-code": _("Needs code of its own"),
   "too-large": _("Too large"),

@@ -20,7 +20,7 @@ export function showPicture(state, theme, model, links) {
   const {record, run} = state;
   byId("head-title").textContent = pictureTitle(state);
   byId("stats").replaceChildren(...stats(state));
-  byId("predictions").replaceChildren(...predictions(run, model), ...lacking(model));
+  byId("predictions").replaceChildren(...predictions(run, model), ...lacking(model), ...remarks(model));
   byId("legend").replaceChildren(...legend(theme, record));
   byId("foot").hidden = false;
   byId("foot").replaceChildren(h("span", {}, provenance(state)), links);
@@ -53,6 +53,11 @@ function lacking({lacks, why}) {
   if (!lacks.length) return [];
   const what = lacks.map((name) => LACKS[name]).join(", ");
   return [h("span", {class: "lacks"}, _("Not to be had of this model: {what} ({why}).", {what, why}))];
+}
+
+/** What else there is to know of a model: what its folder holds that is not shown. */
+function remarks({notes = []}) {
+  return notes.map(({template, values}) => h("span", {class: "lacks"}, _(template, values)));
 }
 
 function predictions({predictions: found, target, targetDecoded}, {tasks, mask}) {

@@ -11,6 +11,7 @@ import {KIND_NAMES, placeName, stateNames, stateTicks} from "../lib/reading.js";
 import {fileName, saveBlob, svgBlob} from "../lib/save.js";
 import {copyLink, waysOut} from "../lib/summary.js";
 import {sortable} from "../lib/tables.js";
+import {visible} from "../lib/token.js";
 import * as url from "../lib/url.js";
 import * as lines from "../views/lines.js";
 
@@ -245,7 +246,7 @@ function drawDifference({difference, alignment, a, b}, theme) {
       : _("Between two sequences there is no such difference.")));
     return;
   }
-  const names = alignment.map(([i, j]) => pairName(a.kWords[i].text, b.kWords[j].text));
+  const names = alignment.map(([i, j]) => pairName(visible(a.kWords[i]), visible(b.kWords[j])));
   const most = Math.max(1e-6, ...difference.flat().map(Math.abs));
   if (el.firstChild?.tagName === "P") el.replaceChildren();
   const plot = el.firstChild ?? el.appendChild(h("div", {class: "matrix-plot"}));
@@ -255,21 +256,22 @@ function drawDifference({difference, alignment, a, b}, theme) {
     range: {low: -most, high: most, scale: "signed"}, theme, locked: null});
 }
 
-const pairName = (a, b) => (a.toLowerCase() === b.toLowerCase() ? a : `${a}/${b}`);
+const pairName = (a, b) => (plain(a) === plain(b) ? a : `${a}/${b}`);
+const plain = (word) => word.normalize("NFC").toLowerCase();
 
 /** Which word of B each word of A is aligned with; any can be changed. */
 function drawAlignment({alignment, a, b}) {
   const partnerOf = new Map(alignment);
   const taken = new Set(alignment.map(([, j]) => j));
-  const choices = a.kWords.map(({text}, i) => {
+  const choices = a.kWords.map((word, i) => {
     const select = h("select", {onchange: () => align(i, select.value)},
       h("option", {value: ""}, "–"),
-      ...b.kWords.map((word, j) => h("option", {value: j}, word.text)));
+      ...b.kWords.map((other, j) => h("option", {value: j}, visible(other))));
     select.value = partnerOf.get(i) ?? "";
     const alone = partnerOf.has(i) ? "" : " alone";
-    return h("label", {class: `choice${alone}`}, `${text} → `, select);
+    return h("label", {class: `choice${alone}`}, `${visible(word)} → `, select);
   });
-  const alone = b.kWords.filter((word, j) => !taken.has(j)).map(({text}) => text);
+  const alone = b.kWords.filter((word, j) => !taken.has(j)).map(visible);
   byId("alignment-note").textContent = _("{n} of {all} words of A have a partner in B; without one in B: {alone}.",
     {n: alignment.length, all: a.kWords.length, alone: alone.join(", ") || _("none")});
   byId("alignment").replaceChildren(h("div", {class: "compare-alignment"}, ...choices),

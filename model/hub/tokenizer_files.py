@@ -1,0 +1,92 @@
+"""Why a tokenizer could not be made of a folder's files: told by the files themselves."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+from attention_atlas.model.hub.folder import check_whole, read_json
+from attention_atlas.model.hub.reasons import BadModel, needs, unexpected
+
+SETTINGS = "tokenizer_config.json"
+OBJECTS = ("tokenizer.json", SETTINGS, "vocab.json", "special_tokens_map.json")
+SENTENCEPIECE = (".model", ".spm")
+VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "tekken.json", "vocab.bpe")
+PACKAGES = {"sentencepiece": "sentencepiece", "google.protobuf": "protobuf"}  # module -> package
+RANKS = re.compile(rb"[A-Za-z0-9+/]+=* \d+\n")  # the first line of a file of tiktoken
+
+
+def problem(folder: Path, error: Exception) -> BadModel:
+    """What to say of a tokenizer that could not be made."""
+    if isinstance(error, BadModel):
+        return error
+    try:
+        check(folder)
+    except BadModel as known:
+        return known
+    kind = str(_settings(folder).get("tokenizer_class") or "unknown")[:60]
+    text = "its tokenizer ({kind}) cannot be made of its files"
+    return unexpected(error, "damaged", text, kind=kind)
+
+
+def check(folder: Path) -> None:
+    """Raises BadModel for the first thing that keeps a tokenizer from being made."""
+    for path in (*(folder / name for name in (*OBJECTS, "vocab.txt")), *_pieces(folder)):
+        check_whole(path)
+    if _settings(folder).get("auto_map"):
+        raise BadModel(
+            "remote-code",
+            "its tokenizer brings its own Python code, and such code is never run here",
+        )
+    for name in OBJECTS:
+        if (folder / name).is_file():
+            read_json(folder / name)
+    if not (folder / "tokenizer.json").is_file():
+        for path in _pieces(folder):
+            _check_pieces(path)
+    if not _pieces(folder) and not any((folder / name).is_file() for name in VOCABULARIES):
+        raise BadModel(
+            "no-tokenizer",
+            "no tokenizer is saved with the model: save the one that it was trained with in the "
+            "same folder, with tokenizer.save_pretrained",
+        )
+    has_merges = any((folder / name).is_file() for name in ("merges.txt", "tokenizer.json"))
+    if (folder / "vocab.json").is_file() and not has_merges and not _pieces(folder):
+        text = "its tokenizer has vocab.json, but not merges.txt, which belongs to it"
+        raise BadModel("damaged", text)
+
+
+def _check_pieces(path: Path) -> None:
+    """A vocabulary of SentencePiece, or of tiktoken, and what reads it is installed."""
+    with path.open("rb") as file:
+        is_ranks = RANKS.match(file.read(1000)) is not None
+    packages = {"tiktoken": "tiktoken"} if is_ranks else PACKAGES
+    if missing := [name for module, name in packages.items() if not _is_installed(module)]:
+        raise needs(*missing)
+    if is_ranks:
+        return
+    from sentencepiece import SentencePieceProcessor
+
+    try:
+        SentencePieceProcessor(model_file=str(path))
+    except Exception as error:
+        text = "{file} is no model of SentencePiece"
+        raise unexpected(error, "damaged", text, file=path.name) from None
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # the package that it is in is not there
+        return False
+
+
+def _pieces(folder: Path) -> list[Path]:
+    """Files of SentencePiece or tiktoken."""
+    return [path for path in sorted(folder.iterdir()) if path.name.endswith(SENTENCEPIECE)]
+
+
+def _settings(folder: Path) -> dict[str, object]:
+    path = folder / SETTINGS
+    return read_json(path) if path.is_file() else {}
