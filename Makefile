@@ -1,4 +1,4 @@
-# make run, test, check, train, evaluate, bench, pretrained. Each also works by hand in .venv.
+# make run, test, test-fast, check, train, evaluate, bench, pretrained. Each also works by hand in .venv.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -6,15 +6,20 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c .
 PINS := pyproject.toml .ci/constraints.txt
 MINUTES ?= 120
 DATA ?= data
+WORKERS ?= 2
 
-.PHONY: run test check train evaluate bench pretrained
+.PHONY: run test test-fast check train evaluate bench pretrained
 
 run: .venv/run
-	@$(BIN)/python -m app
+	@$(BIN)/python -m attention_atlas.app
 
+# A file's tests stay together, so that each worker starts one server and one browser.
 test: .venv/dev
 	@$(BIN)/python tests/browser/chromium.py
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+test-fast: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not browser and not weights"
 
 check: .venv/dev
 	$(BIN)/ruff check .
@@ -23,12 +28,12 @@ check: .venv/dev
 
 train: .venv/train
 	for name in translator recurrent bert gpt; do \
-	  $(BIN)/python -m model.train $$name --data "$(DATA)" --minutes $(MINUTES) || exit; \
+	  $(BIN)/python -m attention_atlas.model.training.train $$name --data "$(DATA)" --minutes $(MINUTES) || exit; \
 	done
 
 evaluate: .venv/train
 	for name in translator recurrent bert gpt; do \
-	  $(BIN)/python -m model.evaluate $$name --data "$(DATA)" || exit; \
+	  $(BIN)/python -m attention_atlas.model.training.evaluate $$name --data "$(DATA)" || exit; \
 	done
 
 pretrained: .venv/pretrained

@@ -1,4 +1,4 @@
-"""python -m app, attention-atlas: serve on HOST and PORT."""
+"""python -m attention_atlas.app, attention-atlas: serve on HOST and PORT."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ def main() -> int:
     """Read the settings, load the models, serve until interrupted."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: its threads spin otherwise
     import uvicorn
+    from attention_atlas.app.main import create_app
+    from attention_atlas.app.settings import Settings
     from pydantic_settings import CliApp
-
-    from app.main import create_app
-    from app.settings import Settings
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:

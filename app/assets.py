@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import plotly
@@ -11,13 +12,22 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import Scope
 
 HERE = Path(__file__).parent
+IMPORT = re.compile(r"""^(?:import|export|\}) .*?"(\.{1,2}/[^"]+\.js)";""", re.MULTILINE)
 VENDOR = {"vendor/plotly.min.js": Path(plotly.__file__).parent / "package_data/plotly.min.js"}
 
 
 def folder(name: str) -> Path:
-    """static/ or templates/: beside app/ in a checkout, inside it in a wheel."""
-    inside = HERE / name
-    return inside if inside.exists() else HERE.parent / name
+    """static/ or templates/, beside app/ in a checkout and in a wheel alike."""
+    return HERE.parent / name
+
+
+def scripts(first: Path) -> list[Path]:
+    """A script and all that it imports, and what those import."""
+    paths = [first]
+    for path in paths:
+        imported = [path.parent / name for name in IMPORT.findall(path.read_text("utf-8"))]
+        paths += [found for each in imported if (found := each.resolve()) not in paths]
+    return paths
 
 
 class Assets(StaticFiles):
@@ -33,9 +43,8 @@ class Assets(StaticFiles):
 
     def modules(self) -> list[str]:
         """The explorer's scripts, all to be fetched at once: not one after another's imports."""
-        paths = sorted((folder("static") / "js").rglob("*.js"))
-        there = [path for path in paths if path.stem not in ("model", "offline", "view")]
-        return [path.relative_to(folder("static")).as_posix() for path in there]
+        paths = scripts(folder("static") / "js" / "pages" / "explore.js")
+        return [path.relative_to(folder("static")).as_posix() for path in paths]
 
     def lookup_path(self, path: str) -> tuple[str, object]:  # type: ignore[override]
         if path in VENDOR:

@@ -7,11 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from attention_atlas.app.wire import accepted
 from babel.core import negotiate_locale
 from babel.messages.pofile import read_po
 from fastapi import Request
-
-from app.wire import accepted
 
 LOCALE = Path(__file__).parent / "locale"
 

@@ -5,28 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from attention_atlas.app import errors
+from attention_atlas.app.api import routes as api
+from attention_atlas.app.assets import Assets, folder
+from attention_atlas.app.middleware import BodyLimit, HeadAsGet
+from attention_atlas.app.pages import routes as pages
+from attention_atlas.app.pages.engine import Responses, problem_page
+from attention_atlas.app.service import Service
+from attention_atlas.app.settings import Settings
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi.templating import Jinja2Templates
 from fastapi_offline import FastAPIOffline
 from starlette_compress import CompressMiddleware
 
-from app import (
-    __version__,
-    api,
-    arithmetic_page,
-    compare_page,
-    errors,
-    masks_page,
-    pages,
-    positions_page,
-    standalone,
-    work_pages,
-)
-from app.assets import Assets, folder
-from app.middleware import BodyLimit, HeadAsGet
-from app.service import Service
-from app.settings import Settings
+from attention_atlas import __version__
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -56,17 +49,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         "version": __version__,
     }
     app.mount("/static", assets, name="static")
-    app.include_router(api.router)
-    learning = (positions_page, masks_page, arithmetic_page, work_pages)
-    for part in (pages, compare_page, *learning, standalone):
-        app.include_router(part.router)
+    for router in (*api.ROUTERS, *pages.ROUTERS):
+        app.include_router(router)
     app.add_api_route("/healthz", health, tags=["server"])
-    missing: pages.Responses = {503: {"description": "a model is missing; says which, and why"}}
+    missing: Responses = {503: {"description": "a model is missing; says which, and why"}}
     app.add_api_route("/readyz", ready, tags=["server"], responses=missing)
     app.add_middleware(BodyLimit, limit=chosen.max_body)
     app.add_middleware(CompressMiddleware, minimum_size=500)
     app.add_middleware(HeadAsGet)
-    errors.install(app, pages.problem_page)
+    errors.install(app, problem_page)
     return app
 
 

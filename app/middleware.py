@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from attention_atlas.app import errors
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from app import errors
 
 
 class BodyLimit:

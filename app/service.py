@@ -5,45 +5,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
+from attention_atlas.app import errors
+from attention_atlas.app.settings import Settings
+from attention_atlas.model import reductions, zoo
+from attention_atlas.model import run as door
+from attention_atlas.model.analysis.compare import hidden_states
+from attention_atlas.model.hub.folder import BadModel, Limits, as_asked
+from attention_atlas.model.hub.library import Library
+from attention_atlas.model.record import AttentionRecord, Run, Selection, Sketch
+from attention_atlas.model.run import EVERYTHING, NOTHING
+from attention_atlas.model.spec import BadInput, Spec, check
+from attention_atlas.model.tape import Kind
+from attention_atlas.model.zoo import Loaded
 from cachetools import LRUCache
 from torch import Tensor
 
-from app import __version__, errors
-from app.schemas import (
-    WITH,
-    AnatomyRequest,
-    Edits,
-    LayerRequest,
-    MasksRequest,
-    ModelCard,
-    ModelSummary,
-    PermutationRequest,
-    Provenance,
-    RunRequest,
-    TokenizeRequest,
-)
-from app.settings import Settings
-from model import arithmetic, experiments, reductions, zoo
-from model import run as door
-from model.anatomy import Anatomy, anatomy
-from model.compare import hidden_states
-from model.folder import BadModel, Limits, as_asked
-from model.library import Library
-from model.masks import Masks, masks
-from model.record import AttentionRecord, Part, Run, Sketch, Token
-from model.run import EVERYTHING, NOTHING, BadInput, Spec
-from model.tape import Edit, Kind
-from model.zoo import Loaded
-
 if TYPE_CHECKING:
-    from model.hub import Step
+    from attention_atlas.model.hub.opening import Step
 
 log = logging.getLogger("app")
 LONG = 256_000_000  # bytes of attention that are made at a time
@@ -139,10 +124,6 @@ class Service:
                     message = f"model {name} could not be opened: {error.message}"
                     raise errors.NotReady(message, "model") from None
 
-    def opened(self, name: str) -> ModelSummary:
-        """One model's summary."""
-        return ModelSummary.model_validate(_summary(self._loaded(name)))
-
     async def compute(self, work: Callable[[], Result]) -> Result:
         """Do the work on a worker thread. Busy, at once, when the queue is full."""
         if not self._slots.acquire(blocking=False):
@@ -155,191 +136,100 @@ class Service:
         future.add_done_callback(lambda _: self._slots.release())
         return await asyncio.wrap_future(future)
 
-    def summaries(self) -> list[ModelSummary]:
-        return [ModelSummary.model_validate(_summary(found)) for found in self.models.values()]
-
-    def card(self, name: str) -> ModelCard:
-        loaded = self._loaded(name)
-        card = loaded.card
-        return ModelCard(
-            **_summary(loaded),
-            data=card.data,
-            training=card.training,
-            not_for=zoo.NOT_FOR,
-            curve=card.curve,
-            heads=card.heads,
-            parameter_shapes=loaded.parameter_shapes,
-        )
-
-    def provenance(self, name: str) -> Provenance:
-        """Where a number comes from."""
-        loaded = self._loaded(name)
-        return Provenance(
-            model=name,
-            sha256=loaded.card.sha256,
-            revision=loaded.card.revision,
-            version=__version__,
-            torch=torch.__version__,
-            device=str(self.device),
-            dtype=loaded.dtype,
-        )
-
-    def shapes(self, name: str) -> list[tuple[Kind, tuple[int, int]]]:
-        """Each kind of a model's attention, its layers and heads."""
-        loaded = self._loaded(name)
-        return [(kind, loaded.shape(kind)) for kind in loaded.kinds]
-
-    def groups(self, name: str, kind: Kind) -> int:
-        """How many groups of heads share keys and values; as many as heads, if none do."""
-        loaded = self._loaded(name)
-        return min(loaded.n_kv_head, loaded.shape(kind)[1])
-
-    def tokens(self, asked: TokenizeRequest) -> tuple[Token, ...]:
-        loaded = self._loaded(asked.model)
-        self._check_length(text=asked.text, text_pair=asked.text_pair)
+    @contextmanager
+    def lent(self, name: str, **texts: str | None) -> Iterator[Loaded]:
+        """A model to work with; what it cannot take is the user's mistake."""
+        self.check_lengths((field, text) for field, text in texts.items() if text is not None)
         with refusing():
-            return door.tokenize(loaded, asked.text, asked.text_pair)
+            yield self.loaded(name)
 
-    def run(self, asked: RunRequest) -> Run:
+    def loaded(self, name: str) -> Loaded:
+        """The model of this name. UnknownModel, or NotReady if it could not be loaded."""
+        if name in self.missing:
+            raise errors.NotReady(f"model {name} could not be loaded; /readyz says why", "model")
+        loaded = self.library.get(name)
+        if loaded is None and name in self.library.known:  # put aside since `ready`
+            try:
+                loaded = self._opener.submit(self.library.open, name).result()
+            except BadModel as error:
+                message = f"model {name} could not be opened: {error.message}"
+                raise errors.NotReady(message, "model") from None
+        if loaded is None:
+            have = ", ".join(self.models)
+            raise errors.UnknownModel(f"no model named {name[:60]!r}; there are {have}", "model")
+        return loaded
+
+    def check_lengths(self, texts: Iterable[tuple[str, str]]) -> None:
+        """Texts by their field's name. Invalid if one is longer than the settings allow."""
+        limit = self.settings.max_characters
+        for field, text in texts:
+            if len(text) > limit:
+                message = f"the text has {len(text)} characters; at most {limit} are taken"
+                raise errors.Invalid(message, field)
+
+    def run(self, loaded: Loaded, spec: Spec) -> Run:
         """A run of everything, from the cache or new; of a long text its tokens alone."""
-        loaded = self._loaded(asked.model)
-        part = NOTHING if self.is_long(asked) else EVERYTHING
-        return self._run(loaded, _spec(asked), part)
+        return self._run(loaded, spec, NOTHING if self.is_long(loaded, spec) else EVERYTHING)
 
-    def is_long(self, asked: RunRequest) -> bool:
+    def is_long(self, loaded: Loaded, spec: Spec) -> bool:
         """Whether all attention of a text is more than is ever made whole."""
-        loaded, target = self._loaded(asked.model), asked.target or ""
-        self._check_length(text=asked.text, text_pair=asked.text_pair, target=asked.target)
+        target = spec.target or ""
         per_square = 4 * _n_head(loaded, EVERYTHING)
-        n_char = max(len(asked.text) + len(asked.text_pair or ""), len(target))
+        n_char = max(len(spec.text) + len(spec.text_pair or ""), len(target))
         if per_square * (4 * n_char + 4) ** 2 <= LONG:
             return False  # a character is at most four tokens; and there are the special ones
         cut = loaded.tokenizer.encode
-        n = max(len(cut(asked.text, asked.text_pair)), len(cut(target)))
+        n = max(len(cut(spec.text, spec.text_pair)), len(cut(target)))
         return per_square * n**2 > LONG
 
-    def sketch(self, asked: RunRequest, kind: Kind | None, size: int) -> tuple[Run, Sketch]:
+    def sketch(
+        self, loaded: Loaded, spec: Spec, kind: Kind | None, size: int = 0
+    ) -> tuple[Run, Sketch]:
         """All heads of a kind of a long text, made small head by head, and their metrics."""
-        loaded, spec = self._loaded(asked.model), _spec(asked)
         kind = kind or loaded.kinds[0]
-        run = self.run(asked)
+        run = self.run(loaded, spec)
         key = (loaded.identity, spec, "sketch", kind)
-        found = self._cached(key)
-        if not isinstance(found, Sketch) or (size and found.size != size):
-            with refusing():
-                found = door.sketch(loaded, spec, kind, size or SKETCH, run.sequences)
-            self._keep(key, spec, found)
-        return run, found
+        sketch = self._cached(key)
+        if not isinstance(sketch, Sketch) or (size and sketch.size != size):
+            sketch = door.sketch(loaded, spec, kind, size or SKETCH, run.sequences)
+            self._keep(key, spec, sketch)
+        return run, sketch
 
-    def record(self, asked: RunRequest, part: Part = EVERYTHING) -> tuple[Run, AttentionRecord]:
+    def record(
+        self, loaded: Loaded, spec: Spec, part: Selection = EVERYTHING
+    ) -> tuple[Run, AttentionRecord]:
         """One kind of a run, the family's first if none is asked for; some layers, some heads.
 
         A run of everything, if it is in the cache, answers every smaller question.
         """
-        loaded, spec = self._loaded(asked.model), _spec(asked)
         kind = part.kind or loaded.kinds[0]
         part = replace(part, kind=kind)
-        with refusing():
-            door.check(loaded, spec, part)
+        check(loaded, spec, part)
         whole = self._cached((loaded.identity, spec, EVERYTHING))
         if isinstance(whole, Run) and part.quantity == EVERYTHING.quantity:
             return whole, reductions.selected(whole.records[kind], part.layers, part.heads)
-        if self.is_long(asked):
-            self._check_part(loaded, self.run(asked), part)
+        if self.is_long(loaded, spec):
+            self._check_part(loaded, self.run(loaded, spec), part)
         run = self._run(loaded, spec, part)
         return run, run.records[kind]
 
-    def anatomy(self, asked: AnatomyRequest) -> tuple[Run, Anatomy]:
-        """One head and one query token, step by step; the run itself may be in the cache."""
-        run = self.run(asked)
-        loaded, spec = self._loaded(asked.model), _spec(asked)
-        place = asked.model_dump(include={"kind", "layer", "head", "query"})
-        with refusing():
-            return run, anatomy(loaded, spec, **place)
-
-    def hidden(self, asked: RunRequest, sequence: str = "source") -> Tensor:
+    def hidden(self, loaded: Loaded, spec: Spec, sequence: str = "source") -> Tensor:
         """The residual stream, (L + 1, T, D), from the cache or new."""
-        loaded, spec = self._loaded(asked.model), _spec(asked)
-        self._check_length(text=spec.text, text_pair=spec.text_pair, target=spec.target)
         key = (loaded.identity, spec, "hidden", sequence)
         with self._lock:
             states = self._hidden.get(key)
         if states is None:
-            with refusing():
-                states = hidden_states(loaded, spec, sequence)
+            states = hidden_states(loaded, spec, sequence)
             with self._lock:
                 if states.nbytes <= self._hidden.maxsize and not any(e.row for e in spec.edits):
                     self._hidden[key] = states
         return states
 
-    def positions(self, name: str) -> Tensor:
-        """What a model learned or uses: (n_ctx, D)."""
-        with refusing():
-            return experiments.position_table(self._loaded(name))
-
-    def embedding(self, asked: TokenizeRequest) -> tuple[tuple[Token, ...], dict[str, Tensor]]:
-        """Each token's word, position, segment, their sum and the first layer's input: norms."""
-        self._check_length(text=asked.text, text_pair=asked.text_pair)
-        with refusing():
-            loaded = self._loaded(asked.model)
-            return experiments.embedding_parts(loaded, asked.text, asked.text_pair)
-
-    def permutation(self, asked: PermutationRequest) -> experiments.Permutation:
-        """The same words in two orders, with positions and without."""
-        self._check_length(text=asked.text, text_b=asked.text_b)
-        with refusing():
-            return experiments.permutation(self._loaded(asked.model), asked.text, asked.text_b)
-
-    def masks(self, asked: MasksRequest) -> Masks:
-        """Several texts in one batch, one head, its masks."""
-        for text in asked.texts:
-            self._check_length(texts=text)
-        options = asked.model_dump(include={"kind", "layer", "head", "off", "fill"})
-        with refusing():
-            loaded = self._loaded(asked.model)
-            return masks(loaded, asked.texts, dtype=asked.precision, **options)
-
-    def head_parts(self, asked: LayerRequest) -> arithmetic.HeadParts:
-        """What each head adds to its layer's output."""
-        self._check_length(text=asked.text)
-        with refusing():
-            return arithmetic.head_parts(self._loaded(asked.model), asked.text, asked.layer)
-
-    def blocks(self, asked: TokenizeRequest) -> tuple[tuple[Token, ...], list[arithmetic.Block]]:
-        """Residual stream and updates, layer by layer."""
-        self._check_length(text=asked.text)
-        with refusing():
-            return arithmetic.blocks(self._loaded(asked.model), asked.text)
-
-    @contextmanager
-    def lent(self, name: str, **texts: str | None) -> Iterator[Loaded]:
-        """A model to work with, on a worker; what it cannot take is the user's mistake."""
-        self._check_length(**texts)
-        with refusing():
-            yield self._loaded(name)
-
-    def _loaded(self, name: str) -> Loaded:
-        if name in self.missing:
-            raise errors.NotReady(f"model {name} could not be loaded; /readyz says why", "model")
-        found = self.library.get(name)
-        if found is None and name in self.library.known:  # put aside since `ready`
-            try:
-                found = self._opener.submit(self.library.open, name).result()
-            except BadModel as error:
-                message = f"model {name} could not be opened: {error.message}"
-                raise errors.NotReady(message, "model") from None
-        if found is None:
-            have = ", ".join(self.models)
-            raise errors.UnknownModel(f"no model named {name[:60]!r}; there are {have}", "model")
-        return found
-
-    def _run(self, loaded: Loaded, spec: Spec, part: Part) -> Run:
-        self._check_length(text=spec.text, text_pair=spec.text_pair, target=spec.target)
+    def _run(self, loaded: Loaded, spec: Spec, part: Selection) -> Run:
         key = (loaded.identity, spec, part)
         run = self._cached(key)
         if not isinstance(run, Run):
-            with refusing():
-                run = door.run(loaded, spec, part)
+            run = door.run(loaded, spec, part)
             self._keep(key, spec, run)
         return run
 
@@ -348,7 +238,7 @@ class Service:
             if found.n_byte <= self._cache.maxsize and not any(edit.row for edit in spec.edits):
                 self._cache[key] = found
 
-    def _check_part(self, loaded: Loaded, run: Run, part: Part) -> None:
+    def _check_part(self, loaded: Loaded, run: Run, part: Selection) -> None:
         """Of a long text only so many heads at a time."""
         n = max(map(len, run.sequences.values()))
         size = 4 * n**2 * _n_head(loaded, part)
@@ -364,13 +254,6 @@ class Service:
         with self._lock:
             return self._cache.get(key)
 
-    def _check_length(self, **texts: str | None) -> None:
-        limit = self.settings.max_characters
-        for field, text in texts.items():
-            if text is not None and len(text) > limit:
-                message = f"the text has {len(text)} characters; at most {limit} are taken"
-                raise errors.Invalid(message, field)
-
 
 @contextmanager
 def refusing() -> Iterator[None]:
@@ -381,7 +264,7 @@ def refusing() -> Iterator[None]:
         raise errors.Invalid(error.message, error.field) from None
 
 
-def _n_head(loaded: Loaded, part: Part) -> int:
+def _n_head(loaded: Loaded, part: Selection) -> int:
     """How many heads a part is of, all layers together."""
     kinds = loaded.kinds if part.kind is None else (part.kind,)
     total = 0
@@ -389,51 +272,3 @@ def _n_head(loaded: Loaded, part: Part) -> int:
         layers = n_layer if part.layers is None else len(part.layers)
         total += layers * (n_head if part.heads is None else len(part.heads))
     return total
-
-
-def edits_of(asked: Edits) -> tuple[Edit, ...]:
-    """A request's edits as the model's."""
-    return tuple(
-        Edit(
-            **found.model_dump(exclude={"with_"}),
-            value=found.with_ or WITH.get(found.op, ("zero",))[0],
-        )
-        for found in asked
-    )
-
-
-def _spec(asked: RunRequest) -> Spec:
-    edits = edits_of(asked.edits)
-    return Spec(asked.text, asked.text_pair, asked.target, asked.target_ids, edits)
-
-
-def _summary(loaded: Loaded) -> dict[str, Any]:
-    config = loaded.config
-    return {
-        "name": loaded.name,
-        "architecture": loaded.card.architecture,
-        "family": loaded.family,
-        "kinds": list(loaded.kinds),
-        "n_layer": config.n_layer,
-        "n_head": config.n_head,
-        "n_kv_head": loaded.n_kv_head,
-        "d_model": config.d_model,
-        "d_head": config.d_head,
-        "d_ff": config.d_ff,
-        "vocab_size": config.vocab_size,
-        "n_ctx": config.n_ctx,
-        "shapes": {kind: loaded.shape(kind) for kind in loaded.kinds},
-        "positions": loaded.model.positions,
-        "n_parameters": loaded.n_parameters,
-        "tasks": list(loaded.tasks),
-        "mask": loaded.mask,
-        "takes_pair": loaded.takes_pair,
-        "position_table": loaded.position_table,
-        "lacks": list(loaded.lacks),
-        "why": loaded.why,
-        "source": loaded.source,
-        "device": str(loaded.device),
-        "dtype": loaded.dtype,
-        "sha256": loaded.card.sha256,
-        "metrics": loaded.card.metrics,
-    }

@@ -1,33 +1,30 @@
-"""Answers that come step by step: server-sent events, and work that stops when its client goes."""
+"""Server-sent events: from a worker's thread to a client, for as long as the client is there."""
 
-# No `from __future__ import annotations`: FastAPI reads annotations of what is registered here.
+from __future__ import annotations
 
 import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from attention_atlas.app import errors, wire
+from attention_atlas.app.wire import Answer
+from fastapi import Request, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
-from pydantic import BaseModel
-
-from app import errors, wire
-from app.resource import Named, named, packed, served
-from app.service import Service
-from app.wire import Answer
-from app.work_schemas import Stepwise
 
 log = logging.getLogger("app")
-Asking = TypeVar("Asking", bound=Stepwise)
 Emit = Callable[[str, Mapping[str, Any]], None]  # an event's name and data; raises Gone
-Make = Callable[[Service, Asking, Emit], Answer]
-HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # nobody on the way waits
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # proxies must not buffer
 CLIENT_GONE = 499  # what proxies log; nobody reads it
 
 
+def no_events(name: str, data: Mapping[str, Any]) -> None:
+    """For work whose events nobody wants."""
+
+
 class Gone(Exception):
-    """The client has gone away: nobody waits for the rest of the work."""
+    """The client has disconnected: nobody waits for the rest of the work."""
 
 
 class Client:
@@ -49,59 +46,23 @@ class Client:
             raise Gone
 
 
-def stepwise(
-    router: APIRouter, path: str, asking: type[Asking], answer: type[BaseModel]
-) -> Callable[[Make[Asking]], Make[Asking]]:
-    """A resource whose function also emits events, which `stream=true` gives out as they come.
-
-    The last event, `result`, holds what a request without `stream` is answered.
-    """
-    return served(router, path, asking, answer, respond)
-
-
-async def respond(request: Request, body: Asking, make: Make[Asking]) -> Response:
-    """The events, or the whole answer; when the client goes, the work stops at its next event."""
-    service: Service = request.app.state.service
-    name = await named(request, body)
-    if body.stream:
-        return await streamed(service, body, make)
-    if name.known:
-        return Response(status_code=304, headers=name.headers)
-    return await whole(request, body, make, name)
-
-
-async def whole(request: Request, body: Asking, make: Make[Asking], name: Named) -> Response:
-    service: Service = request.app.state.service
-    client = Client()
-
-    def work() -> tuple[bytes, dict[str, str]]:
-        return packed(request, service, make(service, body, client.check), name.format)
-
-    working = asyncio.ensure_future(service.compute(work))
-    leaving = asyncio.ensure_future(left(request))
+async def done_or_gone(request: Request, client: Client, working: asyncio.Future[Any]) -> None:
+    """Until the work is done or the client disconnects; then the work stops at its next event."""
+    leaving = asyncio.ensure_future(_disconnected(request))
     try:
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
     finally:
         leaving.cancel()
         client.gone.set()
-    try:
-        content, coding = await working
-    except Gone:
-        return Response(status_code=CLIENT_GONE)
-    media_type = wire.MEDIA_TYPES[name.format]
-    return Response(content, media_type=media_type, headers=name.headers | coding)
 
 
-async def left(request: Request) -> None:
-    """Until the client goes away."""
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-async def streamed(service: Service, body: Asking, make: Make[Asking]) -> Response:
-    """Server-sent events. What goes wrong before the first is an answer of its own status."""
-    client = Client()
-    working = asyncio.ensure_future(service.compute(lambda: make(service, body, client.emit)))
+async def streamed(client: Client, working: asyncio.Future[Answer]) -> Response:
+    """The client's events as they come. An error before the first has an answer of its own."""
     working.add_done_callback(lambda _: client.events.put_nowait(None))
     first = await client.events.get()
     if first is None:
@@ -109,10 +70,10 @@ async def streamed(service: Service, body: Asking, make: Make[Asking]) -> Respon
 
     async def events() -> AsyncIterator[bytes]:
         try:
-            found: bytes | None = first
-            while found is not None:
-                yield found
-                found = await client.events.get()
+            content: bytes | None = first
+            while content is not None:
+                yield content
+                content = await client.events.get()
             yield last_event(working)
         finally:
             client.gone.set()

@@ -1,4 +1,4 @@
-"""Tensors -> bytes: JSON, safetensors, npz, csv. Twin of static/js/wire.js."""
+"""Tensors -> bytes: JSON, safetensors, npz, csv. Twin of static/js/lib/wire.js."""
 
 from __future__ import annotations
 

@@ -1,19 +1,65 @@
-"""Scaled dot-product attention, the one place where attention is computed, recorded and edited.
+"""Scaled dot-product attention: computed, recorded and edited in this file and nowhere else.
 
 Attention(Q, K, V) = softmax(Q K^T / sqrt(d_k)) V        Vaswani et al. 2017, equation 1
+
+`weigh` is the softmax, `attend` the whole. Shapes in the margin: B batch, H heads, Tq queries,
+Tk keys, d the width of a head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import torch
+from attention_atlas.model.tape import Track
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.tape import Track
-
 Score = Callable[[Tensor, Tensor], Tensor]  # q (B, H, Tq, d), k (B, H, Tk, d) -> (B, H, Tq, Tk)
+Edit = Callable[[Tensor], Tensor]  # of the scores
+Pick = Callable[[Tensor], Tensor]  # (B, H, ...) -> some of its heads
+
+
+class Scoring(NamedTuple):
+    """How queries are compared with keys; the default is equation 1.
+
+    `bias`, which broadcasts to (B, H, Tq, Tk), is added to the scores: relative positions (Raffel
+    et al. 2020), ALiBi. `score` replaces the scaled dot product: Bahdanau et al. 2015.
+    """
+
+    scale: float | None = None  # None: 1 / sqrt(d)
+    bias: Tensor | None = None
+    score: Score | None = None
+
+
+DOT_PRODUCT = Scoring()
+
+
+def weigh(
+    q: Tensor,
+    k: Tensor,
+    mask: Tensor | None = None,
+    scoring: Scoring = DOT_PRODUCT,
+    edit: Edit | None = None,
+) -> tuple[Tensor, Tensor]:
+    """softmax(Q K^T / sqrt(d_k)): q (B, H, Tq, d), k (B, H, Tk, d) -> scores, attn (B, H, Tq, Tk).
+
+    `mask` is bool, True where attention is allowed, and broadcasts to (B, H, Tq, Tk). A query that
+    may not attend to any key has attention 0 to all of them. `edit` changes the scores before the
+    mask. In half precision the softmax is computed in float32.
+    """
+    scale = q.size(-1) ** -0.5 if scoring.scale is None else scoring.scale
+    scores = scoring.score(q, k) if scoring.score else q @ k.transpose(-2, -1) * scale
+    scores = scores.float() if scoring.bias is None else scores.float() + scoring.bias
+    scores = scores if edit is None else edit(scores)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    attn = scores.softmax(dim=-1)  # (B, H, Tq, Tk), rows sum to 1, before dropout
+    if mask is not None and (no_key := ~mask.any(-1, keepdim=True)).any():
+        attn = attn.masked_fill(no_key, 0.0)
+    return scores, attn
 
 
 def attend(
@@ -22,114 +68,120 @@ def attend(
     v: Tensor,
     *,
     mask: Tensor | None = None,
-    scale: float | None = None,
-    score: Score | None = None,
-    bias: Tensor | None = None,
-    dropout: float = 0.0,
-    training: bool = False,
+    scoring: Scoring = DOT_PRODUCT,
+    dropout: float | None = None,
     track: Track | None = None,
 ) -> Tensor:
-    """q (B, H, Tq, d), k and v (B, H, Tk, d) -> z (B, H, Tq, d).
+    """softmax(Q K^T / sqrt(d_k)) V: q (B, H, Tq, d), k and v (B, H, Tk, d) -> z (B, H, Tq, d).
 
-    `mask` is bool, True where looking is allowed, and broadcasts to (B, H, Tq, Tk).
-    `score` takes the place of the scaled dot product: the sum of Bahdanau et al. 2015.
-    `bias`, which broadcasts likewise, is added to the scores: relative positions (Raffel et al.
-    2020), ALiBi. In half precision what a track keeps is of a softmax in float32.
-    A query that may look nowhere attends to nothing: its row is 0, and so is its z.
-    With a track that only looks z is what it is without one, to the bit: looking changes nothing.
-    What a track keeps is taken before dropout, so its rows sum to 1.
+    `mask` and `scoring` are those of `weigh`. `dropout` is the share of weights dropped in
+    training, None outside training. What a track records is taken before dropout, so its rows
+    sum to 1. A track without edits does not change z in any bit.
     """
-    scale = q.size(-1) ** -0.5 if scale is None else scale
-    if training and track is None and q.device.type == "cpu":
-        return _while_training(q, k, v, mask, scale, score, bias, dropout)
-    fused = score is None and (track is None or not track.edits)
-    if fused:
-        added = _added(mask, bias)
-        z = F.scaled_dot_product_attention(q, k, v, attn_mask=added, dropout_p=dropout, scale=scale)
-        if track is None:
-            return z
-        q, k, v = (track.chosen(x) for x in (q, k, v))  # one head costs one head
-        mask = track.chosen(mask) if mask is not None and mask.ndim == 4 else mask
-        bias = track.chosen(bias) if bias is not None and bias.ndim == 4 else bias
-        if track.tape.digest is not None:
-            track.gather(_head_by_head(q, k, v, mask, scale, bias))
-            return z
-
-    scores = q @ k.transpose(-2, -1) * scale if score is None else score(q, k)
-    scores = scores.float() if bias is None else scores.float() + bias
+    if track is not None and (track.edits or scoring.score is not None):
+        return _written_out(q, k, v, mask, scoring, dropout, track)
+    if dropout is not None and q.device.type == "cpu":
+        z = _for_training_on_a_processor(q, k, v, mask, scoring, dropout)
+    elif scoring.score is None:
+        z = _fused(q, k, v, mask, scoring, dropout)
+    else:
+        z = _mix(weigh(q, k, mask, scoring)[1], v, dropout)
     if track is not None:
-        mask, scores = track.edit_mask(mask, scores), track.edit_scores(scores)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
-    attn = scores.softmax(dim=-1)  # (B, H, Tq, Tk), rows sum to 1, before dropout
-    if mask is not None and (nowhere := ~mask.any(-1, keepdim=True)).any():
-        attn = attn.masked_fill(nowhere, 0.0)
-    if track is not None:
-        attn = track.edit_attn(attn, mask)
-    if not fused:
-        z = F.dropout(attn, dropout).to(v.dtype) @ v  # (B, H, Tq, d)
-    if track is not None:
-        z = track.edit_z(z)  # only when there are edits
-        kept = {"q": q, "k": k, "v": v, "mask": _allowed(mask, scores), "scores": scores}
-        kept |= {"attn": attn, "z": track.chosen(z) if fused else z}
-        kept |= {} if bias is None else {"bias": bias.expand(scores.shape)}
-        track.keep(kept, chosen=fused)  # only what the tape asked for
+        _record(q, k, v, z, mask, scoring, track)
     return z
 
 
-def _head_by_head(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, bias: Tensor | None
-) -> Iterator[dict[str, Tensor]]:
-    """What is looked at of each head, made when it is asked for; nothing is edited."""
-
-    def of(x: Tensor | None, h: int) -> Tensor | None:
-        own = x is not None and x.ndim == 4 and x.size(1) > 1
-        return x[:, h : h + 1] if own and x is not None else x
-
-    for h in range(q.size(1)):
-        one, allowed, added = q[:, h : h + 1], of(mask, h), of(bias, h)
-        scores = (one @ k[:, h : h + 1].transpose(-2, -1) * scale).float()
-        scores = scores if added is None else scores + added
-        scores = scores if allowed is None else scores.masked_fill(~allowed, -torch.inf)
-        attn = scores.softmax(-1)
-        if allowed is not None and (nowhere := ~allowed.any(-1, keepdim=True)).any():
-            attn = attn.masked_fill(nowhere, 0.0)
-        yield {"mask": _allowed(allowed, scores), "scores": scores, "attn": attn}
+def _mix(attn: Tensor, v: Tensor, dropout: float | None) -> Tensor:
+    """The product with V: attn (B, H, Tq, Tk), v (B, H, Tk, d) -> z (B, H, Tq, d)."""
+    return (attn if dropout is None else F.dropout(attn, dropout)).to(v.dtype) @ v
 
 
-def _added(mask: Tensor | None, bias: Tensor | None) -> Tensor | None:
-    """What the fused kernel adds to the scores: a mask, or a bias that is -inf where masked."""
-    if bias is None or mask is None:
-        return mask if bias is None else bias
-    return bias.masked_fill(~mask, -torch.inf)
-
-
-def _allowed(mask: Tensor | None, scores: Tensor) -> Tensor:
-    """The mask with both its token axes, (1 or B, 1 or H, Tq, Tk); a view, not a copy."""
-    Tq, Tk = scores.shape[-2:]
-    mask = torch.ones((), dtype=torch.bool, device=scores.device) if mask is None else mask
-    while mask.ndim < 4:
-        mask = mask[None]
-    return mask.expand(-1, -1, Tq, Tk)
-
-
-def _while_training(
+def _written_out(
     q: Tensor,
     k: Tensor,
     v: Tensor,
     mask: Tensor | None,
-    scale: float,
-    score: Score | None,
-    bias: Tensor | None,
-    dropout: float,
+    scoring: Scoring,
+    dropout: float | None,
+    track: Track,
 ) -> Tensor:
-    """The same z by plain products: on a processor the fused kernel's backward pass is slow.
+    """Equation 1 step by step, with the track's edits between the steps."""
+    mask = track.edit_mask(mask, q, k)
+    scores, attn = weigh(q, k, mask, scoring, edit=track.edit_scores)
+    attn = track.edit_attn(attn, mask)
+    z = track.edit_z(_mix(attn, v, dropout))
+    track.keep({"q": q, "k": k, "v": v, "z": z, "attn": attn} | _scored(mask, scoring, scores))
+    return z
 
-    Nothing is recorded. Measured forward and back in bfloat16, one thread, 4 096 tokens of 8 heads:
-    sequences of 32 tokens 12 against 68 ms, 128 tokens 24 against 92, 256 tokens 44 against 81.
+
+def _fused(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scoring: Scoring, dropout: float | None
+) -> Tensor:
+    """One kernel that never holds all of `attn`. It takes a mask or a bias that is -inf there."""
+    added = mask if scoring.bias is None else scoring.bias
+    if mask is not None and scoring.bias is not None:
+        added = scoring.bias.masked_fill(~mask, -torch.inf)
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=added, dropout_p=dropout or 0.0, scale=scoring.scale
+    )
+
+
+def _record(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    z: Tensor,
+    mask: Tensor | None,
+    scoring: Scoring,
+    track: Track,
+) -> None:
+    """What the fused kernel does not return, computed by `weigh` for the track's heads alone.
+
+    For a tape with a digest, one head at a time.
     """
-    scores = q * scale @ k.transpose(-2, -1) if score is None else score(q, k)
-    scores = scores if bias is None else scores + bias
+
+    def quantities(pick: Pick) -> dict[str, Tensor]:
+        picked = {"q": pick(q), "k": pick(k), "v": pick(v), "z": pick(z)}
+        allowed = None if mask is None else pick(mask)
+        bias = None if scoring.bias is None else pick(scoring.bias)
+        scores, attn = weigh(picked["q"], picked["k"], allowed, scoring._replace(bias=bias))
+        return picked | {"attn": attn} | _scored(allowed, Scoring(bias=bias), scores)
+
+    if track.tape.digest is None:
+        track.keep(quantities(track.chosen), chosen=True)
+    else:
+        heads = range(q.size(1)) if track.tape.heads is None else track.tape.heads
+        track.gather(quantities(partial(_one_head, head=head)) for head in heads)
+
+
+def _one_head(x: Tensor, head: int) -> Tensor:
+    """(B, H, ...) -> (B, 1, ...); what all heads share, as it is."""
+    return x if x.ndim < 4 or x.size(1) == 1 else x[:, head : head + 1]
+
+
+def _scored(mask: Tensor | None, scoring: Scoring, scores: Tensor) -> dict[str, Tensor]:
+    """The scores with the mask and the bias that went into them.
+
+    The mask has both token axes, (1 or B, 1 or H, Tq, Tk). It and the bias are views, not copies.
+    """
+    mask = torch.ones((), dtype=torch.bool, device=scores.device) if mask is None else mask
+    while mask.ndim < 4:
+        mask = mask[None]
+    bias = {} if scoring.bias is None else {"bias": scoring.bias.expand(scores.shape)}
+    return {"mask": mask.expand(-1, -1, *scores.shape[-2:]), "scores": scores} | bias
+
+
+def _for_training_on_a_processor(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scoring: Scoring, dropout: float
+) -> Tensor:
+    """The same z, faster in training: on a processor the fused kernel's backward pass is slow.
+
+    Measured forward and backward in bfloat16, one thread, 4,096 tokens, 8 heads: sequences of
+    32 tokens 12 against 68 ms, 128 tokens 24 against 92, 256 tokens 44 against 81.
+    """
+    scale = q.size(-1) ** -0.5 if scoring.scale is None else scoring.scale
+    scores = scoring.score(q, k) if scoring.score else q * scale @ k.transpose(-2, -1)
+    scores = scores if scoring.bias is None else scores + scoring.bias
     if mask is not None:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     with torch.autocast("cpu", enabled=False):  # bfloat16 stays bfloat16

@@ -1,6 +1,6 @@
-"""Weights <-> safetensors, and <-> Hugging Face's names for the same architectures.
+"""Weights as safetensors, and under Hugging Face's names for the same architectures.
 
-Any missing, extra or misshapen tensor is an error. This is the only file with foreign names.
+Any missing, extra or misshapen tensor is an error. Only this file uses Hugging Face's names.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from attention_atlas.model.transformer import GPT, Bert, EncoderDecoder, Transformer
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from model.transformer import GPT, Bert, EncoderDecoder, Transformer
-
-# Ours -> Hugging Face's, of modules or of single tensors; # is the number of a layer.
-# Where several of ours have one name there, theirs is ours one below the other.
+# Our names -> Hugging Face's, of modules or of single tensors; # is the number of a layer.
+# Several of ours under one name of theirs: their tensor is ours, concatenated in this order.
 NAMES: dict[type[Transformer], dict[str, str]] = {
     EncoderDecoder: {
         "embedding": "model.shared",
@@ -79,7 +78,7 @@ NAMES: dict[type[Transformer], dict[str, str]] = {
         "norm": "transformer.ln_f",
     },
 }
-# A second name there -> the first; a state dict may leave the second out.
+# Tied tensors, a second name -> the first; a state dict may omit the second.
 TIED: dict[type[Transformer], dict[str, str]] = {
     EncoderDecoder: {
         "lm_head.weight": "model.shared.weight",
@@ -93,12 +92,14 @@ TIED: dict[type[Transformer], dict[str, str]] = {
     },
     GPT: {"lm_head.weight": "transformer.wte.weight"},
 }
-FIXED = {"model.encoder.embed_positions.weight", "final_logits_bias"}  # constants, never learned
+# (1, V) each: the paper's output layer has no bias, Hugging Face's has one.
+ZERO_BIASES: dict[type[Transformer], tuple[str, ...]] = {EncoderDecoder: ("final_logits_bias",)}
+FIXED = {"model.encoder.embed_positions.weight", "final_logits_bias"}  # constants, not learned
 TRANSPOSED = re.compile(r"\.c_(attn|proj|fc)\.weight")  # GPT-2 keeps these as (in, out)
 
 
 class BadWeights(Exception):
-    """A weights file that is missing, damaged, or of another model."""
+    """A weights file is missing, damaged, or belongs to another model."""
 
 
 def save(model: nn.Module, path: Path) -> str:
@@ -126,30 +127,30 @@ def sha256(path: Path) -> str:
 
 
 def to_hugging_face(model: Transformer) -> dict[str, Tensor]:
-    """The model's weights under the names and in the layout of Hugging Face's, on the CPU."""
+    """The model's weights under Hugging Face's names and in their layout, on the CPU."""
     ours = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     state: dict[str, Tensor] = {}
     for name, parts in _parts(model).items():
         tensor = torch.cat([ours[part].detach().cpu() for part in parts])
         state[name] = tensor.T.contiguous() if TRANSPOSED.search(name) else tensor
-    if isinstance(model, EncoderDecoder):  # the paper's output layer has no bias
-        state["final_logits_bias"] = torch.zeros(1, model.config.vocab_size)
+    for name in ZERO_BIASES.get(type(model), ()):
+        state[name] = torch.zeros(1, model.config.vocab_size)
     return state | {second: state[first] for second, first in TIED[type(model)].items()}
 
 
 def from_hugging_face(model: Transformer, state: Mapping[str, Tensor]) -> None:
-    """Take over a Hugging Face model's weights, in float32. What is fixed in ours must be equal."""
-    wanted = to_hugging_face(model)
-    found = {name: tensor.detach().float().cpu() for name, tensor in state.items()}
-    tied = {second: found[first] for second, first in TIED[type(model)].items() if first in found}
-    found = tied | found
-    _check("the state dict", wanted, found)
-    same = tied | {name: wanted[name] for name in FIXED & wanted.keys()}
-    if wrong := sorted(name for name in same if not torch.equal(same[name], found[name])):
+    """Load a Hugging Face model's weights, in float32. Those in FIXED must equal ours."""
+    expected = to_hugging_face(model)
+    theirs = {name: tensor.detach().float().cpu() for name, tensor in state.items()}
+    tied = {second: theirs[first] for second, first in TIED[type(model)].items() if first in theirs}
+    theirs = tied | theirs
+    _check("the state dict", expected, theirs)
+    same = tied | {name: expected[name] for name in FIXED & expected.keys()}
+    if wrong := sorted(name for name in same if not torch.equal(same[name], theirs[name])):
         raise BadWeights(f"the state dict does not fit: {', '.join(wrong)} must be as ours")
     ours: dict[str, Tensor] = {}
     for name, parts in _parts(model).items():
-        tensor = found[name].T if TRANSPOSED.search(name) else found[name]
+        tensor = theirs[name].T if TRANSPOSED.search(name) else theirs[name]
         ours |= zip(parts, tensor.chunk(len(parts)), strict=True)
     model.load_state_dict({name: ours[name] for name in model.state_dict()})
 
@@ -164,7 +165,7 @@ def body_from_hugging_face(model: Bert, state: Mapping[str, Tensor]) -> None:
 
 
 def _parts(model: Transformer) -> dict[str, list[str]]:
-    """Each of Hugging Face's tensors -> those of ours that it holds, in order."""
+    """Each of Hugging Face's tensors -> those of ours that it contains, in order."""
     parts = defaultdict(list)
     for name in [name for name, _ in (*model.named_parameters(), *model.named_buffers())]:
         number = "".join(re.findall(r"\d+", name))
@@ -175,9 +176,9 @@ def _parts(model: Transformer) -> dict[str, list[str]]:
     return dict(parts)
 
 
-def _check(source: str, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    """Same names, same shapes; or an error that names those that differ."""
-    there = {name: tuple(tensor.shape) for name, tensor in found.items()}
-    ours = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
-    if wrong := sorted(dict(ours.items() ^ there.items())):
+def _check(source: str, ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
+    """Raise BadWeights, naming the tensors, unless names and shapes are the same."""
+    expected = {name: tuple(tensor.shape) for name, tensor in ours.items()}
+    given = {name: tuple(tensor.shape) for name, tensor in theirs.items()}
+    if wrong := sorted(dict(expected.items() ^ given.items())):
         raise BadWeights(f"{source} does not fit: {', '.join(wrong[:5])} ({len(wrong)} tensors)")

@@ -1,218 +1,238 @@
-"""Decoding: functions over a model. A generator gives out each step as it is made; who stops
-asking stops the work."""
+"""Decoding: greedy, by beam search, by sampling.
+
+Each generator yields a step as soon as it is computed; closing it stops the computation. A `tape`
+argument is a template: what to record and edit at each step, every one with a new tape.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, TypeVar
 
 import torch
+from attention_atlas.model.languages import Frame
+from attention_atlas.model.protocol import Decoder, Translator
+from attention_atlas.model.tape import Edit, Kind, Tape
 from torch import Tensor
 
-from model.adapters import HubDecoder, HubEncoderDecoder
-from model.recurrent import Recurrent
-from model.tape import Edit, Kind, Tape
-from model.transformer import GPT, EncoderDecoder
-
-Translator = EncoderDecoder | Recurrent | HubEncoderDecoder
-Hypothesis = tuple[float, list[int]]  # what it scores, and its ids without <s> and </s>
-Decoder = GPT | HubDecoder
+Hypothesis = tuple[float, list[int]]  # its score, and its ids without <s> and </s>
 Result = TypeVar("Result")
 Yielded = TypeVar("Yielded")
 CROSS: tuple[Kind, ...] = ("cross",)
+RECORD_ALL, RECORD_NOTHING = Tape(), Tape(layers=())
 
 
 @dataclass(frozen=True)
-class Step:
-    """One token as it is chosen: from which distribution, and where the model looked for it."""
+class DecodedToken:
+    """One token as it is chosen: its distribution, and the attention of the query before it."""
 
     id: int
     logits: Tensor  # (V,), before any filter
-    attn: (
-        Tensor  # (L, H, Tk): the row of the query that chose it, cross-attention's in a translator
-    )
+    attn: Tensor  # (L, H, Tk): the row of that query; of a translator, of cross-attention
     filtered: dict[str, Tensor] = field(default_factory=dict)  # (V,) each: see `filtered`
 
 
 def translating(
     model: Translator,
     source: Tensor,
+    frame: Frame,
     *,
-    begin: int,
-    end: int,
-    first: int | None = None,
     max_tokens: int | None = None,
     edits: Sequence[Edit] = (),
-) -> Iterator[Step]:
-    """Greedy decoding of one sentence: source (1, Tk) -> a step for each token, </s> included.
-
-    `first` is the token that a model's translations all begin with, if they do.
-    """
+) -> Iterator[DecodedToken]:
+    """Greedy decoding of one sentence: source (1, Tk) -> its tokens, </s> included."""
     memory = model.encode(source, Tape(layers=(), edits=edits))
-    ids = torch.full((1, 1), begin, device=source.device)
+    ids = torch.full((1, 1), frame.begin, device=source.device)
     for _ in range(longest(model, max_tokens)):
         tape = Tape(kinds=CROSS, edits=edits)
         logits = model.logits(model.hidden(ids, memory, tape)[0, -1])
-        is_given = first is not None and ids.size(1) == 1
-        best = first if is_given else int(logits.argmax())
-        assert best is not None
-        yield Step(best, logits, last_rows(tape)[0])
-        if best == end:
+        forced = frame.first if ids.size(1) == 1 else None
+        best = int(logits.argmax()) if forced is None else forced
+        yield DecodedToken(best, logits, last_rows(tape)[0])
+        if best == frame.end:
             return
         ids = torch.cat([ids, ids.new_tensor([[best]])], dim=1)
 
 
 def longest(model: Translator, max_tokens: int | None) -> int:
-    """How many tokens may follow <s>."""
+    """How many tokens may follow <s>; `max_tokens` includes <s>."""
     return min(max_tokens or model.config.n_ctx, model.config.n_ctx) - 1
 
 
 def last_rows(tape: Tape) -> Tensor:
-    """Where the last query looks, in all layers that the tape kept: (B, L, H, Tk)."""
+    """The attention of the last query in all recorded layers: (B, L, H, Tk)."""
     return torch.stack([step.attn[:, :, -1] for step in tape], dim=1)
 
 
 def translate(
     model: Translator,
     source: Tensor,
+    frame: Frame,
     *,
-    begin: int,
-    end: int,
-    first: int | None = None,
     padding: Tensor | None = None,
     max_tokens: int | None = None,
-    tape: Tape | None = None,
+    edits: Sequence[Edit] = (),
 ) -> list[list[int]]:
-    """Greedy decoding: source (B, Tk) -> for each its target ids, without <s> and </s>.
-
-    A tape may edit every step; what it would keep of so many steps is not asked for here.
-    """
+    """Greedy decoding: source (B, Tk) -> the target ids of each, without <s> and </s>."""
+    tape = Tape(layers=(), edits=edits)
     memory = model.encode(source, tape, padding)
-    ids = torch.full((source.size(0), 1), begin, device=source.device)
+    ids = torch.full((source.size(0), 1), frame.begin, device=source.device)
     done = torch.zeros(source.size(0), dtype=torch.bool, device=source.device)
     for _ in range(longest(model, max_tokens)):
         best = model.decode(ids, memory, tape, padding)[:, -1].argmax(-1)
-        if first is not None and ids.size(1) == 1:
-            best = torch.full_like(best, first)
-        best = best.masked_fill(done, end)
+        if frame.first is not None and ids.size(1) == 1:
+            best = torch.full_like(best, frame.first)
+        best = best.masked_fill(done, frame.end)
         ids = torch.cat([ids, best[:, None]], dim=1)
-        done |= best == end
+        done |= best == frame.end
         if done.all():
             break
-    return [[i for i in row[1:] if i != end] for row in ids.tolist()]
+    return [[i for i in row[1:] if i != frame.end] for row in ids.tolist()]
 
 
-class Weighed(NamedTuple):
-    """One step of a beam: the 2 K best continuations of its K hypotheses, sentence by sentence."""
+class Beam(NamedTuple):
+    """The width of a beam search, and what it prefers.
 
-    total: Tensor  # (B, 2 K): log-probability so far, the best first
+    The score of a hypothesis is its log-probability, that of </s> included, divided by its number
+    of tokens to the power of `length_penalty` (Wu et al. 2016, section 7, without coverage).
+    """
+
+    n_beam: int
+    length_penalty: float = 1.0
+    max_tokens: int | None = None  # <s> included
+
+
+class BeamStep(NamedTuple):
+    """One step of a beam search: the 2 K best continuations of each sentence's K hypotheses."""
+
+    total: Tensor  # (B, 2 K): log-probability so far, in descending order
     parent: Tensor  # (B, 2 K): which of the K hypotheses is continued
     token: Tensor  # (B, 2 K)
-    kept: Tensor  # (B, K): which of the 2 K go on
-    attn: Tensor | None  # (B, K, L, H, Tk): where each hypothesis looked, if that was asked
+    kept: Tensor  # (B, K): which of the 2 K are continued further
+    attn: Tensor | None  # (B, K, L, H, Tk): each hypothesis' attention, if it is recorded
 
 
 def beam_search(
     model: Translator,
     source: Tensor,
+    frame: Frame,
+    beam: Beam,
     *,
-    n_beam: int,
-    begin: int,
-    end: int,
-    first: int | None = None,
     padding: Tensor | None = None,
-    max_tokens: int | None = None,
-    length_penalty: float = 1.0,
 ) -> list[Hypothesis]:
-    """The best of `n_beam` hypotheses kept at each step: source (B, Tk) -> the best of each."""
-    steps = beam_steps(
-        model,
-        source,
-        n_beam=n_beam,
-        begin=begin,
-        end=end,
-        first=first,
-        padding=padding,
-        max_tokens=max_tokens,
-        length_penalty=length_penalty,
-    )
-    return [best[0] for best in returned(steps)]
+    """The best hypothesis of each sentence: source (B, Tk) -> score and ids."""
+    return [best[0] for best in returned(beam_steps(model, source, frame, beam, padding=padding))]
 
 
 def beam_steps(
     model: Translator,
     source: Tensor,
+    frame: Frame,
+    beam: Beam,
     *,
-    n_beam: int,
-    begin: int,
-    end: int,
-    first: int | None = None,
     padding: Tensor | None = None,
-    max_tokens: int | None = None,
-    length_penalty: float = 1.0,
-    edits: Sequence[Edit] = (),
-    look: bool = False,
-) -> Generator[Weighed, None, list[list[Hypothesis]]]:
-    """A beam, step by step; returns for each sentence its hypotheses, the best first.
+    tape: Tape = RECORD_NOTHING,
+) -> Generator[BeamStep, None, list[list[Hypothesis]]]:
+    """A beam search step by step. Returns the hypotheses of each sentence, the best first.
 
-    A hypothesis scores its log-probability, that of </s> included, divided by its number of
-    tokens to the power of `length_penalty` (Wu et al. 2016, section 7, without coverage).
-    A sentence that is done leaves the batch, and the steps.
+    A finished sentence leaves the batch, and so the following steps.
     """
-    B, K = source.size(0), n_beam
-    limit = longest(model, max_tokens)
-    blind = Tape(layers=(), edits=edits)
-    memory = model.encode(source, blind, padding).repeat_interleave(K, dim=0)
-    padding = None if padding is None else padding.repeat_interleave(K, dim=0)
-    ids = torch.full((B * K, 1), begin, device=source.device)
-    running = torch.full((B, K), -torch.inf, device=source.device)  # log-probability so far
-    running[:, 0] = 0.0
-    ended: list[list[Hypothesis]] = [[] for _ in range(B)]
-    going = list(range(B))  # sentences whose best hypothesis may still come
-    for n in range(1, limit + 1):
-        tape = Tape(kinds=CROSS, edits=edits) if look else blind
-        x = model.hidden(ids, memory, tape, padding)[:, -1]  # (B K, D)
-        log_p = model.logits(x).log_softmax(-1).view(len(going), K, -1)
-        if first is not None and n == 1:  # it is given, and counts for nothing
-            log_p = torch.full_like(log_p, -torch.inf)
-            log_p[..., first] = 0.0
-        total, flat = (running[:, :, None] + log_p).flatten(1).topk(2 * K)  # (B, 2 K)
-        parent, token = flat // log_p.size(-1), flat % log_p.size(-1)
-        kept = total.masked_fill(token == end, -torch.inf).topk(K).indices  # K of 2 K do not end
-        rows = last_rows(tape) if look else None
-        rows = rows if rows is None else rows.view(len(going), K, *rows.shape[1:])
-        yield Weighed(total, parent, token, kept, rows)
-        last = n == limit  # there, those that go on are complete too
-        for b, sentence in enumerate(going):
-            of_b = zip(total[b, :K].tolist(), parent[b].tolist(), token[b].tolist(), strict=False)
-            for p, at, i in of_b:
-                if i == end or last:
-                    whole = ids[b * K + at, 1:].tolist() + ([] if i == end else [i])
-                    ended[sentence].append((p / n**length_penalty, whole))
-            ended[sentence].sort(key=lambda hypothesis: -hypothesis[0])
-            del ended[sentence][K:]
-        running = total.masked_fill(token == end, -torch.inf).gather(1, kept)
-        of = torch.arange(len(going), device=ids.device)[:, None] * K + parent.gather(1, kept)
-        ids = torch.cat([ids[of.flatten()], token.gather(1, kept).view(-1, 1)], dim=1)
-        hopes = (running[:, 0] / n**length_penalty).tolist()
-        alive = [b for b, s in enumerate(going) if len(ended[s]) < K or ended[s][-1][0] < hopes[b]]
-        if last or not alive:
+    memory = model.encode(source, Tape(layers=(), edits=tape.edits), padding)
+    search = _BeamSearch(memory, padding, frame, beam)
+    limit = longest(model, beam.max_tokens)
+    for length in range(1, limit + 1):
+        record = replace(tape)
+        x = model.hidden(search.ids, search.memory, record, search.padding)[:, -1]  # (B K, D)
+        step = search.weigh(model.logits(x), record)
+        yield step
+        search.end(step, is_last=length == limit)
+        search.extend(step)
+        if length == limit or not search.drop_finished():
             break
-        if len(alive) < len(going):
-            going, running = [going[b] for b in alive], running[alive]
-            of = torch.tensor(alive, device=ids.device)[:, None] * K
-            of = (of + torch.arange(K, device=ids.device)).flatten()
-            ids, memory = ids[of], memory[of]
-            padding = None if padding is None else padding[of]
-    return ended
+    return search.ended
+
+
+class _BeamSearch:
+    """K hypotheses for each sentence of a batch: those that are continued, and those that ended."""
+
+    def __init__(self, memory: Tensor, padding: Tensor | None, frame: Frame, beam: Beam) -> None:
+        B, K = memory.size(0), beam.n_beam
+        self.frame, self.beam, self.K = frame, beam, K
+        self.memory = memory.repeat_interleave(K, dim=0)
+        self.padding = None if padding is None else padding.repeat_interleave(K, dim=0)
+        self.ids = torch.full((B * K, 1), frame.begin, device=memory.device)
+        self.running = torch.full((B, K), -torch.inf, device=memory.device)  # log-probabilities
+        self.running[:, 0] = 0.0
+        self.ended: list[list[Hypothesis]] = [[] for _ in range(B)]
+        self.sentences = list(range(B))  # whose best hypothesis may still come
+
+    @property
+    def length(self) -> int:
+        """The number of tokens after <s>."""
+        return self.ids.size(1) - 1
+
+    def weigh(self, logits: Tensor, tape: Tape) -> BeamStep:
+        """The best continuations by their logits (B K, V)."""
+        B, K = len(self.sentences), self.K
+        log_p = logits.log_softmax(-1).view(B, K, -1)
+        if self.frame.first is not None and self.length == 0:  # it is given, and costs nothing
+            log_p = torch.full_like(log_p, -torch.inf)
+            log_p[..., self.frame.first] = 0.0
+        total, flat = (self.running[:, :, None] + log_p).flatten(1).topk(2 * K)  # (B, 2 K)
+        parent, token = flat // log_p.size(-1), flat % log_p.size(-1)
+        kept = total.masked_fill(token == self.frame.end, -torch.inf).topk(K).indices
+        rows = last_rows(tape) if tape.attended else None
+        attn = None if rows is None else rows.view(B, K, *rows.shape[1:])
+        return BeamStep(total, parent, token, kept, attn)
+
+    def end(self, step: BeamStep, *, is_last: bool) -> None:
+        """Note the hypotheses that end with this step: at the limit, all K."""
+        K, end, n = self.K, self.frame.end, self.length + 1
+        for b, sentence in enumerate(self.sentences):
+            best = (x[b, :K].tolist() for x in (step.total, step.parent, step.token))
+            for total, parent, token in zip(*best, strict=True):
+                if token == end or is_last:
+                    ids = self.ids[b * K + parent, 1:].tolist() + [token] * (token != end)
+                    score = total / n**self.beam.length_penalty
+                    self.ended[sentence].append((score, ids))
+            self.ended[sentence].sort(key=lambda hypothesis: -hypothesis[0])
+            del self.ended[sentence][K:]
+
+    def extend(self, step: BeamStep) -> None:
+        """Continue the K best hypotheses that have not ended."""
+        going = step.total.masked_fill(step.token == self.frame.end, -torch.inf)
+        self.running = going.gather(1, step.kept)
+        rows = self._rows(range(len(self.sentences)))[:, :1] + step.parent.gather(1, step.kept)
+        token = step.token.gather(1, step.kept)
+        self.ids = torch.cat([self.ids[rows.flatten()], token.view(-1, 1)], dim=1)
+
+    def drop_finished(self) -> bool:
+        """Keep the sentences that a better hypothesis may still come for; whether there are any."""
+        hopes = (self.running[:, 0] / self.length**self.beam.length_penalty).tolist()
+        alive = [
+            b
+            for b, sentence in enumerate(self.sentences)
+            if len(self.ended[sentence]) < self.K or self.ended[sentence][-1][0] < hopes[b]
+        ]
+        if 0 < len(alive) < len(self.sentences):
+            rows = self._rows(alive).flatten()
+            self.sentences, self.running = [self.sentences[b] for b in alive], self.running[alive]
+            self.ids, self.memory = self.ids[rows], self.memory[rows]
+            self.padding = None if self.padding is None else self.padding[rows]
+        return bool(alive)
+
+    def _rows(self, sentences: Sequence[int]) -> Tensor:
+        """The rows of some sentences' hypotheses in the batch: (sentences, K)."""
+        first = torch.tensor(sentences, device=self.ids.device)[:, None] * self.K
+        return first + torch.arange(self.K, device=self.ids.device)
 
 
 def returned(
     steps: Generator[Yielded, None, Result], watch: Callable[[Yielded], object] = lambda step: None
 ) -> Result:
-    """What a generator returns in the end; `watch` sees what it yields, and may end it."""
+    """What a generator returns; `watch` is called with each yielded value, and may raise."""
     with closing(steps):
         while True:
             try:
@@ -226,7 +246,7 @@ def returned(
 class Sampling:
     """How the next token is drawn.
 
-    temperature 0 takes the most probable; top_k 0 and top_p 1 keep every token.
+    Temperature 0 takes the most probable token; top_k 0 and top_p 1 keep every token.
     """
 
     temperature: float = 0.0
@@ -238,25 +258,25 @@ class Sampling:
 def filtered(logits: Tensor, sampling: Sampling) -> dict[str, Tensor]:
     """The probabilities (V,) after each filter, in their order: temperature, top_k, top_p.
 
-    top_p keeps the fewest tokens whose probabilities reach it (Holtzman et al. 2020).
+    top_p keeps the fewest tokens whose probabilities sum to it (Holtzman et al. 2020).
     """
     logits = logits.float()
     if sampling.temperature == 0:
-        sure = torch.zeros_like(logits)
-        sure[logits.argmax()] = 1.0
-        return {"temperature": sure, "top_k": sure, "top_p": sure}
-    warm = ((logits - logits.max()) / sampling.temperature).softmax(-1)
-    order = warm.argsort(descending=True, stable=True)
-    few = warm.clone()
+        greedy = torch.zeros_like(logits)
+        greedy[logits.argmax()] = 1.0
+        return {"temperature": greedy, "top_k": greedy, "top_p": greedy}
+    tempered = ((logits - logits.max()) / sampling.temperature).softmax(-1)
+    order = tempered.argsort(descending=True, stable=True)
+    top_k = tempered.clone()
     if sampling.top_k:
-        few[order[sampling.top_k :]] = 0
-        few /= few.sum()
-    nucleus = few.clone()
-    before = few[order].cumsum(-1) - few[order]  # what the more probable ones have
+        top_k[order[sampling.top_k :]] = 0
+        top_k /= top_k.sum()
+    top_p = top_k.clone()
+    before = top_k[order].cumsum(-1) - top_k[order]  # the sum over the more probable tokens
     if sampling.top_p < 1:
-        nucleus[order[1:][before[1:] >= sampling.top_p]] = 0  # one is always left
-        nucleus /= nucleus.sum()
-    return {"temperature": warm, "top_k": few, "top_p": nucleus}
+        top_p[order[1:][before[1:] >= sampling.top_p]] = 0  # the first is always kept
+        top_p /= top_p.sum()
+    return {"temperature": tempered, "top_k": top_k, "top_p": top_p}
 
 
 def generating(
@@ -267,25 +287,24 @@ def generating(
     sampling: Sampling = Sampling(),
     end: int | None = None,
     forced: Sequence[int] = (),
-    edits: Sequence[Edit] = (),
-    look: bool = True,
-) -> Iterator[Step]:
-    """A continuation with a KV cache: ids (1, T) -> a step for each new token, `end` included.
+    tape: Tape = RECORD_ALL,
+) -> Iterator[DecodedToken]:
+    """A continuation with a KV cache: ids (1, T) -> each new token, `end` included.
 
-    The first tokens may be `forced`; what is drawn after them is what would be drawn anyway. With
-    edits there is no cache, for an edit may name any query of the text.
+    `forced` gives the first tokens; those after them are drawn as they would be without it. With
+    edits there is no cache, because an edit may name any query of the text.
     """
     draw = torch.Generator().manual_seed(sampling.seed)
-    past: Any = None if edits else model.new_past()  # each has its own kind
+    past = None if tape.edits else model.new_past()
     new = ids
     for n in range(min(max_new_tokens, model.config.n_ctx - ids.size(1))):
-        tape = Tape(layers=None if look else (), edits=edits)
-        logits = model.logits(model.hidden(new, tape, past)[0, -1])
-        stages = filtered(logits, sampling)
-        drawn = int(torch.multinomial(stages["top_p"].cpu(), 1, generator=draw))
+        record = replace(tape)
+        logits = model.logits(model.hidden(new, record, past)[0, -1])
+        distributions = filtered(logits, sampling)
+        drawn = int(torch.multinomial(distributions["top_p"].cpu(), 1, generator=draw))
         chosen = forced[n] if n < len(forced) else drawn
-        rows = last_rows(tape)[0] if look else logits.new_zeros(0, 0, 0)
-        yield Step(chosen, logits, rows, stages)
+        rows = last_rows(record)[0] if record.attended else logits.new_zeros(0, 0, 0)
+        yield DecodedToken(chosen, logits, rows, distributions)
         if chosen == end:
             return
         token = ids.new_tensor([[chosen]])

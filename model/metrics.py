@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+from attention_atlas.model.record import AttentionRecord, Token
+from attention_atlas.model.tape import Kind
 from torch import Tensor
-
-from model.record import AttentionRecord, Token
-from model.tape import Kind
 
 Metric = Callable[[Tensor], Tensor]
 
 
 def entropy(attn: Tensor) -> Tensor:
-    """Mean over queries of -sum a log a, in nats: 0 looks at one token, log Tk at all alike."""
+    """Mean over queries of -sum a log a, in nats: 0 for one key, log Tk for all keys equally."""
     return torch.special.entr(attn).sum(-1).mean(-1)
 
 
@@ -49,12 +48,12 @@ def first_token(attn: Tensor) -> Tensor:
 def induction(attn: Tensor, period: int) -> Tensor:
     """Mean attention from a token to the one after its earlier copy (Olsson et al. 2022).
 
-    `attn` is of random tokens, a segment of `period` of them said twice; the mean is over the
-    tokens of the second time, each of which has one place to look: 1 is perfect.
+    `attn` is of a segment of `period` random tokens, repeated once; the mean is over the tokens
+    of the repetition, each of which has exactly one such key: 1 is perfect.
     """
     Tq, Tk = attn.shape[-2:]
     if Tq != Tk or Tq != 2 * period:
-        raise ValueError(f"{period} tokens said twice are {2 * period}, not {Tq} and {Tk}")
+        raise ValueError(f"{period} tokens repeated once are {2 * period}, not {Tq} and {Tk}")
     return _diagonal(attn[..., period:, :], 1)
 
 
@@ -70,23 +69,22 @@ def special(attn: Tensor, key_is_special: Tensor) -> Tensor:
 
 
 def measured(record: AttentionRecord) -> dict[str, Tensor]:
-    """Every metric that has a meaning for this record, each (L, H).
+    """Every metric that is defined for this record, each (L, H).
 
-    Between two sequences there is no distance, no previous token, no self.
+    Distance, previous token, next token and self are not defined between two sequences.
     """
     return measured_heads(record.attn, record.kind, record.k_tokens)
 
 
 def measured_heads(attn: Tensor, kind: Kind, k_tokens: Sequence[Token]) -> dict[str, Tensor]:
-    """The same of attention (..., Tq, Tk) of a kind, with the tokens of its keys: each (...)."""
-    there = [name for name in METRICS if kind != "cross" or name not in OF_ONE_SEQUENCE]
+    """`measured` for attention (..., Tq, Tk) of a kind, with the tokens of its keys: each (...)."""
+    names = [name for name in METRICS if kind != "cross" or name not in OF_ONE_SEQUENCE]
     is_special = torch.tensor([token.special for token in k_tokens], device=attn.device)
-    found = {name: METRICS[name](attn) for name in there}
-    return {**found, "special": special(attn, is_special)}
+    return {name: METRICS[name](attn) for name in names} | {"special": special(attn, is_special)}
 
 
 def definitions() -> dict[str, str]:
-    """What each metric is, in a sentence: the first line of its docstring."""
+    """One sentence for each metric: the first line of its docstring."""
     every: dict[str, Callable[..., Tensor]] = {**METRICS, "special": special}
     return {name: (metric.__doc__ or "").split("\n")[0] for name, metric in every.items()}
 

@@ -1,4 +1,4 @@
-"""Position encodings, as functions to look at."""
+"""Sinusoidal position encodings, and what follows from their definition."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-BASE = 10_000.0  # the paper's
+BASE = 10_000.0  # in the paper
 
 
 def sinusoidal(n: int, d_model: int, *, base: float = BASE) -> Tensor:
-    """The paper's encoding (Vaswani et al. 2017, section 3.5), (n, D), even d_model.
+    """The encoding of Vaswani et al. 2017, section 3.5: (n, D), for an even d_model.
 
     PE(pos, 2i) = sin(pos / base^(2i/D)), PE(pos, 2i+1) = cos(pos / base^(2i/D))
     """
@@ -27,14 +27,15 @@ def sinusoidal(n: int, d_model: int, *, base: float = BASE) -> Tensor:
 
 
 def wavelengths(d_model: int, *, base: float = BASE) -> Tensor:
-    """How many positions each pair of dimensions takes for one turn: (D/2,), from 2 pi up."""
+    """The wavelength of each pair of dimensions, in positions: (D/2,), from 2 pi up."""
     return 2 * math.pi * base ** (torch.arange(0, d_model, 2, dtype=torch.float64) / d_model)
 
 
 def shift_matrix(k: int, d_model: int, *, base: float = BASE) -> Tensor:
     """M with PE(pos + k) = M PE(pos) for every pos, (D, D): a rotation of each pair.
 
-    sin(a + b) and cos(a + b) are linear in sin a and cos a; section 3.5 says why that matters.
+    sin(a + b) and cos(a + b) are linear in sin a and cos a, so that relative positions are easy
+    to learn (section 3.5).
     """
     angle = k * base ** (-torch.arange(0, d_model, 2, dtype=torch.float64) / d_model)  # (D/2,)
     turn = torch.zeros(d_model, d_model, dtype=torch.float64)
@@ -45,7 +46,7 @@ def shift_matrix(k: int, d_model: int, *, base: float = BASE) -> Tensor:
 
 
 def shift_turns(k: int, d_model: int, *, base: float = BASE) -> Tensor:
-    """The blocks on the diagonal of that matrix, one for each pair of dimensions: (D/2, 2, 2)."""
+    """The blocks on the diagonal of `shift_matrix`, one for each pair: (D/2, 2, 2)."""
     blocks = shift_matrix(k, d_model, base=base).view(d_model // 2, 2, d_model // 2, 2)
     return blocks.diagonal(dim1=0, dim2=2).permute(2, 0, 1).contiguous()
 
@@ -59,7 +60,7 @@ def shift_error(encoding: Tensor, k: int, *, base: float) -> float | None:
 
 
 def likeness(encoding: Tensor, measure: str) -> Tensor:
-    """Every two positions: (n, D) -> (n, n), by "cosine" or "dot"."""
+    """The similarity of every two positions: (n, D) -> (n, n), by "cosine" or "dot"."""
     x = F.normalize(encoding, dim=-1) if measure == "cosine" else encoding
     return x @ x.T
 

@@ -1,4 +1,4 @@
-"""What a forward pass leaves behind: numbers that travel with their labels."""
+"""Results of a forward pass: numbers together with the tokens they belong to."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+from attention_atlas.model.tape import Kind, Quantity
 from torch import Tensor
-
-from model.tape import Kind, Quantity
 
 
 class Token(NamedTuple):
     """One piece of a text."""
 
     id: int
-    raw: str  # as the vocabulary spells it: "##ing", "Ġthe"
-    text: str  # as a person reads it: "ing", " the"
-    start: int = 0  # character span in the text; an empty one for a special token that was added
+    raw: str  # the vocabulary's spelling: "##ing", "Ġthe"
+    text: str  # readable: "ing", " the"
+    start: int = 0  # character span in the text; empty for a special token that was added
     end: int = 0
     special: bool = False
     unknown: bool = False  # the vocabulary lacks it; `text` is what it stands for
     word: int | None = None  # index of its word, None for specials
-    segment: int = 0  # 0, or 1 in BERT's second sentence
+    segment: int = 0  # 0, or 1 in the second text, its closing special token included
+    token_type: int | None = None  # what a model is told of it, where the tokenizer gives one
 
 
 @dataclass(frozen=True)
-class Part:
-    """Which part of a run's attention to keep; None is every kind, layer or head."""
+class Selection:
+    """Which of a run's attention to keep; None is every kind, layer or head."""
 
     quantity: Quantity = "attn"
     kind: Kind | None = None
@@ -41,8 +41,8 @@ class AttentionRecord:
     """All attention of one kind in one forward pass, with the tokens of its two axes.
 
     record.attn[layer, head, q, k] is how much the query token q_tokens[q] attends to the key token
-    k_tokens[k]; `layers` and `heads` say which ones these are. Where `mask` is False looking is not
-    allowed. `quantity` names what `attn` holds when it is not attention but, say, the scores.
+    k_tokens[k]; `layers` and `heads` are their numbers in the model. Where `mask` is False,
+    attention is not allowed. `quantity` names what `attn` holds if not attention: the scores, say.
     """
 
     kind: Kind
@@ -50,8 +50,8 @@ class AttentionRecord:
     mask: Tensor  # bool, (1 or L, 1 or H, Tq, Tk)
     q_tokens: tuple[Token, ...]  # length Tq
     k_tokens: tuple[Token, ...]  # length Tk
-    layers: tuple[int, ...]  # length L, or those that a reduction went over
-    heads: tuple[int, ...]  # length H, or those that a reduction went over
+    layers: tuple[int, ...]  # length L, or those that were reduced to one
+    heads: tuple[int, ...]  # length H, or those that were reduced to one
     quantity: Quantity = "attn"
     reduce: str = "none"
 
@@ -64,7 +64,7 @@ class AttentionRecord:
 
 
 def collapsed(mask: Tensor) -> Tensor:
-    """(L, H, Tq, Tk) -> an axis of layers or heads along which all are equal becomes 1 long."""
+    """(L, H, Tq, Tk) -> an axis of layers or heads along which all are equal gets length 1."""
     for axis in (0, 1):
         first = mask.narrow(axis, 0, 1)
         mask = first if torch.equal(first.expand_as(mask), mask) else mask
@@ -73,19 +73,19 @@ def collapsed(mask: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Run:
-    """Everything about one input: its text and tokens, its attention, what the model predicts."""
+    """A forward pass: the text and its tokens, the attention, the model's predictions."""
 
     text: str
     text_pair: str | None
-    target: str | None  # the encoder-decoder's output side, given or decoded
+    target: str | None  # what the encoder-decoder's decoder reads, given or decoded
     target_decoded: bool
     sequences: dict[str, tuple[Token, ...]]  # "source", and for the encoder-decoder "target"
-    records: dict[Kind, AttentionRecord]  # the kinds that were asked for
+    records: dict[Kind, AttentionRecord]  # of the selected kinds
     predictions: dict[str, Any]
 
     @property
     def n_byte(self) -> int:
-        """Memory it takes: its tensors, its texts several times over, and some for the rest."""
+        """About how much memory it takes: its tensors, its texts several times, a fixed rest."""
         tensors = [t for record in self.records.values() for t in (record.attn, record.mask)]
         n_token = sum(map(len, self.sequences.values()))
         n_char = sum(len(text or "") for text in (self.text, self.text_pair, self.target))
@@ -95,9 +95,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Sketch:
-    """All heads of one kind made small, head by head: what is shown of a long text at once.
+    """Thumbnails and metrics of all heads of one kind: the overview of a long text.
 
-    `attn` and `mask` are block maxima: a cell is `block` query by key tokens.
+    `attn` and `mask` are block maxima: a cell covers `block` query by key tokens.
     """
 
     kind: Kind
@@ -113,13 +113,18 @@ class Sketch:
 
     @property
     def n_byte(self) -> int:
-        """Memory it takes."""
+        """About how much memory it takes."""
         tensors = (self.attn, self.mask, *self.metrics.values())
         rest = 500 * (len(self.q_tokens) + len(self.k_tokens))
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors) + rest
 
 
-# Which sequence each axis of a kind is: (query, key).
+def state_names(n_layer: int) -> list[str]:
+    """Names of the residual stream's states: the embedding, then after each layer, from layer 0."""
+    return ["embedding", *(f"layer {i}" for i in range(n_layer))]
+
+
+# The sequence of each axis of a kind: (query, key).
 AXES: dict[Kind, tuple[str, str]] = {
     "encoder": ("source", "source"),
     "decoder": ("target", "target"),

@@ -1,23 +1,23 @@
-"""The attention before the Transformer: a recurrent encoder-decoder with additive attention.
+"""Attention before the Transformer: a recurrent encoder-decoder with additive attention.
 
     Bahdanau, Cho & Bengio 2015, "Neural Machine Translation by Jointly Learning to Align and
     Translate", section 3 and appendix A.
 
-The same tape, the same interface as `EncoderDecoder`; its attention is of kind "cross", one layer
-of one head. Shapes: B batch, Tq target and Tk source tokens, D d_model, d the width of the
+It uses the same tape as `EncoderDecoder`; its attention is of kind "cross", one layer with one
+head. Shapes: B batch, Tq target and Tk source tokens, D d_model, d the width of the
 alignment network (d_head), S the width of a state (Config.d_ff), V vocab_size.
 """
 
 from __future__ import annotations
 
 import torch
+from attention_atlas.model.attention import Scoring, attend
+from attention_atlas.model.protocol import Translator
+from attention_atlas.model.tape import Kind, Tape, track
+from attention_atlas.model.transformer import Config, padding_mask
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-
-from model.attention import attend
-from model.tape import Kind, Tape, track
-from model.transformer import Config, padding_mask
 
 
 class AdditiveScore(nn.Module):
@@ -36,11 +36,15 @@ class AdditiveScore(nn.Module):
         return self.v.weight[0] * torch.tanh(q + k)
 
 
-class Recurrent(nn.Module):
-    """Bidirectional GRU encoder, GRU decoder that looks back at all of the encoder's states."""
+class Recurrent(Translator):
+    """A bidirectional GRU encoder; a GRU decoder that attends to all of the encoder's states."""
 
-    kinds: tuple[Kind, ...] = ("cross",)
+    family = "recurrent"
+    kinds = ("cross",)
+    tasks = ("translate",)
     positions = "recurrent"
+    config: Config
+    comparison = "additive"
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -80,13 +84,14 @@ class Recurrent(nn.Module):
         """Target ids (B, Tq), which begin with <s>, and memory (B, Tk, S) -> x (B, Tq, D)."""
         y = self.dropout(self.embedding(ids))  # (B, Tq, D)
         k, v = self.W_K(memory)[:, None], memory[:, None]  # (B, 1, Tk, d or S)
-        mask, looked = padding_mask(padding), track(tape, "cross", 0)
+        mask, whole = padding_mask(padding), track(tape, "cross", 0)
         state = torch.tanh(self.start(memory[:, 0, self.config.d_ff // 2 :]))  # (B, S)
+        scoring, dropout = Scoring(score=self.score), 0.0 if self.training else None
         states, contexts = [], []
         for t in range(ids.size(1)):
             q = self.W_Q(state)[:, None, None]  # (B, 1, 1, d)
-            step = looked.at(t) if looked is not None else None
-            z = attend(q, k, v, mask=mask, score=self.score, training=self.training, track=step)
+            step = whole.for_query(t) if whole is not None else None
+            z = attend(q, k, v, mask=mask, scoring=scoring, dropout=dropout, track=step)
             context = z[:, 0, 0]  # (B, S)
             state = self.decoder(torch.cat([y[:, t], context], dim=-1), state)
             states.append(state)
@@ -99,22 +104,8 @@ class Recurrent(nn.Module):
         """(..., D) -> (..., V), with the embedding as the tied head."""
         return F.linear(x, self.embedding.weight)
 
-    def decode(
-        self,
-        ids: Tensor,
-        memory: Tensor,
-        tape: Tape | None = None,
-        padding: Tensor | None = None,
-    ) -> Tensor:
-        """Target ids (B, Tq) and memory (B, Tk, S) -> logits of the next token (B, Tq, V)."""
-        return self.logits(self.hidden(ids, memory, tape, padding))
+    def scale(self, kind: Kind, layer: int) -> tuple[float, float | None]:
+        return 1.0, None
 
-    def forward(
-        self,
-        source: Tensor,
-        target: Tensor,
-        tape: Tape | None = None,
-        padding: Tensor | None = None,
-    ) -> Tensor:
-        """Teacher forcing: source (B, Tk), target (B, Tq) -> logits (B, Tq, V)."""
-        return self.decode(target, self.encode(source, tape, padding), tape, padding)
+    def products(self, q: Tensor, k: Tensor) -> Tensor:
+        return self.score.products(q, k)

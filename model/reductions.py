@@ -1,15 +1,14 @@
-"""Attention made smaller: over heads, over layers, over word pieces, without special tokens."""
+"""Reductions of attention: over heads, layers and pieces of words; without special tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import groupby
 
 import torch
+from attention_atlas.model.record import AttentionRecord, Token, collapsed
+from attention_atlas.model.words import groups, merged
 from torch import Tensor
-
-from model.record import AttentionRecord, Token, collapsed
 
 
 def mean_heads(attn: Tensor) -> Tensor:
@@ -25,8 +24,8 @@ def max_heads(attn: Tensor) -> Tensor:
 def rollout(attn: Tensor) -> Tensor:
     """Attention rollout (Abnar & Zuidema 2020): (L, H, T, T) -> (1, 1, T, T).
 
-    Half attention, half residual, from layer 0 on. Under a causal mask the product stays a
-    triangle whose rows sum to 1; no further correction is made.
+    Each layer is half attention, half residual stream, from layer 0 on. Under a causal mask the
+    product stays lower triangular and its rows sum to 1; no further correction is made.
     """
     eye = torch.eye(attn.size(-1), dtype=attn.dtype, device=attn.device)
     out = eye
@@ -47,8 +46,8 @@ def reduced(record: AttentionRecord, name: str) -> AttentionRecord:
     if name == "rollout" and record.kind == "cross":
         raise ValueError("rollout follows self-attention; cross attention has two sequences")
     if name == "rollout" and record.layers != tuple(range(len(record.layers))):
-        given = ", ".join(map(str, record.layers))
-        raise ValueError(f"rollout begins at layer 0 and leaves none out; it was given {given}")
+        layers = ", ".join(map(str, record.layers))
+        raise ValueError(f"rollout needs every layer from layer 0 on; it was given {layers}")
     attn = REDUCTIONS[name](record.attn)
     mask = record.mask.any(1, keepdim=True)
     if name == "rollout":
@@ -59,14 +58,14 @@ def reduced(record: AttentionRecord, name: str) -> AttentionRecord:
 def selected(
     record: AttentionRecord, layers: tuple[int, ...] | None, heads: tuple[int, ...] | None
 ) -> AttentionRecord:
-    """Some layers and heads of a record, in the order asked for; None is all."""
+    """Some layers and heads of a record, in the given order; None is all, without a copy."""
     attn, mask = record.attn, record.mask
-    if layers is not None:  # all of them are not copied
-        at = [record.layers.index(layer) for layer in layers]
-        attn, mask = attn[at], mask[at] if mask.size(0) > 1 else mask
+    if layers is not None:
+        index = [record.layers.index(layer) for layer in layers]
+        attn, mask = attn[index], mask[index] if mask.size(0) > 1 else mask
     if heads is not None:
-        at = [record.heads.index(head) for head in heads]
-        attn, mask = attn[:, at], mask[:, at] if mask.size(1) > 1 else mask
+        index = [record.heads.index(head) for head in heads]
+        attn, mask = attn[:, index], mask[:, index] if mask.size(1) > 1 else mask
     return replace(
         record,
         attn=attn,
@@ -77,19 +76,22 @@ def selected(
 
 
 def words(record: AttentionRecord) -> AttentionRecord:
-    """Pieces become words: the sum over the pieces looked at, the mean over those that look.
+    """Attention between words: the sum over the pieces of a key, the mean over those of a query.
 
-    Clark et al. 2019, section 4.1. A special token stays by itself.
+    A token that belongs to no word, such as [CLS], stays as it is.
     """
-    q, q_tokens = _pieces(record.q_tokens, record.attn)  # (words, Tq)
-    k, k_tokens = _pieces(record.k_tokens, record.attn)  # (words, Tk)
-    attn = q / q.sum(-1, keepdim=True) @ record.attn @ k.T
-    mask = (q @ record.mask.to(q.dtype) @ k.T) > 0
+    q, k = groups(record.q_tokens), groups(record.k_tokens)
+    attn = merged(record.attn, q, k)
+    mask = merged(record.mask.to(record.attn.dtype), q, k) > 0
+    q_tokens, k_tokens = (
+        tuple(_word([tokens[i] for i in group]) for group in grouped)
+        for tokens, grouped in ((record.q_tokens, q), (record.k_tokens, k))
+    )
     return replace(record, attn=attn, mask=mask, q_tokens=q_tokens, k_tokens=k_tokens)
 
 
 def without_special(record: AttentionRecord, *, renormalise: bool) -> AttentionRecord:
-    """The rows and columns of special tokens left out; rows then sum to 1 again if so asked."""
+    """Without the rows and columns of special tokens; `renormalise` makes rows sum to 1 again."""
     q, q_tokens = _ordinary(record.q_tokens)
     k, k_tokens = _ordinary(record.k_tokens)
     attn = record.attn[..., q, :][..., k]
@@ -101,50 +103,36 @@ def without_special(record: AttentionRecord, *, renormalise: bool) -> AttentionR
 
 
 def thumbnails(record: AttentionRecord, size: int) -> tuple[Tensor, Tensor, tuple[int, int]]:
-    """Attention and mask by block maximum, at most `size` a side, and the block's (q, k) tokens."""
+    """Block maxima of attention and mask, at most `size` cells a side, and the block's size."""
     block = block_of(record.attn.size(-2), record.attn.size(-1), size)
     return blocks(record.attn, block), blocks(record.mask, block), block
 
 
 def block_of(Tq: int, Tk: int, size: int) -> tuple[int, int]:
-    """How many query and key tokens become one cell of at most `size` a side."""
+    """How many query and key tokens one cell covers, for at most `size` cells a side."""
     return -(-Tq // size), -(-Tk // size)
 
 
 def blocks(x: Tensor, block: tuple[int, ...]) -> Tensor:
-    """(..., Tq, Tk) -> the maximum of each block; the last ones may be smaller."""
+    """(..., Tq, Tk) -> the maximum of each block; the last blocks may be smaller."""
     for axis, n in zip((-2, -1), block, strict=True):
         if n == 1:
             continue
-        whole = x.size(axis) // n * n
+        full = x.size(axis) // n * n
         shape = list(x.shape)
-        shape[axis : axis + 1 or None] = [whole // n, n]
-        parts = x.narrow(axis, 0, whole).reshape(shape).amax(axis)
-        rest = x.narrow(axis, whole, x.size(axis) - whole)
-        x = torch.cat([parts, rest.amax(axis, keepdim=True)], axis) if rest.size(axis) else parts
+        shape[axis : axis + 1 or None] = [full // n, n]
+        cells = x.narrow(axis, 0, full).reshape(shape).amax(axis)
+        rest = x.narrow(axis, full, x.size(axis) - full)
+        x = torch.cat([cells, rest.amax(axis, keepdim=True)], axis) if rest.size(axis) else cells
     return x
 
 
-def _pieces(tokens: tuple[Token, ...], like: Tensor) -> tuple[Tensor, tuple[Token, ...]]:
-    """Which tokens make up each word, (words, T), and the words as tokens."""
-    numbered = list(enumerate(tokens))
-    groups = [
-        list(group)
-        for _, group in groupby(
-            numbered, lambda at: (at[1].segment, at[1].word, at[0] if at[1].word is None else None)
-        )
-    ]
-    member = like.new_zeros(len(groups), len(tokens))
-    for row, group in enumerate(groups):
-        member[row, [i for i, _ in group]] = 1.0
-    return member, tuple(_word([token for _, token in group]) for group in groups)
-
-
 def _word(pieces: list[Token]) -> Token:
-    """Several pieces as one token; bytes of one character give their text once."""
+    """Several pieces as one token. Characters that two pieces share occur once in its text."""
     text, end = pieces[0].text, pieces[0].end
     for piece in pieces[1:]:
-        text += piece.text if piece.start >= end else ""
+        n_new = piece.end - max(end, piece.start)  # characters after the pieces before it
+        text += piece.text[-n_new:] if n_new > 0 else ""
         end = max(end, piece.end)
     unknown = any(piece.unknown for piece in pieces)
     raw = " ".join(piece.raw for piece in pieces)

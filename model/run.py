@@ -1,67 +1,65 @@
-"""run(loaded, spec, part) -> Run: tokenizer, model with a tape, records. The one door for app/."""
+"""run(loaded, spec, selection) -> Run: tokenize, run the model with a tape, label the results."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
+from attention_atlas.model.generate import translate
+from attention_atlas.model.languages import Frame
+from attention_atlas.model.metrics import measured_heads
+from attention_atlas.model.protocol import Batch
+from attention_atlas.model.record import (
+    AttentionRecord,
+    Run,
+    Selection,
+    Sketch,
+    Token,
+    axes,
+    collapsed,
+)
+from attention_atlas.model.reductions import block_of, blocks
+from attention_atlas.model.spec import (
+    BadInput,
+    Sequences,
+    Spec,
+    beginning,
+    check_heads,
+    check_ids,
+    check_length,
+    check_selection,
+    check_spec,
+    check_tokens,
+    direction_of,
+    frame,
+    tokenize,
+)
+from attention_atlas.model.tape import Edit, Kind, Quantity, Tape
+from attention_atlas.model.zoo import Loaded
 from torch import Tensor
 
-from model.adapters import Adapter, HubDecoder, HubEncoder, HubEncoderDecoder
-from model.generate import translate
-from model.metrics import measured_heads
-from model.record import AttentionRecord, Part, Run, Sketch, Token, axes, collapsed
-from model.recurrent import Recurrent
-from model.reductions import block_of, blocks
-from model.tape import Edit, Kind, Quantity, Tape
-from model.transformer import GPT, Bert, EncoderDecoder
-from model.zoo import Loaded
+TOP = 10  # candidates of a distribution
+EVERYTHING = Selection()
+NOTHING = Selection(layers=())  # only tokens and predictions
 
-TOP = 10  # candidates shown of a distribution
-EVERYTHING = Part()
-NOTHING = Part(layers=())  # tokens and predictions alone
-
-
-Sequences = dict[str, tuple[Token, ...]]
 Forward = tuple[Sequences, dict[str, Any]]
 
 
-class BadInput(Exception):
-    """Something in a run spec that this model cannot take; `field` says which part."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
-        self.message = message
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What to run: a text, and where they apply BERT's second sentence, a target, edits."""
-
-    text: str
-    text_pair: str | None = None
-    target: str | None = None  # None: decoded greedily
-    target_ids: tuple[int, ...] = ()  # the target as a model said it, cut as its text may not be
-    edits: tuple[Edit, ...] = ()
-
-
 @torch.inference_mode()
-def run(loaded: Loaded, spec: Spec, part: Part = EVERYTHING) -> Run:
-    """One forward pass, recorded. Raises BadInput, naming the limit."""
-    check_part(loaded, part.kind, part.layers or (), part.heads or ())
-    check_has(loaded, part.quantity, "quantity")
+def run(loaded: Loaded, spec: Spec, selection: Selection = EVERYTHING) -> Run:
+    """One forward pass with the selected attention. Raises BadInput, naming the limit."""
+    check_selection(loaded, selection)
     tape = Tape(
-        keep=(part.quantity, "mask"),
-        kinds=None if part.kind is None else (part.kind,),
-        layers=part.layers,
-        heads=part.heads,
+        keep=(selection.quantity, "mask"),
+        kinds=None if selection.kind is None else (selection.kind,),
+        layers=selection.layers,
+        heads=selection.heads,
         edits=spec.edits,
     )
     sequences, predictions = forward(loaded, spec, tape)
-    kinds = [kind for kind in loaded.kinds if part.kind in (None, kind) and part.layers != ()]
+    kinds = [kind for kind in loaded.kinds if selection.kind in (None, kind)]
+    kinds = [] if selection.layers == () else kinds
     target = predictions.get("translation")
     return Run(
         text=spec.text,
@@ -69,25 +67,28 @@ def run(loaded: Loaded, spec: Spec, part: Part = EVERYTHING) -> Run:
         target=target,
         target_decoded=target is not None and spec.target is None and not spec.target_ids,
         sequences=sequences,
-        records={kind: _record(loaded, tape, kind, sequences, part) for kind in kinds},
+        records={kind: _record(loaded, tape, kind, sequences, selection) for kind in kinds},
         predictions=predictions,
     )
 
 
 @torch.inference_mode()
 def sketch(loaded: Loaded, spec: Spec, kind: Kind, size: int, sequences: Sequences) -> Sketch:
-    """Every head of one kind at most `size` cells a side, and its metrics; `sequences` are the
-    run's. On the device one head at a time is whole, so long texts take little memory."""
-    check_part(loaded, kind, (), ())
+    """Thumbnails, at most `size` cells a side, and metrics of all heads of one kind.
+
+    `sequences` are those of the run. At most one head is held in full at a time, so that long
+    texts take little memory.
+    """
+    check_heads(loaded, kind, (), ())
     q_tokens, k_tokens = (sequences[name] for name in axes(kind, sequences))
     block = block_of(len(q_tokens), len(k_tokens), size)
     names: list[str] = []
 
     def digest(kept: dict[Quantity, Tensor]) -> dict[Quantity, Tensor]:
         attn = kept["attn"]
-        found = measured_heads(attn, kind, k_tokens)
-        names[:] = found
-        numbers = torch.stack(list(found.values()), -1)  # (B, h, metrics)
+        metrics = measured_heads(attn, kind, k_tokens)
+        names[:] = metrics
+        numbers = torch.stack(list(metrics.values()), -1)  # (B, h, metrics)
         return {
             "attn": blocks(attn, block).cpu(),
             "mask": blocks(kept["mask"], block).cpu(),
@@ -113,200 +114,106 @@ def sketch(loaded: Loaded, spec: Spec, kind: Kind, size: int, sequences: Sequenc
 
 
 def forward(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
-    """The forward pass itself: tokens and predictions; what was looked at is on the tape."""
+    """The forward pass: its tokens and predictions. The tape records its attention."""
     check_spec(loaded, spec)
     try:
-        sequences, predictions = FORWARD[loaded.family](loaded, spec, tape)
+        sequences, text = _sequences(loaded, spec)
+        x = read(loaded, sequences, tape)
+        predictions = PREDICTIONS[loaded.family](loaded, spec, sequences, x)
     except ValueError as error:  # an edit that does not fit the text
         raise BadInput("edits", str(error)) from None
     for edit in spec.edits:
         check_tokens(loaded, edit, sequences)
-    return sequences, predictions
+    translation = {} if text is None else {"translation": text}
+    return sequences, translation | predictions
 
 
-def tokenize(loaded: Loaded, text: str, text_pair: str | None = None) -> tuple[Token, ...]:
-    """The text as the model sees it, framed by its special tokens. Raises BadInput if too long."""
-    if not text:
-        raise BadInput("text", "the text is empty; type at least one word")
-    if text_pair is not None and not loaded.takes_pair:
-        raise BadInput("text_pair", f"{loaded.name} takes one text; text_pair is for BERT")
-    tokens = loaded.tokenizer.encode(text, text_pair)
-    if all(token.special and token.start == token.end for token in tokens):
-        raise BadInput("text", "the text has no tokens: only spaces or invisible characters")
-    fits(loaded, "text", len(tokens))
-    beyond = next((t for t in tokens if t.id >= loaded.config.vocab_size), None)
-    if beyond is not None:
-        raise BadInput("text", f"{loaded.name} has no vector for its token {beyond.raw}")
-    return tokens
+def _sequences(loaded: Loaded, spec: Spec) -> tuple[Sequences, str | None]:
+    """The tokens of each text that the model reads; the text of a translator's target."""
+    direction = direction_of(loaded, spec.text, spec.source_lang, spec.target_lang)
+    source = tokenize(loaded, spec.text, spec.text_pair, direction)
+    if "cross" not in loaded.kinds:
+        return {"source": source}, None
+    framed, tokenizer = frame(loaded, direction), loaded.tokenizer
+    if spec.target is not None and not spec.target_ids:
+        tokens, text = tokenizer.encode_target(spec.target, direction), spec.target
+    else:
+        check_ids(loaded, spec.target_ids, "target_ids")
+        given = [i for i in spec.target_ids if i != framed.end]
+        ids = given if spec.target_ids else decoded(loaded, source, framed, spec.edits)
+        tokens, text = tokenizer.label(ids), tokenizer.decode(ids)
+    target = (beginning(loaded, framed), *tokens)
+    check_length(loaded, "target", len(target))
+    return {"source": source, "target": target}, text
 
 
-def check(loaded: Loaded, spec: Spec, part: Part) -> None:
-    """Everything that can be refused before any computing."""
-    check_spec(loaded, spec)
-    check_part(loaded, part.kind, part.layers or (), part.heads or ())
-    check_has(loaded, part.quantity, "quantity")
+def decoded(
+    loaded: Loaded, source: Sequence[Token], framed: Frame, edits: Sequence[Edit] = ()
+) -> list[int]:
+    """The greedy translation of a source: ids without <s> and </s>."""
+    [ids] = translate(
+        loaded.translator,
+        batch_of(loaded, source),
+        framed,
+        edits=edits,
+        max_tokens=loaded.translator.usual_length(len(source)) + 1,
+    )
+    return ids
 
 
-def check_has(loaded: Loaded, what: str, field: str) -> None:
-    """A model that has this of itself to show; `field` is to blame."""
-    if what in loaded.lacks:
-        raise BadInput(field, f"{loaded.name} has no {what} to show: {loaded.why}")
+def read(loaded: Loaded, sequences: Sequences, tape: Tape | None = None) -> Tensor:
+    """The last hidden states of a batch of one: (1, T, D)."""
+    source, target = sequences["source"], sequences.get("target")
+    batch = Batch(
+        batch_of(loaded, source),
+        types=types_of(loaded, source),
+        target=None if target is None else batch_of(loaded, target),
+    )
+    return loaded.model.read(batch, tape)
 
 
-def check_spec(loaded: Loaded, spec: Spec) -> None:
-    """A target for a model that has one, and edits of layers and heads that are there."""
-    given = spec.target is not None or bool(spec.target_ids)
-    if given and "translate" not in loaded.tasks:
-        raise BadInput("target", f"{loaded.name} has no target; that is for the encoder-decoder")
-    if spec.edits:
-        check_has(loaded, "edits", "edits")
-    for edit in spec.edits:
-        _check_positions(loaded, edit)
-        decoding = "translate" in loaded.tasks and not given
-        grows = "decoder" in loaded.kinds and edit.kind in (None, "decoder")
-        if edit.op == "set" and grows and decoding:
-            message = "set on decoder attention needs a target: while decoding, the row grows"
-            raise BadInput("edits", message)
-        check_part(loaded, edit.kind, _listed(edit.layer), _listed(edit.head), field="edits")
-
-
-def check_part(
-    loaded: Loaded,
-    kind: Kind | None,
-    layers: Sequence[int],
-    heads: Sequence[int],
-    *,
-    field: str = "",
-) -> None:
-    """A kind, layers and heads that this model has; `field` is to blame, else each by its name."""
-    if kind is not None and kind not in loaded.kinds:
-        have = ", ".join(loaded.kinds)
-        raise BadInput(field or "kind", f"{loaded.name} has {have} attention, not {kind}")
-    n_layer, n_head = loaded.shape(kind)
-    _in_range(loaded, field or "layer", "layer", layers, n_layer)
-    _in_range(loaded, field or "head", "head", heads, n_head)
-
-
-def _check_positions(loaded: Loaded, edit: Edit) -> None:
-    """Only position vectors that are added to the input can be left out or shuffled."""
-    model = loaded.model
-    if edit.op == "positions" and isinstance(model, Adapter) and not model.tables:
-        how = f"its positions are {model.positions}, inside attention"
-        raise BadInput("edits", f"{loaded.name} adds no position vectors to its input: {how}")
-
-
-def check_tokens(loaded: Loaded, edit: Edit, sequences: Sequences) -> None:
-    """An edit's query and key are tokens of some kind that it applies to."""
-    kinds = [kind for kind in loaded.kinds if edit.kind in (None, kind)]
-    for axis, index in enumerate((edit.query, edit.key)):
-        n = max(len(sequences[axes(kind, sequences)[axis]]) for kind in kinds)
-        if index is not None and index >= n:
-            name = ("query", "key")[axis]
-            raise BadInput("edits", f"{name} {index} is not there: the text has {n} {name} tokens")
-
-
-def _listed(index: int | None) -> tuple[int, ...]:
-    return () if index is None else (index,)
-
-
-def _in_range(loaded: Loaded, field: str, name: str, indices: Sequence[int], n: int) -> None:
-    for index in indices:
-        if not 0 <= index < n:
-            there = f"{loaded.name} has {name}s 0 to {n - 1}"
-            raise BadInput(field, f"{name} {index} is not there: {there}")
-
-
-def fits(loaded: Loaded, field: str, n: int) -> None:
-    n_ctx = loaded.config.n_ctx
-    if n > n_ctx:
-        raise BadInput(
-            field,
-            f"{n} tokens is too long: {loaded.name} takes {n_ctx}. Remove {n - n_ctx} or more.",
-        )
-
-
-def _encoder(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
-    model = loaded.model
-    assert isinstance(model, Bert | HubEncoder)
-    tokens = tokenize(loaded, spec.text, spec.text_pair)
-    x = model.encode(batch_of(loaded, tokens), _batch(loaded, [t.segment for t in tokens]), tape)
-    mask_id = loaded.tokenizer.mask_id
-    found = [i for i, token in enumerate(tokens) if token.id == mask_id]
-    places = found if "fill-mask" in loaded.tasks else []
+def _blanks(loaded: Loaded, spec: Spec, sequences: Sequences, x: Tensor) -> dict[str, Any]:
+    """The candidates for each [MASK]; the probability that the second text follows the first."""
+    mask_id = loaded.tokenizer.mask_id if "fill-mask" in loaded.tasks else None
+    masked = [i for i, token in enumerate(sequences["source"]) if token.id == mask_id]
+    model = loaded.encoder
     masks = [
         {"position": i, "candidates": candidates(loaded, model.masked_words(x[0, i]))}
-        for i in places
+        for i in masked
     ]
     paired = spec.text_pair and "next-sentence" in loaded.tasks
     is_next = model.next_sentence(x).softmax(-1)[0, 0].item() if paired else None
-    return {"source": tokens}, {"masks": masks, "is_next": is_next}
+    return {"masks": masks, "is_next": is_next}
 
 
-def _decoder(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
-    model = loaded.model
-    assert isinstance(model, GPT | HubDecoder)
-    tokens = tokenize(loaded, spec.text, spec.text_pair)
-    x = model.hidden(batch_of(loaded, tokens), tape)
+def _next_token(loaded: Loaded, spec: Spec, sequences: Sequences, x: Tensor) -> dict[str, Any]:
+    """The candidates for the next token."""
     if "next-token" not in loaded.tasks:
-        return {"source": tokens}, {}
-    return {"source": tokens}, {"next_token": candidates(loaded, model.logits(x[0, -1]))}
+        return {}
+    return {"next_token": candidates(loaded, loaded.model.logits(x[0, -1]))}
 
 
-def _translator(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
-    model, tokenizer = loaded.model, loaded.tokenizer
-    assert isinstance(model, EncoderDecoder | Recurrent | HubEncoderDecoder)
-    source = tokenize(loaded, spec.text, spec.text_pair)
-    source_ids = batch_of(loaded, source)
-    begin, end = frame(loaded)
-    if spec.target_ids:
-        check_ids(loaded, spec.target_ids, "target_ids")
-        ids = [i for i in spec.target_ids if i != end]
-        tokens, text = tokenizer.label(ids), tokenizer.decode(ids)
-    elif spec.target is None:
-        [ids] = translate(
-            model,
-            source_ids,
-            begin=begin,
-            end=end,
-            first=tokenizer.first_id,
-            tape=Tape(layers=(), edits=spec.edits),
-            max_tokens=usual_length(len(source)) + 1 if isinstance(model, Adapter) else None,
-        )
-        tokens, text = tokenizer.label(ids), tokenizer.decode(ids)
-    else:
-        tokens, text = unended(loaded, tokenizer.encode_target(spec.target)), spec.target
-    first = tokenizer.raw(begin)
-    target = (Token(begin, first, first, special=True), *tokens)
-    fits(loaded, "target", len(target))
-    logits = model(source_ids, batch_of(loaded, target), tape)
-    following = _batch(loaded, [*(token.id for token in tokens), end])[0]  # (Tq,)
-    log_p = logits[0].log_softmax(-1).gather(-1, following[:, None]).sum().item()
-    return {"source": source, "target": target}, {"translation": text, "log_probability": log_p}
+def _log_probability(loaded: Loaded, spec: Spec, sequences: Sequences, x: Tensor) -> dict[str, Any]:
+    """The log-probability of a translator's target, its end included."""
+    direction = direction_of(loaded, spec.text, spec.source_lang, spec.target_lang)
+    following = [token.id for token in sequences["target"][1:]]
+    following.append(frame(loaded, direction).end)
+    log_p = loaded.model.logits(x)[0].log_softmax(-1)  # (Tq, V)
+    total = log_p.gather(-1, _batch(loaded, following).T).sum().item()
+    return {"log_probability": total}
 
 
-def frame(loaded: Loaded) -> tuple[int, int]:
-    """What a decoder's own text begins with, and what ends it."""
-    begin, end = loaded.tokenizer.begin_id, loaded.tokenizer.end_id
-    assert begin is not None and end is not None  # opened only with both
-    return begin, end
-
-
-def unended(loaded: Loaded, tokens: tuple[Token, ...]) -> tuple[Token, ...]:
-    """A typed target without its end; what it begins with, a language or <s>, is to be said."""
-    _, end = frame(loaded)
-    return tokens[:-1] if tokens and tokens[-1].id == end else tokens
-
-
-FORWARD: dict[str, Callable[[Loaded, Spec, Tape], Forward]] = {
-    "encoder": _encoder,
-    "decoder": _decoder,
-    "encoder-decoder": _translator,
-    "recurrent": _translator,
+Predict = Callable[[Loaded, Spec, Sequences, Tensor], dict[str, Any]]
+PREDICTIONS: dict[str, Predict] = {
+    "encoder": _blanks,
+    "decoder": _next_token,
+    "encoder-decoder": _log_probability,
+    "recurrent": _log_probability,
 }
 
 
 def candidates(loaded: Loaded, logits: Tensor, n: int = TOP) -> list[dict[str, Any]]:
-    """The most probable tokens: logits (V,) -> the first n, best first."""
+    """The n most probable tokens of logits (V,), in descending order."""
     probability = logits.float().softmax(-1)
     best = probability.topk(min(n, len(logits))).indices.tolist()
     return [
@@ -321,17 +228,10 @@ def candidates(loaded: Loaded, logits: Tensor, n: int = TOP) -> list[dict[str, A
     ]
 
 
-def check_ids(loaded: Loaded, ids: Sequence[int], field: str) -> None:
-    """Ids that the model's vocabulary has."""
-    n = loaded.config.vocab_size
-    for i in ids:
-        if not 0 <= i < n:
-            raise BadInput(field, f"token {i} is not there: {loaded.name} has tokens 0 to {n - 1}")
-
-
-def usual_length(n: int) -> int:
-    """How many tokens the translation of n tokens may take where the model itself sets no end."""
-    return 2 * n + 31
+def types_of(loaded: Loaded, tokens: Sequence[Token]) -> Tensor | None:
+    """The token types as a batch, (1, T); None if the tokenizer has none."""
+    types = [token.token_type for token in tokens if token.token_type is not None]
+    return _batch(loaded, types) if len(types) == len(tokens) else None
 
 
 def batch_of(loaded: Loaded, tokens: Sequence[Token]) -> Tensor:
@@ -345,21 +245,21 @@ def _batch(loaded: Loaded, row: list[int]) -> Tensor:
 
 
 def _record(
-    loaded: Loaded, tape: Tape, kind: Kind, sequences: Sequences, part: Part
+    loaded: Loaded, tape: Tape, kind: Kind, sequences: Sequences, selection: Selection
 ) -> AttentionRecord:
-    """The tape's layers of one kind, stacked and labelled, on the CPU."""
+    """The recorded layers of one kind, stacked, with their tokens, on the CPU."""
     by_layer = {step.layer: step for step in tape if step.kind == kind}
-    steps = [by_layer[layer] for layer in part.layers or sorted(by_layer)]
+    steps = [by_layer[layer] for layer in selection.layers or sorted(by_layer)]
     q, k = axes(kind, sequences)
     return AttentionRecord(
         kind=kind,
-        attn=torch.stack([step.kept[part.quantity][0] for step in steps]).cpu(),
+        attn=torch.stack([step.kept[selection.quantity][0] for step in steps]).cpu(),
         mask=_mask([step.mask[0] for step in steps]).cpu(),
         q_tokens=sequences[q],
         k_tokens=sequences[k],
         layers=tuple(step.layer for step in steps),
-        heads=part.heads or tuple(range(loaded.shape(kind)[1])),
-        quantity=part.quantity,
+        heads=selection.heads or tuple(range(loaded.shape(kind)[1])),
+        quantity=selection.quantity,
     )
 
 

@@ -1,4 +1,4 @@
-"""What one forward pass was asked to keep and to edit, and what it kept.
+"""Tape: what one forward pass records and how it is edited, given to it as an argument.
 
 A tape belongs to one call: modules keep nothing between calls, so one model serves many threads.
 """
@@ -25,17 +25,18 @@ ATTN: tuple[Quantity, ...] = ("attn",)
 
 @dataclass(frozen=True)
 class Edit:
-    """One change inside the forward pass; everything that follows feels it.
+    """One change inside the forward pass. All later computation uses the changed values.
 
-    ablate  the head's output z is zero, or its mean over all positions, later ones too (`value`)
-    block   `query` may not look at `key` (None: any), nor where `where` is True: -inf before
-            the softmax
-    unmask  every query may look at every key: ahead of itself, at padding
-    set     `query`'s attention becomes `row`, normalised
+    ablate  the head's output z becomes zero, or its mean over all positions, later ones included
+            (`value`)
+    block   `query` may not attend to `key` (None: any key), nor where `where` is True: the scores
+            become -inf before the softmax
+    unmask  every query may attend to every key, also to later tokens and to padding
+    set     the attention of `query` becomes `row`, normalised
     scale   the scores are multiplied by `by`, before the mask
-    positions  the position encoding is left out ("none"), or permuted with `seed` ("shuffle")
+    positions  the position encoding is omitted ("none"), or permuted with `seed` ("shuffle")
 
-    `kind`, `layer` and `head` say where; None means everywhere.
+    `kind`, `layer` and `head` select where; None means everywhere.
     """
 
     op: Op
@@ -56,9 +57,9 @@ class Edit:
 
 @dataclass(frozen=True)
 class Attended:
-    """What one attention layer wrote down: q, k, v, mask, scores, attn, z, as far as asked.
+    """What one attention layer recorded: those of q, k, v, mask, scores, attn, z in `Tape.keep`.
 
-    A layer that adds nothing to its scores has no bias.
+    A layer that adds nothing to its scores records no bias.
     """
 
     kind: Kind
@@ -69,17 +70,17 @@ class Attended:
         if name not in get_args(Quantity):
             raise AttributeError(name)
         if name not in self.kept:
-            raise ValueError(f"this tape was not asked to keep {name}; it kept {list(self.kept)}")
+            raise ValueError(f"this tape did not keep {name}; it kept {list(self.kept)}")
         return self.kept[name]
 
 
 @dataclass
 class Tape:
-    """Keeps quantities of the chosen kinds, layers and heads (None: all), and applies edits.
+    """Records quantities of the selected kinds, layers and heads (None: all), and applies edits.
 
-    With a `digest`, what is kept of a head is made small as soon as it is there, before the next
-    head's is made: of all heads of a long text at no time more than one is whole.
-    With `hidden`, streams[stack] is the residual stream at the embedding and after each layer.
+    With a `digest`, each head's quantities are reduced before the next head is computed: of a
+    long text, at most one head is held in full at any time. With `hidden`, streams[stack] is the
+    residual stream after the embedding and after each layer.
     """
 
     keep: Collection[Quantity] = ATTN
@@ -87,7 +88,7 @@ class Tape:
     layers: Collection[int] | None = None
     heads: Sequence[int] | None = None
     edits: Sequence[Edit] = ()
-    hidden: bool = False  # keep the residual stream too
+    hidden: bool = False  # also record the residual stream
     digest: Digest | None = None
     attended: list[Attended] = field(default_factory=list, init=False)
     streams: dict[Kind, list[Tensor]] = field(default_factory=dict, init=False)
@@ -96,7 +97,7 @@ class Tape:
         return iter(self.attended)
 
     def track(self, kind: Kind, layer: int) -> Track | None:
-        """This tape, for one attention layer; None if nothing was asked of that layer."""
+        """This tape for one attention layer; None if it neither records nor edits that layer."""
         wanted = (self.kinds is None or kind in self.kinds) and (
             self.layers is None or layer in self.layers
         )
@@ -106,8 +107,8 @@ class Tape:
         return Track(self, kind, layer, wanted=wanted, edits=edits)
 
 
-def placed(tape: Tape | None, stack: Kind, position: Tensor) -> Tensor:
-    """A stack's position encoding (T, D) as the tape's edits leave it."""
+def edited_positions(tape: Tape | None, stack: Kind, position: Tensor) -> Tensor:
+    """A stack's position encoding (T, D) after the tape's edits."""
     for edit in tape.edits if tape is not None else ():
         if edit.op != "positions" or edit.kind not in (None, stack):
             continue
@@ -122,29 +123,29 @@ def placed(tape: Tape | None, stack: Kind, position: Tensor) -> Tensor:
 
 
 def note(tape: Tape | None, stack: Kind, x: Tensor) -> Tensor:
-    """The residual stream of a stack (B, T, D), on its way: written down if the tape asked."""
+    """Return the residual stream of a stack (B, T, D), recorded if the tape has `hidden`."""
     if tape is not None and tape.hidden:
         tape.streams.setdefault(stack, []).append(x.detach())
     return x
 
 
 def track(tape: Tape | None, kind: Kind, layer: int) -> Track | None:
-    """The track of a tape that may not be there."""
+    """The track of a tape, or None if there is no tape."""
     return tape.track(kind, layer) if tape is not None else None
 
 
 @dataclass(frozen=True)
 class Track:
-    """One attention layer's part of a tape. Only `attend` writes to it."""
+    """The part of a tape for one attention layer. Only `attend` writes to it."""
 
     tape: Tape
     kind: Kind
     layer: int
     wanted: bool
     edits: Sequence[Edit]
-    query: int | None = None  # set where queries come one by one
+    query: int | None = None  # set if each query has its own call
 
-    def at(self, query: int) -> Track:
+    def for_query(self, query: int) -> Track:
         """This track for one query of a sequence that is decoded step by step (Tq is 1)."""
         if any(edit.op == "ablate" and edit.value == "mean" for edit in self.edits):
             raise ValueError("the mean over positions is not known step by step; ablate to zero")
@@ -156,9 +157,9 @@ class Track:
         return replace(self, edits=edits, query=query)
 
     def keep(self, quantities: Mapping[str, Tensor], *, chosen: bool = False) -> None:
-        """Write down what the tape asked for, each (B, H, ...), detached; a shared mask has H 1.
+        """Record the quantities in `Tape.keep`, each (B, H, ...), detached; a shared mask has H 1.
 
-        `chosen` says that they are of the tape's heads already.
+        `chosen`: they contain only the tape's heads.
         """
         if not self.wanted:
             return
@@ -169,54 +170,54 @@ class Track:
         }
         if self.tape.digest is not None:
             kept = self.tape.digest(kept)
-        if self.query:  # one more row of what the step before wrote down
+        if self.query:  # append this row to those of the previous steps
             before = self.tape.attended.pop().kept
             for name in kept.keys() - {"k", "v"}:
                 kept[name] = torch.cat([before[name], kept[name]], dim=-2)
         self.tape.attended.append(Attended(self.kind, self.layer, kept))
 
     def gather(self, heads: Iterable[Mapping[str, Tensor]]) -> None:
-        """`keep`, head by head, each (B, 1, ...): every one is digested before the next is made."""
+        """`keep` for heads one by one, each (B, 1, ...), digested before the next is computed."""
         rows = []
         for kept in heads:
             self.keep(kept, chosen=True)
             rows.append(self.tape.attended.pop().kept)
-        whole = {name: torch.cat([row[name] for row in rows], dim=1) for name in rows[0]}
-        self.tape.attended.append(Attended(self.kind, self.layer, whole))
+        joined = {name: torch.cat([row[name] for row in rows], dim=1) for name in rows[0]}
+        self.tape.attended.append(Attended(self.kind, self.layer, joined))
 
     def chosen(self, tensor: Tensor) -> Tensor:
-        """The heads that the tape asked for: all of them, and all that share one, as they are."""
-        if self.tape.heads is None or tensor.size(1) == 1:
+        """The tape's heads of a tensor (B, H, ...); a tensor that all heads share, unchanged."""
+        if self.tape.heads is None or tensor.ndim < 4 or tensor.size(1) == 1:
             return tensor
         return tensor[:, list(self.tape.heads)]
 
-    def edit_mask(self, mask: Tensor | None, scores: Tensor) -> Tensor | None:
-        """block, unmask: (B, H, Tq, Tk) bool, True where looking is allowed; None is everywhere."""
+    def edit_mask(self, mask: Tensor | None, q: Tensor, k: Tensor) -> Tensor | None:
+        """block, unmask: (B, H, Tq, Tk) bool, True where attention is allowed; None: everywhere."""
         edits = [edit for edit in self.edits if edit.op in ("block", "unmask")]
         if not edits:
             return mask
-        mask = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask
-        mask = mask.expand(scores.shape).clone()
+        mask = torch.ones((), dtype=torch.bool, device=q.device) if mask is None else mask
+        mask = mask.expand(*q.shape[:-1], k.size(-2)).clone()
         for edit in edits:
-            place = slice(None), _at(edit.head), _at(edit.query), _at(edit.key)
+            index = slice(None), _axis(edit.head), _axis(edit.query), _axis(edit.key)
             if edit.where is not None:
-                mask[place] &= ~edit.where
+                mask[index] &= ~edit.where
             else:
-                mask[place] = edit.op == "unmask"
+                mask[index] = edit.op == "unmask"
         return mask
 
     def edit_scores(self, scores: Tensor) -> Tensor:
         """scale: (B, H, Tq, Tk), before the mask."""
-        for edit in self._of("scale"):
+        for edit in self._edits("scale"):
             scores = scores.clone()
-            scores[:, _at(edit.head)] *= edit.by
+            scores[:, _axis(edit.head)] *= edit.by
             if not scores.isfinite().all():
                 raise ValueError("scaled scores are too large for float32; scale by less")
         return scores
 
     def edit_attn(self, attn: Tensor, mask: Tensor | None) -> Tensor:
-        """set: (B, H, Tq, Tk), after the softmax. Masked places stay 0, the row sums to 1."""
-        settings = self._of("set")
+        """set: (B, H, Tq, Tk), after the softmax. Masked keys stay 0, the row sums to 1."""
+        settings = self._edits("set")
         if settings:
             allowed = torch.ones_like(attn, dtype=torch.bool) if mask is None else mask
             allowed = allowed.expand(attn.shape)
@@ -225,27 +226,27 @@ class Track:
                 raise ValueError(f"row has {len(edit.row)} numbers; there are {attn.size(-1)} keys")
             largest = max(edit.row) or 1.0
             row = torch.tensor([share / largest for share in edit.row], device=attn.device)
-            place = slice(None), _at(edit.head), _at(edit.query)
-            rows = row.to(attn.dtype) * allowed[place]
+            index = slice(None), _axis(edit.head), _axis(edit.query)
+            rows = row.to(attn.dtype) * allowed[index]
             total = rows.sum(-1, keepdim=True)
-            if (allowed[place].any(-1, keepdim=True) & (total == 0)).any():
-                raise ValueError("row has no weight on a key that its query may look at")
+            if (allowed[index].any(-1, keepdim=True) & (total == 0)).any():
+                raise ValueError("row has no weight on a key that its query may attend to")
             attn = attn.clone()
-            attn[place] = rows / total.where(total > 0, 1.0)  # nowhere to look: 0
+            attn[index] = rows / total.where(total > 0, 1.0)  # 0 if no key is allowed
         return attn
 
     def edit_z(self, z: Tensor) -> Tensor:
         """ablate: (B, H, Tq, d), a head's output before W_O."""
-        for edit in self._of("ablate"):
+        for edit in self._edits("ablate"):
             z = z.clone()
-            head = _at(edit.head)
+            head = _axis(edit.head)
             z[:, head] = 0 if edit.value == "zero" else z[:, head].mean(-2, keepdim=True)
         return z
 
-    def _of(self, op: Op) -> list[Edit]:
+    def _edits(self, op: Op) -> list[Edit]:
         return [edit for edit in self.edits if edit.op == op]
 
 
-def _at(index: int | None) -> slice:
+def _axis(index: int | None) -> slice:
     """An index that keeps its axis; None is the whole axis."""
     return slice(None) if index is None else slice(index, index + 1)

@@ -6,13 +6,16 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain, pairwise, repeat
 from pathlib import Path
+from typing import Protocol
 
 import tokenizers as hf
+from attention_atlas.model.languages import NO_LANGUAGES, Direction, Frame, Languages
+from attention_atlas.model.record import Token
+from attention_atlas.model.words import numbered
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from model.record import Token
-
 VOCAB_SIZE = 8192
+JOINERS = "\u200c\u200d"
 # The pages' examples: each of their words is one token, however rare the text has it.
 WHOLE = (
     "He sat on the river bank and watched the water. She opened an account at the bank to save "
@@ -20,6 +23,34 @@ WHOLE = (
     "at the bank. This is a new test. I like NLP. The bank is closed."
 )
 WHOLE_SPANISH = "El banco está cerrado. Me senté en el banco del parque."
+
+
+class AnyTokenizer(Protocol):
+    """What the rest of model/ needs of a tokenizer, whoever trained it."""
+
+    special_ids: set[int]
+    unknown_id: int | None
+    begin_id: int | None  # what a text, or a translator's target, begins with
+    end_id: int | None
+    pad_id: int | None
+    mask_id: int | None
+    languages: Languages  # to choose from; none where a tokenizer has one for all
+
+    @property
+    def separates(self) -> bool: ...
+    @property
+    def vocab_size(self) -> int: ...
+    def id(self, raw: str) -> int: ...
+    def raw(self, i: int) -> str: ...
+    def ids(self, text: str) -> list[int]: ...
+    def encode(
+        self, text: str, pair: str | None = None, direction: Direction | None = None
+    ) -> tuple[Token, ...]: ...
+    def encode_target(self, text: str, direction: Direction | None = None) -> tuple[Token, ...]: ...
+    def frame(self, direction: Direction | None = None) -> Frame | None: ...
+    def decode(self, ids: Sequence[int]) -> str: ...
+    def label(self, ids: Sequence[int]) -> tuple[Token, ...]: ...
+    def readable(self, i: int) -> str: ...
 
 
 class Tokenizer:
@@ -35,9 +66,15 @@ class Tokenizer:
         self.prefix = normalized.removesuffix("x")  # what is put before every text
         self.begin_id = self._first("<s>", "[CLS]", "<|endoftext|>")
         self.end_id = self._first("</s>", "[SEP]", "<|endoftext|>")
-        self.first_id: int | None = None  # what a translation has to begin with
+        self.has_types = self._first("[SEP]") is not None
+        self.languages = NO_LANGUAGES
         self.pad_id = self._first("<pad>", "[PAD]")
         self.mask_id = self._first("[MASK]")
+
+    @property
+    def separates(self) -> bool:
+        """Whether something stands between the two texts of a pair."""
+        return self.has_types
 
     def _first(self, *spellings: str) -> int | None:
         """The id of the first of some special tokens that is there."""
@@ -70,7 +107,9 @@ class Tokenizer:
         """Text without its framing specials, for training."""
         return self.backend.encode(text, add_special_tokens=False).ids
 
-    def encode(self, text: str, pair: str | None = None) -> tuple[Token, ...]:
+    def encode(
+        self, text: str, pair: str | None = None, direction: Direction | None = None
+    ) -> tuple[Token, ...]:
         """The text, and BERT's second sentence, framed as the model expects them."""
         encoding = self.backend.encode(text, pair)
         texts = (text, pair or "")
@@ -78,26 +117,29 @@ class Tokenizer:
             encoding.ids,
             encoding.tokens,
             encoding.offsets,
-            encoding.word_ids,
             encoding.type_ids,
             encoding.sequence_ids,
             strict=True,
         )
         found = [
-            self._token(i, raw, span, texts[sequence or 0], word, segment)
-            for i, raw, span, word, segment, sequence in rows
+            self._token(i, raw, span, texts[sequence or 0], segment)
+            for i, raw, span, segment, sequence in rows
         ]
         if self.prefix:
             found = list(_without_prefix(found))
-        return tuple(_with_marks(found, encoding.sequence_ids, texts))
+        return numbered(list(with_marks(found, texts)), texts)
 
-    def encode_target(self, text: str) -> tuple[Token, ...]:
-        """A text of a translator's output side: it has one vocabulary for both."""
-        return self.encode(text)
+    def encode_target(self, text: str, direction: Direction | None = None) -> tuple[Token, ...]:
+        """A text of a translator's output side, but for its end: one vocabulary for both."""
+        tokens = self.encode(text)
+        return tokens[:-1] if tokens and tokens[-1].id == self.end_id else tokens
 
-    def _token(
-        self, i: int, raw: str, span: tuple[int, int], text: str, word: int | None, segment: int
-    ) -> Token:
+    def frame(self, direction: Direction | None = None) -> Frame | None:
+        """What a translation begins and ends with."""
+        begin, end = self.begin_id, self.end_id
+        return None if begin is None or end is None else Frame(begin, None, end)
+
+    def _token(self, i: int, raw: str, span: tuple[int, int], text: str, segment: int) -> Token:
         special = i in self.special_ids and i != self.unknown_id
         start, end = span
         return Token(
@@ -108,8 +150,8 @@ class Tokenizer:
             end=end,
             special=special,
             unknown=i == self.unknown_id,
-            word=None if special else word,
             segment=segment,
+            token_type=segment if self.has_types else None,
         )
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -125,18 +167,15 @@ class Tokenizer:
         text = self.decode(ids)
         pieces = [b"" if i in self.special_ids else self._bytes(i) for i in ids]
         sizes = [len(piece) for piece in pieces]
-        chars = _char_of_byte(b"".join(pieces))
+        chars = char_of_byte(b"".join(pieces))
         shift = chars[-1] + 1 - len(text)  # the prefix that `decode` takes off
-        words = _word_starts(self.backend, text)
         tokens = []
         for i, end, size in zip(ids, accumulate(sizes), sizes, strict=True):
             begin = end - size
             start = max(0, chars[min(begin, len(chars) - 1)] - shift)
             stop = max(start, chars[min(end - 1, len(chars) - 1)] + 1 - shift) if size else start
-            word = max(0, sum(1 for at in words if at < stop) - 1) if size else None
-            raw = self.raw(i)
-            tokens.append(self._token(i, raw, (start, stop), text, word, 0))
-        return tuple(tokens)
+            tokens.append(self._token(i, self.raw(i), (start, stop), text, 0))
+        return numbered(tokens, [text])
 
     def readable(self, i: int) -> str:
         """One id as a person reads it: " the", "ing"; half a character as its bytes, "\\xe9"."""
@@ -159,19 +198,22 @@ def _without_prefix(tokens: list[Token]) -> Iterator[Token]:
         yield token._replace(text="", end=token.start) if alone else token
 
 
-def _with_marks(
-    tokens: list[Token], sequences: list[int | None], texts: tuple[str, str]
-) -> Iterator[Token]:
-    """Combining marks that a normalizer took away, given back to the token they stand on."""
-    starts = {(s, token.start) for s, token in zip(sequences, tokens, strict=True)}
-    for s, token in zip(sequences, tokens, strict=True):
-        text, end = texts[s or 0], token.end
-        while token.start < end < len(text) and unicodedata.combining(text[end]):
-            if (s, end) in starts:
+def with_marks(tokens: Sequence[Token], texts: Sequence[str]) -> Iterator[Token]:
+    """Combining marks and joiners that a normalizer took away, given back to their letter."""
+    starts = {(token.segment, token.start) for token in tokens}
+    for token in tokens:
+        text, end = texts[min(token.segment, len(texts) - 1)], token.end
+        while token.start < end < len(text) and is_mark(text[end]):
+            if (token.segment, end) in starts:
                 break
             end += 1
-        spanned = s is not None and not token.special and end > token.end
+        spanned = not token.special and end > token.end
         yield token._replace(text=text[token.start : end], end=end) if spanned else token
+
+
+def is_mark(char: str) -> bool:
+    """Whether a character changes the one before it: an accent, a vowel sign, a joiner."""
+    return unicodedata.category(char).startswith("M") or char in JOINERS
 
 
 def _byte_alphabet() -> dict[str, int]:
@@ -184,15 +226,10 @@ def _byte_alphabet() -> dict[str, int]:
 BYTE_OF_CHAR = _byte_alphabet()
 
 
-def _char_of_byte(data: bytes) -> list[int]:
+def char_of_byte(data: bytes) -> list[int]:
     """For each byte, the index of its character; bytes that make none become U+FFFD."""
     ends = range(1, len(data) + 1)
     return [len(data[:end].decode("utf-8", errors="replace")) - 1 for end in ends] or [0]
-
-
-def _word_starts(backend: hf.Tokenizer, text: str) -> list[int]:
-    pre = backend.pre_tokenizer
-    return [span[0] for _, span in pre.pre_tokenize_str(text)] if pre is not None else [0]
 
 
 def train_wordpiece(

@@ -1,12 +1,12 @@
-"""The three Transformers, top to bottom: the paper's encoder-decoder, BERT and GPT.
+"""Three Transformers: the encoder-decoder of the paper, BERT and GPT. Read it top to bottom.
 
     EncoderDecoder  Vaswani et al. 2017: post-norm, sinusoidal positions, ReLU, tied embeddings
     Bert            Devlin et al. 2019: post-norm, learned positions, segments, GELU, MLM and NSP
     GPT             Radford et al. 2019: pre-norm, learned positions, GELU (tanh), tied head
 
 Shapes in the margin: B batch, T tokens (Tq of queries, Tk of keys), H heads, D d_model, d d_head,
-V vocab_size. Masks are bool, True where looking is allowed. Every forward pass takes a `Tape`,
-which each attention layer may write to; nothing is kept on a module.
+V vocab_size. Masks are bool, True where attention is allowed. Every forward pass takes a `Tape`,
+on which the attention layers record; a module stores nothing between calls.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from attention_atlas.model.attention import attend
+from attention_atlas.model.positions import sinusoidal
+from attention_atlas.model.protocol import Decoder, Encoder, Translator
+from attention_atlas.model.tape import Kind, Tape, Track, edited_positions, note, track
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from model.attention import attend
-from model.positions import sinusoidal
-from model.tape import Kind, Tape, Track, note, placed, track
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -47,9 +47,13 @@ class Config:
     def d_head(self) -> int:
         return self.d_model // self.n_head
 
+    @property
+    def n_kv_head(self) -> int:
+        return self.n_head
+
 
 class Past:
-    """The keys and values one attention layer has seen: the KV cache of one generation."""
+    """The keys and values of one attention layer so far: its KV cache for one generation."""
 
     def __init__(self) -> None:
         self.k: Tensor | None = None
@@ -59,14 +63,14 @@ class Past:
         return 0 if self.k is None else self.k.size(-2)
 
     def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """New keys and values (B, H, T, d) behind the old ones."""
+        """Append new keys and values (B, H, T, d); return all of them."""
         self.k = k if self.k is None else torch.cat([self.k, k], dim=-2)
         self.v = v if self.v is None else torch.cat([self.v, v], dim=-2)
         return self.k, self.v
 
 
 class MultiHeadAttention(nn.Module):
-    """Section 3.2.2: H heads of width d = D/H look at `memory`, then W_O mixes them."""
+    """Section 3.2.2: H heads of width d = D/H attend to `memory`; W_O mixes their outputs."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -89,10 +93,8 @@ class MultiHeadAttention(nn.Module):
         v = self.split(self.W_V(memory))  # (B, H, Tk, d)
         if past is not None:
             k, v = past.extend(k, v)
-        dropout = self.dropout if self.training else 0.0
-        z = attend(
-            q, k, v, mask=mask, dropout=dropout, training=self.training, track=track
-        )  # (B, H, Tq, d)
+        dropout = self.dropout if self.training else None
+        z = attend(q, k, v, mask=mask, dropout=dropout, track=track)  # (B, H, Tq, d)
         return self.W_O(z.transpose(1, 2).flatten(2))  # (B, Tq, D)
 
     def split(self, x: Tensor) -> Tensor:
@@ -101,7 +103,7 @@ class MultiHeadAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Section 3.3: the same two-layer network at every position, D -> F -> D."""
+    """Section 3.3: the same two-layer network for every position, D -> F -> D."""
 
     def __init__(self, config: Config, activation: Activation) -> None:
         super().__init__()
@@ -114,7 +116,7 @@ class FeedForward(nn.Module):
 
 
 def causal_mask(Tq: int, Tk: int, device: torch.device) -> Tensor:
-    """(Tq, Tk): the last Tq of Tk tokens, none of which may look ahead."""
+    """(Tq, Tk): the last Tq of Tk tokens, none of which may attend to a later one."""
     return torch.ones(Tq, Tk, dtype=torch.bool, device=device).tril(Tk - Tq)
 
 
@@ -130,6 +132,8 @@ def gelu_tanh(x: Tensor) -> Tensor:
 
 class EncoderLayer(nn.Module):
     """Self-attention, then feed-forward, each added to the residual stream, then normed."""
+
+    norm_first = False
 
     def __init__(self, config: Config, activation: Activation, eps: float) -> None:
         super().__init__()
@@ -173,7 +177,9 @@ class DecoderLayer(nn.Module):
 
 
 class GPTLayer(nn.Module):
-    """Norm first: the residual stream itself is never normed on its way through."""
+    """Pre-norm: each sublayer reads a normed copy of the residual stream."""
+
+    norm_first = True
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -190,16 +196,17 @@ class GPTLayer(nn.Module):
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
 
-class EncoderDecoder(nn.Module):
+class EncoderDecoder(Translator):
     """The Transformer of "Attention Is All You Need", for translation."""
 
-    kinds: tuple[Kind, ...] = ("encoder", "decoder", "cross")
+    tasks = ("translate",)
     positions = "sinusoidal"
+    config: Config
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(config.vocab_size, config.d_model)  # shared by all three uses
+        self.embedding = nn.Embedding(config.vocab_size, config.d_model)  # input twice, and head
         self.encoder = nn.ModuleList(
             EncoderLayer(config, F.relu, 1e-5) for _ in range(config.n_layer)
         )
@@ -213,7 +220,7 @@ class EncoderDecoder(nn.Module):
     def embed(self, ids: Tensor, tape: Tape | None = None, stack: Kind = "encoder") -> Tensor:
         """Section 3.4: embeddings times sqrt(D), plus positions, (B, T) -> (B, T, D)."""
         scale = self.config.d_model**0.5
-        position = placed(tape, stack, self.get_buffer("position")[: ids.size(1)])
+        position = edited_positions(tape, stack, self.get_buffer("position")[: ids.size(1)])
         return self.dropout(self.embedding(ids) * scale + position)
 
     def encode(
@@ -246,25 +253,15 @@ class EncoderDecoder(nn.Module):
         """(..., D) -> (..., V), with the embedding as the tied head."""
         return F.linear(x, self.embedding.weight)
 
-    def decode(
-        self,
-        ids: Tensor,
-        memory: Tensor,
-        tape: Tape | None = None,
-        padding: Tensor | None = None,
-    ) -> Tensor:
-        """Target ids (B, Tq) and memory (B, Tk, D) -> logits of the next token (B, Tq, V)."""
-        return self.logits(self.hidden(ids, memory, tape, padding))
+    def position_vectors(self) -> Tensor:
+        return self.get_buffer("position")
 
-    def forward(
-        self,
-        source: Tensor,
-        target: Tensor,
-        tape: Tape | None = None,
-        padding: Tensor | None = None,
-    ) -> Tensor:
-        """Teacher forcing: source (B, Tk), target (B, Tq) -> logits (B, Tq, V)."""
-        return self.decode(target, self.encode(source, tape, padding), tape, padding)
+    def input_parts(self, ids: Tensor, types: Tensor | None) -> dict[str, Tensor]:
+        word = self.embedding(ids) * self.config.d_model**0.5
+        return {"word": word, "position": self.position_vectors()[: len(ids)]}
+
+    def self_attention_layers(self) -> Sequence[nn.Module]:
+        return list(self.encoder)
 
 
 class BertOutput(NamedTuple):
@@ -272,11 +269,12 @@ class BertOutput(NamedTuple):
     next_logits: Tensor  # (B, 2), [is next, is not]
 
 
-class Bert(nn.Module):
-    """A stack of encoder layers that sees both sides of a blank."""
+class Bert(Encoder):
+    """A stack of encoder layers, trained to fill in masked words from both sides."""
 
-    kinds: tuple[Kind, ...] = ("encoder",)
+    tasks = ("fill-mask", "next-sentence")
     positions = "learned"
+    config: Config
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -297,33 +295,34 @@ class Bert(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.apply(normal)
 
-    def embed(self, ids: Tensor, segments: Tensor, tape: Tape | None = None) -> Tensor:
+    def embed(self, ids: Tensor, types: Tensor | None, tape: Tape | None = None) -> Tensor:
         """Word, position and segment, added and normed: (B, T) -> (B, T, D)."""
-        position = placed(tape, "encoder", self.position.weight[: ids.size(1)])
-        x = self.embedding(ids) + position + self.segment(segments)
+        types = torch.zeros_like(ids) if types is None else types  # 0 or 1: the segment
+        position = edited_positions(tape, "encoder", self.position.weight[: ids.size(1)])
+        x = self.embedding(ids) + position + self.segment(types)
         return self.dropout(self.embedding_norm(x))
 
     def encode(
         self,
         ids: Tensor,
-        segments: Tensor,
+        types: Tensor | None = None,
         tape: Tape | None = None,
         padding: Tensor | None = None,
     ) -> Tensor:
-        """ids and segments (B, T) -> x (B, T, D). `padding` is True at real tokens."""
-        x = note(tape, "encoder", self.embed(ids, segments, tape))
+        """ids and types (B, T) -> x (B, T, D). `padding` is True at real tokens."""
+        x = note(tape, "encoder", self.embed(ids, types, tape))
         mask = padding_mask(padding)
         for i, layer in enumerate(self.encoder):
             x = note(tape, "encoder", layer(x, mask, track(tape, "encoder", i)))
         return x
 
     def masked_words(self, x: Tensor) -> Tensor:
-        """(..., D) -> (..., V): training passes only the places that were masked."""
+        """(..., D) -> (..., V). Training passes only the masked positions."""
         x = self.mlm_norm(F.gelu(self.mlm_transform(x)))
         return F.linear(x, self.embedding.weight, self.mlm_bias)
 
     def next_sentence(self, x: Tensor) -> Tensor:
-        """(B, T, D) -> (B, 2), from what [CLS] has gathered."""
+        """(B, T, D) -> (B, 2), from the hidden state of [CLS]."""
         return self.next_head(self.dropout(self.pooler(x[:, 0]).tanh()))
 
     def forward(
@@ -336,12 +335,24 @@ class Bert(nn.Module):
         x = self.encode(ids, segments, tape, padding)
         return BertOutput(self.masked_words(x), self.next_sentence(x))
 
+    def position_vectors(self) -> Tensor:
+        return self.position.weight.detach()
 
-class GPT(nn.Module):
+    def input_parts(self, ids: Tensor, types: Tensor | None) -> dict[str, Tensor]:
+        segment = self.segment(torch.zeros_like(ids) if types is None else types)
+        position = self.position.weight[: len(ids)]
+        return {"word": self.embedding(ids), "position": position, "segment": segment}
+
+    def self_attention_layers(self) -> Sequence[nn.Module]:
+        return list(self.encoder)
+
+
+class GPT(Decoder):
     """A stack of masked layers that predicts the next token."""
 
-    kinds: tuple[Kind, ...] = ("decoder",)
+    tasks = ("generate", "next-token")
     positions = "learned"
+    config: Config
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -352,7 +363,7 @@ class GPT(nn.Module):
         self.norm = nn.LayerNorm(config.d_model)
         self.dropout = nn.Dropout(config.dropout)
         self.apply(normal)
-        for name, weight in self.named_parameters():  # GPT-2, section 2.3: 2 additions a layer
+        for name, weight in self.named_parameters():  # GPT-2, section 2.3: 2 additions per layer
             if name.endswith(("W_O.weight", "W_out.weight")):
                 nn.init.normal_(weight, std=0.02 * (2 * config.n_layer) ** -0.5)
 
@@ -360,14 +371,14 @@ class GPT(nn.Module):
         self, ids: Tensor, tape: Tape | None = None, past: Sequence[Past] | None = None
     ) -> Tensor:
         """ids (B, T) -> x (B, T, D) after the last norm. With `past`, ids are the new ones only."""
-        seen = len(past[0]) if past else 0
+        n_past = len(past[0]) if past else 0
         T = ids.size(1)
-        position = placed(tape, "decoder", self.position.weight[seen : seen + T])
+        position = edited_positions(tape, "decoder", self.position.weight[n_past : n_past + T])
         x = note(tape, "decoder", self.dropout(self.embedding(ids) + position))
-        mask = causal_mask(T, seen + T, ids.device)
+        mask = causal_mask(T, n_past + T, ids.device)
         for i, layer in enumerate(self.decoder):
-            before = past[i] if past else None
-            x = note(tape, "decoder", layer(x, mask, track(tape, "decoder", i), before))
+            cache = past[i] if past else None
+            x = note(tape, "decoder", layer(x, mask, track(tape, "decoder", i), cache))
         return self.norm(x)
 
     def logits(self, x: Tensor) -> Tensor:
@@ -378,10 +389,14 @@ class GPT(nn.Module):
         """An empty KV cache."""
         return [Past() for _ in self.decoder]
 
-    def forward(
-        self, ids: Tensor, tape: Tape | None = None, past: Sequence[Past] | None = None
-    ) -> Tensor:
-        return self.logits(self.hidden(ids, tape, past))
+    def position_vectors(self) -> Tensor:
+        return self.position.weight.detach()
+
+    def input_parts(self, ids: Tensor, types: Tensor | None) -> dict[str, Tensor]:
+        return {"word": self.embedding(ids), "position": self.position.weight[: len(ids)]}
+
+    def self_attention_layers(self) -> Sequence[nn.Module]:
+        return list(self.decoder)
 
 
 Transformer = EncoderDecoder | Bert | GPT

@@ -1,4 +1,4 @@
-"""Which models there are: a `Card` each, and `load(name)`."""
+"""The bundled models: the `Card` of each, and `load(name)`."""
 
 from __future__ import annotations
 
@@ -8,36 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-from model import checkpoint
-from model.adapters import Adapter, HubModel, Sizes
-from model.lens import Place
-from model.recurrent import Recurrent
-from model.subwords import HubTokenizer
-from model.tape import Kind
-from model.tokenizers import Tokenizer
-from model.transformer import GPT, Bert, Config, EncoderDecoder, Transformer
+from attention_atlas.model import checkpoint
+from attention_atlas.model.protocol import Decoder, Dimensions, Encoder, Model, Translator
+from attention_atlas.model.recurrent import Recurrent
+from attention_atlas.model.tape import Kind
+from attention_atlas.model.tokenizers import AnyTokenizer, Tokenizer
+from attention_atlas.model.transformer import GPT, Bert, Config, EncoderDecoder
 
 WEIGHTS = Path(__file__).parent / "weights"
 
-Own = Transformer | Recurrent
-Model = Own | HubModel
-ARCHITECTURES: dict[str, type[Own]] = {
+# The bundled models' classes, by the name in card.json. Others come with what opens them.
+ARCHITECTURES: dict[str, type[EncoderDecoder | Recurrent | Bert | GPT]] = {
     cls.__name__: cls for cls in (EncoderDecoder, Recurrent, Bert, GPT)
 }
-FAMILIES = {
-    "EncoderDecoder": "encoder-decoder",
-    "Recurrent": "recurrent",
-    "Bert": "encoder",
-    "GPT": "decoder",
-}
-TASKS = {
-    "EncoderDecoder": ("translate",),
-    "Recurrent": ("translate",),
-    "Bert": ("fill-mask", "next-sentence"),
-    "GPT": ("generate", "next-token"),
-}
-
 
 NOT_FOR = (
     "Not for decisions, advice or facts: a small model, made to be looked at. It makes things "
@@ -47,17 +30,17 @@ NOT_FOR = (
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of a trained model; kept beside its weights as card.json."""
+    """What is known of a trained model: card.json, beside its weights."""
 
     name: str
     architecture: str
     config: dict[str, Any]
     sha256: str  # of the weights
-    revision: str = ""  # of what a folder holds beside them; a bundled one's is our version
+    revision: str = ""  # of the other files of its folder; of a bundled model, our version
     data: list[dict[str, str]] = field(default_factory=list)
     training: dict[str, Any] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)
-    heads: list[dict[str, Any]] = field(default_factory=list)  # what each did at a few steps
+    heads: list[dict[str, Any]] = field(default_factory=list)  # metrics of each at some steps
     metrics: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -76,7 +59,7 @@ class Loaded:
     """A model ready to run: its card, tokenizer and weights, on a device."""
 
     card: Card
-    tokenizer: Tokenizer | HubTokenizer
+    tokenizer: AnyTokenizer
     model: Model
     device: torch.device
     source: str = "bundled"  # or "hub", "path"
@@ -87,18 +70,34 @@ class Loaded:
 
     @property
     def identity(self) -> tuple[str, str, str]:
-        """What its answers are a function of, beside the request: cache keys begin with it."""
+        """What its answers depend on besides the request. Cache keys begin with it."""
         return self.name, self.card.sha256, self.card.revision
 
     @property
-    def config(self) -> Config | Sizes:
+    def encoder(self) -> Encoder:
+        """The model, where its family is known to be an encoder."""
+        assert isinstance(self.model, Encoder)
+        return self.model
+
+    @property
+    def decoder(self) -> Decoder:
+        """The model, where its family is known to be a decoder."""
+        assert isinstance(self.model, Decoder)
+        return self.model
+
+    @property
+    def translator(self) -> Translator:
+        """The model, where it is known to read a source and a target."""
+        assert isinstance(self.model, Translator)
+        return self.model
+
+    @property
+    def config(self) -> Dimensions:
         return self.model.config
 
     @property
     def family(self) -> str:
-        if isinstance(self.model, Adapter):
-            return self.model.family
-        return FAMILIES[self.card.architecture]
+        return self.model.family
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -107,19 +106,17 @@ class Loaded:
     @property
     def tasks(self) -> tuple[str, ...]:
         """What the model's head is for; none if it has no head."""
-        if isinstance(self.model, Adapter):
-            return self.model.tasks
-        return TASKS[self.card.architecture]
+        return self.model.tasks
 
     @property
     def lacks(self) -> tuple[str, ...]:
-        """What of q, k, v, scores, edits, predictions cannot be had of this model."""
-        return self.model.lacks if isinstance(self.model, Adapter) else ()
+        """Which of q, k, v, scores, edits, predictions are not available for this model."""
+        return self.model.lacks
 
     @property
     def why(self) -> str:
         """Why it lacks that."""
-        return self.model.why if isinstance(self.model, Adapter) else ""
+        return self.model.why
 
     @property
     def mask(self) -> str | None:
@@ -130,37 +127,38 @@ class Loaded:
     @property
     def takes_pair(self) -> bool:
         """Whether a second text may follow the first."""
-        return self.family == "encoder"
+        both = self.family == "encoder-decoder"
+        return self.family == "encoder" or (both and self.tokenizer.separates)
+
+    @property
+    def has_self_attention(self) -> bool:
+        """Whether any layer has its queries and keys from the same text."""
+        return self.kinds != ("cross",)
 
     @property
     def position_table(self) -> bool:
-        """Whether position vectors are added to its input, that can be looked at and left out."""
-        if isinstance(self.model, Adapter):
-            return self.model.parts is not None and "edits" not in self.lacks
-        return self.family != "recurrent"
+        """Whether its input has position vectors that can be shown and omitted."""
+        return self.model.has_input_parts and "edits" not in self.lacks
 
     @property
     def dtype(self) -> str:
         """The precision that the weights are in and that they are computed in."""
-        return self.model.dtype if isinstance(self.model, Adapter) else "float32"
+        return self.model.dtype
 
     @property
     def n_kv_head(self) -> int:
         """Heads of keys and values; fewer than heads where queries share them in groups."""
-        return self.config.n_kv_head if isinstance(self.config, Sizes) else self.config.n_head
+        return self.config.n_kv_head
 
     def scale(self, kind: Kind, layer: int) -> tuple[float, float | None]:
         """What a layer's dot products are multiplied by, and what bounds its scores."""
-        place = Place(kind, layer)
-        if isinstance(self.model, Adapter):
-            return self.model.scales[place], self.model.softcaps.get(place)
-        return (1.0 if self.family == "recurrent" else self.config.d_head**-0.5), None
+        return self.model.scale(kind, layer)
 
     def shape(self, kind: Kind | None) -> tuple[int, int]:
-        """Layers and heads of a kind; None: the most there are of any."""
-        if isinstance(self.model, Adapter) and kind is not None:
-            return self.model.shapes[kind]
-        return self.config.n_layer, self.config.n_head
+        """Layers and heads of a kind; None: the largest of any kind."""
+        if kind is None:
+            return self.config.n_layer, self.config.n_head
+        return self.model.shape(kind)
 
     @property
     def n_parameters(self) -> int:
@@ -174,39 +172,39 @@ class Loaded:
 def names(folder: Path = WEIGHTS) -> list[str]:
     """The bundled models, the encoder first."""
     order = {"bert": 0, "gpt": 1, "translator": 2, "recurrent": 3}
-    found = [path.parent.name for path in folder.glob("*/card.json")]
-    return sorted(found, key=lambda name: (order.get(name, len(order)), name))
+    models = [path.parent.name for path in folder.glob("*/card.json")]
+    return sorted(models, key=lambda name: (order.get(name, len(order)), name))
 
 
 def load(name: str, device: torch.device, folder: Path = WEIGHTS) -> Loaded:
     """A bundled model, its weights checked against the card's sha256."""
-    here = folder / name
-    card = Card.read(here)
-    path = here / "model.safetensors"
+    model_folder = folder / name
+    card = Card.read(model_folder)
+    path = model_folder / "model.safetensors"
     if path.exists() and checkpoint.sha256(path) != card.sha256:
         raise checkpoint.BadWeights(f"{path} is damaged: its sha256 is not the one in card.json")
     try:
         model = ARCHITECTURES[card.architecture](Config(**card.config))
-        tokenizer = Tokenizer.load(here / "tokenizer.json")
+        tokenizer = Tokenizer.load(model_folder / "tokenizer.json")
     except Exception as error:  # tokenizers raises Exception itself
-        raise checkpoint.BadWeights(f"{here} cannot be read: {error!r}") from None
+        raise checkpoint.BadWeights(f"{model_folder} cannot be read: {error!r}") from None
     checkpoint.load(model, path)
     return Loaded(card, tokenizer, model.to(device).eval(), device)
 
 
 def pick_device(wanted: str | None = None) -> torch.device:
-    """CUDA, then MPS, then CPU; or the one that is wanted, if it is there."""
-    there = {
+    """The wanted device, if the machine has it; by default CUDA, then MPS, then CPU."""
+    available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
     if not wanted:
-        return torch.device(next(name for name, is_there in there.items() if is_there))
+        return torch.device(next(name for name, has in available.items() if has))
     kind = wanted.split(":")[0]
-    if not there.get(kind):
-        have = ", ".join(name for name, is_there in there.items() if is_there)
-        raise ValueError(f"device {wanted!r} is not there; this machine has {have}")
+    if not available.get(kind):
+        names = ", ".join(name for name, has in available.items() if has)
+        raise ValueError(f"device {wanted!r} is not available; this machine has {names}")
     try:
         return torch.empty(0, device=wanted).device
     except RuntimeError as error:

@@ -11,17 +11,33 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
-
-from model.transformer import GPT, Bert, Config, EncoderDecoder, Transformer
+from attention_atlas.model.transformer import GPT, Bert, Config, EncoderDecoder, Transformer
 
 torch.set_num_threads(1)
 
 
+TESTS = Path(__file__).parent
+NEEDS = {
+    "browser": "browser",
+    "app": "weights",
+    "test_docs.py": "weights",
+    "test_wheel.py": "weights",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a browser or the trained weights, which `make test-fast` leaves out."""
+    for item in items:
+        top = item.path.relative_to(TESTS).parts[0]
+        if top in NEEDS:
+            item.add_marker(NEEDS[top])
+
+
 @pytest.fixture(scope="session")
 def cache_home(request: pytest.FixtureRequest) -> Path:
-    """In place of the user's cache folder; a GGUF file is unpacked there once."""
+    """In place of the user's cache folder; a GGUF file is unpacked there once by each worker."""
     assert request.config.cache
-    return request.config.cache.mkdir("home")
+    return request.config.cache.mkdir(f"home-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}")
 
 
 Model = TypeVar("Model", bound=Transformer)

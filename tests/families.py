@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 import transformers as hf
-
-from model.hub import adapt
+from attention_atlas.model.hub.opening import adapt
 
 ONE = {"vocab_size": 50, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4}
 ONE |= {"intermediate_size": 40, "max_position_embeddings": 32, "pad_token_id": 0}

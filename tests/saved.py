@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import tokenizers
 import torch
 import transformers as hf
-
-from model.zoo import WEIGHTS
+from attention_atlas.model.zoo import WEIGHTS
+from tokenizers import decoders, models, normalizers
 
 SIZES = {"vocab_size": 8192, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4}
 SIZES |= {"intermediate_size": 40, "max_position_embeddings": 64}
@@ -56,6 +57,28 @@ def bart(folder: Path) -> Path:
     file = str(WEIGHTS / "translator/tokenizer.json")
     names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
     hf.PreTrainedTokenizerFast(tokenizer_file=file, **names).save_pretrained(folder)
+    return folder
+
+
+def llama(folder: Path) -> Path:
+    """A Llama; its Unigram tokenizer has ▁ for a space and a byte for what it does not know."""
+    torch.manual_seed(3)
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256)), "▁", "▁the", "▁bank"]
+    vocab = [(piece, -float(i)) for i, piece in enumerate(pieces)]
+    backend = tokenizers.Tokenizer(models.Unigram(vocab, 0, byte_fallback=True))
+    backend.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    spaces, strip = decoders.Replace("▁", " "), decoders.Strip(" ", 1, 0)
+    parts = [spaces, decoders.ByteFallback(), decoders.Fuse(), strip]
+    backend.decoder = decoders.Sequence(parts)
+    specials = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+    hf.PreTrainedTokenizerFast(tokenizer_object=backend, **specials).save_pretrained(folder)
+    config = hf.LlamaConfig(
+        vocab_size=len(pieces), hidden_size=24, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, intermediate_size=40, max_position_embeddings=256,
+    )  # fmt: skip
+    hf.LlamaForCausalLM(config).save_pretrained(folder)
     return folder
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,22 +23,37 @@ class Ban(NamedTuple):
 
 
 IMPORTS = [
-    Ban("model/**/*.py", "app"),
+    Ban("model/**/*.py", "attention_atlas.app"),
     Ban("model/**/*.py", "fastapi"),
     Ban("model/**/*.py", "starlette"),
     Ban("model/**/*.py", "pydantic"),
     Ban("model/**/*.py", "jinja2"),
-    Ban("model/**/*.py", "transformers", alone=("hub.py",)),
-    Ban("model/**/*.py", "huggingface_hub", alone=("hub.py",)),
+    Ban("model/**/*.py", "transformers", alone=("opening.py",)),
+    Ban("model/**/*.py", "huggingface_hub", alone=("opening.py",)),
+    Ban("model/*.py", "attention_atlas.model.hub"),  # the core; then core ← hub,
+    Ban("model/*.py", "attention_atlas.model.analysis"),  # and core ← analysis ← training
+    Ban("model/*.py", "attention_atlas.model.training"),
+    Ban("model/hub/*.py", "attention_atlas.model.analysis"),
+    Ban("model/hub/*.py", "attention_atlas.model.training"),
+    Ban("model/analysis/*.py", "attention_atlas.model.hub"),
+    Ban("model/analysis/*.py", "attention_atlas.model.training"),
+    Ban("model/training/*.py", "attention_atlas.model.hub"),
     Ban("app/**/*.py", "huggingface_hub"),
-    Ban("model/tape.py", "model"),
+    Ban("model/tape.py", "attention_atlas.model"),
     Ban("app/**/*.py", "transformers"),
-    Ban("app/**/*.py", "model.run", alone=("service.py",)),
-    Ban("app/**/*.py", "model.zoo", alone=("service.py",)),
-    Ban("app/settings.py", "app"),
-    Ban("app/settings.py", "model"),
-    Ban("app/errors.py", "model"),
-    Ban("app/schemas.py", "model"),
+    Ban("app/**/*.py", "attention_atlas.model.run.run", alone=("service.py",)),
+    Ban("app/**/*.py", "attention_atlas.model.run.sketch", alone=("service.py",)),
+    Ban("app/**/*.py", "attention_atlas.model.zoo.load", alone=("service.py",)),
+    Ban("app/**/*.py", "attention_atlas.model.hub.library", alone=("service.py",)),
+    Ban("app/api/*.py", "attention_atlas.app.pages"),
+    Ban("app/*.py", "attention_atlas.app.pages", alone=("main.py",)),
+    Ban("app/service.py", "attention_atlas.app.api.resource"),
+    Ban("app/settings.py", "attention_atlas.app"),
+    Ban("app/settings.py", "attention_atlas.model"),
+    Ban("app/errors.py", "attention_atlas.app"),
+    Ban("app/errors.py", "attention_atlas.model"),
+    Ban("app/api/spec.py", "attention_atlas.app"),
+    Ban("app/api/spec.py", "attention_atlas.model"),
 ]
 SCRIPT = [
     Ban("static/js/**/*.js", r"\bfetch\(", alone=("api.js",)),
@@ -70,6 +86,35 @@ def imports(path: Path) -> set[str]:
     return {".".join(name.split(".")[:n]) for name in found for n in range(1, name.count(".") + 2)}
 
 
+def graph() -> dict[str, set[str]]:
+    """Each file of app/ and model/ by its import name, and those of them that it imports."""
+    paths = [path for package in ("app", "model") for path in (ROOT / package).rglob("*.py")]
+    named = {f"attention_atlas.{_dotted(path)}": imports(path) for path in paths}
+    return {name: imported & named.keys() for name, imported in named.items()}
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def folders(files: dict[str, set[str]]) -> dict[str, set[str]]:
+    """The same of folders: a folder imports what its files import from other folders."""
+    edges: dict[str, set[str]] = {}
+    for name, imported in files.items():
+        folder = name.rpartition(".")[0]
+        edges.setdefault(folder, set()).update({i.rpartition(".")[0] for i in imported} - {folder})
+    return edges
+
+
+def circle(edges: dict[str, set[str]]) -> list[str]:
+    """A circle of imports, if there is one."""
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
 def code(path: Path) -> str:
     """A script without its comments; a // after a colon is part of an address."""
     return re.sub(r"/\*.*?\*/|(?<!:)//[^\n]*", "", path.read_text("utf-8"), flags=re.DOTALL)
@@ -78,6 +123,27 @@ def code(path: Path) -> str:
 @pytest.mark.parametrize("ban", IMPORTS, ids=lambda ban: f"{ban.where} {ban.what}")
 def test_imports_point_one_way(ban: Ban) -> None:
     assert [path.name for path in files(ban) if ban.what in imports(path)] == []
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert len(graph()) > 50
+    assert circle(graph()) == []
+
+
+def test_no_folders_import_each_other_in_a_circle() -> None:
+    """But for app/, where main.py is above the folders and the rest below: a rule says that."""
+    edges = folders(graph())
+    assert edges["attention_atlas.app"] >= {"attention_atlas.model"}
+    assert edges["attention_atlas.model.training"] >= {"attention_atlas.model.analysis"}
+    above = {name: edges[name] for name in edges if name.startswith("attention_atlas.model")}
+    assert circle(above) == []
+
+
+def test_circles_are_seen() -> None:
+    files = {"x.a.one": {"x.b.two"}, "x.b.two": set(), "x.b.three": {"x.a.one"}}
+    assert circle(files) == []
+    assert folders(files) == {"x.a": {"x.b"}, "x.b": {"x.a"}}
+    assert set(circle(folders(files))) == {"x.a", "x.b"}
 
 
 @pytest.mark.parametrize("ban", SCRIPT, ids=lambda ban: f"{ban.where} {ban.what}")
@@ -94,7 +160,26 @@ def test_a_rule_has_files_to_look_at(ban: Ban) -> None:
 @pytest.mark.parametrize("path", sorted((JS / "views").glob("*.js")), ids=lambda path: path.name)
 def test_a_view_imports_only_what_draws(path: Path) -> None:
     found = set(re.findall(r"""(?:from|import)\s*\(?\s*["']([^"']+)["']""", code(path)))
-    assert found <= {f"../{name}.js" for name in VIEWS_IMPORT}
+    assert found <= {f"../lib/{name}.js" for name in VIEWS_IMPORT}
+
+
+@pytest.mark.parametrize("folder", ["pages", "lib"])
+def test_scripts_import_one_way(folder: str) -> None:
+    """Pages import each other's engine, views and lib; lib imports lib alone."""
+    allowed = {"pages": r"\./engine|\.\./(views|lib)/\w+", "lib": r"\./\w+"}[folder]
+    found = {
+        (path.name, name)
+        for path in (JS / folder).glob("*.js")
+        for name in re.findall(r"""(?:from|import)\s*\(?\s*["'](\.[^"']+)["']""", code(path))
+        if not re.fullmatch(rf"(?:{allowed})\.js", name)
+    }
+    assert found == set()
+
+
+def test_a_script_has_a_name_of_its_own() -> None:
+    """The page that stands alone knows scripts by their names."""
+    names = [path.name for path in JS.rglob("*.js")]
+    assert sorted(names) == sorted(set(names))
 
 
 @pytest.mark.parametrize("package", ["app", "model"])

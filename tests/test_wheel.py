@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from attention_atlas.model import zoo
 
-from model import zoo
+import attention_atlas
 
 ROOT = Path(__file__).parent.parent
 
@@ -25,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy of what a checkout holds, so that nothing is left in this one."""
     copy, out = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("wheel")
-    for name in ("app", "model", "static", "templates"):
+    for name in ("attention_atlas", "app", "model", "static", "templates"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
@@ -48,11 +49,20 @@ def command(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def address(command: Path, tmp_path: Path) -> Iterator[str]:
-    """Where the command says it is ready, started in an empty directory."""
+def hostile(tmp_path: Path) -> Path:
+    """A folder with a user's own modules of common names, each of which fails when imported."""
+    for name in ("app", "model", "static", "templates"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('imported {name}.py')")
+    return tmp_path
+
+
+@pytest.fixture(params=["attention-atlas", "python -m attention_atlas.app"])
+def address(request: pytest.FixtureRequest, command: Path, hostile: Path) -> Iterator[str]:
+    """The address a command prints when it is ready, started beside a user's own modules."""
+    program, *args = request.param.split()
     env = {**os.environ, "PORT": "0", "PYTHONUNBUFFERED": "1", "THREADS": "1"}
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    server = subprocess.Popen([command], cwd=tmp_path, env=env, **output)
+    server = subprocess.Popen([command.parent / program, *args], cwd=hostile, env=env, **output)
     assert server.stdout
     try:
         said = ""
@@ -72,15 +82,38 @@ def test_templates_static_files_and_weights_travel_in_the_wheel(wheel: Path) -> 
     names = zipfile.ZipFile(wheel).namelist()
     for kind in ("static", "templates"):
         files = {path.relative_to(ROOT).as_posix() for path in (ROOT / kind).rglob("*.*")}
-        assert {f"app/{file}" for file in files} <= set(names)
-    assert "app/locale/zh.po" in names
+        assert {f"attention_atlas/{file}" for file in files} <= set(names)
+    assert "attention_atlas/app/locale/zh.po" in names
     weights = [name for name in names if name.endswith("/model.safetensors")]
     assert len(weights) == len(zoo.names())
+
+
+def test_every_python_file_travels_in_the_wheel(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    files = [path for kind in ("app", "model") for path in (ROOT / kind).rglob("*.py")]
+    assert {f"attention_atlas/{path.relative_to(ROOT).as_posix()}" for path in files} <= names
 
 
 def test_the_installed_command_serves_the_page(address: str) -> None:
     page = urllib.request.urlopen(f"{address}/explore?text=A+river+bank.").read().decode()
     assert "river" in page
-    script = re.search(r'src="(/static/[^"]+/main\.js)"', page)
+    script = re.search(r'src="(/static/[^"]+/explore\.js)"', page)
     assert script
     assert urllib.request.urlopen(address + script[1]).status == 200
+
+
+def test_only_attention_atlas_lands_in_site_packages(wheel: Path) -> None:
+    tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert [top for top in tops if not top.endswith(".dist-info")] == ["attention_atlas"]
+
+
+def test_importing_the_package_loads_neither_torch_nor_the_server(
+    command: Path, hostile: Path
+) -> None:
+    script = (
+        "import sys, attention_atlas; print(attention_atlas.__version__); "
+        "print({'torch', 'fastapi', 'transformers'} & {*sys.modules})"
+    )
+    python = [str(command.parent / "python"), "-c", script]
+    done = subprocess.run(python, cwd=hostile, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == [attention_atlas.__version__, "set()"]

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from attention_atlas.app.main import create_app
+from attention_atlas.app.settings import Settings
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-
-from app.main import create_app
-from app.settings import Settings
 
 BANK = "He sat on the river bank."
 
@@ -32,6 +31,18 @@ def get(client: TestClient) -> Any:
 
     def ask(path: str, **params: Any) -> Any:
         answer = client.get(f"/api/v1{path}", params=params)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    return ask
+
+
+@pytest.fixture
+def post(client: TestClient) -> Any:
+    """post("/generate", model="gpt", text="…"): the same by POST."""
+
+    def ask(path: str, **body: Any) -> Any:
+        answer = client.post(f"/api/v1{path}", json=body)
         assert answer.status_code == 200, answer.text
         return answer.json()
 

@@ -1,18 +1,17 @@
-"""python -m app with settings it cannot take."""
+"""python -m attention_atlas.app with settings it cannot take."""
 
 from __future__ import annotations
 
 import sys
 
 import pytest
-
-from app.__main__ import main
+from attention_atlas.app.__main__ import main
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--device", "tpu"], "device 'tpu' is not there; this machine has"),
+        (["--device", "tpu"], "device 'tpu' is not available; this machine has"),
         (["--device", "cpu:x"], "device 'cpu:x' cannot be used"),
         (["--port", "99999"], "less than or equal to 65535"),
         (["--models", "berd"], "no model named 'berd'; there are bert, gpt, translator, recurrent"),

@@ -100,6 +100,20 @@ def test_the_trained_bert_tells_the_senses_apart(compare):
     assert min(row[-1] for row in found["within"].values()) > found["between"][-1]
 
 
+def test_hidden_states_are_named_embedding_and_then_by_layer(compare, get, client):
+    names = ["embedding", *(f"layer {i}" for i in range(6))]
+    assert get("/hidden-states", **RIVER)["states"] == names
+    assert get("/hidden-states", **RIVER, word="bank")["states"] == names
+    found = compare(RIVER, MONEY)
+    assert found["states"] == names
+    assert len(found["similarity"]) == len(found["nearest_a"]) == len(names)
+    assert len(found["divergence"]) == 6, "attention layers alone"
+    assert compare(RIVER, {**RIVER, "model": "gpt"})["states"] == []
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    for answer in ("HiddenAnswer", "CompareAnswer"):
+        assert "layer 0 … layer L - 1" in schemas[answer]["properties"]["states"]["description"]
+
+
 def test_nearest_words_are_ranked(compare):
     found = compare(RIVER, MONEY)
     for layer in found["nearest_a"]:
@@ -140,7 +154,7 @@ def test_an_alignment_can_be_given(compare):
         ({"word": "money"}, "'money' is not a word of the text: He, sat, on, the, river"),
         ({"word": "river"}, "'river' is not a word of the text: She, opened, an"),
         ({"word": "bank", "occurrence_a": 1}, "'bank' is there 1 time, from 0"),
-        ({"word": "bank", "layer": 6}, "layer 6 is not there: both have layers 0 to 5"),
+        ({"word": "bank", "layer": 6}, "layer 6 does not exist: both have layers 0 to 5"),
         ({"word": "bank", "align": [[99, 0]]}, "A has words 0 to 12"),
         ({"word": "bank", "align": [[0, 0], [1, 0]]}, "a word of B is in more than one pair"),
         ({"word": "bank", "align": [[-1, 0]]}, "greater than or equal to 0"),
@@ -223,7 +237,7 @@ def test_a_long_wrong_alignment_is_put_aside_at_once(client):
         ({"align": "1-1,1-2"}, ["align"], "a word of A is in more than one pair"),
         ({"occurrence_a": "5"}, ["occurrence_a"], "'bank' is there 1 time, from 0"),
         ({"occurrence_b": "7", "align": "0-99"}, ["align", "occurrence_b"], "B has words 0 to"),
-        ({"off": "9.9"}, ["off"], "off 9.9 is not there: 0.0 to 5.7"),
+        ({"off": "9.9"}, ["off"], "off 9.9 does not exist: 0.0 to 5.7"),
     ],
 )
 def test_what_these_texts_do_not_have_is_put_aside(client, asked, fields, said):

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 import transformers as hf
+from attention_atlas.app.main import create_app
+from attention_atlas.app.settings import Settings
 from fastapi.testclient import TestClient
 
-from app.main import create_app
-from app.settings import Settings
 from tests import saved
 
 TEXT = "El banco está cerrado."
@@ -143,7 +143,7 @@ def test_each_page_that_makes_sense_is_there(hub: TestClient, address: str) -> N
 def test_a_layer_that_a_kind_lacks_is_named(hub: TestClient) -> None:
     answer = hub.get("/masks.json?model=plain&kind=encoder&layer=2")
     assert answer.status_code == 200
-    assert answer.json()["ignored"][0]["message"] == "layer 2 is not there: 0, 1"
+    assert answer.json()["ignored"][0]["message"] == "layer 2 does not exist: 0, 1"
 
 
 @pytest.mark.parametrize(
@@ -166,8 +166,8 @@ def test_a_decoders_beginning_is_found_in_either_file(
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("/positions?model=recurrent", "model recurrent is not there"),
-        ("/fill?model=gpt2", "model gpt2 is not there: bert"),
+        ("/positions?model=recurrent", "model recurrent does not exist"),
+        ("/fill?model=gpt2", "model gpt2 does not exist: bert"),
     ],
 )
 def test_a_page_says_why_a_model_is_not_for_it(hub: TestClient, address: str, said: str) -> None:

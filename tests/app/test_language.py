@@ -6,13 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
+from attention_atlas.app.language import LANGUAGES, catalogue
+from attention_atlas.app.pages import compare, explore, fill, generate, translate
+from attention_atlas.model.analysis import few_shot
+from attention_atlas.model.zoo import NOT_FOR
 from babel.messages.extract import extract
 from jinja2.ext import babel_extract
-
-from app import compare_page, pages, work_pages
-from app.language import LANGUAGES, catalogue
-from model import few_shot
-from model.zoo import NOT_FOR
 
 ROOT = Path(__file__).parents[2]
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -20,8 +19,8 @@ CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 def said() -> set[str]:
     """All that templates and scripts say, and what of Python's they show."""
-    work = (*work_pages.TRANSLATIONS, *work_pages.PROMPTS, *work_pages.BLANKS)
-    examples = [*pages.EXAMPLES, *compare_page.EXAMPLES, *work]
+    work = (*translate.TRANSLATIONS, *generate.PROMPTS, *fill.BLANKS)
+    examples = [*explore.EXAMPLES, *compare.EXAMPLES, *work]
     found: set[str] = {NOT_FOR, *(example.label for example in examples)}
     found |= {*few_shot.definitions().values(), *few_shot.score_definitions().values()}
     for path in (ROOT / "static/js").rglob("*.js"):

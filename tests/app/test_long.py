@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+from attention_atlas.app import service
+from attention_atlas.app.main import create_app
+from attention_atlas.app.settings import Settings
 from fastapi.testclient import TestClient
-
-from app import service
-from app.main import create_app
-from app.settings import Settings
 
 TEXT = "The river bank is closed. " * 6
 MODELS = ("bert", "gpt", "translator")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+from attention_atlas.app.main import create_app
+from attention_atlas.app.settings import Settings
 from fastapi.testclient import TestClient
-
-from app.main import create_app
-from app.settings import Settings
 
 
 def test_the_server_is_up_and_ready(client):
@@ -19,11 +18,11 @@ def test_the_server_is_up_and_ready(client):
 
 def test_versioned_files_last_a_year_and_others_are_checked(client):
     page = client.get("/explore").text
-    script = re.search(r'src="(/static/v-[0-9a-f]{8}/js/main\.js)"', page)
+    script = re.search(r'src="(/static/v-[0-9a-f]{8}/js/pages/explore\.js)"', page)
     assert script
     lasting = client.get(script[1])
     assert lasting.headers["cache-control"] == "public, max-age=31536000, immutable"
-    plain = client.get("/static/js/main.js")
+    plain = client.get("/static/js/pages/explore.js")
     assert plain.headers["cache-control"] == "no-cache"
     assert plain.content == lasting.content
 
@@ -36,7 +35,7 @@ def test_plotly_is_served_from_its_package(client):
 
 
 @pytest.mark.parametrize(
-    "path", ["/static/../app/main.py", "/static/nope.js", "/static/v-0/js/main.js"]
+    "path", ["/static/../app/main.py", "/static/nope.js", "/static/v-0/js/pages/explore.js"]
 )
 def test_only_static_files_are_served(client, path):
     assert client.get(path).status_code == 404

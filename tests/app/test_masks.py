@@ -103,6 +103,19 @@ def test_masks_are_what_they_say(batch, model, kind):
     assert found["leak"] == 0
 
 
+@pytest.mark.parametrize("off", [("causal",), ("padding",), ("causal", "padding")], ids="+".join)
+@pytest.mark.parametrize(("model", "kind"), KINDS)
+def test_masks_that_are_off_hide_nothing(batch, model, kind, off):
+    found = batch(model, kind=kind, off=list(off))
+    combined, masked = np.array(found["combined"]), np.array(found["masked"], dtype=float)
+    np.testing.assert_array_equal(np.isnan(masked), ~combined)
+    np.testing.assert_array_equal(np.array(found["attn"]) == 0, ~combined)
+    if kind == "decoder":
+        T = combined.shape[-1]
+        causal = np.ones((T, T)) if "causal" in off else np.tri(T)
+        np.testing.assert_array_equal(found["causal"], causal == 1)
+
+
 def test_without_the_causal_mask_a_decoder_looks_ahead(batch):
     on, off = batch("gpt"), batch("gpt", off=["causal"])
     assert on["leak"] == 0 and off["leak"] > 0.05
@@ -140,7 +153,7 @@ def test_a_small_number_in_place_of_infinity_leaks(batch, fill, precision, leaks
         ({"texts": []}, "one to eight texts, one a line"),
         ({"texts": ["a"] * 9}, "not 9: one to eight texts, one a line"),
         ({"texts": ["hi", ""]}, "the text is empty"),
-        ({"layer": 6}, "layer 6 is not there: bert has layers 0 to 5"),
+        ({"layer": 6}, "layer 6 does not exist: bert has layers 0 to 5"),
         ({"model": "recurrent"}, "it has no masks"),
         ({"off": ["cross"]}, "'causal' or 'padding'"),
         ({"fill": 1}, "less than or equal to 0"),
@@ -161,7 +174,7 @@ def test_the_page_splits_at_new_lines_alone_and_offers_masks_that_are_there(clie
     page = client.get("/masks.json", params={**asked, "model": "bert"}).json()
     assert page["texts"] == ["one\u2028two", "three\x0bfour", "five"]
     assert (page["off"], page["fills"]["dtype"]) == ([], "float16")
-    assert "off causal is not there: padding" in page["ignored"][0]["message"]
+    assert "off causal does not exist: padding" in page["ignored"][0]["message"]
     assert client.get("/masks.json", params={**asked, "model": "gpt"}).json()["off"] == ["causal"]
 
 

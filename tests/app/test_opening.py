@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attention_atlas.app import errors
+from attention_atlas.app.main import create_app
+from attention_atlas.app.service import MOST_OPENING, Service
+from attention_atlas.app.settings import Settings
+from attention_atlas.model.spec import Spec
+from attention_atlas.model.zoo import Loaded
 from fastapi.testclient import TestClient
 
-from app import errors
-from app.main import create_app
-from app.schemas import RunRequest
-from app.service import MOST_OPENING, Service
-from app.settings import Settings
-from model.zoo import Loaded
 from tests import saved
 
 TEXT = "He sat on the river bank."
@@ -204,8 +204,8 @@ def test_the_server_answers_while_a_model_is_opened(monkeypatch) -> None:
         await asyncio.sleep(0)
         with pytest.raises(errors.Busy, match="other models are being opened"):
             await service.open("one more")
-        spec = RunRequest(model="bert", text=TEXT)
-        assert (await service.compute(lambda: service.run(spec))).text == TEXT
+        loaded = service.loaded("bert")
+        assert (await service.compute(lambda: service.run(loaded, Spec(TEXT)))).text == TEXT
         assert not any(work.done() for work in waiting)
         go.set()
         return await asyncio.gather(*waiting)
@@ -229,8 +229,8 @@ def test_one_spoilt_model_does_not_keep_the_server_from_starting(
     def fail(*_: object) -> None:
         raise RuntimeError("of a library")
 
-    monkeypatch.setattr("model.hub.adapt", fail)
-    monkeypatch.setattr("model.folder.weights", fail)
+    monkeypatch.setattr("attention_atlas.model.hub.opening.adapt", fail)
+    monkeypatch.setattr("attention_atlas.model.hub.folder.weights", fail)
     with client_of(model=(str(folder),)) as client:
         assert client.get("/readyz").json()["models"] == ["bert"]
         assert "the server's log" in client.get("/readyz").json()["missing"][str(folder)]
@@ -274,11 +274,8 @@ def test_without_transformers_the_bundled_models_are_there() -> None:
 import sys
 sys.modules["transformers"] = sys.modules["huggingface_hub"] = None  # as if not installed
 from fastapi.testclient import TestClient
-from app import errors
-from app.main import create_app
-from app.schemas import RunRequest
-from app.service import MOST_OPENING, Service
-from app.settings import Settings
+from attention_atlas.app.main import create_app
+from attention_atlas.app.settings import Settings
 client = TestClient(create_app(Settings(models="bert", threads=1)), base_url="http://127.0.0.1")
 assert client.get("/api/v1/run?model=bert&text=bank").status_code == 200
 assert client.get("/api/v1/models").json()["ready_to_open"] == []

@@ -7,16 +7,15 @@ import shutil
 import threading
 
 import pytest
+from attention_atlas.app import errors
+from attention_atlas.app.main import create_app
+from attention_atlas.app.service import Service
+from attention_atlas.app.settings import Settings
+from attention_atlas.model import run as door
+from attention_atlas.model import zoo
+from attention_atlas.model.record import Selection
+from attention_atlas.model.spec import Spec
 from fastapi.testclient import TestClient
-
-from app import errors
-from app.main import create_app
-from app.schemas import AttentionRequest, RunRequest
-from app.service import Service
-from app.settings import Settings
-from model import run as door
-from model import zoo
-from model.record import Part
 
 
 @pytest.fixture
@@ -60,17 +59,17 @@ def test_the_event_loop_answers_while_workers_are_busy(app, client):
     held = [service._pool.submit(release.wait) for _ in range(service.settings.workers)]
     try:
         assert client.get("/healthz").json() == {"status": "up"}
-        assert client.get("/static/js/main.js").status_code == 200
+        assert client.get("/static/js/pages/explore.js").status_code == 200
     finally:
         release.set()
     assert [future.result() for future in held] == [True] * len(held)
 
 
 def test_a_run_of_everything_answers_every_smaller_question(service, monkeypatch):
-    asked = RunRequest(model="bert", text="He sat on the river bank.")
-    whole = service.run(asked)
+    loaded, spec = service.loaded("bert"), Spec("He sat on the river bank.")
+    whole = service.run(loaded, spec)
     monkeypatch.setattr(door, "run", None)  # a second run would fail
-    _, record = service.record(asked, Part(layers=(3,), heads=(5, 2)))
+    _, record = service.record(loaded, spec, Selection(layers=(3,), heads=(5, 2)))
     assert (record.layers, record.heads) == ((3,), (5, 2))
     assert record.attn.equal(whole.records["encoder"].attn[[3]][:, [5, 2]])
 
@@ -79,14 +78,14 @@ def test_one_head_alone_costs_one_head(service, monkeypatch):
     seen = []
     run = door.run
     monkeypatch.setattr(door, "run", lambda *a: seen.append(run(*a)) or seen[-1])
-    service.record(AttentionRequest(model="bert", text="A bank."), Part(layers=(1,), heads=(0,)))
+    service.record(service.loaded("bert"), Spec("A bank."), Selection(layers=(1,), heads=(0,)))
     assert [tuple(r.attn.shape[:2]) for run in seen for r in run.records.values()] == [(1, 1)]
 
 
 def test_the_cache_is_bounded(monkeypatch):
     service = Service(Settings(models="bert", threads=1, cache_mb=1))
     for n in range(1, 40):
-        service.run(RunRequest(model="bert", text="bank " * n))
+        service.run(service.loaded("bert"), Spec("bank " * n))
     assert service._cache.currsize <= 1_000_000
     assert len(service._cache) > 1
     service.close()

@@ -9,8 +9,7 @@ import re
 import numpy as np
 import pytest
 import safetensors.numpy
-
-from app.standalone import modules
+from attention_atlas.app.pages.standalone import modules
 
 BANK = {"model": "bert", "text": "He sat on the river bank.", "layer": 2, "head": 3}
 

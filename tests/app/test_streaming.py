@@ -1,4 +1,4 @@
-"""Streams: a client that goes away stops the work, and frees the worker, within one token."""
+"""Streams: their events, and a client that goes away stops the work within one token."""
 
 from __future__ import annotations
 
@@ -7,16 +7,24 @@ import json
 import threading
 from typing import Any
 
+import numpy as np
 import pytest
+from attention_atlas.app import errors, streaming
+from attention_atlas.app.api import generate as at_work
+from attention_atlas.app.main import create_app
+from attention_atlas.app.settings import Settings
+from attention_atlas.model import generate
 from fastapi import FastAPI
 
-from app import errors, streaming
-from app import work as at_work
-from app.main import create_app
-from app.settings import Settings
-from model import generate
-
 BODY = {"model": "gpt", "text": "The king", "max_new_tokens": 400}
+TEXT = "El banco está cerrado."
+STEPWISE = [
+    ("/translate", {"model": "translator", "text": TEXT}),
+    ("/translate", {"model": "translator", "text": TEXT, "num_beams": 3, "reference": "Shut."}),
+    ("/translate", {"model": "recurrent", "text": TEXT}),
+    ("/generate", {"model": "gpt", "text": "The king", "max_new_tokens": 5, "top_k": 20}),
+    ("/few-shot", {"model": "gpt", "pattern": "list", "n_max": 1, "n_prompt": 3}),
+]
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +163,92 @@ async def visited(app: FastAPI) -> Visit:
     client = Visit(app, **BODY | {"max_new_tokens": 3}, stream=True)
     await asyncio.wait_for(client.go(), 20)
     return client
+
+
+def events(text: str) -> list[tuple[str, Any]]:
+    """Server-sent events as (name, data)."""
+    found = []
+    for block in text.strip().split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines())
+        found.append((fields["event"], json.loads(fields["data"])))
+    return found
+
+
+@pytest.mark.parametrize(("path", "body"), STEPWISE)
+def test_streamed_and_whole_answers_are_equal(client, post, path, body):
+    whole = post(path, **body)
+    answer = client.post(f"/api/v1{path}", json={**body, "stream": True})
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["cache-control"] == "no-store"
+    found = events(answer.text)
+    assert [name for name, _ in found[:1] + found[-1:]] == ["start", "result"]
+    assert found[-1][1] == whole
+    assert {name for name, _ in found[1:-1]} <= {"token", "shot", "progress"}
+
+
+@pytest.mark.parametrize(("path", "body"), STEPWISE[:4])
+def test_each_token_comes_with_its_row(client, path, body):
+    found = events(client.post(f"/api/v1{path}", json={**body, "stream": True}).text)
+    result = found[-1][1]
+    tokens = [data for name, data in found if name == "token"]
+    beams = body.get("num_beams", 1) > 1
+    if not beams:
+        assert [data["token"]["id"] for data in tokens] == [t["id"] for t in result["tokens"]]
+        shared = set(tokens[0]) - {"text", "attn", "token"}
+        for data, step in zip(tokens, result["steps"], strict=True):
+            assert {name: data[name] for name in shared} == {name: step[name] for name in shared}
+    n_key = len(found[0][1].get("source") or found[0][1]["prompt"])
+    for n, data in enumerate(tokens):
+        rows = np.array(data["attn"])
+        assert rows.shape[1] == (n_key if path == "/translate" else n_key + n)
+        np.testing.assert_allclose(rows.sum(1), 1, atol=1e-5)
+
+
+def test_a_row_is_of_the_head_that_is_asked_for(client, get):
+    body = {"model": "translator", "text": TEXT, "stream": True}
+    one = events(client.post("/api/v1/translate", json={**body, "head": 7}).text)
+    cross = np.array(get("/attention", model="translator", text=TEXT, kind="cross")["attn"])
+    for n, (_, data) in enumerate(one[1:-1]):
+        np.testing.assert_allclose(data["attn"], cross[:, 7, n], atol=1e-5)
+    mean = events(client.post("/api/v1/translate", json=body).text)
+    np.testing.assert_allclose(mean[1][1]["attn"], cross[:, :, 0].mean(1), atol=1e-5)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        ("/translate", {"model": "gpt", "text": "hi"}, "gpt does not translate"),
+        ("/translate", {"model": "translator", "text": ""}, "the text is empty"),
+        ("/translate", {"model": "translator", "text": "a", "num_beams": 9}, "equal to 8"),
+        ("/translate", {"model": "translator", "text": "a", "head": 8}, "heads 0 to 7"),
+        ("/translate", {"model": "translator", "text": "a", "reference": " "}, "no tokens"),
+        (
+            "/translate",
+            {"model": "translator", "text": "a", "max_new_tokens": 900},
+            "900 tokens are too many: translator says at most 127",
+        ),
+        ("/translate", {"model": "translator", "text": "a", "text_pair": "b"}, "text_pair"),
+        ("/generate", {"model": "gpt", "text": "hi", "temperature": -1}, "equal to 0"),
+        ("/generate", {"model": "gpt", "text": "hi", "top_p": 0}, "greater than 0"),
+        ("/generate", {"model": "gpt", "text": "hi", "max_new_tokens": 512}, "at most 509 fit"),
+        ("/generate", {"model": "gpt", "text": "hi", "forced": [9000]}, "tokens 0 to 8191"),
+        (
+            "/generate",
+            {"model": "gpt", "text": "hi", "edits": [{"op": "block", "query": 999}]},
+            "query 999 does not exist",
+        ),
+        ("/few-shot", {"model": "bert"}, "bert does not next-token"),
+        ("/few-shot", {"model": "gpt", "n_max": 9}, "equal to 8"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_streams(client, path, body, said, stream):
+    answer = client.post(f"/api/v1{path}", json={**body, "stream": stream})
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert said in answer.json()["detail"]
+
+
+def test_an_unknown_model_is_404_in_a_stream_too(client):
+    body = {"model": "nobody", "text": "hi", "stream": True}
+    assert client.post("/api/v1/translate", json=body).status_code == 404

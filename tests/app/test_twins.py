@@ -132,7 +132,7 @@ def test_nonsense_in_the_address_falls_back_and_is_named(client):
     twin = client.get("/explore.json?text=hi&layer=99&head=-1&kind=x&query=a&view=b").json()
     assert [row["field"] for row in twin["ignored"]] == ["kind", "layer", "head", "query", "view"]
     assert (twin["layer"], twin["head"], twin["query"], twin["view"]) == (0, 0, None, "lines")
-    assert "layer 99 is not there: 0 to 5" in twin["ignored"][1]["message"]
+    assert "layer 99 does not exist: 0 to 5" in twin["ignored"][1]["message"]
 
 
 def test_home_leads_to_the_explorer(client):

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from app import __version__
+from attention_atlas import __version__
 from tests.bench.rows import FULL, HEADER, QUICK, Plan, Row, markdown, preface
 
 REPORT = Path(__file__).parents[2] / "docs" / "bench.md"

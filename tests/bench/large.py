@@ -6,11 +6,11 @@ import sys
 from dataclasses import asdict
 
 import torch
+from attention_atlas.app.__main__ import main as serve
+from attention_atlas.model import zoo
+from attention_atlas.model.transformer import Bert, Config
+from attention_atlas.model.zoo import Card, Loaded
 
-from app.__main__ import main as serve
-from model import zoo
-from model.transformer import Bert, Config
-from model.zoo import Card, Loaded
 from tests.bench.text import of_bert
 
 NAME = "large"

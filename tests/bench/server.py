@@ -8,18 +8,23 @@ from statistics import median
 from typing import Any
 
 import torch
+from attention_atlas.app import wire
+from attention_atlas.app.api.attention import (
+    AttentionRequest,
+    OverviewRequest,
+    attention,
+    overview,
+)
+from attention_atlas.app.service import Service
+from attention_atlas.app.settings import Settings
+from attention_atlas.model import run as door
+from attention_atlas.model.analysis import decoding as work
+from attention_atlas.model.generate import Sampling, generating, returned
+from attention_atlas.model.spec import Spec
+from attention_atlas.model.tape import Edit, Tape
+from attention_atlas.model.transformer import GPT, Bert
+from attention_atlas.model.zoo import Loaded
 
-from app import wire
-from app.api import attention, overview
-from app.schemas import AttentionRequest, OverviewRequest
-from app.service import Service
-from app.settings import Settings
-from model import run as door
-from model import work
-from model.generate import Sampling, generating, returned
-from model.run import Spec
-from model.tape import Edit, Tape
-from model.transformer import GPT, Bert
 from tests.bench.rows import Plan, Row
 from tests.bench.text import passage
 
@@ -72,10 +77,10 @@ def looks(service: Service, name: str, n: int, rounds: int) -> Iterator[Row]:
     one_head = AttentionRequest(model=name, text=text, layer=(LAYER,), head=(HEAD,))
 
     def look(
-        make: Callable[[Service, Any], Any], asked: OverviewRequest | AttentionRequest
+        make: Callable[[Service, Any, Loaded], Any], request: OverviewRequest | AttentionRequest
     ) -> None:
         service._cache.clear()
-        make(service, asked)
+        make(service, request, loaded)
 
     plain, picture, head = seconds(
         rounds,
@@ -107,10 +112,10 @@ def decoding(service: Service, rounds: int) -> Iterator[Row]:
 
     plain, looked, told, anew = seconds(
         rounds,
-        lambda: decode(look=False),
-        lambda: decode(look=True),
+        lambda: decode(tape=Tape(layers=())),
+        lambda: decode(tape=Tape()),
         labelled,
-        lambda: decode(look=False, edits=[Edit("scale", by=1.0)]),
+        lambda: decode(tape=Tape(layers=(), edits=[Edit("scale", by=1.0)])),
     )
     what = f"gpt, {NEW} new tokens after 32"
     yield Row(f"{what}: nothing kept", plain * 1000, "ms")
@@ -121,9 +126,10 @@ def decoding(service: Service, rounds: int) -> Iterator[Row]:
 
 def sizes(service: Service, name: str, n: int) -> Iterator[Row]:
     """Bytes of the first picture and of all numbers, before compression."""
-    text = passage(n, service.models[name].tokenizer)
-    picture = overview(service, OverviewRequest(model=name, text=text))
-    everything = attention(service, AttentionRequest(model=name, text=text))
+    loaded = service.models[name]
+    text = passage(n, loaded.tokenizer)
+    picture = overview(service, OverviewRequest(model=name, text=text), loaded)
+    everything = attention(service, AttentionRequest(model=name, text=text), loaded)
     for what, answer, format in (
         ("overview", picture, "safetensors"),
         ("all heads in float32", everything, "safetensors"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import count
 
-from model.tokenizers import Tokenizer
-from model.zoo import WEIGHTS
+from attention_atlas.model.tokenizers import Tokenizer
+from attention_atlas.model.zoo import WEIGHTS
 
 PASSAGE = (
     "He sat on the river bank and watched the water while they opened an account . "

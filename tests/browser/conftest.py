@@ -20,6 +20,7 @@ from playwright.sync_api import (
     Page,
     Request,
     Response,
+    expect,
     sync_playwright,
 )
 
@@ -36,6 +37,10 @@ QUIET = [
     "--disable-sync",
 ]
 SECONDS_TO_START = 120
+LONGEST_WAIT = (
+    30_000  # ms; a machine that is busy takes longer, and a test that passes does not wait
+)
+expect.set_options(timeout=LONGEST_WAIT)
 
 Explore = Callable[..., Page]
 
@@ -62,7 +67,8 @@ def server(cache_home: Path) -> Iterator[str]:
     """The address of our app, in a process of its own."""
     port = free_port()
     env = os.environ | {"HOST": "127.0.0.1", "PORT": str(port), "XDG_CACHE_HOME": str(cache_home)}
-    process = subprocess.Popen([sys.executable, "-m", "app"], cwd=ROOT, env=env)
+    command = [sys.executable, "-m", "attention_atlas.app"]
+    process = subprocess.Popen(command, cwd=ROOT, env=env)
     try:
         wait_until_ready(f"http://127.0.0.1:{port}", process)
         yield f"http://127.0.0.1:{port}"
@@ -89,7 +95,7 @@ def setting() -> dict[str, object]:
 @pytest.fixture
 def context(browser: Browser, server: str, setting: dict[str, object]) -> Iterator[BrowserContext]:
     context = browser.new_context(base_url=server, **setting)  # type: ignore[arg-type]
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(LONGEST_WAIT)
     yield context
     context.close()
 
@@ -128,3 +134,32 @@ def explore(page: Page) -> Explore:
         return page
 
     return open_at
+
+
+HOLD = """([path, n]) => {
+  const plain = globalThis.fetch;
+  const opened = new Promise((resolve) => { globalThis.release = resolve; });
+  globalThis.fetch = async (url, options) => {
+    const response = await plain(url, options);
+    if (!`${url}`.includes(path)) return response;
+    globalThis.fetch = plain; // the next one is not held
+    let rest = "", passed = 0;
+    const gate = new TransformStream({async transform(text, out) {
+      const events = (rest + text).split("\\n\\n");
+      rest = events.pop();
+      for (const event of events) {
+        if (passed++ === n) await opened;
+        out.enqueue(`${event}\\n\\n`);
+      }
+    }});
+    const body = response.body.pipeThrough(new TextDecoderStream()).pipeThrough(gate)
+      .pipeThrough(new TextEncoderStream());
+    return new Response(body, response);
+  };
+}"""
+
+
+@pytest.fixture
+def hold(page: Page) -> Callable[[str, int], None]:
+    """Let n events of the next answer of a resource through; the rest waits for release()."""
+    return lambda path, n: page.evaluate(HOLD, [path, n])

@@ -35,7 +35,8 @@ def opened(page: Page, **query: object) -> Page:
 
 
 def formula(page: Page, call: str, argument: object) -> Any:
-    code = f"async (arg) => {{ const m = await import('/static/js/formulas.js'); return {call}; }}"
+    module = "await import('/static/js/lib/formulas.js')"
+    code = f"async (arg) => {{ const m = {module}; return {call}; }}"
     return page.evaluate(code, argument)
 
 
@@ -201,6 +202,20 @@ def test_a_vector_moves_by_the_arrow_keys_and_not_out_of_the_plane(page: Page) -
     expect(page.get_by_label("y, dimension 0", exact=True)).to_have_value("3")
 
 
+def test_another_models_tokens_keep_the_word_of_the_query(page: Page) -> None:
+    opened(page, text="He saw Kathmandu", word="3")  # Kat ##h ##man ##d ##u
+    page.get_by_role("combobox", name="Model", exact=True).select_option("translator")
+    expect(page).to_have_url(re.compile("word=2"))  # K ath m and u, with no [CLS] before
+
+
+def test_a_stop_word_inside_a_word_is_not_one(page: Page) -> None:
+    opened(page, model="gpt", text="He saw Kathmandu and the theatre", stops="hidden")
+    keys = page.locator("#anatomy tbody th").all_inner_texts()
+    assert [key.split()[-1] for key in keys] == [
+        "<|endoftext|>", "saw", "K", "ath", "m", "and", "u", "theatre",
+    ]  # fmt: skip
+
+
 def test_stop_words_are_in_the_address(page: Page) -> None:
     opened(page, stops="hidden")
     expect(page.locator("#anatomy tbody tr")).to_have_count(6)
@@ -257,7 +272,7 @@ def test_every_part_of_the_drawing_leads_to_its_numbers(page: Page, model: str) 
         assert query.get("text", query.get("texts")) == [TEXT]
         answer = page.request.get(link)
         assert answer.status == 200, link
-        assert "is not there" not in answer.text()
+        assert "does not exist" not in answer.text()
 
 
 def test_the_drawing_follows_the_model_and_the_keyboard(page: Page) -> None:

@@ -56,7 +56,11 @@ def test_the_curve_is_the_similarity_of_the_api(page: Page, server: str) -> None
     assert drawn["A and B"] == pytest.approx(found["similarity"], abs=1e-6)
     assert drawn["two of different senses"] == pytest.approx(found["references"]["between"])
     page.get_by_text("The numbers").click()
+    ticks = page.locator("#curve .xtick text").all_text_contents()
+    assert ticks == ["embedding", *(f"L{i}" for i in range(6))]
     table = page.get_by_role("table", name="Cosine of the word's hidden states")
+    names = table.get_by_role("rowheader").all_inner_texts()
+    assert names == ["embedding", *(f"Layer {i}" for i in range(6))]
     expect(table).to_contain_text(f"{found['similarity'][3]:.3f}")
 
 
@@ -100,6 +104,46 @@ def test_a_locked_word_is_locked_in_both(page: Page) -> None:
     expect(token(page, "b", 6)).to_have_attribute("aria-pressed", "true")
 
 
+def locked(page: Page, run: str) -> Any:
+    return page.locator(f"#view-{run} button[aria-pressed=true]")
+
+
+def test_a_lock_without_a_partner_leaves_the_other_as_it_is(page: Page) -> None:
+    opened(page, layer=0, head=7)
+    token(page, "a", 3).click()  # "on", which B does not have
+    expect(locked(page, "a")).to_have_attribute("data-index", "3")
+    expect(token(page, "b", 7)).to_have_attribute("aria-pressed", "true")
+    token(page, "a", 4).click()
+    expect(token(page, "b", 6)).to_have_attribute("aria-pressed", "true")
+    token(page, "b", 10).click()  # "money"
+    expect(token(page, "a", 4)).to_have_attribute("aria-pressed", "true")
+    token(page, "b", 10).click()
+    expect(locked(page, "b")).to_have_count(0)
+    expect(token(page, "a", 4)).to_have_attribute("aria-pressed", "true")
+
+
+def test_the_lock_is_in_the_address(page: Page) -> None:
+    opened(page, layer=0, head=7)
+    assert not query_of(page).keys() & {"query", "side", "query_b", "side_b"}, "the word is locked"
+    token(page, "a", 4).click()
+    assert query_of(page).items() >= {"query": "4", "query_b": "6"}.items()
+    token(page, "a", 4).click()
+    assert query_of(page).items() >= {"query": "none", "query_b": "none"}.items()
+    page.reload()
+    expect(page.locator("#view-a .lines-said")).to_be_visible()
+    expect(locked(page, "a")).to_have_count(0)
+    opened(page, layer=0, head=7, query=2, side="key", query_b=8, side_b="key")
+    for run, index in (("a", "2"), ("b", "8")):
+        expect(locked(page, run)).to_have_attribute("data-index", index)
+        expect(locked(page, run)).to_have_attribute("data-side", "key")
+    page.get_by_role("button", name="layer 0, head 3").click()
+    expect(page.get_by_role("heading", name="Layer 0 · Head 3")).to_be_visible()
+    expect(locked(page, "a")).to_have_attribute("data-index", "2")
+    page.get_by_label("Text of B").fill("They fished from the bank of the river.")
+    expect(page).to_have_url(re.compile("text_b=They\\+fished"))
+    assert not query_of(page).keys() & {"query", "query_b"}, "other words, and the word again"
+
+
 def test_the_alignment_can_be_changed_and_is_in_the_address(page: Page, server: str) -> None:
     opened(page, layer=0, head=7)
     expect(page.locator("#alignment-note")).to_contain_text("5 of 13 words of A have a partner")
@@ -132,8 +176,8 @@ def test_a_word_that_is_not_there_is_named_and_the_picture_stays(page: Page) -> 
 
 
 def test_nonsense_in_the_address_is_named_and_put_aside(page: Page) -> None:
-    opened(page, layer=99, head="x", align="1", off="zz", kind="cross")
-    for part in ("layer 99", "head x", "align 1", "off zz", "kind cross"):
+    opened(page, layer=99, head="x", align="1", off="zz", kind="cross", query=99, side_b="x")
+    for part in ("layer 99", "head x", "align 1", "off zz", "kind cross", "query 99", "side_b x"):
         expect(page.locator("#notice")).to_contain_text(part)
     expect(page.get_by_role("alert")).to_be_empty()
     expect(page.locator(".compare-map button")).to_have_count(48)

@@ -81,6 +81,24 @@ def test_each_control_changes_the_numbers(page: Page, server: str) -> None:
     expect(page).to_have_url(re.compile("layer=3.*fill=-1"))
 
 
+def test_a_mask_that_is_off_is_drawn_so(page: Page) -> None:
+    opened(page, model="gpt", off="causal")
+    n = len(page.evaluate("document.querySelector('#combined-plot').data[0].z"))
+    length = page.locator("#ids-table tr").nth(0).locator("td:not(.pad)").count()
+    rows = [[1 if k < length else None for k in range(n)]] * n
+    drawn(page, "causal", [[1] * n] * n)
+    drawn(page, "combined", rows)
+    drawn(page, "padding", rows[:1])
+    expect(page.locator("#causal-title")).to_have_text("Causal mask, switched off")
+    choose(page, "Switched off", "causal,padding")
+    drawn(page, "combined", [[1] * n] * n)
+    drawn(page, "padding", [[1] * n])
+    expect(page.locator("#padding-title")).to_have_text("Padding mask, switched off")
+    choose(page, "Switched off", "padding")
+    drawn(page, "combined", [[1 if k <= q else None for k in range(n)] for q in range(n)])
+    expect(page.locator("#causal-title")).to_have_text("Causal mask")
+
+
 def test_kind_head_and_precision_change_the_numbers(page: Page, server: str) -> None:
     opened(page, model="translator")
     choose(page, "Attention", "cross")

@@ -19,7 +19,9 @@ def js(page: Page) -> Any:
     page.goto("/healthz")
 
     def run(module: str, expression: str, argument: object = None) -> Any:
-        code = f"async (arg) => {{ const m = await import('/static/js/{module}'); {expression} }}"
+        code = (
+            f"async (arg) => {{ const m = await import('/static/js/lib/{module}'); {expression} }}"
+        )
         return page.evaluate(code, argument)
 
     return run
@@ -163,7 +165,7 @@ def test_the_newest_drawing_is_the_last_before_plotly_is_there_too(page: Page) -
     """Twenty plots, each asked for twice while Plotly is still to come."""
     page.goto("/models")
     code = """async () => {
-      const {heatmap} = await import('/static/js/plot.js');
+      const {heatmap} = await import('/static/js/lib/plot.js');
       const plots = Array.from({length: 20}, () =>
         document.body.appendChild(document.createElement("div")));
       const options = {qLabels: ["q"], kLabels: ["k"], name: "x", theme: "light", locked: null,

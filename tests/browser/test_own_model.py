@@ -11,9 +11,9 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from urllib.request import urlopen
 
 import pytest
+from attention_atlas.model.hub.library import packaged
 from playwright.sync_api import Page, expect
 
-from model.library import packaged
 from tests import saved
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -265,17 +265,28 @@ def test_a_seed_a_temperature_and_filters_change_the_text(page: Page) -> None:
     expect(page.locator("#step-said")).to_contain_text("of 1 tokens left")
 
 
-def test_stop_keeps_what_is_there(page: Page) -> None:
+def test_stop_keeps_what_is_there(page: Page, hold: Any) -> None:
     opened(page, "/generate", max_new_tokens=2)
+    hold("/generate", 4)  # the prompt and three tokens
     page.get_by_label("New tokens").fill("480")
-    shorter = re.compile(r"max_new_tokens=(?!480)(\d+)")
-    with page.expect_request(shorter) as asked:
+    expect(page.locator("#said .work-token:not(.given)")).to_have_count(3)
+    with page.expect_request(re.compile("max_new_tokens=3")):
         page.get_by_role("button", name="Stop").click()
-    [n] = shorter.findall(asked.value.url)
-    assert 0 < int(n) < 480
-    expect(page.locator("#said button")).to_have_count(int(n))
-    expect(page.get_by_label("New tokens")).to_have_value(n)
-    expect(page).to_have_url(re.compile(f"max_new_tokens={n}"))
+    expect(page.locator("#said button")).to_have_count(3)
+    expect(page.get_by_label("New tokens")).to_have_value("3")
+    expect(page).to_have_url(re.compile("max_new_tokens=3"))
+    expect(page.get_by_role("button", name="Stop")).to_be_hidden()
+
+
+def test_stop_before_the_first_token_keeps_that_one(page: Page, hold: Any) -> None:
+    opened(page, "/generate", max_new_tokens=2)
+    hold("/generate", 1)  # the prompt
+    with page.expect_response(re.compile("max_new_tokens=480")):
+        page.get_by_label("New tokens").fill("480")
+    page.get_by_role("button", name="Stop").click()
+    with page.expect_request(re.compile("max_new_tokens=1")):
+        page.evaluate("release()")
+    expect(page.locator("#said button")).to_have_count(1)
 
 
 def test_examples_in_the_prompt_are_measured(page: Page) -> None:

@@ -8,14 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-from model import anchor, train
-from model.anchor import AnchoredBertTask, divergence, encoded, log_attention, taught
-from model.checkpoint import to_hugging_face
-from model.tape import Tape
-from model.teacher import Teacher
-from model.tokenizers import train_wordpiece
-from model.transformer import Bert, Config
+from attention_atlas.model.checkpoint import to_hugging_face
+from attention_atlas.model.tape import Tape
+from attention_atlas.model.tokenizers import train_wordpiece
+from attention_atlas.model.training import anchor, train
+from attention_atlas.model.training.anchor import (
+    AnchoredBertTask,
+    divergence,
+    encoded,
+    log_attention,
+    taught,
+)
+from attention_atlas.model.training.teacher import Teacher
+from attention_atlas.model.transformer import Bert, Config
 
 SIZES = {"n_ctx": 512, "n_layer": 4, "n_head": 2, "d_model": 8, "d_ff": 12}
 CPU = torch.device("cpu")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-
-from model.arithmetic import _exponent, _peak, cost
+from attention_atlas.model.analysis.arithmetic import _exponent, _peak, cost
 
 
 @pytest.mark.parametrize("power", [0.0, 1.0, 1.5, 2.0])

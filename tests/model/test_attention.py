@@ -6,11 +6,10 @@ import math
 
 import pytest
 import torch
+from attention_atlas.model.attention import Scoring, attend, weigh
+from attention_atlas.model.tape import Attended, Edit, Tape
 from torch import Tensor
 from torch.nn import functional as F
-
-from model.attention import attend
-from model.tape import Attended, Edit, Tape
 
 EVERYTHING = ("q", "k", "v", "mask", "scores", "attn", "z")
 PADDING = torch.tensor([[True, True, True, False, False]])
@@ -130,7 +129,7 @@ def test_learning_and_looking_give_the_same(
 ) -> None:
     looking = attend(*qkv, mask=mask)
     learning = [tensor.clone().requires_grad_() for tensor in qkv]
-    found = attend(*learning, mask=mask, training=True)
+    found = attend(*learning, mask=mask, dropout=0.0)
     assert len(fused_calls) == 1  # looking; its backward pass is too slow to learn by
     torch.testing.assert_close(found, looking)
     found.square().sum().backward()
@@ -151,6 +150,30 @@ def test_another_score_takes_the_place_of_the_product(qkv: tuple[Tensor, Tensor,
     q, k, v = qkv
     track = Tape(keep=EVERYTHING).track("cross", 0)
     assert track is not None
-    z = attend(q, k, v, score=lambda q, k: torch.zeros(1, 4, 3, 5), track=track)
+    z = attend(q, k, v, scoring=Scoring(score=lambda q, k: torch.zeros(1, 4, 3, 5)), track=track)
     torch.testing.assert_close(z, v.mean(-2, keepdim=True).expand(-1, -1, 3, -1))
     torch.testing.assert_close(track.tape.attended[0].attn, torch.full((1, 4, 3, 5), 0.2))
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_weigh_is_equation_one(qkv: tuple[Tensor, Tensor, Tensor], mask: Tensor | None) -> None:
+    q, k, v = qkv
+    scores, attn = weigh(q, k, mask)
+    expected = q @ k.transpose(-2, -1) / math.sqrt(2)
+    expected = expected if mask is None else expected.masked_fill(~mask, -torch.inf)
+    torch.testing.assert_close(scores, expected)
+    torch.testing.assert_close(attn, scores.softmax(-1).nan_to_num(0.0))
+    torch.testing.assert_close(attn @ v, attend(q, k, v, mask=mask))
+
+
+def test_each_head_by_itself_is_what_all_are_together(qkv: tuple[Tensor, Tensor, Tensor]) -> None:
+    bias, mask = torch.randn(1, 4, 3, 5), torch.rand(1, 4, 3, 5) > 0.3
+    names = (*EVERYTHING, "bias")
+    whole, digested = (
+        Tape(keep=names, heads=(3, 1), digest=digest) for digest in (None, lambda kept: kept)
+    )
+    for tape in (whole, digested):
+        track = tape.track("cross", 0)
+        attend(*qkv, mask=mask, scoring=Scoring(bias=bias), track=track)
+    for name in names:
+        torch.testing.assert_close(digested.attended[0].kept[name], whole.attended[0].kept[name])

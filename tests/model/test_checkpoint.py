@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from attention_atlas.model import checkpoint
+from attention_atlas.model.checkpoint import BadWeights, from_hugging_face, to_hugging_face
+from attention_atlas.model.transformer import GPT, EncoderDecoder
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-
-from model import checkpoint
-from model.checkpoint import BadWeights, from_hugging_face, to_hugging_face
-from model.transformer import GPT, EncoderDecoder
 
 
 @pytest.fixture

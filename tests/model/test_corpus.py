@@ -6,8 +6,7 @@ import lzma
 from pathlib import Path
 
 import pytest
-
-from model import corpus
+from attention_atlas.model.training import corpus
 
 
 def write(path: Path, text: str) -> None:

@@ -24,8 +24,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SCRIPT = """
 import json, sys
 import torch
-from model.folder import BadModel, Limits
-from model.hub import open_model
+from attention_atlas.model.hub.folder import BadModel, Limits
+from attention_atlas.model.hub.opening import open_model
 
 for name, limits in json.loads(sys.argv[1]):
     steps = []

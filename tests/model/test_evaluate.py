@@ -1,4 +1,4 @@
-"""python -m model.evaluate: results go into the card, and a missing text is said plainly."""
+"""Results go into the card, and a missing text is named."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from model import checkpoint, evaluate, zoo
-from model.statistics import Measure
-from model.tasks import GPTTask
-from model.transformer import GPT, Config
+from attention_atlas.model import checkpoint, zoo
+from attention_atlas.model.analysis.statistics import Measure
+from attention_atlas.model.training import evaluate
+from attention_atlas.model.training.tasks import GPTTask
+from attention_atlas.model.transformer import GPT, Config
 
 
 @pytest.fixture

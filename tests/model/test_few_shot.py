@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from attention_atlas.model import zoo
+from attention_atlas.model.analysis import few_shot
+from attention_atlas.model.zoo import Loaded
 
-from model import few_shot, zoo
-from model.zoo import Loaded
+pytestmark = pytest.mark.weights
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,7 @@ import math
 
 import pytest
 import torch
-
-from model.fills import DTYPES, fills
+from attention_atlas.model.analysis.fills import DTYPES, fills
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -8,17 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.stats import chisquare
-from torch import Tensor
-from transformers.generation import (
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
-
-from model.generate import (
+from attention_atlas.model.generate import (
+    Beam,
+    DecodedToken,
     Sampling,
-    Step,
     beam_search,
     beam_steps,
     filtered,
@@ -26,9 +19,17 @@ from model.generate import (
     translate,
     translating,
 )
-from model.recurrent import Recurrent
-from model.tape import Edit, Tape
-from model.transformer import GPT, Config, EncoderDecoder
+from attention_atlas.model.languages import Frame
+from attention_atlas.model.recurrent import Recurrent
+from attention_atlas.model.tape import Edit, Tape
+from attention_atlas.model.transformer import GPT, Config, EncoderDecoder
+from scipy.stats import chisquare
+from torch import Tensor
+from transformers.generation import (
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
 SOURCE = torch.tensor([[3, 1, 4, 1, 5]])
 BEGIN, NEVER = 1, -1
@@ -49,7 +50,7 @@ def slow_translate(
     return [i for i in target[1:] if i != end]
 
 
-def continued(model: GPT, prompt: list[int], n: int, **options: Any) -> list[Step]:
+def continued(model: GPT, prompt: list[int], n: int, **options: Any) -> list[DecodedToken]:
     return list(generating(model, torch.tensor([prompt]), max_new_tokens=n, **options))
 
 
@@ -71,12 +72,12 @@ def test_generate_stops_at_the_end_of_the_text(gpt: GPT) -> None:
     assert found == whole[: whole.index(end) + 1]
 
 
-@pytest.mark.parametrize("look", [True, False])
-def test_a_kv_cache_changes_nothing(gpt: GPT, look: bool) -> None:
+@pytest.mark.parametrize("layers", [None, ()], ids=["recorded", "not recorded"])
+def test_a_kv_cache_changes_nothing(gpt: GPT, layers: tuple[int, ...] | None) -> None:
     """An edit that does nothing makes every step read the text anew."""
     plain = [Edit("scale", by=1.0)]
-    cached = continued(gpt, [3, 1, 4], 8, look=look)
-    anew = continued(gpt, [3, 1, 4], 8, look=look, edits=plain)
+    cached = continued(gpt, [3, 1, 4], 8, tape=Tape(layers=layers))
+    anew = continued(gpt, [3, 1, 4], 8, tape=Tape(layers=layers, edits=plain))
     assert [step.id for step in cached] == [step.id for step in anew]
     for step, other in zip(cached, anew, strict=True):
         torch.testing.assert_close(step.logits, other.logits, atol=1e-5, rtol=1e-5)
@@ -116,10 +117,10 @@ def test_a_seed_gives_the_same_text_again(gpt: GPT) -> None:
 @pytest.mark.parametrize("sampling", [Sampling(0.7), Sampling(1, 5), Sampling(1.3, 9, 0.8)])
 def test_draws_follow_the_filtered_distribution(gpt: GPT, sampling: Sampling) -> None:
     """Chi-square over 1 500 seeds, cells of few expected draws together."""
-    n = 1500
+    n, blind = 1500, Tape(layers=())
     with torch.no_grad():
         steps = [
-            continued(gpt, [3, 1, 4], 1, sampling=replace(sampling, seed=seed), look=False)[0]
+            continued(gpt, [3, 1, 4], 1, sampling=replace(sampling, seed=seed), tape=blind)[0]
             for seed in range(n)
         ]
     p = steps[0].filtered["top_p"].double().numpy()
@@ -162,8 +163,8 @@ def test_filters_are_transformers(temperature: float, top_k: int, top_p: float) 
 def test_translating_step_by_step_is_translating(translator: EncoderDecoder | Recurrent) -> None:
     whole = slow_translate(translator, SOURCE, NEVER, 15)
     for end in (NEVER, whole[4]):
-        steps = list(translating(translator, SOURCE, begin=BEGIN, end=end))
-        [expected] = translate(translator, SOURCE, begin=BEGIN, end=end)
+        steps = list(translating(translator, SOURCE, Frame(BEGIN, None, end)))
+        [expected] = translate(translator, SOURCE, Frame(BEGIN, None, end))
         assert [step.id for step in steps if step.id != end] == expected
     target = torch.tensor([[BEGIN, *(step.id for step in steps)]])
     tape = Tape(kinds=("cross",))
@@ -176,18 +177,18 @@ def test_translating_step_by_step_is_translating(translator: EncoderDecoder | Re
 
 def test_translate_is_greedy(encoder_decoder: EncoderDecoder) -> None:
     expected = slow_translate(encoder_decoder, SOURCE, NEVER, 6)
-    assert translate(encoder_decoder, SOURCE, begin=BEGIN, end=NEVER, max_tokens=7) == [expected]
+    assert translate(encoder_decoder, SOURCE, Frame(BEGIN, None, NEVER), max_tokens=7) == [expected]
 
 
 def test_translate_stops_at_the_end_of_the_sentence(encoder_decoder: EncoderDecoder) -> None:
     whole = slow_translate(encoder_decoder, SOURCE, NEVER, 15)
     end = whole[3]
-    found = translate(encoder_decoder, SOURCE, begin=BEGIN, end=end)
+    found = translate(encoder_decoder, SOURCE, Frame(BEGIN, None, end))
     assert found == [whole[: whole.index(end)]]
 
 
 def test_translate_stops_where_the_model_ends(encoder_decoder: EncoderDecoder) -> None:
-    [found] = translate(encoder_decoder, SOURCE, begin=BEGIN, end=NEVER)
+    [found] = translate(encoder_decoder, SOURCE, Frame(BEGIN, None, NEVER))
     assert found == slow_translate(encoder_decoder, SOURCE, NEVER, 15)
 
 
@@ -195,7 +196,9 @@ def test_sentences_of_one_batch_do_not_feel_each_other(encoder_decoder: EncoderD
     batch = torch.tensor([[3, 1, 4, 1, 5], [9, 2, 6, 0, 0], [7, 8, 0, 0, 0]])
     padding = batch != 0
     end = slow_translate(encoder_decoder, batch[:1], NEVER, 4)[3]
-    found = translate(encoder_decoder, batch, begin=BEGIN, end=end, padding=padding, max_tokens=7)
+    found = translate(
+        encoder_decoder, batch, Frame(BEGIN, None, end), padding=padding, max_tokens=7
+    )
     assert found == [
         slow_translate(encoder_decoder, batch[:1], end, 6),
         slow_translate(encoder_decoder, batch[1:2, :3], end, 6),
@@ -204,11 +207,11 @@ def test_sentences_of_one_batch_do_not_feel_each_other(encoder_decoder: EncoderD
 
 
 def test_an_edit_is_felt_at_every_step(encoder_decoder: EncoderDecoder) -> None:
-    blind = Tape(layers=(), edits=[Edit("block", kind="cross")])
     other = torch.tensor([[7, 8]])
-    options = {"begin": BEGIN, "end": NEVER, "max_tokens": 7, "tape": blind}
-    assert translate(encoder_decoder, SOURCE, **options) == translate(
-        encoder_decoder, other, **options
+    options = {"max_tokens": 7, "edits": [Edit("block", kind="cross")]}
+    frame = Frame(BEGIN, None, NEVER)
+    assert translate(encoder_decoder, SOURCE, frame, **options) == translate(
+        encoder_decoder, other, frame, **options
     )
 
 
@@ -252,21 +255,21 @@ def test_a_beam_is_as_the_slow_one(
     translator: EncoderDecoder | Recurrent, n_beam: int, end: int
 ) -> None:
     score, ids = slow_beam(translator, SOURCE, n_beam, end, 7)
-    [found] = beam_search(translator, SOURCE, n_beam=n_beam, begin=BEGIN, end=end, max_tokens=8)
+    [found] = beam_search(translator, SOURCE, Frame(BEGIN, None, end), Beam(n_beam, max_tokens=8))
     assert found[1] == ids
     assert found[0] == pytest.approx(score, abs=1e-4)
 
 
 def test_a_beam_of_a_batch_is_a_beam_of_each(translator: EncoderDecoder | Recurrent) -> None:
     batch = torch.tensor([[3, 1, 4, 1, 5], [9, 2, 6, 0, 0]])
-    options = {"n_beam": 3, "begin": BEGIN, "end": 7, "max_tokens": 8}
-    both = beam_search(translator, batch, padding=batch != 0, **options)
-    alone = [beam_search(translator, row[row != 0][None], **options)[0] for row in batch]
+    options = Frame(BEGIN, None, 7), Beam(3, max_tokens=8)
+    both = beam_search(translator, batch, *options, padding=batch != 0)
+    alone = [beam_search(translator, row[row != 0][None], *options)[0] for row in batch]
     assert [ids for _, ids in both] == [ids for _, ids in alone]
 
 
 def test_the_recurrent_model_translates_greedily(recurrent: Recurrent) -> None:
-    [found] = translate(recurrent, SOURCE, begin=BEGIN, end=NEVER, max_tokens=7)
+    [found] = translate(recurrent, SOURCE, Frame(BEGIN, None, NEVER), max_tokens=7)
     assert found == slow_translate(recurrent, SOURCE, NEVER, 6)
 
 
@@ -275,9 +278,9 @@ def test_a_beams_steps_lead_to_its_best(
     translator: EncoderDecoder | Recurrent, n_beam: int
 ) -> None:
     """Following the parents of what was kept gives each hypothesis its tokens."""
-    options = {"n_beam": n_beam, "begin": BEGIN, "end": 7, "max_tokens": 8}
+    options = Frame(BEGIN, None, 7), Beam(n_beam, max_tokens=8)
     steps, found = [], None
-    walk = beam_steps(translator, SOURCE, look=True, **options)
+    walk = beam_steps(translator, SOURCE, *options, tape=Tape(kinds=("cross",)))
     while found is None:
         try:
             steps.append(next(walk))
@@ -290,6 +293,6 @@ def test_a_beams_steps_lead_to_its_best(
         complete += [rows[parent[i]] for i in range(n_beam) if token[i] == 7]
         rows = [[*rows[parent[i]], token[i]] for i in step.kept[0].tolist()]
         torch.testing.assert_close(step.attn.sum(-1), torch.ones(step.attn.shape[:-1]))
-    assert found[0] == beam_search(translator, SOURCE, **options)[0]
+    assert found[0] == beam_search(translator, SOURCE, *options)[0]
     assert all(ids in [*complete, *rows] for _, ids in found)
     assert [score for score, _ in found] == sorted((s for s, _ in found), reverse=True)

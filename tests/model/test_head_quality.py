@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from attention_atlas.model.training import corpus, head_quality
+from attention_atlas.model.training.tasks import BertTask
+from attention_atlas.model.transformer import Bert, Config
+from attention_atlas.model.zoo import Card, Loaded
 from torch import Tensor
-
-from model import corpus, head_quality
-from model.tasks import BertTask
-from model.transformer import Bert, Config
-from model.zoo import Card, Loaded
 
 TEXT = " ".join(f"The dog saw the cat number {i}." for i in range(20))
 TREE = (

@@ -8,11 +8,17 @@ from typing import Any
 import pytest
 import torch
 import transformers as hf
+from attention_atlas.model.hub.adapters import (
+    Adapter,
+    HubDecoder,
+    HubEncoder,
+    HubEncoderDecoder,
+    attentions,
+)
+from attention_atlas.model.hub.opening import adapt
+from attention_atlas.model.tape import Edit, Kind, Quantity, Tape
 from torch import Tensor
 
-from model.adapters import Adapter, HubDecoder, HubEncoder, HubEncoderDecoder, attentions
-from model.hub import adapt
-from model.tape import Edit, Kind, Quantity, Tape
 from tests.families import DECODERS, FAMILIES, GROUPED, LENS, ONE, OWN_WAY, adapted, made
 
 SOURCE = torch.tensor([[5, 9, 7, 12, 3, 22]])  # Tk 6
@@ -231,7 +237,7 @@ def test_positions_can_be_left_out(name: str) -> None:
 def test_the_first_position_is_found_in_the_table(name: str, first: int) -> None:
     adapter = adapted(name)
     assert next(iter(adapter.tables.values()))[1] == first
-    assert next(t for s in adapter.tables if (t := adapter.table(s)) is not None).size(1) == 24
+    assert adapter.position_vectors().size(1) == 24
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,16 @@ import math
 
 import pytest
 import torch
+from attention_atlas.model.metrics import (
+    METRICS,
+    definitions,
+    entropy,
+    induction,
+    measured,
+    special,
+)
+from attention_atlas.model.record import AttentionRecord, Token
 from scipy import stats
-
-from model.metrics import METRICS, definitions, entropy, induction, measured, special
-from model.record import AttentionRecord, Token
 
 # One layer, two heads, (3, 3). The second looks at the first token only.
 ATTN = torch.tensor(
@@ -77,7 +83,7 @@ def test_a_perfect_induction_head_looks_after_the_earlier_copy() -> None:
 
 
 def test_induction_needs_a_segment_said_twice() -> None:
-    with pytest.raises(ValueError, match="3 tokens said twice are 6, not 5 and 5"):
+    with pytest.raises(ValueError, match="3 tokens repeated once are 6, not 5 and 5"):
         induction(torch.zeros(1, 1, 5, 5), 3)
 
 

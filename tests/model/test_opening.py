@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 import torch
 import transformers as hf
+from attention_atlas.model.analysis.compare import hidden_states
+from attention_atlas.model.hub.folder import BadModel, Limits
+from attention_atlas.model.hub.library import Library
+from attention_atlas.model.hub.opening import Step, open_model
+from attention_atlas.model.run import run
+from attention_atlas.model.spec import BadInput, Spec
+from attention_atlas.model.tape import Edit
+from attention_atlas.model.zoo import Loaded
 
-from model.compare import hidden_states
-from model.folder import BadModel, Limits
-from model.hub import Step, open_model
-from model.library import Library
-from model.run import BadInput, Spec, run
-from model.tape import Edit
-from model.zoo import Loaded
 from tests import saved
 
 CPU = torch.device("cpu")
@@ -67,11 +68,11 @@ def test_a_pretraining_head_tells_the_next_sentence(tmp_path: Path) -> None:
     loaded = open_model(str(folder), CPU)
     assert loaded.tasks == ("fill-mask", "next-sentence")
     found = run(loaded, Spec("The river.", text_pair="The bank."))
-    tokens = found.sequences["source"]
     model = hf.BertForPreTraining.from_pretrained(folder).eval()
-    ids, types = ([[getattr(t, name) for t in tokens]] for name in ("id", "segment"))
+    tokenizer = hf.AutoTokenizer.from_pretrained(folder)
+    inputs = tokenizer("The river.", "The bank.", return_tensors="pt")
     with torch.inference_mode():
-        said = model(torch.tensor(ids), token_type_ids=torch.tensor(types)).seq_relationship_logits
+        said = model(**inputs).seq_relationship_logits
     assert found.predictions["is_next"] == pytest.approx(said.softmax(-1)[0, 0].item())
 
 
@@ -340,7 +341,7 @@ def test_a_gguf_file_is_measured_before_it_is_converted(
 
 
 def test_long_files_beside_the_weights_are_not_read(folder: Path, monkeypatch) -> None:
-    monkeypatch.setattr("model.folder.LONGEST", 100)
+    monkeypatch.setattr("attention_atlas.model.hub.folder.LONGEST", 100)
     with pytest.raises(BadModel, match=r"config\.json is longer than 100 bytes"):
         open_model(str(folder), CPU)
 

@@ -7,6 +7,19 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from attention_atlas.model.attention import Scoring, attend
+from attention_atlas.model.checkpoint import from_hugging_face, to_hugging_face
+from attention_atlas.model.generate import Beam, beam_search, generating, translating
+from attention_atlas.model.languages import Frame
+from attention_atlas.model.tape import Edit, Tape
+from attention_atlas.model.transformer import (
+    GPT,
+    Bert,
+    Config,
+    EncoderDecoder,
+    MultiHeadAttention,
+    Transformer,
+)
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import (
@@ -18,12 +31,6 @@ from transformers import (
     MarianMTModel,
     PreTrainedModel,
 )
-
-from model.attention import attend
-from model.checkpoint import from_hugging_face, to_hugging_face
-from model.generate import beam_search, generating, translating
-from model.tape import Edit, Tape
-from model.transformer import GPT, Bert, Config, EncoderDecoder, MultiHeadAttention, Transformer
 
 EAGER = {"attn_implementation": "eager", "output_attentions": True}
 NO_OP = Edit("scale", by=1.0)  # changes nothing, but needs the explicit path
@@ -268,8 +275,10 @@ def test_attend_is_torchs(mask: str) -> None:
 def test_attend_takes_another_scale() -> None:
     q, k, v = qkv()
     expected = F.scaled_dot_product_attention(q, k, v, scale=0.7)
-    close(attend(q, k, v, scale=0.7), expected)
-    close(attend(q, k, v, scale=0.7, track=Tape(edits=[NO_OP]).track("cross", 0)), expected)
+    close(attend(q, k, v, scoring=Scoring(0.7)), expected)
+    close(
+        attend(q, k, v, scoring=Scoring(0.7), track=Tape(edits=[NO_OP]).track("cross", 0)), expected
+    )
 
 
 # Half precision rounds q k^T and attn to 8 or 11 bits, which the fused kernel does not.
@@ -321,7 +330,7 @@ def test_translate_is_transformers_generate(
     pair.ours.embedding.weight.data *= 0.2  # several tokens are likely
     pair.theirs.load_state_dict(to_hugging_face(pair.ours))
     source, n = pair.ids(5)[:1], pair.config.n_ctx - 1
-    free = [step.logits for step in translating(pair.ours, source, begin=1, end=-1)]
+    free = [step.logits for step in translating(pair.ours, source, Frame(1, None, -1))]
     end = int(free[3].topk(3).indices[2]) if ends else 2
     [found] = pair.theirs.generate(
         source,
@@ -333,10 +342,9 @@ def test_translate_is_transformers_generate(
         forced_eos_token_id=None,
     ).sequences.tolist()
     theirs = found[1:]
-    frame = {"begin": 1, "end": end}
+    frame = Frame(1, None, end)
     if n_beam == 1:
-        ours = [step.id for step in translating(pair.ours, source, **frame) if step.id != end]
+        ours = [step.id for step in translating(pair.ours, source, frame) if step.id != end]
     else:
-        options = {"n_beam": n_beam, "length_penalty": length_penalty, **frame}
-        [(_, ours)] = beam_search(pair.ours, source, **options)
+        [(_, ours)] = beam_search(pair.ours, source, frame, Beam(n_beam, length_penalty))
     assert ours == (theirs[: theirs.index(end)] if end in theirs else theirs)

@@ -6,8 +6,7 @@ import math
 
 import pytest
 import torch
-
-from model.positions import sinusoidal
+from attention_atlas.model.positions import sinusoidal
 
 
 def paper(pos: int, column: int, d_model: int) -> float:

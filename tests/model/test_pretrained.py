@@ -8,19 +8,22 @@ from pathlib import Path
 import pytest
 import torch
 import transformers as hf
+from attention_atlas.model.analysis.anatomy import anatomy
+from attention_atlas.model.hub import folder
+from attention_atlas.model.hub.library import packaged
+from attention_atlas.model.hub.opening import open_model
+from attention_atlas.model.run import run
+from attention_atlas.model.spec import Spec
+from attention_atlas.model.tape import Edit
+from attention_atlas.model.zoo import Loaded
 from torch import Tensor
-
-from model import folder
-from model.anatomy import anatomy
-from model.hub import open_model
-from model.library import packaged
-from model.run import Spec, run
-from model.tape import Edit
-from model.zoo import Loaded
 
 CPU = torch.device("cpu")
 RIVER = "He sat on the river bank and watched the water."
-pytestmark = pytest.mark.skipif(len(packaged()) < 2, reason="make pretrained installs the models")
+pytestmark = [
+    pytest.mark.weights,
+    pytest.mark.skipif(len(packaged()) < 2, reason="make pretrained installs the models"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from attention_atlas.model.analysis import translation
+from attention_atlas.model.generate import returned
+from attention_atlas.model.record import Token
+from attention_atlas.model.recurrent import Recurrent
+from attention_atlas.model.training import quality
+from attention_atlas.model.training.tasks import BertTask, GPTTask, RecurrentTask, TranslatorTask
+from attention_atlas.model.transformer import GPT, Bert, Config, EncoderDecoder
+from attention_atlas.model.zoo import Card, Loaded
 from torch import Tensor
-
-from model import quality, translation
-from model.generate import returned
-from model.record import Token
-from model.recurrent import Recurrent
-from model.tasks import BertTask, GPTTask, RecurrentTask, TranslatorTask
-from model.transformer import GPT, Bert, Config, EncoderDecoder
-from model.zoo import Card, Loaded
 
 CPU = torch.device("cpu")
 

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-
-from model.record import AttentionRecord, Run, Token, axes
+from attention_atlas.model.record import AttentionRecord, Run, Token, axes
 
 
 def tokens(n: int) -> tuple[Token, ...]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from attention_atlas.model.recurrent import AdditiveScore, Recurrent
+from attention_atlas.model.tape import Edit, Tape
+from attention_atlas.model.transformer import Config
 from torch import Tensor
-
-from model.recurrent import AdditiveScore, Recurrent
-from model.tape import Edit, Tape
-from model.transformer import Config
 
 CONFIG = Config(vocab_size=50, n_ctx=16, n_layer=1, n_head=1, d_model=8, d_ff=12, dropout=0.5)
 SOURCE = torch.tensor([[3, 1, 4, 1, 5]])

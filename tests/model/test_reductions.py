@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from attention_atlas.model import reductions
+from attention_atlas.model.record import AttentionRecord, Token
 from torch import Tensor
-
-from model import reductions
-from model.record import AttentionRecord, Token
 
 
 def token(text: str, word: int | None, start: int = 0) -> Token:
@@ -98,7 +97,7 @@ def test_a_reduction_keeps_four_axes_and_the_triangle(name: str, attn: Tensor) -
 
 
 def test_rollout_refuses_what_it_cannot_follow(record: AttentionRecord) -> None:
-    with pytest.raises(ValueError, match="begins at layer 0"):
+    with pytest.raises(ValueError, match="needs every layer from layer 0 on"):
         reductions.reduced(reductions.selected(record, (1,), None), "rollout")
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
-
-from model.record import Part
-from model.recurrent import Recurrent
-from model.run import BadInput, Spec, run
-from model.tape import Edit
-from model.tokenizers import Tokenizer, train_gpt_bpe, train_translator_bpe, train_wordpiece
-from model.transformer import GPT, Bert, Config, EncoderDecoder
-from model.zoo import Card, Loaded
+from attention_atlas.model.record import Selection
+from attention_atlas.model.recurrent import Recurrent
+from attention_atlas.model.run import run
+from attention_atlas.model.spec import BadInput, Spec
+from attention_atlas.model.tape import Edit
+from attention_atlas.model.tokenizers import (
+    Tokenizer,
+    train_gpt_bpe,
+    train_translator_bpe,
+    train_wordpiece,
+)
+from attention_atlas.model.transformer import GPT, Bert, Config, EncoderDecoder
+from attention_atlas.model.zoo import Card, Loaded
 
 LINES = ["He sat on the river bank.", "El banco está cerrado.", "The bank is closed."]
 
@@ -88,7 +93,7 @@ def test_a_decoded_target_run_again_gives_the_same(translator: Loaded) -> None:
 
 def test_only_the_part_asked_for_is_kept(gpt: Loaded) -> None:
     whole = run(gpt, Spec("the bank")).records["decoder"]
-    part = run(gpt, Spec("the bank"), Part(layers=(1, 0), heads=(3,))).records["decoder"]
+    part = run(gpt, Spec("the bank"), Selection(layers=(1, 0), heads=(3,))).records["decoder"]
     assert (part.layers, part.heads) == ((1, 0), (3,))
     torch.testing.assert_close(part.attn, whole.attn[[1, 0]][:, [3]])
 
@@ -113,6 +118,13 @@ def test_blanks_are_filled_by_probability(bert: Loaded) -> None:
     assert 0 < found.predictions["is_next"] < 1
 
 
+@pytest.mark.parametrize("text", [" ", "\n", "\u00a0\t", "\u200b", "\u2028\ufeff"])
+def test_nothing_is_not_translated(translator: Loaded, gpt: Loaded, text: str) -> None:
+    with pytest.raises(BadInput, match="the text has no words"):
+        run(translator, Spec(text))
+    assert run(gpt, Spec(text)).sequences["source"], "a decoder goes on from spaces"
+
+
 def test_edits_are_felt_while_decoding(translator: Loaded) -> None:
     spec = Spec("El banco está cerrado.")
     ablated = Spec(spec.text, edits=(Edit("ablate", kind="cross"),))
@@ -121,22 +133,28 @@ def test_edits_are_felt_while_decoding(translator: Loaded) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "part", "field", "says"),
+    ("spec", "selection", "field", "says"),
     [
-        (Spec(""), Part(), "text", "empty"),
-        (Spec("\u200b\u200b"), Part(), "text", "no tokens"),
-        (Spec("bank " * 30), Part(), "text", "bert takes 24"),
-        (Spec("bank", target="x"), Part(), "target", "no target"),
-        (Spec("bank"), Part(kind="cross"), "kind", "encoder attention, not cross"),
-        (Spec("bank"), Part(layers=(2,)), "layer", "layer 2 is not there: bert has layers 0 to 1"),
-        (Spec("bank"), Part(heads=(-1,)), "head", "heads 0 to 3"),
-        (Spec("bank", edits=(Edit("block", query=99),)), Part(), "edits", "query 99"),
-        (Spec("bank", edits=(Edit("set", row=(1.0,)),)), Part(), "edits", "row has 1 numbers"),
+        (Spec(""), Selection(), "text", "empty"),
+        (Spec("\u200b\u200b"), Selection(), "text", "no tokens"),
+        (Spec("bank", text_pair=" \n"), Selection(), "text_pair", "the second text has no words"),
+        (Spec("bank " * 30), Selection(), "text", "bert takes 24"),
+        (Spec("bank", target="x"), Selection(), "target", "no target"),
+        (Spec("bank"), Selection(kind="cross"), "kind", "encoder attention, not cross"),
+        (
+            Spec("bank"),
+            Selection(layers=(2,)),
+            "layer",
+            "layer 2 does not exist: bert has layers 0 to 1",
+        ),
+        (Spec("bank"), Selection(heads=(-1,)), "head", "heads 0 to 3"),
+        (Spec("bank", edits=(Edit("block", query=99),)), Selection(), "edits", "query 99"),
+        (Spec("bank", edits=(Edit("set", row=(1.0,)),)), Selection(), "edits", "row has 1 numbers"),
     ],
 )
-def test_what_cannot_be_taken_is_named(bert, spec, part, field, says) -> None:
+def test_what_cannot_be_taken_is_named(bert, spec, selection, field, says) -> None:
     with pytest.raises(BadInput) as refused:
-        run(bert, spec, part)
+        run(bert, spec, selection)
     assert refused.value.field == field
     assert says in refused.value.message
 

@@ -8,12 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-from model import sense_quality
-from model.sense_quality import PER_SENSE, few_of_each, margins, told_apart, word_states
-from model.tasks import BertTask
-from model.transformer import Bert, Config
-from model.zoo import Card, Loaded
+from attention_atlas.model.training import sense_quality
+from attention_atlas.model.training.sense_quality import (
+    PER_SENSE,
+    few_of_each,
+    margins,
+    told_apart,
+    word_states,
+)
+from attention_atlas.model.training.tasks import BertTask
+from attention_atlas.model.transformer import Bert, Config
+from attention_atlas.model.zoo import Card, Loaded
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +53,16 @@ def test_senses_in_other_words_are_apart_after_a_layer(
 ) -> None:
     found = sense_quality.bank_senses(loaded, task, data)
     senses, margin = found["bank_senses"], found["bank_margin"]
-    assert senses.by == {"layer 0": 1.0, "layer 1": 1.0, "layer 2": 1.0}  # by position, too
-    assert (senses.n, senses.detail) == (20, "layer 0")
-    assert margin.value == margin.by["layer 2"] > 0
+    assert senses.by == {"embedding": 1.0, "layer 0": 1.0, "layer 1": 1.0}  # by position, too
+    assert (senses.n, senses.detail) == (20, "embedding")
+    assert margin.value == margin.by["layer 1"] > 0
     assert margin.low <= margin.value <= margin.high
 
 
 def test_other_nouns_are_averaged(loaded: Loaded, task: BertTask, data: Path) -> None:
     [found] = sense_quality.other_senses(loaded, task, data).values()
     assert (found.value, found.n) == (1.0, 40)
-    assert found.detail == "layer 0, mean of 2 nouns"
+    assert found.detail == "embedding, mean of 2 nouns"
     assert found.compare == "chance 0.50"
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from attention_atlas.model.analysis.statistics import mean, measured, ratio, share
 from scipy import stats
 from scipy.stats import binomtest
-
-from model.statistics import mean, measured, ratio, share
 
 
 def test_a_sure_thing_has_no_spread() -> None:

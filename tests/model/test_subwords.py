@@ -12,11 +12,14 @@ import pytest
 import sentencepiece as spm
 import tokenizers
 import transformers as hf
-from tokenizers import decoders, models, normalizers
+from attention_atlas.model.hub.subwords import HubTokenizer
+from attention_atlas.model.languages import Direction
+from attention_atlas.model.words import words_of
+from attention_atlas.model.zoo import WEIGHTS
+from tokenizers import decoders, models, normalizers, processors
 
-from model.subwords import HubTokenizer
-from model.units import units
-from model.zoo import WEIGHTS
+from tests.published import marian
+from tests.scripts import WORDS
 
 TEXTS = ("Don't stop it.", "你好，世界", "مرحبا بالعالم", "a 😀👍🏽 b", "naïve café")
 
@@ -106,15 +109,15 @@ def test_a_tokens_text_is_what_its_span_holds(kind: str, text: str, request) -> 
 def test_words_are_told_by_the_text(bytes_: HubTokenizer, wordpiece: HubTokenizer) -> None:
     text = "Don't stop, unbelievables"
     for tokenizer in (bytes_, wordpiece):
-        words: dict[int | None, str] = {}
+        held: dict[int | None, str] = {}
         for token in tokenizer.encode(text):
             if not token.special:
-                words[token.word] = words.get(token.word, "") + token.text.strip()
-        assert words == {0: "Don't", 1: "stop", 2: ",", 3: "unbelievables"}
+                held[token.word] = held.get(token.word, "") + token.text.strip()
+        assert held == {0: "Don't", 1: "stop", 2: ",", 3: "unbelievables"}
 
 
-def test_a_chinese_character_is_a_word(wordpiece: HubTokenizer) -> None:
-    assert [t.word for t in wordpiece.encode("你好，世界")] == [None, 0, 1, 2, 3, 4, None]
+def test_chinese_words_are_those_of_a_dictionary(wordpiece: HubTokenizer) -> None:
+    assert [t.word for t in wordpiece.encode("你好，世界")] == [None, 0, 0, 1, 2, 2, None]
 
 
 def test_a_sentence_without_a_pre_tokenizer_is_not_one_word(sentencepiece: HubTokenizer) -> None:
@@ -127,6 +130,51 @@ def test_a_sentence_without_a_pre_tokenizer_is_not_one_word(sentencepiece: HubTo
         ("er", 1),
         ("▁bank", 2),
     ]
+
+
+def test_each_byte_of_unknown_characters_has_its_character(sentencepiece: HubTokenizer) -> None:
+    tokens = sentencepiece.encode("é你 bank")
+    assert [(t.raw, t.text, t.start, t.end, t.word) for t in tokens] == [
+        ("▁", "", 0, 0, None),
+        ("<0xC3>", "é", 0, 1, 0),
+        ("<0xA9>", "é", 0, 1, 0),
+        ("<0xE4>", "你", 1, 2, 1),
+        ("<0xBD>", "你", 1, 2, 1),
+        ("<0xA0>", "你", 1, 2, 1),
+        ("▁bank", " bank", 2, 7, 2),
+    ]
+
+
+@pytest.mark.parametrize("script", WORDS)
+def test_a_tokenizer_of_bytes_has_the_words_of_every_script(script: str) -> None:
+    text, words = WORDS[script]
+    tokens = HubTokenizer(hf.ByT5Tokenizer()).encode(text, "é")
+    found = [word.text for word in words_of(tokens, (text, "é")) if word.number is not None]
+    assert found == [*words, "é"]
+    assert [t.text for t in tokens if t.segment == 1] == ["é", "é", "</s>"]
+
+
+def test_a_tokenizer_of_bytes_labels_what_a_model_made() -> None:
+    tokenizer = HubTokenizer(hf.ByT5Tokenizer())
+    made = tokenizer.label(tokenizer.ids("le café noir"))
+    assert "".join(token.text for token in made) == "le caféé noir"
+    assert [token.word for token in made if token.text == "é"] == [1, 1]
+    assert tokenizer.readable(made[6].id) == "\\xc3"
+
+
+@pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
+def test_the_language_before_a_text_is_not_one_of_its_words(tmp_path: Path) -> None:
+    tokenizer = HubTokenizer(marian(tmp_path, ">>fra<<"))
+    direction = Direction(None, "fra")
+    numbers = [token.word for token in tokenizer.encode("return a", None, direction)]
+    assert [n for n in dict.fromkeys(numbers) if n is not None] == [0, 1]
+
+
+def test_marks_that_a_normalizer_takes_away_stay_in_the_text(wordpiece: HubTokenizer) -> None:
+    text = "le cafe\u0301 में"
+    tokens = [token for token in wordpiece.encode(text) if not token.special]
+    covered = {i for token in tokens for i in range(token.start, token.end)}
+    assert {i for i, char in enumerate(text) if not char.isspace()} == covered
 
 
 def test_pieces_are_readable(
@@ -168,6 +216,24 @@ def test_a_pair_has_two_segments(wordpiece: HubTokenizer) -> None:
     tokens = wordpiece.encode("the river", "the bank")
     assert [t.segment for t in tokens] == [0, 0, 0, 0, 1, 1, 1]
     assert [t.text for t in tokens][4:6] == ["the", "bank"]
+    assert [t.word for t in tokens] == [None, 0, 1, None, 0, 1, None]
+
+
+def test_what_closes_the_second_text_is_of_it(bytes_: HubTokenizer) -> None:
+    """RoBERTa gives no token types: which text a token is of is a label, and nothing is fed."""
+    pair = "$A <|endoftext|> <|endoftext|> $B:1 <|endoftext|>"
+    end = processors.TemplateProcessing(None, pair, special_tokens=[("<|endoftext|>", 0)])
+    fast = hf.PreTrainedTokenizerFast(tokenizer_file=str(WEIGHTS / "gpt" / "tokenizer.json"))
+    fast.backend_tokenizer.post_processor = end
+    tokens = HubTokenizer(fast).encode("river", "bank")
+    assert [(t.text.strip(), t.segment) for t in tokens] == [
+        ("river", 0),
+        ("<|endoftext|>", 0),
+        ("<|endoftext|>", 0),
+        ("bank", 1),
+        ("<|endoftext|>", 1),
+    ]
+    assert {t.token_type for t in tokens} == {None}
 
 
 def test_a_slow_tokenizer_is_aligned_with_the_text() -> None:
@@ -198,10 +264,9 @@ def test_spaces_alone_are_no_word(bytes_: HubTokenizer) -> None:
     tokens = [token for token in bytes_.encode(text) if not token.special]
     spaces = [token for token in tokens if token.text.isspace()]
     assert spaces and all(token.word is None for token in spaces)
-    words = {token.word for token in tokens} - {None}
-    assert words == {0, 1}
+    assert {token.word for token in tokens} - {None} == {0, 1}
     assert all(token.text for token in tokens)
-    shown = [unit.text for unit in units((text, ""), tokens)]
+    shown = [word.text for word in words_of(tokens, (text, ""))]
     assert shown == ["the", " ", "river", " ", "\n"]
 
 
@@ -247,7 +312,7 @@ def test_a_translators_two_sides_are_cut_each_in_its_own_way(tmp_path: Path) -> 
         assert sorted({t.word for t in tokens if t.word is not None}) == list(range(5))
     made = tokenizer.encode_target(texts["target"])
     assert tokenizer.decode([t.id for t in made]) == texts["target"]
-    assert [t.id for t in made] == slow(text_target=texts["target"]).input_ids
+    assert [*(t.id for t in made), slow.eos_token_id] == slow(text_target=texts["target"]).input_ids
 
 
 def test_special_ids_have_names(wordpiece: HubTokenizer, bytes_: HubTokenizer) -> None:

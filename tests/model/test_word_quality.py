@@ -10,14 +10,19 @@ from pathlib import Path
 import pytest
 import tokenizers as hf
 import torch
+from attention_atlas.model.tokenizers import Tokenizer
+from attention_atlas.model.training import word_quality
+from attention_atlas.model.training.tasks import BertTask
+from attention_atlas.model.training.word_quality import (
+    PASSAGE,
+    SHARE,
+    first_guess_sentences,
+    passages,
+    pieces,
+)
+from attention_atlas.model.transformer import Bert, Config
+from attention_atlas.model.zoo import Card, Loaded
 from torch import Tensor
-
-from model import word_quality
-from model.tasks import BertTask
-from model.tokenizers import Tokenizer
-from model.transformer import Bert, Config
-from model.word_quality import PASSAGE, SHARE, first_guess_sentences, passages, pieces
-from model.zoo import Card, Loaded
 
 WORDS = ["dog", "cat", "bird", "fish", "horse", "cow", "sheep", "goat", "duck", "hen"]
 TEXT = " ".join(f"The {WORDS[i % 10]} saw 3 don't-go {WORDS[i % 7]}s." for i in range(20))

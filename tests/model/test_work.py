@@ -6,15 +6,18 @@ from typing import Any
 
 import pytest
 import torch
+from attention_atlas.model import zoo
+from attention_atlas.model.analysis import blanks, translation
+from attention_atlas.model.analysis import decoding as work
+from attention_atlas.model.analysis.decoding import Said
+from attention_atlas.model.analysis.translation import Grown, Source
+from attention_atlas.model.generate import Sampling, returned
+from attention_atlas.model.run import run
+from attention_atlas.model.spec import BadInput, Spec
+from attention_atlas.model.tape import Edit
+from attention_atlas.model.zoo import Loaded
 
-from model import blanks, translation, work, zoo
-from model.generate import Sampling, returned
-from model.run import BadInput, Spec, run
-from model.tape import Edit
-from model.translation import Grown, Source
-from model.work import Said
-from model.zoo import Loaded
-
+pytestmark = pytest.mark.weights
 CPU = torch.device("cpu")
 TEXT = "El banco está cerrado."
 
@@ -240,22 +243,22 @@ def test_edits_that_do_not_fit_are_refused_everywhere(
     with pytest.raises(BadInput, match="row has 1 numbers"):
         blanks.fill(bert, "the [MASK] bank", edits=row)
     far = (Edit("block", query=999, key=0),)
-    with pytest.raises(BadInput, match="query 999 is not there"):
+    with pytest.raises(BadInput, match="query 999 does not exist"):
         work.surprise(gpt, "hi there", far)
-    with pytest.raises(BadInput, match="query 999 is not there"):
+    with pytest.raises(BadInput, match="query 999 does not exist"):
         translated(loaded, edits=far)
-    with pytest.raises(BadInput, match="query 999 is not there"):
+    with pytest.raises(BadInput, match="query 999 does not exist"):
         returned(work.generate(gpt, "hi", sampling=Sampling(), max_new_tokens=9, edits=far))
 
 
 def test_a_hidden_word_is_told_from_a_mask_that_was_typed(bert: Loaded) -> None:
     text, pair = "He sat on the [MASK] bank.", "It was cold."
-    found = blanks.fill(bert, text, pair, words=([5], [2]))
+    found = blanks.fill(bert, text, pair, words=([4], [2]))
     assert found.texts == ("He sat on the [MASK] [MASK].", "It was [MASK].")
     own = [(token.text, word) for token, word in zip(found.tokens, found.words, strict=True)]
     assert own == [
         ("[CLS]", None), ("He", 0), ("sat", 1), ("on", 2), ("the", 3), ("[MASK]", None),
-        ("[MASK]", 5), (".", 6), ("[SEP]", None), ("It", 0), ("was", 1), ("[MASK]", 2),
+        ("[MASK]", 4), (".", 5), ("[SEP]", None), ("It", 0), ("was", 1), ("[MASK]", 2),
         (".", 3), ("[SEP]", None),
     ]  # fmt: skip
     assert len(found.masks) == 3

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from model import checkpoint, zoo
-from model.tokenizers import Tokenizer, train_gpt_bpe
-from model.transformer import GPT, Config
+from attention_atlas.model import checkpoint, zoo
+from attention_atlas.model.tokenizers import Tokenizer, train_gpt_bpe
+from attention_atlas.model.transformer import GPT, Config
 
 CPU = torch.device("cpu")
 
@@ -103,14 +102,17 @@ def test_the_best_device_there_is(
 def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(ValueError, match=f"device '{wanted}' is not there; this machine has cpu"):
+    with pytest.raises(
+        ValueError, match=f"device '{wanted}' is not available; this machine has cpu"
+    ):
         zoo.pick_device(wanted)
 
 
 @pytest.mark.parametrize("architecture", zoo.ARCHITECTURES)
 def test_every_architecture_has_a_family_and_tasks(architecture: str) -> None:
-    assert zoo.FAMILIES[architecture] in {"encoder-decoder", "recurrent", "encoder", "decoder"}
-    assert zoo.TASKS[architecture]
+    cls = zoo.ARCHITECTURES[architecture]
+    assert cls.family in {"encoder-decoder", "recurrent", "encoder", "decoder"}
+    assert cls.tasks
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
 // One head and one query token taken apart: q and k, their products, the dot product, its scale and
 // softmax, the values and the head's output.
 
-import {signedColor} from "../color.js";
-import {fitCanvas, h} from "../dom.js";
-import {_} from "../language.js";
-import {at} from "../tensor.js";
-import {label, tokenNode} from "../token.js";
+import {signedColor} from "../lib/color.js";
+import {fitCanvas, h} from "../lib/dom.js";
+import {_} from "../lib/language.js";
+import {at} from "../lib/tensor.js";
+import {label, tokenNode} from "../lib/token.js";
 
 export const id = "anatomy";
 export const title = _("Anatomy");
@@ -16,7 +16,7 @@ const WIDEST = 132; // of a strip
 const STEPS = {ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1]};
 const MOST = 4; // dimensions named
 
-/** @type {import("../view.js").Mount} */
+/** @type {import("../lib/view.js").Mount} */
 export function mount(root, emit) {
   const select = h("select", {onchange: () => emit({query: Number(select.value), side: "query"})});
   const steps = h("p", {class: "anatomy-steps"});

@@ -1,12 +1,12 @@
 // Every layer × every head as a small picture, all on one canvas; the one under hand enlarged.
 
-import {HUES, paint, palette} from "../color.js";
-import {fitCanvas, h, onResize, roving} from "../dom.js";
-import {choose, shownHeads, toggle} from "../heads.js";
-import {_} from "../language.js";
-import {METRIC_NAMES, metricText, metricsOf, placeName} from "../reading.js";
-import {sortable} from "../tables.js";
-import {headOf} from "../tensor.js";
+import {HUES, paint, palette} from "../lib/color.js";
+import {fitCanvas, h, onResize, roving} from "../lib/dom.js";
+import {choose, shownHeads, toggle} from "../lib/heads.js";
+import {_} from "../lib/language.js";
+import {METRIC_NAMES, metricText, metricsOf, placeName} from "../lib/reading.js";
+import {sortable} from "../lib/tables.js";
+import {headOf} from "../lib/tensor.js";
 
 export const id = "grid";
 export const title = _("All heads");
@@ -17,7 +17,7 @@ const GAP = 6;
 const CAPTION = 30; // under each picture, when the heads are sorted
 const PREVIEW = 176;
 
-/** @type {import("../view.js").Mount} */
+/** @type {import("../lib/view.js").Mount} */
 export function mount(root, emit) {
   const canvas = h("canvas", {"aria-hidden": "true"});
   const frames = h("div", {class: "grid-frames", "aria-hidden": "true"});

@@ -1,13 +1,13 @@
 // Two columns of tokens, and a curve for each attention that reaches the threshold.
 
-import {HUES} from "../color.js";
-import {fitCanvas, focusIn, h, onResize} from "../dom.js";
-import {toggle} from "../heads.js";
-import {_} from "../language.js";
-import {mostText, placeName} from "../reading.js";
-import {drawnLines} from "../reduce.js";
-import {headOf, valuesOf} from "../tensor.js";
-import {tokenNode} from "../token.js";
+import {HUES} from "../lib/color.js";
+import {fitCanvas, focusIn, h, onResize} from "../lib/dom.js";
+import {toggle} from "../lib/heads.js";
+import {_} from "../lib/language.js";
+import {mostText, placeName} from "../lib/reading.js";
+import {drawnLines, strongest} from "../lib/reduce.js";
+import {headOf, valuesOf} from "../lib/tensor.js";
+import {tokenNode} from "../lib/token.js";
 
 export const id = "lines";
 export const title = _("Lines");
@@ -16,7 +16,7 @@ const HINT = _("Point at a token or focus it to see only its lines; click locks 
 const LEVELS = 12; // curves of about the same attention share one stroke
 const SIDE_NAMES = {query: _("query tokens"), key: _("key tokens")};
 
-/** @type {import("../view.js").Mount} */
+/** @type {import("../lib/view.js").Mount} */
 export function mount(root, emit, onPoint = () => {}) {
   const canvas = h("canvas", {"aria-hidden": "true"});
   const sides = {query: tokenColumn("query"), key: tokenColumn("key")};
@@ -114,20 +114,19 @@ export function mount(root, emit, onPoint = () => {}) {
   /** The active token's attention, beside the tokens of the other side that reach the threshold. */
   function number() {
     const values = active ? heads.map((head) => valuesOf(head, active)) : [];
-    const lined = active ? heads.map(({attn, drawn}) =>
-      valuesOf({attn, mask: {data: drawn, shape: attn.shape}}, active)) : [];
+    const best = active ? strongest(heads, active, frame.threshold) : [];
     for (const [side, list] of Object.entries(sides)) {
       const isOther = active !== null && side !== active.side;
       list.classList.toggle("faded", isOther);
       for (const [i, button] of buttons(list).entries()) {
-        const best = isOther ? largest(lined, i) : 0;
-        const reached = isOther && lined[best][i] >= frame.threshold;
-        const text = reached ? lined[best][i].toFixed(3) : "";
+        const reached = isOther ? best[i] : null;
+        const text = reached ? reached.value.toFixed(3) : "";
         const number = button.lastChild;
         if (number.textContent !== text) number.textContent = text;
-        const color = reached && heads[best].color ? `inset 3px 0 ${heads[best].color}` : "";
+        const hue = reached && heads[reached.head].color;
+        const color = hue ? `inset 3px 0 ${hue}` : "";
         if (number.style.boxShadow !== color) number.style.boxShadow = color;
-        button.classList.toggle("reached", reached);
+        button.classList.toggle("reached", Boolean(reached));
         button.classList.toggle("active", side === active?.side && i === active?.index);
       }
     }
@@ -235,15 +234,6 @@ export function mount(root, emit, onPoint = () => {}) {
       el.remove();
     }
   };
-}
-
-/** Which of the heads gives most at i. */
-function largest(values, i) {
-  let best = 0;
-  for (let j = 1; j < values.length; j++) {
-    if (!(values[best][i] >= values[j][i]) && values[j][i] >= 0) best = j; // NaN is not drawn
-  }
-  return best;
 }
 
 const buttons = (list) => [...list.children];

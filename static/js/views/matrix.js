@@ -1,18 +1,18 @@
 // One head as a heat map: queries down, keys across, exact values under the pointer.
 
-import {POWER, stops} from "../color.js";
-import {h, onResize} from "../dom.js";
-import {_} from "../language.js";
-import {heatmap, onPick, point, purge, relabelOnZoom} from "../plot.js";
-import {headOf} from "../tensor.js";
-import {label} from "../token.js";
+import {POWER, stops} from "../lib/color.js";
+import {h, onResize} from "../lib/dom.js";
+import {_} from "../lib/language.js";
+import {heatmap, onPick, point, purge, relabelOnZoom} from "../lib/plot.js";
+import {headOf} from "../lib/tensor.js";
+import {label} from "../lib/token.js";
 
 export const id = "matrix";
 export const title = _("Matrix");
 
 const STEPS = {ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0]};
 
-/** @type {import("../view.js").Mount} */
+/** @type {import("../lib/view.js").Mount} */
 export function mount(root, emit) {
   const plot = h("div", {class: "matrix-plot"});
   const said = h("p", {class: "matrix-said", role: "status"});

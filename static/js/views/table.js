@@ -1,19 +1,19 @@
 // The same numbers as text: the locked token's attention, else where each query looks most. Any
 // column sorts.
 
-import {h} from "../dom.js";
-import {_} from "../language.js";
-import {sidesOf} from "../reading.js";
-import {headOf, valuesOf} from "../tensor.js";
-import {label} from "../token.js";
-import {sortable} from "../tables.js";
+import {h} from "../lib/dom.js";
+import {_} from "../lib/language.js";
+import {sidesOf} from "../lib/reading.js";
+import {headOf, valuesOf} from "../lib/tensor.js";
+import {label} from "../lib/token.js";
+import {sortable} from "../lib/tables.js";
 
 export const id = "table";
 export const title = _("Table");
 
 const TOP = 3;
 
-/** @type {import("../view.js").Mount} */
+/** @type {import("../lib/view.js").Mount} */
 export function mount(root) {
   const el = root.appendChild(h("div", {class: "table", tabindex: "0"}));
   let drawn = null;

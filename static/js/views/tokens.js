@@ -1,11 +1,11 @@
 // The running text, each token shaded by how much the chosen one looks at it, or is looked at by it.
 
-import {absent, colorOf, css, textOn} from "../color.js";
-import {focusIn, h} from "../dom.js";
-import {_} from "../language.js";
-import {mostText} from "../reading.js";
-import {headOf, valuesOf} from "../tensor.js";
-import {tokenNode} from "../token.js";
+import {absent, colorOf, css, textOn} from "../lib/color.js";
+import {focusIn, h} from "../lib/dom.js";
+import {_} from "../lib/language.js";
+import {mostText} from "../lib/reading.js";
+import {headOf, valuesOf} from "../lib/tensor.js";
+import {tokenNode} from "../lib/token.js";
 
 export const id = "tokens";
 export const title = _("Tokens");
@@ -16,7 +16,7 @@ const TEXT_NAMES = {query: _("query tokens"), key: _("key tokens")};
 const BACK = {ArrowLeft: -1, ArrowUp: -1};
 const ON = {ArrowRight: 1, ArrowDown: 1};
 
-/** @type {import("../view.js").Mount} */
+/** @type {import("../lib/view.js").Mount} */
 export function mount(root, emit) {
   const choices = SIDES.map(([side, text]) => h("button", {type: "button", "data-side": side,
     onclick: () => emit({side, query: frame.query})}, text));

@@ -1,0 +1,208 @@
+"""The arithmetic of attention, measured: on random vectors and on real texts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import torch
+from attention_atlas.app.api.common import PREFIX, TokenOut, labels
+from attention_atlas.app.api.resource import resource
+from attention_atlas.app.api.spec import ApiRequest, Seed, TextRequest, spanning
+from attention_atlas.app.service import Service
+from attention_atlas.app.wire import Answer
+from attention_atlas.model.analysis import arithmetic
+from attention_atlas.model.zoo import Loaded
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+router = APIRouter(prefix=PREFIX, tags=["API"])
+
+
+class ScalingRequest(ApiRequest):
+    d_k: Annotated[int, Field(ge=1, le=4096), spanning("1 to 4096")] = Field(
+        256, description="the largest width; powers of 2 up to it"
+    )
+    n_key: int = Field(16, ge=2, le=256, description="keys of each query")
+    seed: Seed = Field(0, description="of the random vectors")
+
+
+class GradientsRequest(ApiRequest):
+    depth: int = Field(24, ge=1, le=64, description="layers of the small stack")
+    width: int = Field(64, ge=1, le=256)
+    seed: Seed = 0
+
+
+class CostRequest(ApiRequest):
+    n_max: int = Field(512, ge=64, le=1024, description="tokens; 64, 128, … up to it")
+    n_head: int = Field(8, ge=1, le=32)
+    d: int = Field(32, ge=1, le=256, description="width of a head")
+    n_loop: int = Field(64, ge=1, le=128, description="tokens of the loop in Python")
+
+
+class LayerRequest(TextRequest):
+    layer: int = Field(0, ge=0, description="one layer")
+
+
+class ScalingOut(BaseModel):
+    d_k: int
+    variance: float = Field(description="of q·k, of random vectors; d_k in theory")
+    entropy: dict[str, float] = Field(description="of the softmax, in nats: plain, scaled")
+    gradient: dict[str, float] = Field(description="size of the softmax's Jacobian")
+
+
+class ScalingAnswer(BaseModel):
+    n_key: int
+    n_sample: int
+    seed: int
+    widths: list[ScalingOut]
+
+
+class RegroupedOut(BaseModel):
+    """The same queries and keys cut into another number of heads."""
+
+    n_head: int
+    d: int
+    n_number: int = Field(description="attention weights: n_head T T")
+    entropy: float = Field(description="mean over heads and queries, in nats")
+    apart: float = Field(description="how different the heads are: mean divergence, in nats")
+
+
+class HeadPartsAnswer(BaseModel):
+    """What each head adds to a layer's attention output, as lengths of vectors."""
+
+    model: str
+    text: str
+    layer: int
+    tokens: list[TokenOut]
+    norms: list[list[float]] = Field(description="(H, T)")
+    output: list[float] = Field(description="(T,): length of all heads' sum and the bias")
+    error: float = Field(description="of the parts' sum against W_O of the concatenation")
+    regrouped: list[RegroupedOut] = Field(description="fewer and more heads, same d_model")
+
+
+class BlockOut(BaseModel):
+    residual: float = Field(description="length of what enters the layer, mean over tokens")
+    attention: float = Field(description="of what self-attention adds")
+    feed_forward: float = Field(description="of what the feed-forward network adds")
+    token_std: tuple[float, float] = Field(description="of a token's dimensions; after layer norm")
+    dimension_std: tuple[float, float] = Field(description="over tokens; after batch norm")
+
+
+class BlocksAnswer(BaseModel):
+    model: str
+    text: str
+    tokens: list[TokenOut]
+    layers: list[BlockOut] = Field(description="layer 0 … layer L - 1")
+
+
+class GradientsAnswer(BaseModel):
+    """The gradient's length by layer: stacks[name][0] at the input, [i + 1] after layer i.
+
+    The length after the last layer is 1.
+    """
+
+    depth: int
+    width: int
+    seed: int
+    stacks: dict[str, list[float]] = Field(description="plain, norm, residual, residual_norm")
+
+
+class CostOut(BaseModel):
+    n: int
+    n_number: int = Field(description="attention weights: H T T")
+    seconds: float = Field(description="equation 1 written out")
+    bytes: int = Field(description="most held at a time, by PyTorch's allocator, beside q, k, v")
+    fused_seconds: float = Field(description="the same as one kernel, that keeps no weights")
+    fused_bytes: int
+
+
+class CostAnswer(BaseModel):
+    """Measured when asked, on the server's machine: another time gives other numbers."""
+
+    device: str
+    threads: int
+    n_head: int
+    d: int
+    sizes: list[CostOut]
+    exponents: dict[str, float] = Field(
+        description="p of value ~ T^p, fitted: seconds, bytes, fused_seconds, fused_bytes"
+    )
+    loop: dict[str, float] = Field(description="loop, product: seconds; error between them")
+    n_loop: int
+
+
+STACKS = {
+    "plain": (False, False),
+    "norm": (False, True),
+    "residual": (True, False),
+    "residual_norm": (True, True),
+}
+
+
+@resource(router, "/arithmetic/scaling", ScalingRequest, ScalingAnswer)
+def scaling(service: Service, request: ScalingRequest) -> Answer:
+    """Why scores are divided by sqrt(d): variance, entropy and gradient by width, measured."""
+    rows = arithmetic.scaling(request.d_k, request.n_key, request.seed)
+    fields = {"n_key": request.n_key, "n_sample": arithmetic.SAMPLES, "seed": request.seed}
+    return Answer({**fields, "widths": [asdict(row) for row in rows]}, {})
+
+
+@resource(router, "/arithmetic/heads", LayerRequest, HeadPartsAnswer)
+def head_parts(service: Service, request: LayerRequest, loaded: Loaded) -> Answer:
+    """What each head adds to a layer's attention output, token by token."""
+    parts = arithmetic.head_parts(loaded, request.text, request.layer)
+    fields = {
+        "model": request.model,
+        "text": request.text,
+        "layer": request.layer,
+        "tokens": labels(parts.tokens),
+        "norms": parts.norms.tolist(),
+        "output": parts.output.tolist(),
+        "error": parts.error,
+        "regrouped": [asdict(cut) for cut in parts.regrouped],
+    }
+    return Answer(fields, {})
+
+
+@resource(router, "/arithmetic/blocks", TextRequest, BlocksAnswer)
+def blocks(service: Service, request: TextRequest, loaded: Loaded) -> Answer:
+    """Residual stream, updates, and what layer norm and batch norm average over, by layer."""
+    tokens, layers = arithmetic.blocks(loaded, request.text)
+    fields = {
+        "model": request.model,
+        "text": request.text,
+        "tokens": labels(tokens),
+        "layers": [asdict(layer) for layer in layers],
+    }
+    return Answer(fields, {})
+
+
+@resource(router, "/arithmetic/gradients", GradientsRequest, GradientsAnswer)
+def gradients(service: Service, request: GradientsRequest) -> Answer:
+    """The gradient through a deep stack, with and without residuals and norms."""
+    stacks = {
+        name: arithmetic.gradients(
+            request.depth, request.width, residual=residual, norm=norm, seed=request.seed
+        )
+        for name, (residual, norm) in STACKS.items()
+    }
+    return Answer({**request.model_dump(), "stacks": stacks}, {})
+
+
+@resource(router, "/arithmetic/cost", CostRequest, CostAnswer)
+def cost(service: Service, request: CostRequest) -> Answer:
+    """Attention's time and memory by the number of tokens, measured when asked."""
+    lengths = [n for n in (64, 128, 256, 512, 1024) if n <= request.n_max]
+    sizes, exponents = arithmetic.cost(lengths, n_head=request.n_head, d=request.d)
+    fields = {
+        "device": "cpu",
+        "threads": torch.get_num_threads(),
+        "n_head": request.n_head,
+        "d": request.d,
+        "n_loop": request.n_loop,
+        "sizes": [asdict(size) for size in sizes],
+        "exponents": exponents,
+        "loop": arithmetic.loop_and_product(request.n_loop, request.d),
+    }
+    return Answer(fields, {})

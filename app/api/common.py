@@ -1,0 +1,151 @@
+"""What many answers hold: tokens, shapes, measures, provenance, links."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import torch
+from attention_atlas.app.api.spec import WITH, Edits, RunRequest
+from attention_atlas.model.record import Run, Token, axes
+from attention_atlas.model.spec import Spec
+from attention_atlas.model.tape import Edit
+from attention_atlas.model.zoo import Loaded
+from pydantic import BaseModel, Field
+
+from attention_atlas import __version__
+
+PREFIX = "/api/v1"
+
+
+class TokenOut(BaseModel):
+    id: int
+    raw: str = Field(description="as the vocabulary spells it")
+    text: str = Field(description="as a person reads it; for an unknown one what it stands for")
+    start: int
+    end: int
+    special: bool
+    unknown: bool
+    word: int | None = Field(
+        description="number of its word in its text, from 0, the same for all tokenizers; null for "
+        "specials and spaces. Words are those of Unicode (UAX #29), by ICU"
+    )
+    segment: int = Field(description="0, or 1 in the second text")
+    token_type: int | None = Field(
+        None, description="what the model is told of it beside its id; null if it is told nothing"
+    )
+
+
+class Measured(BaseModel):
+    """One measure of quality, on text the model has never seen."""
+
+    value: float
+    low: float = Field(description="of the 95 % bootstrap interval")
+    high: float
+    n: int
+    of: str = Field(description="what the n items are")
+    detail: str = Field(description="which head, which layer, a signature")
+    compare: str = Field(description="what chance or something simple would give")
+    by: dict[str, float] = Field(description="the same, of each layer or set")
+
+
+class Provenance(BaseModel):
+    model: str
+    sha256: str = Field(description="of the weights")
+    revision: str = Field(description="sha256 of config, tokenizer and the like; none if bundled")
+    version: str
+    torch: str
+    device: str
+    dtype: str
+
+
+class KindShape(BaseModel):
+    kind: str
+    q: str = Field(description="the sequence of the query axis: source or target")
+    k: str = Field(description="the sequence of the key axis")
+    n_layer: int
+    n_head: int
+    shape: list[int]
+
+
+def provenance(loaded: Loaded) -> Provenance:
+    """Where the numbers of a model come from."""
+    return Provenance(
+        model=loaded.name,
+        sha256=loaded.card.sha256,
+        revision=loaded.card.revision,
+        version=__version__,
+        torch=torch.__version__,
+        device=str(loaded.device),
+        dtype=loaded.dtype,
+    )
+
+
+def spec_of(request: RunRequest) -> Spec:
+    """What a request's model is to run."""
+    fields = {"text", "text_pair", "target", "target_ids", "source_lang", "target_lang"}
+    return Spec(**request.model_dump(include=fields), edits=edits_of(request.edits))
+
+
+def edits_of(specs: Edits) -> tuple[Edit, ...]:
+    """A request's edits as the model's."""
+    return tuple(
+        Edit(
+            **spec.model_dump(exclude={"with_"}),
+            value=spec.with_ or WITH.get(spec.op, ("zero",))[0],
+        )
+        for spec in specs
+    )
+
+
+def input_fields(loaded: Loaded, run: Run) -> dict[str, str | None]:
+    """What was run, in an answer's words."""
+    return {
+        "model": loaded.name,
+        "text": run.text,
+        "text_pair": run.text_pair,
+        "target": run.target,
+    }
+
+
+def labels(tokens: tuple[Token, ...]) -> list[dict[str, Any]]:
+    """Tokens as JSON objects."""
+    return [token._asdict() for token in tokens]
+
+
+def sequences_out(sequences: Mapping[str, tuple[Token, ...]]) -> dict[str, list[TokenOut]]:
+    """A run's sequences as JSON objects; a model with one text has an empty target."""
+    return {
+        name: [TokenOut.model_validate(label) for label in labels(sequences.get(name, ()))]
+        for name in ("source", "target")
+    }
+
+
+def links(request: RunRequest) -> dict[str, str]:
+    """The addresses of a run's tensors and of its page."""
+    fields = set(RunRequest.model_fields) - {"edits", "target_ids"}
+    sent = request.model_dump(exclude_none=True, include=fields)
+    page = urlencode(sent)
+    if request.target_ids:
+        sent["target_ids"] = ",".join(map(str, request.target_ids))
+    if request.edits:
+        edits = ",".join(e.model_dump_json(by_alias=True, exclude_none=True) for e in request.edits)
+        sent["edits"] = f"[{edits}]"
+    query = urlencode(sent)
+    return {
+        "attention": f"{PREFIX}/attention?{query}",
+        "overview": f"{PREFIX}/attention/overview?{query}",
+        "explore": f"/explore?{page if request.target_ids else query}",
+    }
+
+
+def kind_shapes(loaded: Loaded, sequences: Mapping[str, tuple[Token, ...]]) -> list[KindShape]:
+    """The shape of each kind of attention between a run's sequences."""
+    shapes = []
+    for kind in loaded.kinds:
+        q, k = axes(kind, sequences)
+        n_layer, n_head = loaded.shape(kind)
+        shape = [n_layer, n_head, len(sequences[q]), len(sequences[k])]
+        shapes.append(KindShape(kind=kind, q=q, k=k, n_layer=n_layer, n_head=n_head, shape=shape))
+    return shapes

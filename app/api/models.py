@@ -1,0 +1,154 @@
+"""The models: what they are, their cards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attention_atlas.app.api.common import PREFIX, Measured
+from attention_atlas.app.api.resource import PROBLEMS
+from attention_atlas.app.language_names import language_names
+from attention_atlas.app.service import Service
+from attention_atlas.model.zoo import NOT_FOR, Loaded
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+router = APIRouter(prefix=PREFIX, tags=["API"])
+
+
+class LanguagesOut(BaseModel):
+    """What a translator's tokenizer has languages for, by its codes."""
+
+    source: list[str] = Field(description="empty where the source's is not told")
+    target: list[str]
+    default: dict[str, str | None] = Field(description="source, target: where none is chosen")
+    names: dict[str, dict[str, str]] = Field(description="code -> its name in English and Chinese")
+
+
+class ModelSummary(BaseModel):
+    name: str
+    architecture: str = Field(description="as its maker calls it")
+    family: str
+    kinds: list[str]
+    n_layer: int
+    n_head: int
+    n_kv_head: int = Field(description="heads of keys and values; fewer where queries share them")
+    d_model: int
+    d_head: int
+    d_ff: int
+    vocab_size: int
+    n_ctx: int
+    shapes: dict[str, tuple[int, int]] = Field(description="kind -> its layers and heads")
+    positions: str
+    n_parameters: int
+    tasks: list[str]
+    mask: str | None = Field(description="how a blank is written, if it has a token for one")
+    takes_pair: bool = Field(description="whether a second text may follow the first")
+    languages: LanguagesOut | None = Field(description="to choose from; null if there are none")
+    position_table: bool = Field(description="whether it adds position vectors to its input")
+    lacks: list[str] = Field(description="of q, k, v, scores, edits: what cannot be had of it")
+    why: str = Field(description="why it lacks that")
+    source: str = Field(description="bundled, hub or path")
+    device: str
+    dtype: str = Field(description="the precision it is computed in")
+    sha256: str
+    metrics: dict[str, Measured]
+
+
+class ModelCard(ModelSummary):
+    data: list[dict[str, str]] = Field(description="what it was trained on, with licences")
+    not_for: str = Field(description="what it must not be used for")
+    training: dict[str, Any]
+    curve: list[dict[str, float]] = Field(description="loss by step and tokens")
+    heads: list[dict[str, Any]] = Field(
+        description="step, tokens, and by kind and metric each head's score then, (L, H)"
+    )
+    parameter_shapes: dict[str, list[int]]
+
+
+class Models(BaseModel):
+    models: list[ModelSummary]
+    ready_to_open: list[str] = Field(description="opened when they are request for by name")
+
+
+@router.get("/models")
+def models(request: Request) -> Models:
+    """The models there are."""
+    service: Service = request.app.state.service
+    return Models(models=summaries(service), ready_to_open=service.library.ready_to_open)
+
+
+@router.get("/models/{model:path}", responses={404: PROBLEMS[404]})
+async def model_card(request: Request, model: str) -> ModelCard:
+    """One model, and its card: data, licences, training curve, evaluation, parameter shapes."""
+    service: Service = request.app.state.service
+    await service.ready(model)
+    with service.lent(model) as loaded:
+        return card(loaded)
+
+
+def summaries(service: Service) -> list[ModelSummary]:
+    """The models in memory."""
+    return [summary(loaded) for loaded in service.models.values()]
+
+
+def summary(loaded: Loaded) -> ModelSummary:
+    return ModelSummary.model_validate(_fields(loaded))
+
+
+def card(loaded: Loaded) -> ModelCard:
+    known = loaded.card
+    return ModelCard(
+        **_fields(loaded),
+        data=known.data,
+        training=known.training,
+        not_for=NOT_FOR,
+        curve=known.curve,
+        heads=known.heads,
+        parameter_shapes=loaded.parameter_shapes,
+    )
+
+
+def _fields(loaded: Loaded) -> dict[str, Any]:
+    config = loaded.config
+    return {
+        "name": loaded.name,
+        "architecture": loaded.card.architecture,
+        "family": loaded.family,
+        "kinds": list(loaded.kinds),
+        "n_layer": config.n_layer,
+        "n_head": config.n_head,
+        "n_kv_head": loaded.n_kv_head,
+        "d_model": config.d_model,
+        "d_head": config.d_head,
+        "d_ff": config.d_ff,
+        "vocab_size": config.vocab_size,
+        "n_ctx": config.n_ctx,
+        "shapes": {kind: loaded.shape(kind) for kind in loaded.kinds},
+        "positions": loaded.model.positions,
+        "n_parameters": loaded.n_parameters,
+        "tasks": list(loaded.tasks),
+        "mask": loaded.mask,
+        "takes_pair": loaded.takes_pair,
+        "languages": _languages(loaded),
+        "position_table": loaded.position_table,
+        "lacks": list(loaded.lacks),
+        "why": loaded.why,
+        "source": loaded.source,
+        "device": str(loaded.device),
+        "dtype": loaded.dtype,
+        "sha256": loaded.card.sha256,
+        "metrics": loaded.card.metrics,
+    }
+
+
+def _languages(loaded: Loaded) -> dict[str, Any] | None:
+    languages = loaded.tokenizer.languages
+    if not languages.target:
+        return None
+    codes = sorted({*languages.source, *languages.target})
+    return {
+        "source": list(languages.source),
+        "target": list(languages.target),
+        "default": languages.default._asdict(),
+        "names": language_names(codes),
+    }

@@ -1,0 +1,155 @@
+"""Opening a model from the page: who may, and how far it is, as server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from attention_atlas.app import errors
+from attention_atlas.app.api.common import PREFIX
+from attention_atlas.app.api.models import summary
+from attention_atlas.app.api.resource import PROBLEMS
+from attention_atlas.app.api.spec import Closed, clean
+from attention_atlas.app.service import Service
+from attention_atlas.model.hub.folder import BadModel
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+from pydantic import AfterValidator, BaseModel, Field
+
+if TYPE_CHECKING:
+    from attention_atlas.model.hub.opening import Step
+
+router = APIRouter(prefix=PREFIX, tags=["API"])
+
+
+class OpenRequest(Closed):
+    model: Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(clean)] = Field(
+        description="a Hub name or a folder", examples=["prajjwal1/bert-tiny"]
+    )
+
+
+class OpenProgress(BaseModel):
+    """How far the opening of a model is."""
+
+    stage: Literal["looking", "downloading", "converting", "loading", "trying"]
+    file: str
+    bytes: int = Field(description="done of the total")
+    total: int
+
+
+class OpenProblem(errors.Problem):
+    """Why a model could not be opened."""
+
+    reason: Literal[
+        "not-found",
+        "offline",
+        "no-safetensors",
+        "damaged",
+        "remote-code",
+        "too-large",
+        "no-memory",
+        "not-text",
+        "unsupported",
+        "busy",
+        "failed",
+    ]
+
+
+EVENTS = "text/event-stream"
+LOCAL = ("localhost", "127.0.0.1", "::1")
+STATUS = {"not-found": 404}  # of a BadModel's reason; else 422
+OPENING: dict[int | str, dict[str, Any]] = {
+    200: {"content": {EVENTS: {}}, "description": "progress; at last done, or problem"},
+    **{status: PROBLEMS[status] for status in (403, 422, 503)},
+}
+
+
+@router.post("/models", response_class=StreamingResponse, responses=OPENING)
+async def open_model(request: Request, body: OpenRequest) -> StreamingResponse:
+    """Open a model of the Hub or of a folder: events `progress`, then `done` or `problem`."""
+    service: Service = request.app.state.service
+    check_sender(request, service)
+    return await opening(service, body.model)
+
+
+def check_sender(request: Request, service: Service) -> None:
+    """Another site's page in the user's browser must not open models here.
+
+    A form can send no JSON; a script says where it comes from; and a name that was made to lead to
+    this machine is not one of its own.
+    """
+    if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
+        raise errors.NotAllowed("send the request as application/json", "content-type")
+    host, origin = request.headers.get("host", ""), request.headers.get("origin")
+    if origin is not None and _host(origin) != host:
+        raise errors.NotAllowed(f"pages of {origin[:60]} may not open models here", "origin")
+    if service.settings.is_local and _name(host) not in LOCAL:
+        raise errors.NotAllowed(f"ask 127.0.0.1 or localhost, not {host[:60]}", "host")
+
+
+def _host(origin: str) -> str | None:
+    """Host and port of an origin; none of what is no address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # an open bracket
+        return None
+
+
+def _name(host: str) -> str | None:
+    """A host without its port."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
+async def opening(service: Service, source: str) -> StreamingResponse:
+    """Events `progress` while a model is opened, then `done` with its summary, or `problem`."""
+    if not service.may_open(source):
+        raise errors.NotAllowed(
+            f"this server does not open {source[:100]} for its pages; LOAD_MODELS says what it may",
+            "model",
+        )
+    loop = asyncio.get_running_loop()
+    steps: asyncio.Queue[Step | None] = asyncio.Queue()
+
+    def tell(step: Step) -> None:
+        loop.call_soon_threadsafe(steps.put_nowait, step)
+
+    work = asyncio.ensure_future(service.open(source, tell))
+    work.add_done_callback(lambda _: steps.put_nowait(None))
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(_events(service, work, steps), media_type=EVENTS, headers=headers)
+
+
+async def _events(
+    service: Service, work: asyncio.Future[str], steps: asyncio.Queue[Step | None]
+) -> AsyncIterator[str]:
+    while (step := await steps.get()) is not None:
+        progress = OpenProgress(
+            stage=step.stage, file=step.file, bytes=step.bytes, total=step.total
+        )
+        yield _event("progress", progress)
+    try:
+        yield _event("done", summary(service.models[await work]))
+    except (BadModel, errors.AppError) as error:
+        yield _event("problem", problem(error))
+    except Exception:
+        errors.log.exception("a model could not be opened")
+        yield _event("problem", problem(errors.AppError("a mistake of ours; see the server's log")))
+
+
+def problem(error: BadModel | errors.AppError) -> OpenProblem:
+    """Why a model cannot be opened: the one shape of errors, and the reason as a word."""
+    if isinstance(error, BadModel):
+        known = errors.CannotOpen(error.message, "model")
+        found = errors.problem(known, STATUS.get(error.reason, 422))
+        return OpenProblem(**found.model_dump(), reason=error.reason)
+    reason = "busy" if isinstance(error, errors.Busy) else "failed"
+    return OpenProblem(**errors.problem(error).model_dump(), reason=reason)
+
+
+def _event(name: str, data: BaseModel) -> str:
+    return f"event: {name}\ndata: {data.model_dump_json()}\n\n"

@@ -1,0 +1,28 @@
+"""All resources, in the order in which the documentation lists them."""
+
+from __future__ import annotations
+
+from attention_atlas.app.api import (
+    anatomy,
+    arithmetic,
+    attention,
+    compare,
+    few_shot,
+    fill,
+    generate,
+    hidden_states,
+    masks,
+    metrics,
+    models,
+    opening,
+    positions,
+    run,
+    tokenize,
+    translate,
+)
+
+TOPICS = (
+    *(opening, models, tokenize, run, attention, metrics, anatomy, hidden_states, compare),
+    *(positions, masks, arithmetic, translate, generate, fill, few_shot),
+)
+ROUTERS = tuple(topic.router for topic in TOPICS)

@@ -1,0 +1,208 @@
+"""What every request may hold: a run spec, edits, and the types of their fields."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+
+KindName = Literal["encoder", "decoder", "cross"]
+BANK = "He sat on the river bank and watched the water."
+MONEY = "She opened an account at the bank to save money."
+
+
+def clean(text: str) -> str:
+    """A text that can be tokenised and sent back: no NUL, no half of a surrogate pair."""
+    for name, found in (
+        ("a NUL byte", text.find("\0")),
+        ("half of a surrogate pair", _surrogate(text)),
+    ):
+        if found >= 0:
+            raise ValueError(f"the text holds {name} at character {found}; remove it")
+    return text
+
+
+def _surrogate(text: str) -> int:
+    return next((i for i, char in enumerate(text) if unicodedata.category(char) == "Cs"), -1)
+
+
+def listed(value: object) -> object:
+    """A number, a list, or numbers by comma: 3, [3, 5], "3,5" -> (3, 5)."""
+    if isinstance(value, str):
+        if not re.fullmatch(r"-?[0-9]{1,9}( *, *-?[0-9]{1,9})*", value):
+            raise ValueError(f"{value[:40]!r} is not a number or numbers by comma")
+        return tuple(int(part) for part in value.split(","))
+    return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def once(indices: tuple[int, ...]) -> tuple[int, ...]:
+    """Each index once, so that the model's sizes bound an answer's."""
+    if len(set(indices)) < len(indices):
+        raise ValueError("a number is named more than once")
+    return indices
+
+
+def from_json(value: object) -> object:
+    """In a query string, edits are JSON."""
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            raise ValueError("in a query string this field is JSON") from None
+    return value
+
+
+def spanning(span: str) -> WrapValidator:
+    """What is outside a field's limits is told both of them, not only the one it crossed."""
+
+    def check(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+        try:
+            return handler(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            if first["loc"]:  # something inside
+                raise
+            raise ValueError(f"{first['msg']}: {span}") from None
+
+    return WrapValidator(check)
+
+
+Text = Annotated[str, AfterValidator(clean)]
+Language = Annotated[str, Field(min_length=1, max_length=40), AfterValidator(clean)]
+WordText = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(clean)]
+Indices = Annotated[
+    tuple[StrictInt, ...],
+    Field(min_length=1, max_length=1000),
+    BeforeValidator(listed),
+    AfterValidator(once),
+]
+Ids = Annotated[
+    tuple[Annotated[StrictInt, Field(ge=0)], ...],
+    Field(max_length=4096),
+    BeforeValidator(listed),
+]
+Index = Annotated[StrictInt, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+class Closed(BaseModel):
+    """A model that refuses fields it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+With = Literal["zero", "mean", "none", "shuffle"]
+WITH: dict[str, tuple[With, With]] = {  # the first if left out
+    "ablate": ("zero", "mean"),
+    "positions": ("none", "shuffle"),
+}
+
+
+class EditSpec(Closed):
+    """One change inside the forward pass; `kind`, `layer`, `head` left out mean all."""
+
+    op: Literal["ablate", "block", "unmask", "set", "scale", "positions"]
+    kind: KindName | None = None
+    layer: int | None = None
+    head: int | None = None
+    query: int | None = Field(None, ge=0, description="block, set: the token that looks")
+    key: int | None = Field(None, ge=0, description="block: the token looked at")
+    row: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(
+        (), description="set: the query's new attention, normalised"
+    )
+    by: float = Field(1.0, allow_inf_nan=False, description="scale: what scores are multiplied by")
+    with_: With | None = Field(
+        None, alias="with", description="ablate: zero or mean; positions: none or shuffle"
+    )
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="positions: of the shuffle")
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> EditSpec:
+        """Each op has its own words for `with`; positions are of a stack, not of a head."""
+        allowed = WITH.get(self.op, ())
+        if self.with_ not in (None, *allowed):
+            there = " or ".join(allowed) or "no with"
+            raise ValueError(f"with={self.with_} is not for {self.op}, which takes {there}")
+        if self.row and self.op != "set":
+            raise ValueError(f"row is for set, not for {self.op}")
+        if self.op == "positions" and (self.layer, self.head) != (None, None):
+            raise ValueError("positions are added once, before the layers: no layer, no head")
+        return self
+
+
+Edits = Annotated[tuple[EditSpec, ...], Field(max_length=64), BeforeValidator(from_json)]
+
+
+class ApiRequest(Closed):
+    """The request of a resource: it says its formats, and whose weights the answer depends on."""
+
+    formats: ClassVar[tuple[str, ...]] = ("json",)
+
+    def models(self) -> tuple[str, ...]:
+        return ()
+
+
+def texts_in(request: ApiRequest) -> Iterator[tuple[str, str]]:
+    """Each text of a request by its field's name: their length is limited."""
+    for name, value in request:
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, ApiRequest):
+                yield from texts_in(item)
+            elif isinstance(item, str):
+                yield name, item
+
+
+class TextRequest(ApiRequest):
+    model: str = Field(description="a name from /models", examples=["bert"])
+    text: Text = Field(description="the text", examples=[BANK])
+    text_pair: Text | None = Field(None, description="BERT's second sentence")
+
+    def models(self) -> tuple[str, ...]:
+        return (self.model,)
+
+
+class TokenizeRequest(TextRequest):
+    source_lang: Language | None = Field(
+        None, description="the text's language, by a code of the model's `languages`"
+    )
+    target_lang: Language | None = Field(None, description="the language of its translation")
+
+
+class RunRequest(TokenizeRequest):
+    """One run spec everywhere."""
+
+    target: Text | None = Field(
+        None, description="the encoder-decoder's output side; left out, it is decoded greedily"
+    )
+    target_ids: Ids = Field(
+        (), description="the target as /translate said it, by ids; its text may be cut otherwise"
+    )
+    edits: Edits = Field((), description="changes inside the forward pass; JSON in a query string")
+
+
+NBest = Annotated[int, Field(ge=1, le=100, description="candidates of each place")]
+
+
+class StreamRequest(ApiRequest):
+    """What is answered step by step, or whole."""
+
+    model: str = Field(description="a name from /models")
+    stream: bool = Field(False, description="server-sent events as they come; `result` is the last")
+
+    def models(self) -> tuple[str, ...]:
+        return (self.model,)

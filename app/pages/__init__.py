@@ -1,0 +1,1 @@
+"""The pages: a file each; engine.py is what they share."""

@@ -1,0 +1,114 @@
+"""The Arithmetic page: attention's steps, one by one, with numbers that move."""
+
+# No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
+
+from typing import Annotated, Any
+
+from attention_atlas.app.api.arithmetic import (
+    BlocksAnswer,
+    GradientsAnswer,
+    GradientsRequest,
+    HeadPartsAnswer,
+    LayerRequest,
+    ScalingAnswer,
+    ScalingRequest,
+    blocks,
+    gradients,
+    head_parts,
+    scaling,
+)
+from attention_atlas.app.api.models import ModelSummary, summaries
+from attention_atlas.app.api.spec import TextRequest
+from attention_atlas.app.pages.engine import (
+    Choice,
+    Content,
+    PageQuery,
+    answered,
+    numbers,
+    opened,
+    page,
+    suited,
+)
+from attention_atlas.app.service import Service
+from attention_atlas.model.spec import tokenize
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
+
+router = APIRouter(tags=["pages"])
+
+
+class ArithmeticPage(Content):
+    models: list[ModelSummary]
+    model: str
+    text: str
+    word: int = Field(description="the query: index of its token")
+    layer: int
+    head: int
+    d_k: int
+    depth: int
+    scaling: ScalingAnswer | None = None
+    heads: HeadPartsAnswer | None = None
+    blocks: BlocksAnswer | None = None
+    gradients: GradientsAnswer | None = None
+
+
+TEXT, WORD = "Bob cashed a check at the bank", "check"
+WIDTHS, DEPTHS = range(1, 4097), range(1, 65)  # of ScalingRequest, GradientsRequest
+
+
+class ArithmeticQuery(PageQuery):
+    text: str | None = None
+    word: str = ""
+    layer: str = ""
+    head: str = ""
+    d_k: str = ""
+    depth: str = ""
+
+
+@page("/arithmetic", "arithmetic.html", ArithmeticPage, router)
+async def arithmetic_page(
+    request: Request, query: Annotated[ArithmeticQuery, Query()]
+) -> ArithmeticPage:
+    """Scores, query and key and value, the scale, heads, the block, and what it all costs."""
+    service: Service = request.app.state.service
+    choice = Choice(query, await opened(service, query.model))
+    every = summaries(service)
+    models = suited(
+        every,
+        lambda model: model.family != "recurrent" and not model.lacks,
+        "has queries, keys and values to take apart",
+    )
+    model = choice.model(models, {m.name: m.why or "has no dot products" for m in every})
+    n_layer, n_head = model.shapes[model.kinds[0]]
+    fields: dict[str, Any] = {
+        "model": model.name,
+        "text": TEXT if query.text is None else query.text,
+        "layer": choice.number("layer", n_layer),
+        "head": choice.number("head", n_head),
+        "d_k": int(choice.among("d_k", ["", *map(str, WIDTHS)]) or 256),
+        "depth": int(choice.among("depth", ["", *map(str, DEPTHS)]) or 24),
+        "word": 0,
+        "models": models,
+        "ignored": choice.ignored,
+    }
+    answers = service.compute(lambda: _answers(service, fields, choice))
+    return await answered(ArithmeticPage, fields, answers)
+
+
+def _answers(service: Service, fields: dict[str, Any], choice: Choice) -> dict[str, Any]:
+    """What the page measures, and what it takes apart: of a layer, where it is one of ours."""
+    spec = TextRequest.model_validate({name: fields[name] for name in ("model", "text")})
+    widths, depth = ScalingRequest(d_k=fields["d_k"]), GradientsRequest(depth=fields["depth"])
+    answers = {
+        "scaling": scaling(service, widths).fields,
+        "gradients": gradients(service, depth).fields,
+    }
+    with service.lent(spec.model, text=spec.text) as loaded:
+        if loaded.source == "bundled":
+            layer = LayerRequest(model=spec.model, text=spec.text, layer=fields["layer"])
+            answers["heads"] = head_parts(service, layer, loaded).fields
+            answers["blocks"] = blocks(service, spec, loaded).fields
+        tokens = tokenize(loaded, spec.text)
+    first = [str(i) for i, token in enumerate(tokens) if token.text.strip() == WORD]
+    word = int(choice.among("word", [*first, *numbers(len(tokens))]))
+    return {**answers, "word": word, "ignored": choice.ignored}

@@ -1,0 +1,244 @@
+"""The Compare page: two runs beside each other."""
+
+# No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Literal, get_args
+
+from attention_atlas.app import errors
+from attention_atlas.app.api.compare import CompareAnswer, CompareRequest, compare
+from attention_atlas.app.api.models import ModelSummary, summaries
+from attention_atlas.app.api.spec import BANK, MONEY, KindName, texts_in
+from attention_atlas.app.pages.engine import (
+    SIDES,
+    Choice,
+    Content,
+    PageQuery,
+    answered,
+    numbers,
+    opened,
+    page,
+)
+from attention_atlas.app.service import Service, refusing
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+
+router = APIRouter(tags=["pages"])
+
+
+Lock = int | Literal["none"] | None
+LOCK = "the locked token, on the side it is of; left out, the compared word"
+
+
+class CompareExample(BaseModel):
+    label: str
+    model: str
+    text: str
+    text_b: str
+    word: str
+    model_b: str | None = None
+    word_b: str | None = None
+    off: str = ""
+
+
+class ComparePage(Content):
+    models: list[ModelSummary]
+    examples: list[CompareExample]
+    model: str
+    text: str
+    model_b: str
+    text_b: str
+    word: str
+    word_b: str | None
+    off: str = Field(description="a head of B that is switched off: layer.head")
+    kind: str
+    query: Lock = Field(None, description=f"of A: {LOCK}")
+    side: str = "query"
+    query_b: Lock = Field(None, description=f"of B: {LOCK}")
+    side_b: str = "query"
+    comparison: CompareAnswer | None
+
+
+EXAMPLES = (
+    CompareExample(
+        label="river and financial bank",
+        model="bert",
+        text=BANK,
+        text_b=MONEY,
+        word="bank",
+    ),
+    CompareExample(
+        label="two rivers",
+        model="bert",
+        text=BANK,
+        text_b="They fished from the bank of the river all day.",
+        word="bank",
+    ),
+    CompareExample(
+        label="who is “it”",
+        model="bert",
+        text="The cat did not cross the street because it was tired.",
+        text_b="The cat did not cross the street because it was wide.",
+        word="it",
+    ),
+    CompareExample(
+        label="active and passive",
+        model="bert",
+        text="The boy closed the door.",
+        text_b="The door was closed by the boy.",
+        word="boy",
+    ),
+    CompareExample(
+        label="another order",
+        model="bert",
+        text="The dog chased the cat.",
+        text_b="The cat chased the dog.",
+        word="dog",
+    ),
+    CompareExample(
+        label="two models", model="bert", text=BANK, model_b="gpt", text_b=BANK, word="bank"
+    ),
+    CompareExample(
+        label="a head switched off", model="bert", text=BANK, text_b=BANK, word="bank", off="0.2"
+    ),
+    CompareExample(
+        label="two translations",
+        model="translator",
+        text="El banco está cerrado.",
+        text_b="Me senté en el banco.",
+        word="banco",
+    ),
+)
+KINDS: tuple[str, ...] = get_args(KindName)
+ALIGN = re.compile(r"^[0-9]{1,4}-[0-9]{1,4}(?:,[0-9]{1,4}-[0-9]{1,4})*$")
+
+
+class CompareQuery(PageQuery):
+    text: str | None = None
+    model_b: str = ""
+    text_b: str | None = None
+    word: str = ""
+    word_b: str = ""
+    off: str = ""
+    kind: str = ""
+    layer: str = ""
+    head: str = ""
+    occurrence_a: str = ""
+    occurrence_b: str = ""
+    align: str = ""
+    query: str = ""
+    side: str = ""
+    query_b: str = ""
+    side_b: str = ""
+
+
+@page("/compare", "compare.html", ComparePage, router)
+async def compare_page(request: Request, query: Annotated[CompareQuery, Query()]) -> ComparePage:
+    """A word in two runs, layer by layer and head by head; what is left out is an example's."""
+    service: Service = request.app.state.service
+    choice = Choice(query, await opened(service, query.model, query.model_b))
+    models = summaries(service)
+    names = {model.name for model in models}
+    first = next((e for e in EXAMPLES if e.model in names), EXAMPLES[0])
+    typed = _typed(query, first)
+    both = [model for model in models if model.name in (typed["model"], typed["model_b"])]
+    chosen = _chosen(choice, both)
+    heads = heads_of(model for model in both if model.name == typed["model_b"])
+    typed["off"] = choice.among("off", ["", *heads])
+    fields = {
+        **typed,
+        "models": models,
+        "examples": [e for e in EXAMPLES if {e.model, e.model_b or e.model} <= names],
+        "kind": chosen["kind"],
+        "ignored": choice.ignored,
+        "comparison": None,
+    }
+    compared = service.compute(lambda: _compared(service, typed, chosen, choice))
+    return await answered(ComparePage, fields, compared)
+
+
+def _typed(query: CompareQuery, first: CompareExample) -> dict[str, Any]:
+    """The two texts, models and words of the address; what is left out is an example's."""
+    model = query.model or first.model
+    return {
+        "model": model,
+        "model_b": query.model_b or model,
+        "text": first.text if query.text is None else query.text,
+        "text_b": first.text_b if query.text_b is None else query.text_b,
+        "word": query.word or (first.word if query.text is None else ""),
+        "word_b": query.word_b or None,
+    }
+
+
+def _chosen(choice: Choice, models: Sequence[ModelSummary]) -> dict[str, str]:
+    """The head and the words that the address names, as far as these models have them."""
+    n_layer = min((model.n_layer for model in models), default=0)
+    n_head = min((model.n_head for model in models), default=0)
+    kinds = [kind for kind in KINDS if all(kind in model.kinds for model in models)]
+    return {
+        "kind": choice.among("kind", ["", *kinds]),
+        "layer": choice.among("layer", ["", *numbers(n_layer)]),
+        "head": choice.among("head", ["", *numbers(n_head)]),
+        "align": choice.among("align", ["", *ALIGN.findall(choice.sent("align"))]),
+        "occurrence_a": choice.among("occurrence_a", ["", *numbers(1000)]),
+        "occurrence_b": choice.among("occurrence_b", ["", *numbers(1000)]),
+    }
+
+
+def _compared(
+    service: Service, typed: dict[str, Any], chosen: dict[str, str], choice: Choice
+) -> dict[str, Any]:
+    """The comparison; what of the address these texts do not have is ignored, and named."""
+    while True:
+        request = CompareRequest.model_validate(request_of(typed, chosen))
+        service.check_lengths(texts_in(request))
+        models = [service.loaded(name) for name in request.models()]
+        try:
+            with refusing():
+                fields = compare(service, request, *models).fields
+            locks = _lock(choice, fields["a"], "query", "side")
+            locks |= _lock(choice, fields["b"], "query_b", "side_b")
+            kind = fields["a"]["kind"]
+            return {**locks, "comparison": fields, "kind": kind, "ignored": choice.ignored}
+        except errors.Invalid as error:
+            field = error.field or ""
+            if not chosen.get(field):
+                raise
+            choice.ignore(field, chosen[field], f"is not taken: {error.message}")
+            chosen[field] = ""
+
+
+def _lock(choice: Choice, run: dict[str, Any], query: str, side: str) -> dict[str, str | None]:
+    """The token of a run that the address locks, if the text has it."""
+    axis = choice.among(side, SIDES)
+    words = run["q_words" if axis == "query" else "k_words"]
+    n_token = 1 + max(i for word in words for i in word["tokens"])
+    is_none = choice.sent(query) == "none"
+    token = "none" if is_none else choice.among(query, ["", *numbers(n_token)]) or None
+    return {query: token, side: axis}
+
+
+def heads_of(models: Iterable[ModelSummary]) -> list[str]:
+    """Every head of a model as an address has it: layer.head"""
+    return [
+        f"{layer}.{head}"
+        for model in models
+        for layer in range(model.n_layer)
+        for head in range(model.n_head)
+    ]
+
+
+def request_of(typed: dict[str, Any], chosen: dict[str, str]) -> dict[str, Any]:
+    """What the page's address asks /compare for."""
+    b: dict[str, Any] = {"model": typed["model_b"], "text": typed["text_b"]}
+    if typed["off"]:
+        layer, head = map(int, typed["off"].split("."))
+        b["edits"] = [{"op": "ablate", "layer": layer, "head": head}]
+    return {
+        "a": {"model": typed["model"], "text": typed["text"]},
+        "b": b,
+        "word": typed["word"],
+        "word_b": typed["word_b"],
+        **{name: value for name, value in chosen.items() if value},
+    }

@@ -1,0 +1,260 @@
+"""What all pages share: HTML and its JSON twin, the choices of an address, problems."""
+
+# No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
+
+from attention_atlas.app import errors, language, wire
+from attention_atlas.app.api.models import ModelSummary, summaries
+from attention_atlas.app.errors import FieldError, Problem
+from attention_atlas.app.service import Service
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import HTMLResponse
+from fastapi.templating import Jinja2Templates
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+Responses = dict[int | str, dict[str, Any]]
+SIDES = ("query", "key")  # of the locked token
+LONGEST_HEADER = 8000  # clients refuse longer ones; the page itself names its twin too
+REFUSED = {404: "no such model", 422: "a text it cannot take", 503: "too busy"}
+AS_HTML: Responses = {status: {"description": why} for status, why in REFUSED.items()}
+
+
+class PageQuery(BaseModel):
+    """What the address of a page may hold. All of it is text: what is not accepted is named."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str = ""
+
+
+class Content(BaseModel):
+    """What a page shows, and what it says when it cannot."""
+
+    ignored: list[FieldError] = []
+    problem: Problem | None = None
+
+
+class Example(BaseModel):
+    """Something to begin with."""
+
+    label: str
+    model: str
+    text: str
+    text_pair: str | None = None
+    words: str = Field("", description="fill: numbers of the words to hide, by comma")
+
+
+ContentT = TypeVar("ContentT", bound=Content)
+ExampleT = TypeVar("ExampleT", bound=Example)
+Build = Callable[..., Awaitable[Content]]
+
+
+# Page and twin.
+
+
+def page(
+    path: str, template: str, answer: type[Content], router: APIRouter
+) -> Callable[[Build], Build]:
+    """Serve what `build` returns as HTML at `path`, and as JSON at its twin, problems included."""
+
+    def register(build: Build) -> Build:
+        async def html(request: Request, content: Content = Depends(build)) -> HTMLResponse:
+            return rendered(request, template, content)
+
+        async def json(content: Content = Depends(build)) -> Response:
+            body = wire.json_bytes(content.model_dump(mode="json"))
+            return Response(body, _status(content), media_type="application/json")
+
+        as_json: Responses = {
+            status: {"model": answer, "description": why}
+            for status, why in {200: "The page's content", **REFUSED}.items()
+        }
+        summary = build.__name__.replace("_", " ").capitalize()
+        options: dict[str, Any] = {"description": build.__doc__ or "", "summary": summary}
+        router.add_api_route(twin(path), json, responses=as_json, **options)
+        router.add_api_route(path, html, response_class=HTMLResponse, responses=AS_HTML, **options)
+        return build
+
+    return register
+
+
+def rendered(request: Request, template: str, content: Content) -> HTMLResponse:
+    """The page as HTML, which names its twin."""
+    templates: Jinja2Templates = request.app.state.templates
+    json_url = twin_url(request)
+    link = f'<{json_url}>; rel="alternate"; type="application/json"'
+    return templates.TemplateResponse(
+        request,
+        template,
+        {"page": content, "json_url": json_url, **language.context(request)},
+        status_code=_status(content),
+        headers={
+            "Content-Language": language.chosen(request).tag,
+            "Vary": "Accept-Language",
+            **({"Link": link} if len(link) < LONGEST_HEADER else {}),
+        },
+    )
+
+
+def problem_page(request: Request, problem: Problem) -> HTMLResponse:
+    """What went wrong, for somebody who has come to a page that does not exist."""
+    templates: Jinja2Templates = request.app.state.templates
+    content = {"page": Content(problem=problem), "json_url": twin_url(request)}
+    context = {**content, **language.context(request)}
+    return templates.TemplateResponse(request, "problem.html", context, problem.status)
+
+
+def twin(path: str) -> str:
+    """The address of a page's JSON twin: /explore -> /explore.json"""
+    return f"{path}index.json" if path.endswith("/") else f"{path}.json"
+
+
+def twin_url(request: Request) -> str:
+    """This page's twin, query string and all; still percent-encoded, so safe in a header."""
+    path = twin(request.scope["raw_path"].decode("ascii"))
+    query = quote(request.scope["query_string"], safe="%&=+:/?@!$'()*,-._~")
+    return f"{path}?{query}" if query else path
+
+
+def _status(content: Content) -> int:
+    return content.problem.status if content.problem else 200
+
+
+# A page's answers, or its problem.
+
+
+async def answered(
+    content: type[ContentT], fields: dict[str, Any], answers: Awaitable[dict[str, Any]]
+) -> ContentT:
+    """The page's fields and its answers; or the fields and why there are no answers."""
+    try:
+        return content.model_validate({**fields, **await answers})
+    except ValidationError as error:
+        problem = validation_problem(error)
+    except errors.AppError as error:
+        problem = errors.problem(error)
+    typed = {name: printable(value) for name, value in fields.items()}
+    return content.model_validate({**typed, "problem": problem})
+
+
+def validation_problem(error: ValidationError) -> Problem:
+    """Fields of an address that cannot be taken, as a problem."""
+    rows = [
+        (".".join(map(str, row["loc"])), str(row["msg"]).removeprefix("Value error, "))
+        for row in error.errors()
+    ]
+    return errors.validation_problem(rows)
+
+
+def printable(value: Any) -> Any:
+    """Text, or a list of texts, that can be sent back: what UTF-8 cannot hold is replaced."""
+    if isinstance(value, list):
+        return [printable(item) for item in value]
+    return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value
+
+
+# The models and the examples of a page.
+
+
+async def opened(service: Service, *names: str) -> list[FieldError]:
+    """Models of an address that were put aside, in memory again; those that fail are named."""
+    try:
+        await service.ready(*names)
+    except errors.AppError as error:
+        return [FieldError(field="model", message=error.message)]
+    return []
+
+
+def suited(
+    models: Sequence[ModelSummary], suits: Callable[[ModelSummary], bool], what: str
+) -> list[ModelSummary]:
+    """The models that a page is for. NotReady if there is none."""
+    chosen = [model for model in models if suits(model)]
+    if not chosen:
+        raise errors.NotReady(f"no model that is loaded {what}; /models has those there are")
+    return chosen
+
+
+def able(service: Service, task: str) -> list[ModelSummary]:
+    """The models that have a task."""
+    return suited(summaries(service), lambda model: task in model.tasks, f"does {task}")
+
+
+def examples_for(models: Sequence[ModelSummary], examples: Sequence[ExampleT]) -> list[ExampleT]:
+    """The examples whose model is there."""
+    names = {model.name for model in models}
+    return [example for example in examples if example.model in names]
+
+
+def numbers(n: int) -> list[str]:
+    return [str(i) for i in range(n)]
+
+
+class Choice:
+    """What an address chooses of what there is; the rest of it is ignored, and named."""
+
+    def __init__(self, query: PageQuery, ignored: Sequence[FieldError] = ()) -> None:
+        self.query = query
+        self.ignored = list(ignored)
+
+    def sent(self, field: str) -> str:
+        """The address's value of a field; empty if it has none."""
+        return getattr(self.query, field) or ""
+
+    def among(self, field: str, allowed: Sequence[str]) -> str:
+        """The address's value if it is one of those allowed, else the first of them."""
+        value = self.sent(field)
+        if value in allowed:
+            return value
+        if value:
+            names = [name for name in allowed if name]
+            listed = ", ".join(names) if len(names) < 4 else f"{names[0]} to {names[-1]}"
+            self.ignore(field, value, f"does not exist: {listed}")
+        return allowed[0]
+
+    def number(self, field: str, n: int) -> int:
+        """The address's value if it is one of 0 to n - 1, else 0."""
+        return int(self.among(field, numbers(n)))
+
+    def model(
+        self, models: Sequence[ModelSummary], reasons: dict[str, str] | None = None
+    ) -> ModelSummary:
+        """The address's model if the page is for it, else the first; `reasons`: why not others."""
+        by_name = {model.name: model for model in models}
+        value = self.sent("model")
+        if reasons and value in reasons and value not in by_name:
+            self.ignore("model", value, reasons[value])
+            return models[0]
+        return by_name[self.among("model", list(by_name))]
+
+    def accepted(self, field: str, request_type: type[BaseModel], default: Any) -> Any:
+        """The address's value if a request takes it, else the default, and its limits named."""
+        value, info = self.sent(field), request_type.model_fields[field]
+        if not value:
+            return default
+        try:
+            annotation: Any = Annotated[info.annotation, info]
+            return TypeAdapter(annotation).validate_python(value)
+        except ValidationError as error:
+            why = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+            self.ignore(field, value, f"is not taken: {why[0].lower()}{why[1:]}")
+            return default
+
+    def layer_and_head(self, model: ModelSummary, kind: str) -> dict[str, int | None]:
+        """Those of the address, else those that the card names; no head is the mean of heads."""
+        n_layer, n_head = model.shapes[kind]
+        measure = model.metrics.get("alignment_error_rate")
+        place = measure.detail.replace("L", "").split(" H") if measure else []
+        best = place if len(place) == 2 else [str(n_layer - 1), "mean"]
+        layer = self.among("layer", numbers(n_layer)) if self.sent("layer") else best[0]
+        heads = [*numbers(n_head), "mean"]
+        head = self.among("head", heads) if self.sent("head") else best[1]
+        return {"layer": int(layer), "head": None if head == "mean" else int(head)}
+
+    def ignore(self, field: str, value: str, why: str) -> None:
+        """A part of the address that is ignored, and why."""
+        message = f"{field} {printable(value)[:40]} {why}"
+        self.ignored.append(FieldError(field=field, message=message))

@@ -1,0 +1,191 @@
+"""The Explore page: a text, its tokens, and one head's numbers."""
+
+# No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
+
+from typing import Annotated, Any, get_args
+
+from attention_atlas.app.api.attention import AttentionRequest, attention_record
+from attention_atlas.app.api.common import TokenOut, labels, spec_of
+from attention_atlas.app.api.models import ModelSummary, summaries
+from attention_atlas.app.api.run import RunAnswer, run_answer
+from attention_atlas.app.api.spec import RunRequest
+from attention_atlas.app.pages.engine import (
+    SIDES,
+    Choice,
+    Content,
+    Example,
+    PageQuery,
+    answered,
+    examples_for,
+    numbers,
+    page,
+)
+from attention_atlas.app.service import Service
+from attention_atlas.model.record import AttentionRecord
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import RedirectResponse
+from pydantic import BaseModel, Field
+
+router = APIRouter(tags=["pages"])
+
+
+class Limits(BaseModel):
+    max_characters: int
+
+
+class Top(BaseModel):
+    query: int
+    key: int
+    attn: float
+
+
+class ExplorePage(Content):
+    ready_to_open: list[str] = Field(description="models that are opened when they are chosen")
+    opens: bool = Field(description="whether the page may open models by name")
+    models: list[ModelSummary]
+    examples: list[Example]
+    limits: Limits
+    model: str
+    text: str
+    text_pair: str | None
+    target: str | None
+    kind: str
+    layer: int
+    head: int
+    query: int | None = Field(description="index of the locked token, on the side it is of")
+    side: str
+    view: str
+    special: str
+    merge: str
+    run: RunAnswer | None
+    q_tokens: list[TokenOut] = Field(description="of the head shown: pieces or words")
+    k_tokens: list[TokenOut]
+    top: list[Top]
+
+
+TWICE = "The river bank is closed. The river bank is closed."  # where induction heads look back
+EXAMPLES = (
+    Example(
+        label="river bank", model="bert", text="He sat on the river bank and watched the water."
+    ),
+    Example(
+        label="financial bank",
+        model="bert",
+        text="She opened an account at the bank to save money.",
+    ),
+    Example(
+        label="two sentences",
+        model="bert",
+        text="The children went to the river.",
+        text_pair="They played in the water all day.",
+    ),
+    Example(label="Bob cashed a check", model="gpt", text="Bob cashed a check at the bank"),
+    Example(label="said twice", model="gpt", text=TWICE),
+    Example(label="El banco está cerrado", model="translator", text="El banco está cerrado."),
+    Example(label="the same, recurrent", model="recurrent", text="El banco está cerrado."),
+)
+SPECIAL: tuple[str, ...] = get_args(AttentionRequest.model_fields["special"].annotation)
+MERGE: tuple[str, ...] = get_args(AttentionRequest.model_fields["merge"].annotation)
+VIEWS = ("lines", "matrix", "tokens", "anatomy", "table")
+NOTHING: dict[str, Any] = {  # where there is a problem
+    **{"kind": "", "layer": 0, "head": 0, "query": None, "run": None},
+    **{"special": SPECIAL[0], "merge": MERGE[0], "side": SIDES[0], "view": VIEWS[0]},
+    **{"q_tokens": [], "k_tokens": [], "top": []},
+}
+
+
+@router.get("/", include_in_schema=False)
+def home() -> RedirectResponse:
+    """The explorer is the first page."""
+    return RedirectResponse("/explore")
+
+
+class ExploreQuery(PageQuery):
+    text: str | None = None
+    text_pair: str | None = None
+    target: str | None = None
+    kind: str = ""
+    layer: str = ""
+    head: str = ""
+    query: str = ""
+    side: str = ""
+    view: str = ""
+    special: str = ""
+    merge: str = ""
+
+
+@page("/explore", "explore.html", ExplorePage, router)
+async def explore(request: Request, query: Annotated[ExploreQuery, Query()]) -> ExplorePage:
+    """A text, its tokens, and one head's numbers; what is not in the address has a default."""
+    service: Service = request.app.state.service
+    first = next(iter(examples_for(summaries(service), EXAMPLES)), EXAMPLES[0])
+    model, text = query.model or first.model, query.text
+    if text is None:
+        text = next((e.text for e in EXAMPLES if e.model == model), first.text)
+    typed = {"model": model, "text": text, "text_pair": query.text_pair or None}
+    typed["target"] = query.target or None
+    fields = {**typed, **NOTHING, **_offered(service)}
+    return await answered(ExplorePage, fields, _explored(service, typed, Choice(query)))
+
+
+def _offered(service: Service) -> dict[str, Any]:
+    """What the page lets one choose from."""
+    models = summaries(service)
+    return {
+        "models": models,
+        "examples": examples_for(models, EXAMPLES),
+        "limits": Limits(max_characters=service.settings.max_characters),
+        "ready_to_open": service.library.ready_to_open,
+        "opens": service.settings.opens,
+    }
+
+
+async def _explored(
+    service: Service, typed: dict[str, str | None], choice: Choice
+) -> dict[str, Any]:
+    await service.ready(typed["model"])
+    answers = await service.compute(lambda: _shown(service, typed, choice))
+    return answers | _offered(service)  # which has the model, if it has just been opened
+
+
+def _shown(service: Service, typed: dict[str, str | None], choice: Choice) -> dict[str, Any]:
+    request = RunRequest.model_validate(typed)
+    spec = spec_of(request)
+    texts = {"text": spec.text, "text_pair": spec.text_pair, "target": spec.target}
+    with service.lent(request.model, **texts) as loaded:
+        run = service.run(loaded, spec)
+        kind = choice.among("kind", loaded.kinds)
+        n_layer, n_head = loaded.shape(next(k for k in loaded.kinds if k == kind))
+        chosen: dict[str, Any] = {
+            "kind": kind,
+            "layer": choice.number("layer", n_layer),
+            "head": choice.number("head", n_head),
+            "special": choice.among("special", SPECIAL),
+            "merge": choice.among("merge", MERGE),
+        }
+        one_head = AttentionRequest.model_validate({**typed, **chosen})
+        _, record = attention_record(service, one_head, loaded, spec)
+    side = choice.among("side", SIDES)
+    n_token = len(record.q_tokens if side == "query" else record.k_tokens)
+    query = choice.among("query", ["", *numbers(n_token)])
+    return {
+        **chosen,
+        "side": side,
+        "query": int(query) if query else None,
+        "view": choice.among("view", VIEWS),
+        "run": run_answer(request, loaded, run),
+        "q_tokens": labels(record.q_tokens),
+        "k_tokens": labels(record.k_tokens),
+        "top": top(record),
+        "ignored": choice.ignored,
+    }
+
+
+def top(record: AttentionRecord) -> list[Top]:
+    """For each query of a single head the key it looks at most."""
+    attn = record.attn[0, 0]
+    if not attn.numel():
+        return []
+    best = attn.max(-1)
+    rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return [Top(query=q, key=k, attn=a) for q, (k, a) in enumerate(rows)]

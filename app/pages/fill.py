@@ -1,0 +1,137 @@
+"""The Fill page: words hidden and guessed."""
+
+# No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
+
+from typing import Annotated, Any
+
+from attention_atlas.app.api.fill import (
+    CorruptionAnswer,
+    CorruptionRequest,
+    FillMaskAnswer,
+    FillMaskRequest,
+    NextSentenceAnswer,
+    NextSentenceRequest,
+    corruption,
+    fill_mask,
+    next_sentence,
+)
+from attention_atlas.app.api.models import ModelSummary
+from attention_atlas.app.pages.engine import (
+    Choice,
+    Content,
+    Example,
+    PageQuery,
+    able,
+    answered,
+    examples_for,
+    opened,
+    page,
+)
+from attention_atlas.app.service import Service
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
+
+router = APIRouter(tags=["pages"])
+
+
+class FillPage(Content):
+    models: list[ModelSummary] = Field(description="those that fill in blanks")
+    examples: list[Example]
+    partners: list[str] = Field(description="sentences that follow nothing in particular")
+    model: str
+    text: str
+    text_pair: str
+    words: str
+    words_pair: str
+    layer: int
+    head: int | None = Field(description="null is the mean of heads")
+    seed: int
+    filled: FillMaskAnswer | None = None
+    next: NextSentenceAnswer | None = None
+    corruption: CorruptionAnswer | None = None
+
+
+BLANKS = (
+    Example(
+        label="two sentences",
+        model="bert",
+        text="The children went to the river.",
+        text_pair="They played in the water all day.",
+        words="5",
+    ),
+    Example(
+        label="river bank",
+        model="bert",
+        text="He sat on the river bank and watched the water.",
+        words="4",
+    ),
+    Example(
+        label="two blanks", model="bert", text="The king and the queen lived in a castle.",
+        words="1,4",
+    ),
+)  # fmt: skip
+PARTNERS = (
+    "The train was two hours late.",
+    "Gold is heavier than iron.",
+    "She closed the window because of the wind.",
+    "Most of these islands have no water.",
+    "The law was changed in the following year.",
+    "He never learned to play the piano.",
+    "Wheat is grown in the north of the country.",
+    "Nobody answered the telephone.",
+)
+
+
+class FillQuery(PageQuery):
+    text: str | None = None
+    text_pair: str | None = None
+    words: str | None = None
+    words_pair: str = ""
+    layer: str = ""
+    head: str = ""
+    seed: str = ""
+
+
+@page("/fill", "fill.html", FillPage, router)
+async def fill_page(request: Request, query: Annotated[FillQuery, Query()]) -> FillPage:
+    """Words hidden and guessed, BERT's training noise, and whether a sentence follows another."""
+    service: Service = request.app.state.service
+    choice = Choice(query, await opened(service, query.model))
+    models = able(service, "fill-mask")
+    model = choice.model(models)
+    first = BLANKS[0]
+    is_first = query.text is None
+    text_pair = first.text_pair if is_first and query.text_pair is None else query.text_pair
+    words = ",".join(map(str, choice.accepted("words", FillMaskRequest, ())))
+    fields: dict[str, Any] = {
+        "model": model.name,
+        "text": first.text if query.text is None else query.text,
+        "text_pair": text_pair or "",
+        "words": first.words if is_first and query.words is None else words,
+        "words_pair": ",".join(map(str, choice.accepted("words_pair", FillMaskRequest, ()))),
+        **choice.layer_and_head(model, "encoder"),
+        "seed": choice.accepted("seed", CorruptionRequest, 0),
+        "models": models,
+        "examples": examples_for(models, BLANKS),
+        "partners": PARTNERS,
+        "ignored": choice.ignored,
+    }
+    return await answered(FillPage, fields, service.compute(lambda: _answers(service, fields)))
+
+
+def _answers(service: Service, fields: dict[str, Any]) -> dict[str, Any]:
+    """Words guessed, if some are hidden; training noise; whether the second sentence follows."""
+    text, text_pair = fields["text"], fields["text_pair"]
+    spec = {"model": fields["model"], "text": text, "text_pair": text_pair or None}
+    noise = CorruptionRequest.model_validate({**spec, "seed": fields["seed"]})
+    hidden = {name: fields[name] or None for name in ("words", "words_pair")}
+    answers: dict[str, Any] = {}
+    with service.lent(noise.model, text=noise.text, text_pair=noise.text_pair) as loaded:
+        if (loaded.mask or "[MASK]") in text + text_pair or any(hidden.values()):
+            blank = FillMaskRequest.model_validate({**spec, **hidden})
+            answers["filled"] = fill_mask(service, blank, loaded).fields
+        answers["corruption"] = corruption(service, noise, loaded).fields
+        if text_pair and "next-sentence" in loaded.tasks:
+            pair = NextSentenceRequest.model_validate(spec)
+            answers["next"] = next_sentence(service, pair, loaded).fields
+    return answers

@@ -1,0 +1,101 @@
+"""The Generate page: a continuation as it comes about."""
+
+# No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
+
+from typing import Annotated, Any
+
+from attention_atlas.app.api.few_shot import FewShotRequest
+from attention_atlas.app.api.generate import GenerateAnswer, GenerateRequest, generate
+from attention_atlas.app.api.models import ModelSummary
+from attention_atlas.app.pages.engine import (
+    Choice,
+    Content,
+    Example,
+    PageQuery,
+    able,
+    answered,
+    examples_for,
+    opened,
+    page,
+)
+from attention_atlas.app.service import Service
+from attention_atlas.app.streaming import no_events
+from attention_atlas.model.analysis import few_shot
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
+
+router = APIRouter(tags=["pages"])
+
+
+class GeneratePage(Content):
+    models: list[ModelSummary] = Field(description="those that generate")
+    examples: list[Example]
+    model: str
+    text: str
+    max_new_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+    seed: int
+    forced: str
+    step: int
+    pattern: str
+    patterns: dict[str, str] = Field(description="pattern -> what it is")
+    n_max: int
+    generation: GenerateAnswer | None = None
+
+
+PROMPTS = tuple(
+    Example(label=label, model="gpt", text=text)
+    for label, text in (
+        ("a tale begins", "Once upon a time, there was a king who"),
+        ("a fact", "The capital of France is"),
+        ("said twice", "river money king house water; river money king"),
+        ("pairs", "house water\n money river\n king queen\n house water\n king"),
+    )
+)
+
+
+FIRST = {"max_new_tokens": 24, "temperature": 0.8, "top_k": 40, "top_p": 0.95, "seed": 1}
+
+
+class GenerateQuery(PageQuery):
+    text: str | None = None
+    max_new_tokens: str = ""
+    temperature: str = ""
+    top_k: str = ""
+    top_p: str = ""
+    seed: str = ""
+    forced: str = ""
+    step: str = ""
+    pattern: str = ""
+    n_max: str = ""
+
+
+@page("/generate", "generate.html", GeneratePage, router)
+async def generate_page(request: Request, query: Annotated[GenerateQuery, Query()]) -> GeneratePage:
+    """A continuation as it comes about: candidates, filters, attention, and how sure it was."""
+    service: Service = request.app.state.service
+    choice = Choice(query, await opened(service, query.model))
+    models = able(service, "generate")
+    fields: dict[str, Any] = {
+        **{name: choice.accepted(name, GenerateRequest, FIRST[name]) for name in FIRST},
+        "forced": ",".join(map(str, choice.accepted("forced", GenerateRequest, ()))),
+        "model": choice.model(models).name,
+        "text": PROMPTS[0].text if query.text is None else query.text,
+        "step": choice.number("step", 1000),
+        "pattern": choice.among("pattern", list(few_shot.PATTERNS)),
+        "n_max": choice.accepted("n_max", FewShotRequest, 3),
+        "models": models,
+        "examples": examples_for(models, PROMPTS),
+        "patterns": few_shot.definitions(),
+        "ignored": choice.ignored,
+    }
+    return await answered(GeneratePage, fields, service.compute(lambda: _answers(service, fields)))
+
+
+def _answers(service: Service, fields: dict[str, Any]) -> dict[str, Any]:
+    spec = {name: fields[name] for name in ("model", "text", *FIRST)}
+    asked = GenerateRequest.model_validate({**spec, "forced": fields["forced"] or ()})
+    with service.lent(asked.model, text=asked.text) as loaded:
+        return {"generation": generate(service, asked, loaded, no_events).fields}

@@ -1,0 +1,107 @@
+"""The Positions page: encodings beside each other, and what they are for."""
+
+# No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
+
+from typing import Annotated, Any
+
+from attention_atlas.app.api.models import ModelSummary, summaries
+from attention_atlas.app.api.positions import (
+    EmbeddingAnswer,
+    EmbeddingRequest,
+    PermutationAnswer,
+    PermutationRequest,
+    PositionsRequest,
+    embedding,
+    permutation,
+    positions,
+)
+from attention_atlas.app.pages.engine import (
+    Choice,
+    Content,
+    PageQuery,
+    answered,
+    opened,
+    page,
+    suited,
+)
+from attention_atlas.app.service import Service
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
+
+router = APIRouter(tags=["pages"])
+
+
+class PositionsPage(Content):
+    models: list[ModelSummary] = Field(description="those that have position vectors")
+    others: list[ModelSummary] = Field(description="those that know positions in another way")
+    model: str
+    n_positions: int
+    d_model: int
+    base: float
+    measure: str
+    shift: int
+    dimension: int
+    position: int
+    text: str
+    text_b: str
+    shift_error: float | None = None
+    embedding: EmbeddingAnswer | None = None
+    permutation: PermutationAnswer | None = None
+
+
+FIRST: dict[str, Any] = {"n_positions": 64, "d_model": 64, "base": 10_000.0, "shift": 5}
+TEXT, TEXT_B = "I like NLP", "NLP like I"
+
+
+class PositionsQuery(PageQuery):
+    n_positions: str = ""
+    d_model: str = ""
+    base: str = ""
+    measure: str = ""
+    shift: str = ""
+    dimension: str = ""
+    position: str = ""
+    text: str | None = None
+    text_b: str | None = None
+
+
+@page("/positions", "positions.html", PositionsPage, router)
+async def positions_page(
+    request: Request, query: Annotated[PositionsQuery, Query()]
+) -> PositionsPage:
+    """Sines beside a model's own positions; words and positions; the words in another order."""
+    service: Service = request.app.state.service
+    choice = Choice(query, await opened(service, query.model))
+    every = summaries(service)
+    models = suited(every, lambda model: model.position_table, "adds position vectors")
+    others = [model for model in every if not model.position_table]
+    why = {model.name: f"has no position vectors to show: {model.positions}" for model in others}
+    sizes = {name: choice.accepted(name, PositionsRequest, FIRST[name]) for name in FIRST}
+    fields: dict[str, Any] = {
+        "model": choice.model(models, why).name,
+        "measure": choice.among("measure", ["cosine", "dot"]),
+        **sizes,
+        "dimension": choice.number("dimension", sizes["d_model"]),
+        "position": choice.number("position", sizes["n_positions"]),
+        "text": TEXT if query.text is None else query.text,
+        "text_b": (TEXT_B if query.text is None else "") if query.text_b is None else query.text_b,
+        "models": models,
+        "others": others,
+        "ignored": choice.ignored,
+    }
+    return await answered(PositionsPage, fields, service.compute(lambda: _answers(service, fields)))
+
+
+def _answers(service: Service, fields: dict[str, Any]) -> dict[str, Any]:
+    spec = {name: fields[name] for name in ("model", "text")}
+    sizes = PositionsRequest.model_validate({name: fields[name] for name in FIRST})
+    words = EmbeddingRequest.model_validate(spec)
+    orders = PermutationRequest.model_validate({**spec, "text_b": fields["text_b"] or None})
+    with service.lent(words.model, text=words.text, text_b=orders.text_b) as loaded:
+        moved = permutation(service, orders, loaded).fields
+        return {
+            "shift_error": positions(service, sizes).fields["shift_error"],
+            "embedding": embedding(service, words, loaded).fields,
+            "permutation": moved,
+            "text_b": moved["text_b"],
+        }

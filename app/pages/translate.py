@@ -1,0 +1,107 @@
+"""The Translate page: a translation as it comes about."""
+
+# No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from attention_atlas.app.api.models import ModelSummary
+from attention_atlas.app.api.translate import TranslateAnswer, TranslateRequest, translate
+from attention_atlas.app.pages.engine import (
+    Choice,
+    Content,
+    Example,
+    PageQuery,
+    able,
+    answered,
+    examples_for,
+    opened,
+    page,
+)
+from attention_atlas.app.service import Service
+from attention_atlas.app.streaming import no_events
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
+
+router = APIRouter(tags=["pages"])
+
+
+class TranslatePage(Content):
+    models: list[ModelSummary] = Field(description="those that translate")
+    examples: list[Example]
+    model: str
+    model_b: str = Field(description="the one beside it; empty for none")
+    text: str
+    num_beams: int
+    length_penalty: float
+    reference: str
+    layer: int
+    head: int | None = Field(description="null is the mean of heads")
+    step: int
+    translation: TranslateAnswer | None = None
+    other: TranslateAnswer | None = None
+
+
+TRANSLATIONS = tuple(
+    Example(label=label, model="translator", text=text)
+    for label, text in (
+        ("the bank is closed", "El banco está cerrado."),
+        ("a bench in the park", "Me senté en el banco del parque."),
+        ("a question", "¿Dónde está la casa de tu padre?"),
+        ("a negation", "No quiero ir a la escuela mañana."),
+        ("a long sentence", "Cuando era niño, mi madre me contaba historias todas las noches "
+         "antes de dormir."),
+    )
+)  # fmt: skip
+
+
+class TranslateQuery(PageQuery):
+    model_b: str = ""
+    text: str | None = None
+    num_beams: str = ""
+    length_penalty: str = ""
+    reference: str = ""
+    layer: str = ""
+    head: str = ""
+    step: str = ""
+
+
+@page("/translate", "translate.html", TranslatePage, router)
+async def translate_page(
+    request: Request, query: Annotated[TranslateQuery, Query()]
+) -> TranslatePage:
+    """A translation as it comes about, beside another model's; a reference, read by the first."""
+    service: Service = request.app.state.service
+    choice = Choice(query, await opened(service, query.model, query.model_b))
+    models = able(service, "translate")
+    model = choice.model(models)
+    others = [other.name for other in models if other is not model]
+    alone = query.model_b == "none" or not others
+    fields: dict[str, Any] = {
+        "model": model.name,
+        "model_b": "" if alone else choice.among("model_b", others),
+        "text": TRANSLATIONS[0].text if query.text is None else query.text,
+        "num_beams": choice.accepted("num_beams", TranslateRequest, 1),
+        "length_penalty": choice.accepted("length_penalty", TranslateRequest, 1.0),
+        "reference": query.reference,
+        **choice.layer_and_head(model, "cross"),
+        "step": choice.number("step", 1000),
+        "models": models,
+        "examples": examples_for(models, TRANSLATIONS),
+        "ignored": choice.ignored,
+    }
+    return await answered(TranslatePage, fields, service.compute(lambda: _answers(service, fields)))
+
+
+def _answers(service: Service, fields: dict[str, Any]) -> dict[str, Any]:
+    spec = {name: fields[name] for name in ("model", "text", "num_beams", "length_penalty")}
+    answers = {"translation": {**spec, "reference": fields["reference"] or None}}
+    if fields["model_b"]:
+        answers["other"] = {**spec, "model": fields["model_b"]}
+    return {name: _translated(service, sent) for name, sent in answers.items()}
+
+
+def _translated(service: Service, sent: dict[str, Any]) -> Mapping[str, Any]:
+    asked = TranslateRequest.model_validate(sent)
+    with service.lent(asked.model, text=asked.text, reference=asked.reference) as loaded:
+        return translate(service, asked, loaded, no_events).fields

@@ -1,0 +1,1 @@
+"""What pages compute about runs, and what the models do step by step."""

@@ -1,0 +1,1 @@
+"""Any Hugging Face model: opened, tried, and read through the same attention function."""

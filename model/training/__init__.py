@@ -1,0 +1,1 @@
+"""Training the bundled models from text, and measuring them."""

@@ -1,0 +1,386 @@
+"""What is measured of a trained model, each on text it has never seen.
+
+Every function takes the model, its task (which holds out the text) and the folder of text, and
+gives measures by name; none, when the folder does not have what it needs.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from attention_atlas.model import metrics
+from attention_atlas.model.analysis import translation
+from attention_atlas.model.analysis.statistics import (
+    N_SAMPLE,
+    Array,
+    Measure,
+    mean,
+    measured,
+    ratio,
+)
+from attention_atlas.model.generate import Beam, beam_search, returned, translate
+from attention_atlas.model.languages import Frame
+from attention_atlas.model.protocol import Translator
+from attention_atlas.model.record import Token
+from attention_atlas.model.recurrent import Recurrent
+from attention_atlas.model.run import run
+from attention_atlas.model.spec import Spec
+from attention_atlas.model.tape import Tape
+from attention_atlas.model.training import corpus
+from attention_atlas.model.training.tasks import (
+    COPIED,
+    BertTask,
+    GPTTask,
+    Task,
+    TranslatorTask,
+    padded,
+)
+from attention_atlas.model.transformer import GPT, Bert, EncoderDecoder
+from attention_atlas.model.zoo import Loaded
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Heads = dict[str, dict[str, list[list[float]]]]  # kind -> metric -> (L, H)
+Measures = dict[str, Measure]
+N_ROW = 768  # held-out pairs of texts, of 128 tokens each
+N_TOKEN = 65_536  # of each corpus's held-out text, at most
+SHORT = 15  # words: the longest side of a pair whose words are aligned
+N_TIMED = 64  # sentences
+
+
+def bleu(loaded: Loaded, task: TranslatorTask, data: Path) -> Measures:
+    """sacreBLEU on test.tsv, or without one on the held-out pairs: beam 4, and greedy."""
+    try:
+        from sacrebleu.metrics.bleu import BLEU
+    except ModuleNotFoundError:
+        raise SystemExit("BLEU needs sacrebleu: pip install 'attention-atlas[train]'") from None
+    pairs = corpus.held_out_pairs(data, "test") or [
+        (task.tokenizer.decode(s.tolist()), [task.tokenizer.decode(t.tolist())])
+        for s, t in task.dev
+    ]
+    if not pairs:
+        return {}
+    most = max(len(references) for _, references in pairs)
+    wanted: list[Any] = [[(*refs, *[None] * most)[i] for _, refs in pairs] for i in range(most)]
+    found: Measures = {}
+    for name, n_beam in (("bleu", 4), ("bleu_greedy", 1)):
+        said = translated(loaded, [text for text, _ in pairs], n_beam)
+        metric = BLEU()
+        score = metric.corpus_score(said, wanted, n_bootstrap=N_SAMPLE)
+        detail = f"beam {n_beam}; {metric.get_signature()}" if n_beam > 1 else "greedy"
+        found[name] = Measure(
+            value=round(score.score, 2),
+            low=round(score._mean - score._ci, 2),
+            high=round(score._mean + score._ci, 2),
+            n=len(pairs),
+            of="pairs",
+            detail=detail,
+        )
+    return found
+
+
+def decoding_speed(loaded: Loaded, task: TranslatorTask, data: Path) -> Measures:
+    """Tokens a second, </s> included, of greedy decoding, one sentence at a time."""
+    pairs = corpus.held_out_pairs(data, "test")[:N_TIMED]
+    if not pairs:
+        return {}
+    tokens, seconds = [], []
+    for text, _ in pairs:
+        began = time.perf_counter()
+        found = returned(translation.translate(loaded, text, top=1))
+        seconds.append(time.perf_counter() - began)
+        tokens.append(len(found.steps))
+    n, s = np.array(tokens, float), np.array(seconds)
+    threads = torch.get_num_threads()
+    detail = f"{loaded.device}, {threads} thread{'s' if threads > 1 else ''}"
+    speed = measured(lambda i: n[i].sum() / s[i].sum(), len(n), "sentences", detail)
+    return {"decoding_speed": speed}
+
+
+@torch.inference_mode()
+def translated(loaded: Loaded, texts: list[str], n_beam: int) -> list[str]:
+    """Each text in the other language, n_beam 1 greedily; in batches of like length."""
+    model, tokenizer = loaded.model, loaded.tokenizer
+    assert isinstance(model, EncoderDecoder | Recurrent)
+    end, begin, pad = (tokenizer.id(raw) for raw in ("</s>", "<s>", "<pad>"))
+    longest = model.config.n_ctx - 1
+    rows = [np.array([*tokenizer.ids(text)[:longest], end]) for text in texts]
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    found = [""] * len(rows)
+    for start in range(0, len(order), 50):
+        some = order[start : start + 50]
+        source = padded([rows[i] for i in some], pad).to(loaded.device)
+        limit = min(model.config.n_ctx, 2 * source.size(1) + 10)
+        for i, ids in zip(
+            some,
+            _decode(model, source, source != pad, Frame(begin, None, end), limit, n_beam),
+            strict=True,
+        ):
+            found[i] = tokenizer.decode(ids)
+    return found
+
+
+def _decode(
+    model: Translator,
+    source: Tensor,
+    real: Tensor,
+    frame: Frame,
+    limit: int,
+    n_beam: int,
+) -> list[list[int]]:
+    if n_beam == 1:
+        return translate(model, source, frame, padding=real, max_tokens=limit)
+    found = beam_search(model, source, frame, Beam(n_beam, max_tokens=limit), padding=real)
+    return [ids for _, ids in found]
+
+
+def alignment(loaded: Loaded, task: TranslatorTask, data: Path) -> Measures:
+    """Alignment error rate of cross-attention on short pairs, by the best head or mean of a layer.
+
+    Each English word is linked to the Spanish word that its own row, the step that has it as
+    input, looks at most (Kobayashi et al. 2020, section 5). The recurrent model looks before it
+    reads its input, so there it is the row of the step that gives the word. AER = 1 - F1 (Och &
+    Ney 2003). "cross_" is the best single head; all are chosen on the pairs they are measured on.
+    """
+    pairs = list(corpus.alignments(data))
+    pairs = [pair for pair in pairs if max(map(len, pair[:2])) <= SHORT]
+    if not pairs:
+        return {}
+    hits, guesses, links = [], [], []
+    for english, spanish, gold in pairs:
+        found = _links(loaded, english, spanish)  # of heads, then of means
+        hits.append([len(gold & link) for link in found])
+        guesses.append([len(link) for link in found])
+        links.append(len(gold))
+    hit = np.array(hits, float)  # (pairs, heads and means)
+    total = np.array(guesses, float) + np.array(links, float)[:, None]
+    L, H = loaded.config.n_layer, loaded.config.n_head
+    names = [f"L{i} H{j}" for i in range(L) for j in range(H)]
+    names += [f"L{i} mean of heads" for i in range(L)]
+    rates = 1 - 2 * hit.sum(0) / total.sum(0)
+    straight = 1 - 2 * sum(map(_straight, pairs)) / sum(len(e) + len(g) for e, _, g in pairs)
+    compare = f"each word with the one as far along: {straight:.2f}"
+
+    def rate(at: int) -> Measure:
+        def of_pairs(i: Array) -> float:
+            return float(1 - 2 * hit[i, at].sum() / total[i, at].sum())
+
+        return replace(measured(of_pairs, len(pairs), "pairs", names[at]), compare=compare)
+
+    by = {name: round(rates[at], 4) for at, name in enumerate(names) if at >= L * H}
+    return {
+        "alignment_error_rate": replace(rate(int(rates.argmin())), by=by),
+        "cross_alignment_error_rate": rate(int(rates[: L * H].argmin())),
+    }
+
+
+def _straight(pair: tuple[list[str], list[str], set[tuple[int, int]]]) -> int:
+    """How many links are right that join words equally far along in their sentences."""
+    english, spanish, gold = pair
+    return sum((i, i * len(spanish) // len(english)) in gold for i in range(len(english)))
+
+
+def _links(loaded: Loaded, english: list[str], spanish: list[str]) -> list[set[tuple[int, int]]]:
+    """For every head, then every layer's mean, each English word's link to a Spanish one."""
+    (source, source_spans), (target, target_spans) = joined(spanish), joined(english)
+    record = run(loaded, Spec(source, target=target)).records["cross"]
+    key_of = _words_of(record.k_tokens, source_spans)  # (Tk,)
+    query_of = _words_of(record.q_tokens, target_spans)  # (Tq,)
+    if isinstance(loaded.model, Recurrent):
+        query_of = [*query_of[1:], None]
+    attn = torch.cat([record.attn.flatten(0, 1), record.attn.mean(1)])  # and the means
+    merged = attn.new_zeros(len(attn), len(english), len(spanish))
+    for q, word in enumerate(query_of):
+        for k, looked in enumerate(key_of):
+            if word is not None and looked is not None:
+                merged[:, word, looked] += attn[:, q, k]  # the mean's divisor changes no maximum
+    there = sorted({word for word in query_of if word is not None})  # a mark may be in another's
+    return [{(word, best[word]) for word in there} for best in merged.argmax(-1).tolist()]
+
+
+def joined(tokens: list[str]) -> tuple[str, list[tuple[int, int]]]:
+    """Words and marks as a sentence is written, marks close to their word; and the span of each."""
+    text, spans = "", []
+    for token in tokens:
+        glued = not text or token[0] in ".,;:!?)%»" or text[-1] in "¿¡(«"
+        text += token if glued else f" {token}"
+        spans.append((len(text) - len(token), len(text)))
+    return text, spans
+
+
+def _words_of(tokens: tuple[Token, ...], spans: list[tuple[int, int]]) -> list[int | None]:
+    """The word each token lies in, None for specials."""
+    return [
+        None
+        if token.special or token.start == token.end
+        else next((i for i, (a, b) in enumerate(spans) if a < token.end <= b), None)
+        for token in tokens
+    ]
+
+
+@torch.inference_mode()
+def masked_words(loaded: Loaded, task: BertTask, data: Path) -> Measures:
+    """Masked words guessed right, and pairs rightly told to follow each other or not."""
+    model = loaded.model
+    assert isinstance(model, Bert)
+    if not len(task.dev[0]):
+        return {}
+    rng = np.random.default_rng(1)
+    right: list[float] = []
+    words: list[float] = []
+    told: list[float] = []
+    the = 0
+    for batch in task.held_out(rng, N_ROW // 32):
+        ids, segments = batch["ids"].to(loaded.device), batch["segments"].to(loaded.device)
+        x = model.encode(ids, segments, None, ids != task.pad)
+        places = batch["places"]
+        logits = model.masked_words(x.flatten(0, 1)[places.to(loaded.device)])
+        hit = (logits.argmax(-1).cpu() == batch["label"]).double()
+        the += int((batch["label"] == task.tokenizer.id("the")).sum())
+        row = places // ids.size(1)
+        right += torch.zeros(len(ids)).double().index_add(0, row, hit).tolist()
+        words += torch.bincount(row, minlength=len(ids)).tolist()
+        told += (model.next_sentence(x).argmax(-1).cpu() == batch["next"]).double().tolist()
+    masked = ratio(right, words, "masked words", f"in {len(words)} texts")
+    always = f'always "the": {the / sum(words):.3f}'
+    return {
+        "masked_word_accuracy": replace(masked, compare=always),
+        "next_sentence_accuracy": replace(mean(told, "pairs"), compare="chance 0.5"),
+    }
+
+
+@torch.inference_mode()
+def bits_per_byte(loaded: Loaded, task: GPTTask, data: Path) -> Measures:
+    """How well each corpus's held-out documents are foreseen, in windows of n_ctx tokens."""
+    model, n_ctx = loaded.model, loaded.config.n_ctx
+    assert isinstance(model, GPT)
+    found: Measures = {}
+    for name, texts in task.dev_texts.items():
+        ids = task.stream(texts)[: N_TOKEN + 1].astype(np.int64)
+        if len(ids) < 2:
+            continue
+        bits, size = [], []
+        for start in range(0, len(ids) - 1, n_ctx):
+            window = torch.from_numpy(ids[start : start + n_ctx + 1]).to(loaded.device)
+            loss = F.cross_entropy(model(window[None, :-1])[0], window[1:], reduction="sum")
+            bits.append(loss.item() / math.log(2))
+            size.append(_n_byte(task, window.tolist()))
+        text = task.tokenizer.decode(ids.tolist()).encode()
+        packed = 8 * len(gzip.compress(text, 9)) / len(text)
+        score = ratio(bits, size, "bytes", f"in {len(bits)} windows")
+        found[f"bits_per_byte_{name}"] = replace(score, compare=f"gzip -9: {packed:.2f}")
+    return found
+
+
+def _n_byte(task: GPTTask, window: list[int]) -> int:
+    """Bytes of text in all ids but the first; the space that begins a document is not its own."""
+    n = 0
+    for before, i in pairwise(window):
+        raw = task.tokenizer.raw(i)
+        begun = before == task.end and raw.startswith("Ġ")
+        n += 0 if i == task.end else len(raw) - begun
+    return n
+
+
+@torch.inference_mode()
+def blimp(loaded: Loaded, task: GPTTask, data: Path) -> Measures:
+    """Minimal pairs whose grammatical sentence is the more probable: the mean of the sets."""
+    sets = {name: list(pairs) for name, pairs in corpus.minimal_pairs(data)}
+    if not sets:
+        return {}
+    names = sorted(sets)
+    texts = [text for name in names for pair in sets[name] for text in pair]
+    log_p = np.array(sentence_log_probabilities(loaded, task, texts)).reshape(-1, 2)
+    right = (log_p[:, 0] > log_p[:, 1]).astype(float)
+    of = np.repeat(np.arange(len(names)), [len(sets[name]) for name in names])
+
+    def mean_of_sets(i: Array) -> float:
+        hits, n = np.bincount(of[i], right[i], len(names)), np.bincount(of[i], minlength=len(names))
+        return float(np.mean(hits[n > 0] / n[n > 0]))
+
+    score = measured(mean_of_sets, len(right), "pairs", f"mean of {len(names)} sets")
+    by = {name: round(float(right[of == k].mean()), 4) for k, name in enumerate(names)}
+    return {"blimp": replace(score, by=by, compare="chance 0.5")}
+
+
+def sentence_log_probabilities(loaded: Loaded, task: GPTTask, texts: list[str]) -> list[float]:
+    """Of each text after <|endoftext|>, summed over its tokens."""
+    model = loaded.model
+    assert isinstance(model, GPT)
+    rows = [np.array([task.end, *task.tokenizer.ids(text)]) for text in texts]
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    found = [0.0] * len(rows)
+    for start in range(0, len(order), 100):
+        some = order[start : start + 100]
+        ids = padded([rows[i] for i in some], task.end).to(loaded.device)
+        log_p = model(ids[:, :-1]).log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
+        for i, row in zip(some, log_p, strict=True):  # what follows a sentence is not counted
+            found[i] = row[: len(rows[i]) - 1].sum().item()
+    return found
+
+
+def best_heads(loaded: Loaded, task: Task, data: Path) -> Measures:
+    """The head that most looks at the token before, the one after, and a copy's next."""
+    model, device = loaded.model, loaded.device
+    if not task.can_look():
+        return {}
+    names = ("previous_token",) if isinstance(task, GPTTask) else ("previous_token", "next_token")
+    found: Measures = {}
+    with torch.inference_mode():
+        for kind in (kind for kind in loaded.kinds if kind != "cross"):
+            for name in names if kind == "encoder" else names[:1]:
+                scores = _scores(task.look(model, device), kind, metrics.METRICS[name])
+                found[f"{kind}_{name}"] = _best(scores, "held-out texts")
+        if isinstance(task, GPTTask):
+            copies = task.look_at_copies(model, device)
+            scores = _scores(copies, "decoder", lambda attn: metrics.induction(attn, COPIED))
+            chance = f"chance {0.5 / COPIED:.2f}"
+            found["decoder_induction"] = replace(_best(scores, "random texts"), compare=chance)
+    return found
+
+
+def _scores(passes: Iterator[Tape], kind: str, metric: metrics.Metric) -> Tensor:
+    """(texts, L, H)"""
+    return torch.stack(
+        [metric(torch.cat([step.attn for step in tape if step.kind == kind])) for tape in passes]
+    )
+
+
+def _best(scores: Tensor, of: str) -> Measure:
+    layer, head = divmod(int(scores.mean(0).argmax()), scores.size(-1))
+    return mean(scores[:, layer, head].tolist(), of, f"L{layer} H{head}")
+
+
+@torch.inference_mode()
+def look(task: Task, model: nn.Module, device: torch.device) -> Heads:
+    """Every head by every metric on held-out texts; a GPT's by induction on copies too."""
+    training = model.training
+    model.eval()
+    passes = list(task.look(model, device))
+    found: Heads = {
+        kind: {
+            name: _rounded(_scores(iter(passes), kind, metric))
+            for name, metric in metrics.METRICS.items()
+        }
+        for kind in dict.fromkeys(step.kind for step in passes[0])
+    }
+    if isinstance(task, GPTTask):
+        copies = task.look_at_copies(model, device)
+        scores = _scores(copies, "decoder", lambda attn: metrics.induction(attn, COPIED))
+        found["decoder"]["induction"] = _rounded(scores)
+    model.train(training)
+    return found
+
+
+def _rounded(scores: Tensor) -> list[list[float]]:
+    """Mean over texts: (texts, L, H) -> (L, H)."""
+    return [[round(score, 3) for score in row] for row in scores.mean(0).tolist()]

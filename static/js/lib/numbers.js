@@ -1,0 +1,83 @@
+// A plot and what stands beneath it: its numbers as a table, once opened, and the ways to take them along.
+
+import {h} from "./dom.js";
+import {_} from "./language.js";
+import {curves, heatmap, image} from "./plot.js";
+import {dataBlob, fileName, saveBlob} from "./save.js";
+import {waysOut} from "./summary.js";
+import {sortable} from "./tables.js";
+
+const MOST = 64; // rows and columns of a table that somebody may read
+
+/**
+ * @typedef {{columns: [name: string, digits?: number][], rows: (string|number)[][]}} Numbers  NaN where there is none
+ * @typedef {{title: string, provenance: string, file: string[], links?: [string, string][]}} Words
+ *   what a plot is of, where its numbers come from, and its file's name
+ */
+
+/** A heat map, a row for each query. @param {Words} words */
+export function showMap(el, options, words) {
+  const {z, qLabels, kLabels, axes = [_("query"), _("key")]} = options;
+  heatmap(el, options);
+  const rows = () => z.map((row, q) => [qLabels[q], ...row.map((value) => value ?? NaN)]);
+  const digits = z.flat().every((value) => value === null || Number.isInteger(value)) ? 0 : 4;
+  beneath(el, words, {columns: [[axes.join(" \\ ")], ...kLabels.map((name) => [name, digits])], rows});
+}
+
+/** Lines over the same x, a row for each x. @param {Words} words */
+export function showCurves(el, options, words) {
+  const {lines, x, ticks} = options;
+  curves(el, options);
+  const [longest] = [...lines].sort((a, b) => b.x.length - a.x.length);
+  const rows = () => longest.x.map((value, i) => [ticks?.[i] ?? value, ...lines.map(({y}) => y[i] ?? NaN)]);
+  const digits = longest.x.every(Number.isInteger) ? 0 : 1;
+  beneath(el, words, {columns: [ticks ? [x] : [x, digits], ...lines.map(({name}) => [name, 4])], rows});
+}
+
+/** The line under a plot; it stays open or closed, and another drawing has other numbers. */
+function beneath(el, words, {columns, rows}) {
+  const last = el.nextElementSibling;
+  const wasOpen = last?.matches(".beneath") && last.querySelector("details").open;
+  const table = h("div", {class: "scroll", tabindex: "0", role: "group", "aria-label": words.title});
+  const numbers = () => ({columns, rows: rows()});
+  const open = () => details.open && !table.firstChild && table.append(...tableOf(numbers(), words));
+  const details = h("details", {ontoggle: open}, h("summary", {}, _("The numbers")), table);
+  details.open = Boolean(wasOpen);
+  open();
+  const file = (ending) => fileName(words.file, ending);
+  const save = (ending) => async () => {
+    const blob = ending === "csv" ? csvBlob(numbers(), words)
+      : dataBlob(await image(el, {format: ending, ...words}));
+    saveBlob(blob, file(ending));
+    return file(ending);
+  };
+  const ways = waysOut({links: words.links ?? [],
+    actions: [["SVG", save("svg")], ["PNG", save("png")], ["CSV", save("csv")]]});
+  ways.setAttribute("role", "group");
+  ways.setAttribute("aria-label", words.title);
+  const line = h("div", {class: "beneath"}, details, ways);
+  if (last?.matches(".beneath")) last.replaceWith(line);
+  else el.after(line);
+}
+
+/** A table of as much as somebody may read; what is more is said. */
+function tableOf({columns, rows}, {title}) {
+  const part = rows.slice(0, MOST).map((row) => row.slice(0, MOST + 1));
+  const table = sortable({caption: title, columns: columns.slice(0, MOST + 1), rows: part});
+  const [n, m] = [rows.length, columns.length - 1];
+  if (n <= MOST && m <= MOST) return [table];
+  const values = {n: Math.min(n, MOST), all: n, m: Math.min(m, MOST), most: m};
+  return [h("p", {class: "note"},
+    _("The first {n} of {all} rows and {m} of {most} columns; the CSV has all.", values)), table];
+}
+
+/** The numbers in full precision, after a line that says where they come from. */
+export function csvBlob({columns, rows}, {title, provenance}) {
+  const lines = [columns.map(([name]) => name), ...rows].map((row) => row.map(cell).join(","));
+  return new Blob([[`# ${title} · ${provenance}`, ...lines, ""].join("\r\n")], {type: "text/csv"});
+}
+
+function cell(value) {
+  if (typeof value === "number") return Number.isFinite(value) ? `${value}` : "";
+  return /[",\r\n#]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value;
+}

@@ -1,0 +1,86 @@
+// A model that is not in memory: opened by its name, with how far that is, and why it cannot be.
+
+import {openModel} from "./api.js";
+import {isEnter} from "./dom.js";
+import {_} from "./language.js";
+
+const STAGES = {
+  looking: ({name}) => _("Looking for {name}", {name}),
+  downloading: ({file}) => _("Fetching {file}", {file}),
+  converting: ({file}) => _("Unpacking {file}, this once; it takes up to a minute", {file}),
+  loading: ({megabytes}) => _("Loading {megabytes} MB of weights", {megabytes}),
+  trying: () => _("Trying it on a few tokens")
+};
+const REASONS = {
+  "not-found": _("Not found"),
+  offline: _("No connection"),
+  "no-safetensors": _("No safetensors"),
+  damaged: _("Damaged"),
+  "remote-code": _("Needs code of its own"),
+  "too-large": _("Too large"),
+  "no-memory": _("Not enough memory"),
+  "not-text": _("Not a text model"),
+  unsupported: _("Not supported")
+};
+
+/**
+ * The line below the form, alive.
+ * @param {(model: Object) => void} onOpened  gets the model's summary
+ * @returns {(name: string) => Promise<boolean>} open a model; whether it is open
+ */
+export function mountOpening(form, onOpened) {
+  const part = form.querySelector(".open-model");
+  const line = form.querySelector(".opening");
+  const [said, bar] = [line.querySelector("[role=status]"), line.querySelector("progress")];
+  let pending = new AbortController();
+
+  function tell({stage, file = "", bytes = 0, total = 0}, name) {
+    const text = `${STAGES[stage]({name, file, megabytes: (total / 1e6).toFixed(0)})} …`;
+    if (said.textContent !== text) said.textContent = text; // not read aloud for every byte
+    bar.hidden = !total || stage !== "downloading";
+    bar.max = total || 1;
+    bar.value = bytes;
+  }
+
+  async function open(name) {
+    pending.abort();
+    pending = new AbortController();
+    const {signal} = pending;
+    line.hidden = false;
+    line.classList.remove("refused");
+    tell({stage: "looking"}, name);
+    try {
+      const model = await openModel(name, {signal, onProgress: (step) => tell(step, name)});
+      said.textContent = "";
+      line.hidden = true;
+      onOpened(model);
+      return true;
+    } catch (error) {
+      if (signal.aborted) return false;
+      const reason = REASONS[error.reason];
+      said.textContent = reason ? `${reason}: ${error.message}` : error.message;
+      bar.hidden = true;
+      line.classList.add("refused");
+      return false;
+    }
+  }
+
+  if (part) {
+    const field = part.querySelector("input");
+    const ask = async () => {
+      const name = field.value.trim();
+      if (name && await open(name)) {
+        field.value = "";
+        part.open = false;
+      }
+    };
+    part.hidden = false;
+    part.querySelector("button").addEventListener("click", ask);
+    field.addEventListener("keydown", (event) => {
+      if (!isEnter(event)) return;
+      event.preventDefault();
+      ask();
+    });
+  }
+  return open;
+}

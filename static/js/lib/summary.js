@@ -1,0 +1,175 @@
+// The words around the picture: the head's numbers, the predictions, what went wrong, provenance.
+
+import {POWER, absent, css, stops} from "./color.js";
+import {h} from "./dom.js";
+import {_} from "./language.js";
+import {distance, entropy, firstToken, previousToken} from "./metrics.js";
+import {KIND_NAMES, METRIC_NAMES, metricText, pictureTitle, placeName} from "./reading.js";
+import {headOf} from "./tensor.js";
+import {tokenNode} from "./token.js";
+
+const LACKS = {
+  q: "q", k: "k", v: "v", scores: _("scores"), edits: _("edits"), predictions: _("predictions")
+};
+const byId = (id) => document.getElementById(id);
+const strong = (text) => h("b", {}, text);
+const quote = (text) => `“${text.length > 80 ? `${text.slice(0, 79)}…` : text}”`;
+
+/** Scale, head title and numbers, predictions and provenance of what is drawn. */
+export function showPicture(state, theme, model, links) {
+  const {record, run} = state;
+  byId("head-title").textContent = pictureTitle(state);
+  byId("stats").replaceChildren(...stats(state));
+  byId("predictions").replaceChildren(...predictions(run, model), ...lacking(model));
+  byId("legend").replaceChildren(...legend(theme, record));
+  byId("foot").hidden = false;
+  byId("foot").replaceChildren(h("span", {}, provenance(state)), links);
+}
+
+/** The scale is labelled in attention; its colours follow the power. */
+function legend(theme, {mask}) {
+  const bar = h("span", {class: "scale"});
+  const colors = stops(theme).map(([, color]) => color);
+  bar.style.background = `linear-gradient(90deg, ${colors.join(", ")})`;
+  const swatch = h("span", {class: "scale swatch"});
+  swatch.style.background = css(absent(theme));
+  const masked = mask.data.includes(0) ? [swatch, _("masked")] : [];
+  return ["0", bar, "1", h("span", {class: "power"}, _("colour = attention^{power}", {power: POWER})), ...masked];
+}
+
+/** The numbers of what is drawn, or of the first of several heads; of scores there are none. */
+function stats({record, shown, layer, head}) {
+  if (record.quantity === "scores") return [_("scores q·k/√d, before the softmax")];
+  const {attn} = headOf(record);
+  const of = {entropy, distance, previous_token: previousToken, first_token: firstToken};
+  const between = record.kind === "cross" ? ["entropy", "first_token"] : Object.keys(of);
+  const whose = shown.length > 1 ? [h("span", {}, `${placeName(layer, head)}:`)] : [];
+  return [...whose, ...between.map((name) => h("span", {}, `${METRIC_NAMES[name]} `,
+    strong(metricText(name, of[name](attn))), name === "entropy" ? ` ${_("nats")}` : ""))];
+}
+
+/** What a model whose attention is computed in its own way cannot show, by name. */
+function lacking({lacks, why}) {
+  if (!lacks.length) return [];
+  const what = lacks.map((name) => LACKS[name]).join(", ");
+  return [h("span", {class: "lacks"}, _("Not to be had of this model: {what} ({why}).", {what, why}))];
+}
+
+function predictions({predictions: found, target, targetDecoded}, {tasks, mask}) {
+  if (!tasks.length) return [`${_("This model has no head that predicts words.")} `];
+  if ("nextToken" in found) return [`${_("Next token")} `, ...candidates(found.nextToken)];
+  if ("translation" in found) {
+    const how = targetDecoded ? _("decoded by the model") : _("given");
+    const said = h("bdi", {class: "said"}, targetDecoded ? found.translation : target);
+    return [`${_("Translation")} `, said, ` ${how}, ${_("log-probability")} `,
+      strong(found.logProbability.toFixed(2))];
+  }
+  const masks = found.masks.flatMap(({position, candidates: best}) =>
+    [_("{mask} at {position}", {mask, position}), " ", ...candidates(best)]);
+  const next = found.isNext ?? null;
+  const follows = next === null ? []
+    : [`${_("The second sentence follows the first")} `, strong(next.toFixed(2))];
+  const hint = _("Write {mask} in the text and the model fills it in.", {mask});
+  return masks.length || follows.length ? [...masks, ...follows] : [hint];
+}
+
+function candidates(best) {
+  return best.slice(0, 5).map(({token, text, probability}) => h("span", {class: "candidate"},
+    tokenNode({raw: token, text}), " ", h("span", {class: "n"}, probability.toFixed(2))));
+}
+
+/** Where the numbers come from, in a line: under the picture, and in every figure. */
+export function provenance(state) {
+  const {record, special, merge} = state;
+  const parts = [pictureTitle(state), kindOf(record)];
+  if (merge === "words") parts.push(_("pieces merged into words"));
+  return sourced(state, [...parts, rowsSum(record, special)]);
+}
+
+/** The same of the picture of all heads. */
+export function gridProvenance(state) {
+  const {overview, run: {kinds}} = state;
+  const {layers, heads, kind, attn: {shape: [, , n, m]}} = overview;
+  const parts = [_("layers × heads: {L} × {H}", {L: layers.length, H: heads.length}), kindOf(overview)];
+  const {shape} = kinds.find((whole) => whole.kind === kind);
+  const [Tq, Tk] = shape.slice(-2);
+  if (n < Tq || m < Tk) {
+    parts.push(_("{Tq} × {Tk} tokens as {n} × {m} pixels, each the largest attention in it", {Tq, Tk, n, m}));
+  }
+  return sourced(state, parts);
+}
+
+const kindOf = ({kind}) => _("{kind} attention", {kind: KIND_NAMES[kind]});
+
+/** What is said of a picture, between the model that it is of and the version that drew it. */
+function sourced({run: {provenance: {model, sha256, dtype, version}}}, parts) {
+  const weights = _("weights {sha}", {sha: sha256.slice(0, 8)});
+  return [model, weights, dtype, ...parts, `Attention Atlas ${version}`].join(" · ");
+}
+
+function rowsSum(record, special) {
+  const {quantity, reduce} = record;
+  if (quantity === "scores") return _("scores before the softmax");
+  if (reduce === "max_heads") return _("rows need not sum to 1");
+  if (special !== "hide" && !sumToOne(headOf(record).attn)) {
+    return _("rows sum to less than 1: the model keeps a part of each for no token");
+  }
+  return special === "hide" ? _("special tokens hidden, rows sum to less than 1")
+    : _("rows sum to 1");
+}
+
+/** Whether each row that looks anywhere sums to 1; those of a model with a sink do not. */
+function sumToOne({data, shape: [Tq, Tk]}) {
+  return Array.from({length: Tq}, (none, q) => data.subarray(q * Tk, (q + 1) * Tk))
+    .every((row) => {
+      const sum = row.reduce((total, share) => total + share, 0);
+      return sum === 0 || sum > 0.99;
+    });
+}
+
+/** The two lines of every page: the problem; what there is to know, and what was ignored. */
+export function showNotice({problem, notice, ignored}, more = "") {
+  say("problem", problem ?? "");
+  const skipped = ignored.length
+    ? _("Ignored from the address: {parts}.", {parts: ignored.join(", ")}) : "";
+  say("notice", [notice, more, skipped].filter(Boolean).join(" "));
+}
+
+/** What went wrong, and what there is to know: both are read aloud when they change. */
+export function showMessages({problem, draft, record, text, notice, ignored}) {
+  const isStale = problem && draft && record;
+  const stale = isStale ? _("The picture is of the earlier text: {text}", {text: quote(text)}) : "";
+  showNotice({problem, notice, ignored}, stale);
+  byId("picture").classList.toggle("stale", stale !== "");
+}
+
+function say(id, text) {
+  const el = byId(id);
+  if (el.textContent !== text) el.textContent = text;
+}
+
+/** Put an address on the clipboard; answers what to say of it. */
+export async function copyLink(href) {
+  const copied = await navigator.clipboard?.writeText(href).then(() => true, () => false);
+  return copied ? _("copied") : _("copy it from the address bar");
+}
+
+/**
+ * The ways out: this picture's address, the picture as a file, its numbers in each format.
+ * @param {{links: [string, string][], actions: [string, () => Promise<string>][], linked?: string}} ways
+ *   an action answers what to say when it is done; `linked` is what the links are of, where that is not all
+ */
+export function waysOut({links, actions, linked = ""}) {
+  const said = h("span", {role: "status"});
+  const button = ([name, act]) => h("button", {type: "button", class: "plain-button",
+    onclick: async () => {
+      try {
+        said.textContent = await act();
+      } catch (error) {
+        said.textContent = error.message;
+      }
+    }}, name);
+  const anchors = links.map(([name, href]) => h("a", {href}, name));
+  const whose = linked ? [h("span", {class: "linked"}, linked)] : [];
+  return h("span", {class: "ways"}, said, ...actions.map(button), ...whose, ...anchors);
+}

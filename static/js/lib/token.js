@@ -1,0 +1,38 @@
+// How a token is written on screen: nothing invisible, nothing that is markup, nothing ambiguous.
+
+import {h} from "./dom.js";
+import {_} from "./language.js";
+
+const STAND_INS = new Map([["\n", "↵"], ["\r", "↵"], ["\t", "⇥"]]);
+const standIn = (char) => STAND_INS.get(char) ?? "␣";
+const codePoint = (char) => `U+${char.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
+
+/** The token's text, with a visible stand-in where there would be nothing to see. */
+export function visible({text}) {
+  if (text === "") return standIn(" ");
+  if (/^\s+$/u.test(text)) return [...text].map(standIn).join("");
+  if (/^[\p{C}\s]+$/u.test(text)) return [...text].map(codePoint).join(" ");
+  const line = text.trim().replace(/[\n\r\t]/g, standIn);
+  return /^\p{M}/u.test(line) ? `◌${line}` : line;
+}
+
+/** One line of plain text: for axes, titles and sentences read aloud. */
+export function label(token) {
+  return token.unknown ? `${visible(token)} (${_("unknown")})` : visible(token);
+}
+
+/** Of each token the whole word that it is part of; a token without a word is itself. */
+export function wholeWords(tokens) {
+  const isWith = (token) => ({segment, word}) => segment === token.segment && word === token.word;
+  return tokens.map((token) => (token.word === null ? [token] : tokens.filter(isWith(token)))
+    .map(label).join(""));
+}
+
+/** A token among others; the vocabulary's spelling is its tooltip. */
+export function tokenNode(token) {
+  const {raw, special, unknown} = token;
+  const kind = ["token", special && "special", unknown && "unknown"].filter(Boolean).join(" ");
+  const title = unknown ? _("{raw}: not in the vocabulary", {raw}) : raw;
+  const aside = unknown ? [h("span", {class: "sr-only"}, ` (${_("unknown")})`)] : [];
+  return h("bdi", {class: kind, title}, visible(token), ...aside);
+}

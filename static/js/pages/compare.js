@@ -1,0 +1,353 @@
+// The Compare page: two runs beside each other. Reads the page's data, keeps it up to date, draws it.
+
+import {address, attention, compare} from "../lib/api.js";
+import {ask, pageData} from "./engine.js";
+import {colorOf, css, textOn} from "../lib/color.js";
+import {h} from "../lib/dom.js";
+import {figure} from "../lib/figure.js";
+import {_} from "../lib/language.js";
+import {curves, heatmap} from "../lib/plot.js";
+import {KIND_NAMES, placeName, stateNames, stateTicks} from "../lib/reading.js";
+import {fileName, saveBlob, svgBlob} from "../lib/save.js";
+import {copyLink, waysOut} from "../lib/summary.js";
+import {sortable} from "../lib/tables.js";
+import * as url from "../lib/url.js";
+import * as lines from "../views/lines.js";
+
+const LN2 = Math.log(2);
+const LOCKS = {a: ["query", "side"], b: ["queryB", "sideB"]}; // keys of the address
+const WORD = {query: null, side: "query", queryB: null, sideB: "query"}; // the compared word is locked
+const FRESH = {layer: null, head: null, align: null, occurrenceA: null, occurrenceB: null, ...WORD};
+
+const byId = (id) => document.getElementById(id);
+const page = pageData();
+const form = document.querySelector(".compare-ask");
+const GIVEN = ["model", "text", "modelB", "textB", "word", "wordB", "off"];
+const given = Object.fromEntries(GIVEN.map((key) => [key, page[key] ?? ""]));
+
+/** What /compare is asked for. */
+function specOf({model, text, modelB, textB, word, wordB, off, kind, layer, head, ...rest}) {
+  const isHead = off && url.COMPARE.off.valid(off);
+  const [offLayer, offHead] = isHead ? off.split(".").map(Number) : [];
+  const edits = isHead ? {edits: [{op: "ablate", layer: offLayer, head: offHead}]} : {};
+  const {align, occurrenceA, occurrenceB} = rest;
+  return {a: {model, text}, b: {model: modelB, text: textB, ...edits}, word, wordB: wordB || null,
+    kind, layer, head, align, occurrenceA, occurrenceB};
+}
+
+async function answer(wanted, options) {
+  const spec = specOf(wanted);
+  const comparison = await compare(spec, options);
+  const {a, b, layer, head} = comparison;
+  const edits = spec.b.edits ? {edits: JSON.stringify(spec.b.edits)} : {};
+  const records = await Promise.all([
+    attention({...spec.a, kind: a.kind, layer, head}, options),
+    attention({...spec.b, kind: b.kind, layer, head, ...edits}, options)
+  ]);
+  return {found: {comparison, records: {a: records[0], b: records[1]}}, pointed: null};
+}
+
+const fit = (wanted) => ({...wanted, kind: bothHave(wanted)});
+
+/** The kind of attention that is asked for, if both models have it. */
+function bothHave({kind, model, modelB}) {
+  const has = (name) => page.models.find((found) => found.name === name)?.kinds.includes(kind);
+  return has(model) && has(modelB) ? kind : null;
+}
+
+form.querySelector(".examples").addEventListener("click", (event) => {
+  const link = event.target.closest("a");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const {model, text, textB, word, modelB, wordB, off} = page.examples[Number(link.dataset.example)];
+  const inputs = {model, text, textB, word, modelB: modelB ?? model, wordB, off};
+  asked.want({...inputs, ...FRESH, kind: null});
+});
+
+// Drawing.
+
+/** The word's cosine by layer, and what same and different senses come to. */
+function drawCurve({similarity, references, a, b}) {
+  const plot = byId("curve");
+  plot.hidden = !similarity;
+  const note = byId("curve-note");
+  if (!similarity) {
+    byId("by-layer-table").replaceChildren();
+    note.textContent = a.model === b.model ? _("This model has no layers of hidden states.")
+      : _("Two models have two spaces: their hidden states cannot be compared.");
+    return;
+  }
+  const x = similarity.map((value, i) => i);
+  const line = (name, y, chosen = false) => ({name, x, y, chosen});
+  const senses = references ? Object.keys(references.within) : [];
+  const pairs = references ? [
+    ...senses.map((sense) => line(_("two of sense {sense}", {sense}), references.within[sense])),
+    line(_("two of different senses"), references.between)
+  ] : [];
+  const drawn = [line(_("A and B"), similarity, true), ...pairs];
+  curves(plot, {lines: drawn, x: _("hidden state: the embedding, then after each layer"),
+    y: _("cosine"), zero: false, dashes: true, ticks: stateTicks(x.length)});
+  const n = references ? Object.values(references.n).reduce((sum, k) => sum + k, 0) : 0;
+  note.textContent = references
+    ? _("Cosines of a trained model lie in a narrow band: the pairs of {n} reference sentences ({source}) show which.", {n, source: references.source})
+    : _("Cosines of a trained model lie in a narrow band; for this word there are no reference sentences to show which.");
+  const [names, rows] = [stateNames(similarity.length), []];
+  for (const [i, name] of names.entries()) rows.push([name, ...drawn.map(({y}) => y[i])]);
+  const columns = [[_("Layer")], ...drawn.map(({name}) => [name, 3])];
+  byId("by-layer-table").replaceChildren(
+    more(_("The numbers"), sortable({caption: _("Cosine of the word's hidden states in A and B"), columns, rows})),
+    more(_("The nearest words, layer by layer"), ...["A", "B"].map((name) => nearest(name))));
+}
+
+const more = (name, ...content) => h("details", {class: "compare-more"}, h("summary", {}, name),
+  h("div", {class: "scroll", tabindex: "0", role: "group", "aria-label": name}, ...content));
+
+function nearest(name) {
+  const {nearestA, nearestB} = asked.get().found.comparison;
+  const found = name === "A" ? nearestA : nearestB;
+  const words = ({text, sense, cosine}) => `${text}${sense ? ` (${sense})` : ""} ${cosine.toFixed(3)}`;
+  const rows = found.map((row, i) => [stateNames(found.length)[i], ...row.map(words)]);
+  const columns = [[_("Layer")], ...(found[0] ?? []).map((none, i) => [`${i + 1}`])];
+  return sortable({caption: _("Nearest to the word in {name}", {name}), columns, rows});
+}
+
+/** Every head's divergence as a map of buttons; ln 2 is the most there can be. */
+function drawMap({divergence, layer, head, ranked, unalignedA, unalignedB}, theme) {
+  const heading = (text) => h("th", {scope: "col"}, text);
+  const cell = (value, l, k) => {
+    const bytes = colorOf(value / LN2, theme);
+    const button = h("button", {type: "button", "aria-pressed": `${l === layer && k === head}`,
+      "aria-label": _("layer {layer}, head {head}: divergence {value}",
+        {layer: l, head: k, value: value.toFixed(3)}),
+      title: _("on words without a partner: A {a}, B {b}",
+        {a: unalignedA[l][k].toFixed(2), b: unalignedB[l][k].toFixed(2)}),
+      onclick: () => asked.want({layer: l, head: k})}, value.toFixed(2));
+    button.style.background = css(bytes);
+    button.style.color = textOn(bytes);
+    return h("td", {}, button);
+  };
+  const focused = document.activeElement?.closest?.("#map")
+    ? document.activeElement.getAttribute("aria-label") : null;
+  byId("map").replaceChildren(h("table", {class: "compare-map"},
+    h("caption", {class: "sr-only"}, _("Jensen-Shannon divergence of the word's attention, layers by heads")),
+    h("thead", {}, h("tr", {}, h("td"), ...divergence[0].map((none, k) => heading(`${k}`)))),
+    h("tbody", {}, ...divergence.map((row, l) => h("tr", {}, h("th", {scope: "row"}, `${l}`),
+      ...row.map((value, k) => cell(value, l, k)))))));
+  if (focused) byId("map").querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
+  const rows = ranked.map((found) => [placeName(found.layer, found.head), found.divergence,
+    found.aligned, found.a, found.attnA, found.b, found.attnB]);
+  byId("ranked").replaceChildren(sortable({
+    caption: _("The heads in which the word looks elsewhere, most first"),
+    columns: [[_("Head")], [_("divergence"), 3], [_("aligned words only"), 3], [_("A looks most at")],
+      [_("attention"), 2], [_("B looks most at")], [_("attention"), 2]],
+    rows,
+    pick: ([place]) => {
+      const [l, k] = place.match(/\d+/g).map(Number);
+      asked.want({layer: l, head: k});
+    }
+  }));
+}
+
+function drawKinds({model, modelB, kind}) {
+  const kindsOf = (name) => page.models.find((found) => found.name === name)?.kinds ?? [];
+  const both = kindsOf(model).filter((name) => kindsOf(modelB).includes(name));
+  const select = h("select", {onchange: () => asked.want({...FRESH, kind: select.value})},
+    ...both.map((name) => h("option", {value: name}, KIND_NAMES[name])));
+  select.value = kind ?? both[0] ?? "";
+  byId("kind").replaceChildren(...(both.length > 1
+    ? [h("label", {class: "choice"}, `${_("Attention")} `, select)] : []));
+}
+
+const mounted = {
+  a: lines.mount(byId("view-a"), (patch) => lock("a", patch), (place) => point("a", place)),
+  b: lines.mount(byId("view-b"), (patch) => lock("b", patch), (place) => point("b", place))
+};
+
+const otherOf = (run) => (run === "a" ? "b" : "a");
+const wordOf = ({qWords, word}) => ({side: "query", index: qWords[word].tokens[0]});
+
+/** The token of the other run that is in the same place, by the alignment; null where none is. */
+function partner(run, {side, index}) {
+  const {comparison} = asked.get().found;
+  const {[run]: own, [otherOf(run)]: other, alignment} = comparison;
+  if (side === "query" && own.qWords[own.word].tokens.includes(index)) return wordOf(other);
+  if (side === "query" && (own.kind === "cross" || other.kind === "cross")) return null;
+  const words = side === "query" ? "qWords" : "kWords";
+  const [mine, theirs] = run === "a" ? [0, 1] : [1, 0];
+  const unit = own[words].findIndex(({tokens}) => tokens.includes(index));
+  const pair = alignment.find((pair) => pair[mine] === unit);
+  const twin = pair && other[words][pair[theirs]];
+  return twin ? {side, index: twin.tokens[0]} : null;
+}
+
+/** The locked token of a run; null where none is. */
+function lockOf(run, state) {
+  const {comparison, records} = state.found;
+  const [index, side] = LOCKS[run].map((key) => state[key]);
+  if (index === "none") return null;
+  if (index === null) return wordOf(comparison[run]);
+  const tokens = records[run][side === "query" ? "qTokens" : "kTokens"];
+  return index < tokens.length ? {side, index} : null;
+}
+
+const isSame = (a, b) => a?.side === b?.side && a?.index === b?.index;
+
+/** A lock as the address has it. */
+function locking(run, place) {
+  const isWord = isSame(place, wordOf(asked.get().found.comparison[run]));
+  const [query, side] = LOCKS[run];
+  return {[query]: isWord ? null : place?.index ?? "none", [side]: place?.side ?? "query"};
+}
+
+/** Lock a token of a run, and its partner in the other; a lock without a partner is that run's alone. */
+function lock(run, {query, side = "query"}) {
+  if (query === undefined) return;
+  const state = asked.get();
+  const other = otherOf(run);
+  const before = lockOf(run, state);
+  const place = query === null ? null : {side, index: query};
+  const twin = place && partner(run, place);
+  const wasBoth = before && isSame(partner(run, before), lockOf(other, state));
+  const isBoth = twin || (!place && wasBoth);
+  asked.set({...locking(run, place), ...(isBoth ? locking(other, twin) : {})});
+}
+
+function point(run, place) {
+  const {pointed} = asked.get();
+  const now = place && {run, ...place};
+  const same = pointed?.run === now?.run && pointed?.index === now?.index && pointed?.side === now?.side;
+  if (same || (!now && pointed && pointed.run !== run)) return;
+  asked.patch({pointed: now});
+}
+
+/** A run's frame: the word's own row is locked in both unless another is. */
+function frameOf(run, state, theme) {
+  const {found: {records, comparison}, pointed, threshold} = state;
+  const {layer, head} = comparison;
+  const locked = lockOf(run, state);
+  const link = pointed && pointed.run !== run ? partner(pointed.run, pointed) : null;
+  const record = records[run];
+  return Object.freeze({record, shown: shownOf(record, layer, head), layer, head, heads: "",
+    query: locked?.index ?? null, side: locked?.side ?? "query", pointed: link, threshold, top: 0,
+    segments: "all", several: false, alone: true, reduce: "none", low: 0, high: 1, scale: "linear", theme});
+}
+
+const memo = new WeakMap(); // a record's `shown`, the same object as long as the record is
+function shownOf(record, layer, head) {
+  if (!memo.has(record)) memo.set(record, [{layer, head, record}]);
+  return memo.get(record);
+}
+
+function drawDifference({difference, alignment, a, b}, theme) {
+  const el = byId("difference");
+  if (!difference?.length) {
+    el.replaceChildren(h("p", {class: "note"}, difference ? _("No words are aligned.")
+      : _("Between two sequences there is no such difference.")));
+    return;
+  }
+  const names = alignment.map(([i, j]) => pairName(a.kWords[i].text, b.kWords[j].text));
+  const most = Math.max(1e-6, ...difference.flat().map(Math.abs));
+  if (el.firstChild?.tagName === "P") el.replaceChildren();
+  const plot = el.firstChild ?? el.appendChild(h("div", {class: "matrix-plot"}));
+  const key = el.children[1] ?? el.appendChild(h("p", {class: "note"}));
+  key.textContent = _("Blue: more in A; orange: more in B; at most {most}.", {most: most.toFixed(2)});
+  heatmap(plot, {z: difference, name: _("A minus B"), qLabels: names, kLabels: names,
+    range: {low: -most, high: most, scale: "signed"}, theme, locked: null});
+}
+
+const pairName = (a, b) => (a.toLowerCase() === b.toLowerCase() ? a : `${a}/${b}`);
+
+/** Which word of B each word of A is aligned with; any can be changed. */
+function drawAlignment({alignment, a, b}) {
+  const partnerOf = new Map(alignment);
+  const taken = new Set(alignment.map(([, j]) => j));
+  const choices = a.kWords.map(({text}, i) => {
+    const select = h("select", {onchange: () => align(i, select.value)},
+      h("option", {value: ""}, "–"),
+      ...b.kWords.map((word, j) => h("option", {value: j}, word.text)));
+    select.value = partnerOf.get(i) ?? "";
+    const alone = partnerOf.has(i) ? "" : " alone";
+    return h("label", {class: `choice${alone}`}, `${text} → `, select);
+  });
+  const alone = b.kWords.filter((word, j) => !taken.has(j)).map(({text}) => text);
+  byId("alignment-note").textContent = _("{n} of {all} words of A have a partner in B; without one in B: {alone}.",
+    {n: alignment.length, all: a.kWords.length, alone: alone.join(", ") || _("none")});
+  byId("alignment").replaceChildren(h("div", {class: "compare-alignment"}, ...choices),
+    h("button", {type: "button", class: "plain-button", onclick: () => asked.want({align: null})},
+      _("Align equal words again")));
+}
+
+function align(i, value) {
+  const {alignment} = asked.get().found.comparison;
+  const others = alignment.filter(([x, y]) => x !== i && `${y}` !== value);
+  const pairs = value === "" ? others : [...others, [i, Number(value)]];
+  asked.want({align: pairs.sort(([x], [y]) => x - y).map((pair) => pair.join("-")).join()});
+}
+
+const thresholdField = h("input", {type: "number", min: 0, max: 1, step: 0.01, oninput() {
+  const value = thresholdField.valueAsNumber;
+  if (value >= 0 && value <= 1) asked.set({threshold: value});
+}});
+byId("options").replaceChildren(h("label", {class: "choice"}, `${_("Threshold")} `, thresholdField));
+
+function drawHead(found) {
+  const {layer, head} = found;
+  byId("head-title").textContent = _("Layer {layer} · Head {head}", {layer, head});
+  const stats = [[_("divergence"), found.divergence[layer][head]],
+    [_("on aligned words"), found.divergenceAligned[layer][head]],
+    [_("A on words without a partner"), found.unalignedA[layer][head]],
+    [_("B on words without a partner"), found.unalignedB[layer][head]]];
+  byId("stats").replaceChildren(...stats.map(([name, value]) =>
+    h("span", {}, `${name} `, h("b", {}, value.toFixed(2)))));
+}
+
+function provenance({a, b}) {
+  const side = (name, {model, provenance: {sha256, dtype}}) =>
+    `${name}: ${model} · ${_("weights {sha}", {sha: sha256.slice(0, 8)})} · ${dtype}`;
+  return [side("A", a), side("B", b), `Attention Atlas ${a.provenance.version}`].join(" · ");
+}
+
+function drawFoot(state, theme) {
+  const {comparison: found} = state.found;
+  const copy = () => copyLink(url.href());
+  const save = (run) => {
+    const own = found[run];
+    const {layer, head} = found;
+    const words = {title: `${run.toUpperCase()} · ${_("Layer {layer} · Head {head}", {layer, head})} · ${own.model}`,
+      sentence: own.text, provenance: provenance(found)};
+    const picture = figure("lines", frameOf(run, asked.get(), theme), words);
+    const name = fileName(["compare", run, own.model, `L${layer}H${head}`], "svg");
+    saveBlob(svgBlob(picture), name);
+    return name;
+  };
+  byId("foot").replaceChildren(h("span", {}, provenance(found)), waysOut({
+    links: [["json", address("compare", specOf(state))]],
+    actions: [[_("Copy link"), copy], [_("A as SVG"), () => save("a")], [_("B as SVG"), () => save("b")]]
+  }));
+}
+
+let drawn = {};
+
+function draw(state, theme) {
+  const {found} = state;
+  byId("comparison").hidden = false;
+  if (drawn.found !== found || drawn.theme !== theme) {
+    drawn = {found, theme};
+    const {comparison} = found;
+    drawKinds(state);
+    drawCurve(comparison);
+    drawMap(comparison, theme);
+    drawHead(comparison);
+    drawDifference(comparison, theme);
+    drawAlignment(comparison);
+    drawFoot(state, theme);
+    document.title = `${state.word} · ${_("Compare")} · Attention Atlas`;
+  }
+  if (thresholdField.valueAsNumber !== state.threshold) thresholdField.value = state.threshold;
+  for (const run of ["a", "b"]) mounted[run].update(frameOf(run, state, theme));
+}
+
+const asked = ask({page, fields: url.COMPARE, form, busy: byId("comparison"), given, fit,
+  more: {pointed: null}, // the token under the pointer
+  local: ["threshold", ...Object.values(LOCKS).flat(), "pointed"],
+  retype: (wanted) => ({...wanted, ...FRESH}), answer, draw});

@@ -1,0 +1,383 @@
+// The Translate page: a translation token by token, and what each of its tokens looked at.
+
+import {address, anatomy, attention, translate} from "../lib/api.js";
+import {ask, pageData} from "./engine.js";
+import {h, svg} from "../lib/dom.js";
+import {figure} from "../lib/figure.js";
+import {_} from "../lib/language.js";
+import {csvBlob, showMap} from "../lib/numbers.js";
+import {fileName, pngBlob, saveBlob, svgBlob} from "../lib/save.js";
+import {copyLink, waysOut} from "../lib/summary.js";
+import {sortable} from "../lib/tables.js";
+import {headOf} from "../lib/tensor.js";
+import {label} from "../lib/token.js";
+import * as url from "../lib/url.js";
+import * as anatomyView from "../views/anatomy.js";
+import * as lines from "../views/lines.js";
+import * as matrix from "../views/matrix.js";
+import {candidatesTable, drawTokens, fillSelect, headEntries, mostOf, placeOf, replaceContent, rowOf, rowsOf} from "../lib/decoding.js";
+
+const byId = (id) => document.getElementById(id);
+const data = pageData();
+const form = document.querySelector(".work");
+const modelOf = (name) => data.models.find((model) => model.name === name) ?? data.models[0];
+const given = {...data, head: `${data.head ?? "mean"}`, modelB: data.modelB || "none", view: "matrix"};
+
+/** A wish with a layer, a head and another model that are there. */
+function fit(wanted) {
+  const [nLayer, nHead] = modelOf(wanted.model).shapes.cross;
+  const layer = Math.max(0, Math.min(Number(wanted.layer) || 0, nLayer - 1));
+  const head = wanted.head === "mean" || Number(wanted.head) < nHead ? wanted.head : "mean";
+  const others = data.models.map(({name}) => name).filter((name) => name !== wanted.model);
+  const modelB = [...others, "none"].includes(wanted.modelB) ? wanted.modelB : others[0] ?? "none";
+  return {...wanted, layer, head, modelB};
+}
+
+/** With another model comes the head that its card names; another text begins at its first token. */
+function retype(wanted, before) {
+  const placed = wanted.model === before.model ? {} : named(wanted.model);
+  return {...wanted, ...placed, ...(wanted.text === before.text ? {} : {step: 0})};
+}
+
+/** The head of cross-attention that aligns words best, as the model's card has it, or the last mean. */
+function named(name) {
+  const {metrics, shapes: {cross: [nLayer]}} = modelOf(name);
+  const [, layer, head] = metrics.alignmentErrorRate?.detail.match(/^L(\d+) H(\d+)$/) ?? [];
+  return layer === undefined ? {layer: nLayer - 1, head: "mean"} : {layer: Number(layer), head};
+}
+
+const specOf = ({model, text, numBeams, lengthPenalty, reference}) =>
+  ({model, text, numBeams, lengthPenalty, reference: reference || null});
+
+const decoded = new Map(); // model -> what it decoded last; another head asks for no more
+
+/** A translation that was asked for just so before, or a new one, whose events are of `rows`. */
+async function translated(spec, options, rows = {}) {
+  const key = JSON.stringify(spec);
+  const last = decoded.get(spec.model);
+  if (last?.key === key) return last.translation;
+  const translation = await translate({...spec, ...rows}, options);
+  decoded.set(spec.model, {key, translation});
+  return translation;
+}
+
+/** A run with just these tokens of the target: its text might be cut into others. */
+const spokenBy = ({model, text, tokens}) =>
+  ({model, text, targetIds: tokens.map(({id}) => id).join()});
+
+/** The layer and head of a kind: an encoder may have fewer than the decoder. */
+function placeIn({model, layer, head}, kind) {
+  const [nLayer, nHead] = modelOf(model).shapes[kind];
+  return placeOf(Math.min(layer, nLayer - 1), head !== "mean" && Number(head) >= nHead ? "mean" : head);
+}
+
+async function answer(wanted, options) {
+  const rows = wanted.head === "mean" ? {} : {head: Number(wanted.head)};
+  const translation = await translated(specOf(wanted), {...options, onEvent: live(wanted)}, rows);
+  const own = spokenBy(translation);
+  const {kinds} = modelOf(wanted.model);
+  const look = (of, kind) => attention({...of, kind, ...placeIn(wanted, kind)}, options);
+  const [found, forced, beside] = await Promise.all([
+    Promise.all(kinds.map((kind) => look(own, kind))),
+    wanted.reference ? look({model: wanted.model, text: wanted.text, target: wanted.reference}, "cross") : null,
+    wanted.modelB === "none" ? null : other(wanted, options)
+  ]);
+  const records = Object.fromEntries(kinds.map((kind, i) => [kind, found[i]]));
+  return {found: {translation, records, forced, beside, joint: joint(records)}};
+}
+
+/** The other model's translation of the same sentence, and its cross-attention. */
+async function other({modelB, text, numBeams, lengthPenalty}, options) {
+  const spec = {model: modelB, text, numBeams, lengthPenalty};
+  const translation = await translated(spec, {...options, onEvent: () => {}});
+  const {layer, head} = named(modelB);
+  const cross = await attention({...spokenBy(translation), kind: "cross", ...placeOf(layer, head)}, options);
+  return {translation, cross};
+}
+
+/** What comes while it is being decoded: the tokens so far, the source lit by the newest's row. */
+function live({layer}) {
+  let source = [];
+  const said = [];
+  const theme = () => document.documentElement.dataset.theme;
+  return (name, event) => {
+    if (name === "start") ({source} = event);
+    const plain = {special: false, unknown: false, raw: ""};
+    if (event.token) said.push(event.token);
+    const target = event.beams ? [{...plain, text: event.text}] : said;
+    drawTokens(byId("source"), {tokens: source, theme: theme(), values: event.attn?.[layer]});
+    drawTokens(byId("target"), {tokens: target, theme: theme(), current: target.length - 1});
+  };
+}
+
+/** Encoder, decoder and cross-attention as one head between all tokens of both texts. */
+function joint({encoder, decoder, cross}) {
+  const [T, S] = headOf(cross).attn.shape;
+  const N = S + T;
+  const attn = new Float32Array(N * N);
+  const mask = new Uint8Array(N * N);
+  const place = (record, top, left) => {
+    if (!record) return;
+    const {attn: own, mask: allowed} = headOf(record);
+    const [n, m] = own.shape;
+    for (let q = 0; q < n; q++) {
+      for (let k = 0; k < m; k++) {
+        attn[(top + q) * N + left + k] = own.data[q * m + k];
+        mask[(top + q) * N + left + k] = allowed.data[q * m + k];
+      }
+    }
+  };
+  place(encoder, 0, 0);
+  place(cross, S, 0);
+  place(decoder, S, S);
+  const tokens = [...cross.kTokens, ...cross.qTokens];
+  return Object.freeze({...cross, kind: "joint", layers: [cross.layers.at(-1)], heads: [cross.heads[0]],
+    attn: {data: attn, shape: [1, 1, N, N]}, mask: {data: mask, shape: [1, 1, N, N]},
+    qTokens: tokens, kTokens: tokens, nSource: S});
+}
+
+// Drawing.
+
+const VIEWS = {matrix, lines};
+let mounted = null; // {view, id}
+
+function frameOf({found, layer}, step, theme) {
+  const {joint: record} = found;
+  return Object.freeze({record, shown: [{layer, head: record.heads[0], record}], layer,
+    head: record.heads[0], heads: "", query: record.nSource + step, side: "query", pointed: null,
+    threshold: 0.05, top: 0, segments: "all", several: false, alone: true, reduce: "none", low: 0,
+    high: 1, scale: "linear", theme});
+}
+
+function drawJoint(state, step, theme) {
+  if (mounted?.id !== state.view) {
+    mounted?.view.destroy();
+    mounted = {id: state.view, view: VIEWS[state.view].mount(byId("joint-view"), pick)};
+  }
+  mounted.view.update(frameOf(state, step, theme));
+}
+
+/** A row of the target is a step. */
+function pick({query}) {
+  const {found} = page.get();
+  if (query === undefined || query === null) return;
+  const step = query - found.joint.nSource;
+  if (step >= 0) page.set({step: Math.min(step, found.translation.steps.length - 1)});
+}
+
+function drawSteps({translation, records}, step, theme) {
+  const {cross} = records;
+  const row = rowOf(headOf(cross).attn, step);
+  drawTokens(byId("source"), {tokens: cross.kTokens, theme, values: row});
+  drawTokens(byId("target"), {tokens: translation.tokens, theme, current: step,
+    pick: (i) => page.set({step: i}), titles: translation.steps.map(({probability, entropy}) =>
+      _("probability {p}, entropy {e} nats", {p: probability.toFixed(3), e: entropy.toFixed(2)}))});
+  const {token, probability, rank, entropy} = translation.steps[step];
+  const values = {token: label(token), p: probability.toFixed(3), rank: rank + 1, e: entropy.toFixed(2),
+    most: mostOf(cross.kTokens, row)};
+  byId("step-said").textContent =
+    _("{token}: probability {p}, number {rank}, entropy {e} nats. Its query looks most at {most}", values);
+  replaceContent(byId("candidates"), candidatesTable(translation.steps[step],
+    {caption: _("What might have been said at this step")}));
+}
+
+function drawDrove({translation, records: {cross}}) {
+  const {attn} = headOf(cross);
+  const best = (q) => {
+    if (q >= attn.shape[0]) return ["", ""];
+    const row = rowOf(attn, q);
+    const k = row.indexOf(Math.max(...row));
+    return [cross.kTokens[k], row[k]];
+  };
+  const rows = translation.tokens.map((token, n) => [token, ...best(n), ...best(n + 1)]);
+  byId("drove-table").replaceChildren(sortable({
+    caption: _("The source token that each target token's query looks at most"),
+    columns: [[_("token")], [_("as output")], [_("attention"), 3], [_("as input")], [_("attention"), 3]],
+    rows
+  }));
+}
+
+const STEP_WIDTH = 104;
+const LANE = 26;
+
+/** The hypotheses of a beam as they grow: a column a step, the winner's path set off. */
+function drawTree({translation: {model, tree, hypotheses, numBeams}, translation}) {
+  byId("beam-section").hidden = numBeams < 2;
+  if (numBeams < 2) return;
+  const byNode = new Map(tree.map((node) => [node.id, node]));
+  const pathOf = (node) => (node ? [...pathOf(byNode.get(node.parent)), node] : []);
+  const best = hypotheses[0].logProbability;
+  const leaf = tree.reduce((a, b) => (Math.abs(b.total - best) < Math.abs(a.total - best) ? b : a));
+  const winners = new Set(pathOf(leaf).map(({id}) => id));
+  const lanes = new Map();
+  const place = new Map(tree.map(({id, step}) => {
+    const lane = lanes.get(step) ?? 0;
+    lanes.set(step, lane + 1);
+    return [id, {x: 4 + step * STEP_WIDTH, y: 8 + lane * LANE}];
+  }));
+  const complete = _("complete");
+  const said = (node) => _("{text}: this token {log}, so far {total} {ended}", {
+    text: pathOf(node).map(({token}) => label(token)).join(" "), log: node.logProbability.toFixed(2),
+    total: node.total.toFixed(2), ended: node.ended ? complete : ""});
+  const tell = (node) => () => {
+    byId("node-said").textContent = said(node);
+  };
+  const parts = tree.flatMap((node) => {
+    const {x, y} = place.get(node.id);
+    const from = place.get(node.parent);
+    const kind = [winners.has(node.id) && "best", node.ended && "ended"].filter(Boolean).join(" ");
+    const edge = from ? [svg("path", {class: `work-edge ${kind}`,
+      d: `M${from.x + 72} ${from.y + 8}C${x - 8} ${from.y + 8} ${x - 32} ${y + 8} ${x - 4} ${y + 8}`})] : [];
+    const text = svg("text", {class: `work-node ${kind}`, x, y: y + 12, tabindex: 0, role: "img",
+      "aria-label": said(node)}, label(node.token));
+    for (const event of ["focus", "pointerenter"]) text.addEventListener(event, tell(node));
+    return [...edge, text];
+  });
+  const width = 12 + (Math.max(...lanes.keys()) + 1) * STEP_WIDTH;
+  const height = 16 + Math.max(...lanes.values()) * LANE;
+  byId("tree").replaceChildren(svg("svg", {width, height, viewBox: `0 0 ${width} ${height}`, role: "group",
+    "aria-label": _("Hypotheses growing from left to right; the best is set off")}, ...parts));
+  byId("node-said").textContent = said(leaf);
+  const nodes = {columns: [[_("Step"), 0], [_("token")], [_("after")], [_("log-probability"), 3], [_("so far"), 3]],
+    rows: tree.map((node) => [node.step, label(node.token), byNode.has(node.parent)
+      ? label(byNode.get(node.parent).token) : "", node.logProbability, node.total])};
+  const words = {title: _("The beam"), provenance: provenanceOf(translation)};
+  byId("hypotheses").replaceChildren(sortable({caption: _("Hypotheses, the best first"),
+    columns: [[_("Hypothesis")], [_("score"), 3], [_("log-probability"), 2]],
+    rows: hypotheses.map(({text, score, logProbability}) => [text, score, logProbability])}),
+  h("details", {class: "work-more"}, h("summary", {}, _("The numbers")),
+    sortable({caption: _("Every hypothesis as it grew by a token"), ...nodes})),
+  waysOut({links: [], actions: [["CSV", async () => {
+    const name = fileName(["translate", model, "beam"], "csv");
+    saveBlob(csvBlob(nodes, words), name);
+    return name;
+  }]]}));
+}
+
+const SHARES = {name: _("attention"), range: {low: 0, high: 1, scale: "linear"}, locked: null};
+
+/** One head's cross-attention, or the mean of all. */
+function drawCross(id, record, {model, translation, title}, theme, locked = null) {
+  const place = `L${record.layers.at(-1)} ${record.reduce === "none" ? `H${record.heads[0]}` : _("mean of all")}`;
+  showMap(byId(id), {...SHARES, z: rowsOf(headOf(record)), qLabels: record.qTokens.map(label),
+    kLabels: record.kTokens.map(label), theme, locked}, {title: `${title} · ${place}`,
+    provenance: provenanceOf(translation), file: ["translate", model, title, place]});
+}
+
+const provenanceOf = ({model, provenance: {sha256, version}}) =>
+  `${model} · ${_("weights {sha}", {sha: sha256.slice(0, 8)})} · Attention Atlas ${version}`;
+
+function drawReference({translation, records, forced}, theme) {
+  const {reference, model} = translation;
+  byId("forced-pair").hidden = !reference;
+  byId("reference-table").hidden = !reference;
+  if (!reference) return;
+  const rows = reference.steps.map(({token, probability, rank, candidates: [first]}) => [token,
+    probability, rank + 1, rank === 0 ? "" : label({...first, raw: first.token}), rank === 0 ? "" : first.probability]);
+  byId("reference-table").replaceChildren(sortable({
+    caption: _("Log-probability of the reference {log}; where the model would have gone another way, its own choice",
+      {log: reference.logProbability.toFixed(2)}),
+    columns: [[_("token")], [_("probability"), 4], [_("number"), 0], [_("the model's own choice")], [_("probability"), 4]],
+    rows
+  }));
+  const of = (title) => ({model, translation, title});
+  drawCross("free-plot", records.cross, of(_("Running free")), theme);
+  drawCross("forced-plot", forced, of(_("Reading the reference")), theme);
+}
+
+function drawBeside({translation, records, beside}, step, theme) {
+  const both = [translation, ...(beside ? [beside.translation] : [])];
+  const card = (name, metric) => modelOf(name).metrics[metric]?.value ?? "";
+  const rows = both.map(({model, target, logProbability, steps}) => [model, target, logProbability,
+    logProbability / steps.length, card(model, "bleu"), card(model, "decodingSpeed")]);
+  byId("beside-table").replaceChildren(sortable({
+    caption: _("BLEU and speed are of the models' cards: test sentences, and tokens a second, greedily, one at a time"),
+    columns: [[_("Model")], [_("Translation")], [_("log-probability"), 2], [_("per token"), 2], ["BLEU", 1],
+      [_("tokens/s"), 0]],
+    rows
+  }));
+  const name = ({model}, {layers, heads, reduce}) => `${model} · L${layers.at(-1)} `
+    + (reduce === "none" ? `H${heads[0]}` : _("mean of all"));
+  byId("own-title").textContent = name(translation, records.cross);
+  const of = (one) => ({model: one.model, translation: one, title: one.target});
+  drawCross("own-plot", records.cross, of(translation), theme, {side: "query", index: step});
+  byId("other-side").hidden = !beside;
+  if (!beside) return;
+  byId("other-title").textContent = name(beside.translation, beside.cross);
+  drawCross("other-plot", beside.cross, of(beside.translation), theme);
+}
+
+const apart = anatomyView.mount(byId("anatomy"), ({query}) =>
+  query !== undefined && page.set({step: Math.min(query, page.get().found.translation.steps.length - 1)}));
+let taken = {key: "", stop: new AbortController()};
+
+/** The step's query in the chosen head, or in the first where the mean of all is shown. */
+async function drawApart({layer, head, found}, step, theme) {
+  const place = {kind: "cross", layer, head: head === "mean" ? 0 : Number(head)};
+  const spec = {...spokenBy(found.translation), ...place, query: step};
+  byId("apart-place").textContent = head === "mean"
+    ? _("Layer {layer} · Head 0, one of those whose mean is shown above", {layer})
+    : _("Layer {layer} · Head {head}", {layer, head});
+  const key = JSON.stringify([spec, theme]);
+  if (taken.key === key) return;
+  taken.stop.abort();
+  taken = {key, stop: new AbortController()};
+  try {
+    const parts = await anatomy(spec, {signal: taken.stop.signal});
+    if (taken.key === key) apart.update({anatomy: parts, ...place, theme});
+  } catch (error) {
+    if (error.name !== "AbortError") page.patch({problem: error.message});
+  }
+}
+
+function drawFoot(state, step, theme) {
+  const {found: {translation}, layer, head} = state;
+  const which = head === "mean" ? _("mean of all") : `H${head}`;
+  const line = `${provenanceOf(translation)} · L${layer} ${which}`;
+  const words = {title: _("Encoder, decoder and cross-attention as one"),
+    sentence: `${state.text} · ${translation.target}`, provenance: line};
+  const save = async (ending) => {
+    const drawn = figure(state.view, frameOf(state, step, theme), words);
+    const name = fileName([state.model, "joint", `L${layer}`, head === "mean" ? head : `H${head}`, state.view], ending);
+    saveBlob(ending === "svg" ? svgBlob(drawn) : await pngBlob(drawn), name);
+    return name;
+  };
+  const spec = specOf(state);
+  byId("foot").replaceChildren(h("span", {}, line), waysOut({
+    links: [["json", address("translate", spec)], [_("Explore"), url.pageOf("explore", {model: state.model,
+      text: state.text, ...(state.numBeams > 1 ? {target: translation.target} : {})})]],
+    actions: [[_("Copy link"), () => copyLink(url.href())], ["SVG", () => save("svg")], ["PNG", () => save("png")]]
+  }));
+}
+
+function draw(state, theme) {
+  const {found} = state;
+  const last = found.translation.steps.length - 1;
+  const step = Math.min(state.step, last);
+  form.elements.step.max = last;
+  const [nLayer, nHead] = modelOf(state.model).shapes.cross;
+  fillSelect(form.elements.head, headEntries(nHead));
+  fillSelect(form.elements.model_b, [...data.models.map(({name}) => [name, name])
+    .filter(([name]) => name !== state.model), ["none", _("none")]]);
+  form.elements.model_b.value = state.modelB;
+  form.elements.layer.max = nLayer - 1;
+  drawSteps(found, step, theme);
+  drawJoint(state, step, theme);
+  drawDrove(found);
+  drawTree(found);
+  drawReference(found, theme);
+  drawBeside(found, step, theme);
+  drawApart(state, step, theme);
+  drawFoot(state, step, theme);
+}
+
+const page = ask({page: data, fields: url.TRANSLATE, form, busy: byId("work"), given, local: ["step", "view"],
+  isLive: true, fit, retype, answer, draw});
+
+form.querySelector(".examples").addEventListener("click", (event) => {
+  const link = event.target.closest("a");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const {text} = data.examples[Number(link.dataset.example)];
+  page.want({text, reference: "", step: 0});
+});

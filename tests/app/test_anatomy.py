@@ -1,0 +1,61 @@
+"""/anatomy: one head and one query token, step by step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+BANK = "He sat on the river bank."
+EVERY_KIND = [
+    ("bert", "encoder"),
+    ("gpt", "decoder"),
+    ("translator", "encoder"),
+    ("translator", "decoder"),
+    ("translator", "cross"),
+    ("recurrent", "cross"),
+]
+
+
+@pytest.mark.parametrize(("model", "kind"), EVERY_KIND)
+def test_anatomy_leads_step_by_step_to_the_attention(get, model, kind):
+    place = {"model": model, "text": "El banco está cerrado.", "kind": kind}
+    place |= {"layer": 0, "head": 0}
+    found = get("/anatomy", **place, query=2)
+    q, k, products, v = (np.array(found[name]) for name in ("q", "k", "products", "v"))
+    mask = np.array(found["mask"])
+    if found["score"] == "dot_product":
+        np.testing.assert_allclose(products, q * k, atol=1e-5)
+        assert found["scale"] == pytest.approx(q.size**-0.5)
+    np.testing.assert_allclose(products.sum(-1), found["dots"], atol=1e-4)
+    scores = np.array([-np.inf if score is None else score for score in found["scores"]])
+    scaled = np.where(mask, np.array(found["dots"]) * found["scale"], -np.inf)
+    np.testing.assert_allclose(scores, scaled, atol=1e-4)
+    np.testing.assert_allclose(np.array(found["attn"]) @ v, found["z"], atol=1e-5)
+    whole = get("/attention", **place)
+    np.testing.assert_allclose(found["attn"], whole["attn"][0][0][2], atol=1e-6)
+    assert found["q_tokens"] == whole["q_tokens"]
+    assert found["k_tokens"] == whole["k_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ({"query": 99}, "query 99 does not exist: the text has 9 query tokens, 0 to 8"),
+        ({"layer": 6}, "layer 6 does not exist: bert has layers 0 to 5"),
+        ({"head": 8}, "head 8 does not exist: bert has heads 0 to 7"),
+        ({"kind": "cross"}, "bert has encoder attention, not cross"),
+    ],
+)
+def test_anatomy_names_what_is_there(client, place, message):
+    answer = client.get("/api/v1/anatomy", params={"model": "bert", "text": BANK, **place})
+    assert answer.status_code == 422
+    assert message in answer.json()["detail"]
+
+
+def test_anatomy_comes_as_safetensors_too(client, get):
+    asked = {"model": "bert", "text": BANK, "layer": 2, "head": 3, "query": 6}
+    answer = client.get("/api/v1/anatomy", params={**asked, "format": "safetensors"})
+    tensors = safetensors.numpy.load(answer.content)
+    assert tensors["k"].shape == (9, 32)
+    np.testing.assert_allclose(tensors["attn"], get("/anatomy", **asked)["attn"], atol=1e-7)

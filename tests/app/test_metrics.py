@@ -1,0 +1,26 @@
+"""/metrics: one number per head."""
+
+from __future__ import annotations
+
+import numpy as np
+
+BANK = "He sat on the river bank."
+
+
+def test_metrics_are_of_the_attention_that_is_answered(get):
+    found = get("/metrics", model="bert", text=BANK)
+    attn = np.array(get("/attention", model="bert", text=BANK)["attn"])
+    assert found["axes"] == ["layer", "head"]
+    first = attn[..., 0].mean(-1)
+    special = attn[..., [0, -1]].sum(-1).mean(-1)
+    np.testing.assert_allclose(found["metrics"]["first_token"], first, atol=1e-6)
+    np.testing.assert_allclose(found["metrics"]["special"], special, atol=1e-6)
+    previous = np.diagonal(attn, -1, -2, -1).mean(-1)
+    np.testing.assert_allclose(found["metrics"]["previous_token"], previous, atol=1e-6)
+    assert found["definitions"].keys() == found["metrics"].keys()
+    assert "nats" in found["definitions"]["entropy"]
+
+
+def test_metrics_that_need_one_sequence_are_left_out_of_cross_attention(get):
+    found = get("/metrics", model="translator", text="El banco.", kind="cross")
+    assert found["metrics"].keys() == {"entropy", "first_token", "special"}

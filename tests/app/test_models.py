@@ -1,0 +1,150 @@
+"""The models and their cards, as pages and as JSON."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from attention_atlas.app.pages.models import forming
+from fastapi.testclient import TestClient
+
+from tests.app.test_twins import embedded
+
+NAMES = ["bert", "gpt", "translator", "recurrent"]
+
+
+def text_of(html: str) -> str:
+    """What the page says before any script."""
+    without = re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", without))
+
+
+def test_all_models_are_there_and_lead_to_their_cards(client: TestClient) -> None:
+    page = client.get("/models")
+    assert [m["name"] for m in embedded(page.text)["models"]] == NAMES
+    for name in NAMES:
+        assert f'href="/models/{name}"' in page.text
+    assert embedded(page.text)["headlines"]["gpt"] == "bits_per_byte_vital_wiki"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_card_shows_every_measure_with_its_interval(client: TestClient, name: str) -> None:
+    text = text_of(client.get(f"/models/{name}").text)
+    card = client.get(f"/api/v1/models/{name}").json()
+    assert card["metrics"]
+    for found in card["metrics"].values():
+        assert f"{found['value']} {found['low']}–{found['high']}" in text
+        assert f"{found['n']:,} {found['of']}" in text
+        assert found["low"] <= found["value"] <= found["high"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_card_gives_every_attribution_and_says_what_it_is_not_for(
+    client: TestClient, name: str
+) -> None:
+    text = text_of(client.get(f"/models/{name}").text)
+    card = client.get(f"/api/v1/models/{name}").json()
+    assert "Not for decisions, advice or facts" in text
+    assert card["not_for"] in text
+    for source in card["data"]:
+        assert {"title", "licence", "attribution"} <= source.keys()
+        assert source["attribution"] in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_card_knows_every_head_at_every_saved_step(client: TestClient, name: str) -> None:
+    card = client.get(f"/api/v1/models/{name}").json()
+    steps = [row["step"] for row in card["heads"]]
+    assert steps == sorted(steps)
+    assert (steps[0], steps[-1]) == (0, card["training"]["steps"])
+    for row in card["heads"]:
+        for kind in card["kinds"]:
+            for scores in row[kind].values():
+                assert len(scores) == card["n_layer"]
+                assert {len(heads) for heads in scores} == {card["n_head"]}
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "/gpt", "/gpt?metric=induction", "/translator?kind=cross&metric=entropy", "/nope"],
+)
+def test_a_page_holds_what_its_twin_says(client: TestClient, address: str) -> None:
+    path, _, query = f"/models{address}".partition("?")
+    page, twin = client.get(f"{path}?{query}"), client.get(f"{path}.json?{query}")
+    assert embedded(page.text) == twin.json()
+    assert page.status_code == twin.status_code
+
+
+def test_the_forming_is_of_the_kind_and_metric_asked_for(client: TestClient) -> None:
+    twin = client.get("/models/translator.json?kind=cross&metric=entropy").json()
+    last = twin["card"]["heads"][-1]["cross"]["entropy"]
+    assert (twin["kind"], twin["metric"]) == ("cross", "entropy")
+    assert twin["forming"][-1]["scores"] == last
+    assert twin["forming"][-1]["score"] == max(map(max, last))
+
+
+def test_the_highest_head_is_named() -> None:
+    row: dict[str, Any] = {"step": 3, "tokens": 90, "decoder": {"self": [[0.1, 0.2], [0.7, 0.3]]}}
+    found = forming(row, "decoder", "self")
+    assert (found.step, found.tokens, found.layer, found.head, found.score) == (3, 90, 1, 0, 0.7)
+
+
+def test_nonsense_in_the_address_is_named(client: TestClient) -> None:
+    page = client.get("/models/bert?kind=cross&metric=beauty")
+    assert "kind cross does not exist: encoder." in text_of(page.text)
+    assert "metric beauty does not exist" in text_of(page.text)
+    assert embedded(page.text)["metric"] == "entropy"
+
+
+def test_an_unknown_model_is_a_page_that_leads_on(client: TestClient) -> None:
+    page = client.get("/models/%3Cb%3Enope")
+    assert page.status_code == 404
+    assert "there are bert, gpt, translator, recurrent" in text_of(page.text)
+    assert "<b>nope" not in page.text
+    assert 'href="/models"' in page.text
+
+
+def test_a_measure_of_one_head_leads_to_that_head(client: TestClient) -> None:
+    twin = client.get("/models/gpt.json").json()
+    measure = twin["card"]["metrics"]["decoder_induction"]
+    layer, head = re.findall(r"\d+", measure["detail"])
+    place = client.get(twin["places"]["decoder_induction"].replace("/explore?", "/explore.json?"))
+    shown = place.json()
+    assert (shown["kind"], shown["layer"], shown["head"]) == ("decoder", int(layer), int(head))
+    assert shown["text"].count("The river bank is closed.") == 2
+    assert "blimp" not in twin["places"]
+
+
+def test_the_head_that_aligns_is_a_cross_attention(client: TestClient) -> None:
+    twin = client.get("/models/recurrent.json").json()
+    assert "kind=cross&layer=0&head=0" in twin["places"]["cross_alignment_error_rate"]
+
+
+def test_models_are_described(get):
+    models = {model["name"]: model for model in get("/models")["models"]}
+    assert {name: models[name]["family"] for name in models} == {
+        "bert": "encoder",
+        "gpt": "decoder",
+        "translator": "encoder-decoder",
+        "recurrent": "recurrent",
+    }
+    assert models["translator"]["kinds"] == ["encoder", "decoder", "cross"]
+    for model in models.values():
+        assert model["d_model"] == 256
+        assert model["d_head"] * model["n_head"] == model["d_model"]
+        assert 5e6 <= model["n_parameters"] <= 10e6
+        assert len(model["sha256"]) == 64
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt", "translator", "recurrent"])
+def test_a_card_names_its_data_and_licences(get, name):
+    card = get(f"/models/{name}")
+    assert card["data"]
+    assert all(source["licence"] and source["attribution"] for source in card["data"])
+    first, last = card["curve"][0], card["curve"][-1]
+    assert last["held_out_loss"] < first["held_out_loss"] - 1
+    assert (
+        sum(np.prod(shape) for shape in card["parameter_shapes"].values()) == (card["n_parameters"])
+    )

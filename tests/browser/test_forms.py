@@ -1,0 +1,163 @@
+"""Every page's form: Enter, Shift+Enter, and values that nobody can take."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+READY = {
+    "explore": "#picture",
+    "compare": "#comparison",
+    "positions": "#encodings",
+    "masks": "#batch",
+    "arithmetic": ".sums",
+    "translate": "#work",
+    "generate": "#work",
+    "fill": "#work",
+}
+TEXTS = [(name, "texts" if name == "masks" else "text") for name in READY]
+LONG = [name for name in READY if name not in ("compare", "positions", "arithmetic")]
+MAY_BE_EMPTY = {"text_pair", "text_b", "word_b", "off", "reference", "target"}
+ODD = ["\u0000x", "\U0001f600\u202e<b>&amp; שלום", "bank " * 4000]
+LIGHT = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}
+FIELDS = """() => [...document.querySelectorAll("main [name]")].filter((el) => !el.disabled
+  && el.checkVisibility() && el.matches("textarea, input:not([type=range])"))
+  .map((el) => [el.name, el.type])"""
+COMPOSED = """(el) => ["isComposing", "keyCode"].map((key) => {
+  const event = new KeyboardEvent("keydown", {key: "Enter", bubbles: true, cancelable: true,
+    [key]: {isComposing: true, keyCode: 229}[key]});
+  return el.dispatchEvent(event);
+})"""
+
+
+def opened(page: Page, name: str, query: str = "") -> Page:
+    page.goto(f"/{name}{query}")
+    settled(page, name)
+    expect(page).to_have_url(re.compile("model="))
+    return page
+
+
+def settled(page: Page, name: str) -> None:
+    page.locator(f"{READY[name]}[aria-busy=false]").wait_for()
+
+
+def field(page: Page, name: str) -> Locator:
+    return page.locator(f"main [name={name}]:not([type=hidden])")
+
+
+def enter(page: Page, name: str, box: Locator, value: str) -> None:
+    box.fill(value)
+    box.press("Enter")
+    settled(page, name)
+
+
+def address(page: Page) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(page.url).query, keep_blank_values=True)
+
+
+def fields(page: Page) -> list[Any]:
+    found: list[Any] = page.evaluate(FIELDS)
+    return found
+
+
+@pytest.mark.parametrize(("name", "text"), TEXTS)
+def test_enter_submits_and_leaves_the_text_as_it_is(page: Page, name: str, text: str) -> None:
+    box = field(opened(page, name), text)
+    value = f"{box.input_value()} bank".removesuffix("\n")
+    box.fill(value)
+    box.press("Enter")
+    page.wait_for_function(
+        "([name, value]) => new URL(location).searchParams.get(name) === value", arg=[text, value]
+    )
+    expect(box).to_have_value(value)
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_shift_and_enter_is_a_new_line(page: Page, name: str) -> None:
+    box = field(opened(page, name), "texts" if name == "masks" else "text")
+    box.fill("one")
+    box.press("Shift+Enter")
+    box.press_sequentially("two")
+    expect(box).to_have_value("one\ntwo")
+
+
+@pytest.mark.parametrize(("name", "text"), TEXTS)
+def test_the_enter_that_ends_a_composition_submits_nothing(
+    page: Page, name: str, text: str
+) -> None:
+    box = field(opened(page, name), text)
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    assert box.evaluate(COMPOSED) == [True, True], "the browser does with it what it always does"
+    assert [url for url in requests if "/api/" in url] == []
+
+
+NOTHING = [(*text, value) for text in TEXTS for value in ("", "   ")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [each for each in NOTHING if each != ("generate", "text", "   ")],  # it goes on from spaces
+)
+def test_without_a_text_there_is_no_other_texts_picture(
+    page: Page, name: str, text: str, value: str
+) -> None:
+    enter(opened(page, name), name, field(page, text), value)
+    expect(page.get_by_role("alert")).to_contain_text(
+        re.compile(r"empty|no words?|no tokens|one to eight")
+    )
+    expect(page.locator(READY[name])).to_have_class(re.compile("stale"))
+
+
+@pytest.mark.parametrize("name", READY)
+def test_an_odd_text_is_shown_or_refused(page: Page, name: str) -> None:
+    """In every field: what is on screen is what was typed, or it is said why not."""
+    opened(page, name)
+    for text in [each for each, kind in fields(page) if kind in ("text", "textarea")]:
+        before = field(page, text).input_value()
+        for value in ("", " ", *ODD):
+            enter(page, name, field(page, text), value)
+            refused = page.get_by_role("alert").inner_text() != ""
+            shown = address(page).get(text, [""]) == [value]
+            assert refused or shown or (not value and text in MAY_BE_EMPTY), (text, value)
+        enter(page, name, field(page, text), before)
+
+
+@pytest.mark.parametrize("name", READY)
+def test_a_number_that_cannot_be_is_named(page: Page, name: str) -> None:
+    opened(page, name)
+    for number in [each for each, kind in fields(page) if kind == "number"]:
+        box = field(page, number)
+        before, label = box.input_value(), box.evaluate("el => el.labels[0].textContent.trim()")
+        for value in ("", "-1", "1e99"):
+            enter(page, name, box, value)
+            expect(page.get_by_role("alert")).to_contain_text(label)
+        enter(page, name, box, before)
+        expect(page.get_by_role("alert")).to_be_empty()
+
+
+@pytest.mark.parametrize("setting", [LIGHT | {"locale": "en"}], ids=["English browser"])
+def test_what_is_wrong_is_said_in_the_pages_language(page: Page) -> None:
+    opened(page, "fill", "?lang=zh")
+    enter(page, "fill", field(page, "seed"), "")
+    expect(page.get_by_role("alert")).to_have_text("种子为空：请输入一个值。")
+    enter(page, "fill", field(page, "seed"), "0.5")
+    expect(page.get_by_role("alert")).to_have_text("种子：0.5 不是整数。")
+
+
+def test_an_order_that_was_cleared_is_the_one_from_the_end(page: Page) -> None:
+    box = field(opened(page, "positions"), "text_b")
+    enter(page, "positions", box, "NLP I like")
+    enter(page, "positions", box, "")
+    expect(box).to_have_value("NLP like I")
+
+
+def test_a_text_can_be_added_without_a_keyboards_shift(page: Page) -> None:
+    opened(page, "masks").get_by_role("button", name="Add a text").click()
+    page.keyboard.type("The end")
+    expect(page.locator("#ids-table tr")).to_have_count(4)
+    expect(page.locator("#ids-table tr").last).to_contain_text("end")
