@@ -67,31 +67,46 @@ def head_shares(loaded: Loaded, task: BertTask, data: Path) -> dict[str, Measure
 
 @torch.inference_mode()
 def relations(loaded: Loaded, task: BertTask, data: Path) -> dict[str, Measure]:
-    """For each relation the head whose dependents most often attend most to their governor.
+    """For each relation the head that most often attends most along it, in either direction.
 
     As Clark et al. 2019, section 4.2: attention is summed over a word's pieces as keys and averaged
-    over them as queries; special tokens and the word itself do not count. The head is chosen on the
-    sentences it is measured on.
+    over them as queries; special tokens and the word itself do not count. The head and the
+    direction are chosen on the sentences they are measured on.
     """
-    trees = [tree for tree in corpus.trees(data) if 1 < len(tree) <= LONGEST][:N_SENTENCE]
+    trees = spread([tree for tree in corpus.trees(data) if 1 < len(tree) <= LONGEST], N_SENTENCE)
     hits: dict[str, list[Array]] = {name: [] for name in RELATIONS}
     offsets: dict[str, list[int]] = {name: [] for name in RELATIONS}
     for tree in trees:
-        guess = None
-        for dependent, (_, governor, relation) in enumerate(tree):
-            if relation in hits and governor is not None:
-                guess = most_attended(loaded, task, tree) if guess is None else guess
-                hits[relation].append(guess[:, dependent] == governor)
+        links = [(i, word) for i, word in enumerate(tree) if word.relation in hits]
+        guess = most_attended(loaded, task, tree) if links else np.zeros((0, 0))
+        for dependent, (_, governor, relation) in links:
+            if governor is not None:
+                up, down = guess[:, dependent] == governor, guess[:, governor] == dependent
+                hits[relation].append(np.concatenate([up, down]))
                 offsets[relation].append(governor - dependent)
-    measures = {}
-    for name in (name for name in RELATIONS if hits[name]):
-        each = np.stack(hits[name])  # (words, L * H)
-        layer, head = divmod(int(each.mean(0).argmax()), loaded.config.n_head)
-        score = mean(each[:, layer * loaded.config.n_head + head].tolist(), "words")
-        fixed = max((np.mean(np.array(offsets[name]) == k), k) for k in OFFSETS)
-        compare = f"the word at {fixed[1]:+d}: {fixed[0]:.3f}"
-        measures[f"relation_{name}"] = replace(score, detail=f"L{layer} H{head}", compare=compare)
-    return measures
+    return {
+        f"relation_{name}": _best(np.stack(hits[name]), np.array(offsets[name]), loaded)
+        for name in RELATIONS
+        if hits[name]
+    }
+
+
+def _best(hits: Array, offsets: Array, loaded: Loaded) -> Measure:
+    """The best head and direction of (words, 2 * L * H), and the best fixed offset beside it."""
+    best = int(hits.mean(0).argmax())
+    down, place = divmod(best, hits.shape[1] // 2)
+    layer, head = divmod(place, loaded.config.n_head)
+    direction = "governor to dependent" if down else "dependent to governor"
+    share, offset = max((float(np.mean(offsets == k)), k) for k in OFFSETS)
+    return replace(
+        mean(hits[:, best].tolist(), "words", f"L{layer} H{head}, {direction}"),
+        compare=f"governor at {offset:+d}: {share:.3f}",
+    )
+
+
+def spread(trees: list[list[corpus.Word]], n: int) -> list[list[corpus.Word]]:
+    """About n of them, from all parts of the file."""
+    return trees[:: max(1, len(trees) // n)][:n]
 
 
 def most_attended(loaded: Loaded, task: BertTask, tree: list[corpus.Word]) -> Array:

@@ -101,8 +101,11 @@ def test_the_best_head_of_a_relation_is_found(
     monkeypatch.setattr(head_quality, "attention", attention)
     found = head_quality.relations(loaded, task, data)
     assert set(found) == {"relation_det", "relation_nsubj"}
-    assert (found["relation_det"].value, found["relation_det"].detail) == (1.0, "L0 H2")
-    assert found["relation_det"].compare == "the word at +1: 1.000"
+    assert (found["relation_det"].value, found["relation_det"].detail) == (
+        1.0,
+        "L0 H2, dependent to governor",
+    )
+    assert found["relation_det"].compare == "governor at +1: 1.000"
     assert found["relation_det"].n == 5
 
 
@@ -123,3 +126,23 @@ def test_a_word_in_pieces_attends_as_one(
 
 def test_without_trees_nothing_is_measured(loaded: Loaded, task: BertTask, tmp_path: Path) -> None:
     assert head_quality.relations(loaded, task, tmp_path) == {}
+
+
+def test_a_governor_may_attend_to_its_dependent(
+    loaded: Loaded, task: BertTask, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def attention(loaded: Loaded, tokens: tuple[object, ...]) -> Tensor:
+        T = len(tokens)
+        last = torch.zeros(T, T).index_fill(1, torch.tensor([T - 2]), 1.0)
+        return torch.stack([last, last, last, torch.eye(T).roll(-1, dims=1)])[None]
+
+    monkeypatch.setattr(head_quality, "attention", attention)
+    found = head_quality.relations(loaded, task, data)["relation_nsubj"]
+    assert (found.value, found.detail) == (1.0, "L0 H3, governor to dependent")
+
+
+def test_sentences_are_taken_from_the_whole_file() -> None:
+    trees = [[corpus.Word(str(i), None, "root")] for i in range(1000)]
+    found = [int(tree[0].form) for tree in head_quality.spread(trees, 300)]
+    assert (len(found), found[:2], found[-1]) == (300, [0, 3], 897)
+    assert head_quality.spread(trees[:2], 300) == trees[:2]
