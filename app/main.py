@@ -32,13 +32,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         yield
         service.close()
 
-    app: FastAPI = FastAPIOffline(  # its Swagger UI comes from the package, not from a CDN
+    app: FastAPI = FastAPIOffline(  # Swagger UI's files come from the package, not from a CDN
+        docs_url=None,  # pages/docs.py
         title="Attention Atlas",
         version=__version__,
         description="Attention of small trained Transformers, layer by layer and head by head.",
         lifespan=lifespan,
         redoc_url=None,
-        favicon_url="data:,",
     )
     app.state.service = service
     assets = Assets()

@@ -15,6 +15,8 @@ import orjson
 import safetensors.numpy
 import zstandard
 
+from attention_atlas import __version__
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 MEDIA_TYPES = {
@@ -24,6 +26,7 @@ MEDIA_TYPES = {
     "csv": "text/csv; charset=utf-8",
 }
 SMALL = 500  # bytes not worth compressing
+LONGEST_NAME = 180  # letters of a file's name
 CODINGS: dict[str, Callable[[bytes], bytes]] = {
     "zstd": lambda content: zstandard.ZstdCompressor(3).compress(content),
     "br": lambda content: brotli.compress(content, quality=4),
@@ -76,6 +79,24 @@ def compressed(content: bytes, accept_encoding: str) -> tuple[bytes, dict[str, s
     return content, {}
 
 
+def file_name(path: str, fields: Mapping[str, Any], format: str) -> str:
+    """What an answer's file is of and where its numbers come from: a CSV has no other place for it.
+
+    attention-gpt-decoder-L1H2-weights-8fb4d532-float32-Attention-Atlas-0.4.0.csv
+    """
+    parts = [path.rpartition("/")[2]]
+    source = fields.get("provenance") or {}
+    parts += [source["model"]] if source else []
+    kind, reduce = fields.get("kind"), fields.get("reduce")
+    parts += [name for name in (kind, reduce) if name and name != "none"]
+    if len(fields.get("layers", ())) == len(fields.get("heads", ())) == 1:
+        parts.append(f"L{fields['layers'][0]}H{fields['heads'][0]}")
+    if source:
+        parts += ["weights", source["sha256"][:8], source["dtype"]]
+    name = "-".join([*parts, "Attention-Atlas", __version__])
+    return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII)[:LONGEST_NAME] + f".{format}"
+
+
 def encode(answer: Answer, format: str) -> bytes:
     """One of MEDIA_TYPES."""
     return ENCODERS[format](answer)
@@ -108,14 +129,15 @@ def _npz(answer: Answer) -> bytes:
 
 
 def _csv(answer: Answer) -> bytes:
-    """One head, one line for each query and key that may look."""
+    """One head, one line for each query and key that may look; an empty token as it is raw."""
     out = io.StringIO()
     rows = csv.writer(out)
     rows.writerow(["query", "query_token", "key", "key_token", answer.fields["quantity"]])
     q_tokens, k_tokens = answer.fields["q_tokens"], answer.fields["k_tokens"]
     attn, mask = answer.tensors["attn"][0, 0], answer.tensors["mask"][0, 0]
+    q_texts, k_texts = ([t["text"] or t["raw"] for t in tokens] for tokens in (q_tokens, k_tokens))
     for q, k in np.argwhere(mask).tolist():
-        rows.writerow([q, q_tokens[q]["text"], k, k_tokens[k]["text"], attn[q, k]])
+        rows.writerow([q, q_texts[q], k, k_texts[k], attn[q, k]])
     return out.getvalue().encode()
 
 

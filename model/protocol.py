@@ -1,11 +1,11 @@
-"""What every model can be asked: what it is, its sizes, and to read tokens while a tape records.
+"""The interface of all models: what a model is, its sizes, and reading tokens with a tape.
 
-    Encoder     reads a text; predicts masked words                   Bert, HubEncoder
-    Decoder     reads a text from left to right; predicts the next    GPT, HubDecoder
-    Translator  reads a source, and a target from left to right       EncoderDecoder, Recurrent, …
+    Encoder     reads a text; predicts masked words                 Bert, HubEncoder
+    Decoder     reads a text causally; predicts the next token      GPT, HubDecoder
+    Translator  reads a source, and a target causally               EncoderDecoder, Recurrent, …
 
-A new architecture is one class: it derives from one of the three, and answers differently where
-what is written here does not hold for it. Nobody else asks which class a model is of.
+A new architecture is one class: it derives from one of the three and overrides what differs. Other
+code uses these methods instead of asking for a model's class.
 """
 
 from __future__ import annotations
@@ -40,40 +40,40 @@ class Dimensions(Protocol):
 
 
 class Batch(NamedTuple):
-    """Token ids, and what else a model reads with them."""
+    """The input of a model."""
 
     ids: Tensor  # (B, T): the text; of a translator the source
     types: Tensor | None = None  # (B, T): token types, if the model's tokenizer gives any
-    target: Tensor | None = None  # (B, Tq): what a translator's decoder reads, from <s> on
-    padding: Tensor | None = None  # (B, T) bool, True at real tokens; a causal mask needs none
+    target: Tensor | None = None  # (B, Tq): the input of a translator's decoder, with <s>
+    padding: Tensor | None = None  # (B, T) bool, True at real tokens; ignored by decoders
 
 
 class Model(nn.Module, ABC):
-    """A model and everything that is said about it."""
+    """A model and its properties."""
 
     family: str  # "encoder", "decoder", "encoder-decoder", "recurrent"
-    kinds: tuple[Kind, ...]  # of attention, the one that reads the text first
-    tasks: tuple[str, ...]  # what its head is for; none if it has no head
+    kinds: tuple[Kind, ...]  # of attention; the first is that of the text
+    tasks: tuple[str, ...]  # of its head; empty if it has no head
     positions: str  # "sinusoidal", "learned", "rotary", …
     config: Dimensions
-    lacks: tuple[str, ...] = ()  # of q, k, v, scores, edits, predictions: what it cannot show
-    why: str = ""  # it lacks that
+    lacks: tuple[str, ...] = ()  # those of q, k, v, scores, edits, predictions not available
+    why: str = ""  # the reason
     comparison = "dot_product"  # of queries and keys; or "additive"
 
     @abstractmethod
     def read(self, batch: Batch, tape: Tape | None = None) -> Tensor:
-        """The last hidden states (B, T, D); of a translator that has a target, the decoder's."""
+        """The last hidden states (B, T, D); of a translator with a target, the decoder's."""
 
     @abstractmethod
     def logits(self, x: Tensor) -> Tensor:
-        """Hidden states -> what is predicted from them: (..., D) -> (..., V)."""
+        """The prediction from hidden states: (..., D) -> (..., V)."""
 
     def shape(self, kind: Kind) -> tuple[int, int]:
         """Layers and heads of a kind."""
         return self.config.n_layer, self.config.n_head
 
     def scale(self, kind: Kind, layer: int) -> tuple[float, float | None]:
-        """What a layer's dot products are multiplied by; what bounds its scores, if anything."""
+        """The factor of a layer's dot products, and the bound of its scores, if there is one."""
         return self.config.d_head**-0.5, None
 
     def products(self, q: Tensor, k: Tensor) -> Tensor:
@@ -81,11 +81,11 @@ class Model(nn.Module, ABC):
         return q * k
 
     def rotates(self, kind: Kind, layer: int) -> bool:
-        """Whether q and k are turned by their positions before they are compared."""
+        """Whether q and k are rotated by their positions."""
         return False
 
     def position_vectors(self) -> Tensor | None:
-        """The position vectors that are added to the text, (n_ctx, D); None if there are none."""
+        """The position vectors that are added to the input, (n_ctx, D), or None."""
         return None
 
     @property
@@ -98,17 +98,17 @@ class Model(nn.Module, ABC):
         raise NotImplementedError(f"the input of {type(self).__name__} is no sum of vectors")
 
     def self_attention_layers(self) -> Sequence[nn.Module]:
-        """The layers that read the text, to be taken apart; none if they are not ours."""
+        """The layers of the stack that reads the text; none if only their attention is known."""
         return ()
 
     @property
     def dtype(self) -> str:
-        """The precision that the weights are in and that they are computed in."""
+        """The precision of the weights and of the computation."""
         return str(next(self.parameters()).dtype).removeprefix("torch.")
 
 
 class Encoder(Model):
-    """A model that sees both sides of a word."""
+    """A model that attends to both sides of a word."""
 
     family = "encoder"
     kinds: tuple[Kind, ...] = ("encoder",)
@@ -140,7 +140,7 @@ class Encoder(Model):
 
 
 class Decoder(Model):
-    """A model that sees what is before a word, and predicts the next one."""
+    """A model that attends to earlier tokens and predicts the next one."""
 
     family = "decoder"
     kinds: tuple[Kind, ...] = ("decoder",)

@@ -1,4 +1,4 @@
-"""Text -> tokens -> text: raw spelling, readable text and character span of each token."""
+"""Tokenizers: the spelling, readable text and character span of each token; and decoding."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 VOCAB_SIZE = 8192
 JOINERS = "\u200c\u200d"
-# The pages' examples: each of their words is one token, however rare the text has it.
+# The examples of the pages: each of their words becomes one token, even if rare in the corpus.
 WHOLE = (
     "He sat on the river bank and watched the water. She opened an account at the bank to save "
     "money. The children went to the river. They played in the water all day. Bob cashed a check "
@@ -26,16 +26,16 @@ WHOLE_SPANISH = "El banco está cerrado. Me senté en el banco del parque."
 
 
 class AnyTokenizer(Protocol):
-    """What the rest of model/ needs of a tokenizer, whoever trained it."""
+    """The interface of a tokenizer, ours or one of transformers."""
 
     special_ids: set[int]
     unknown_id: int | None
-    begin_id: int | None  # what a text, or a translator's target, begins with
+    begin_id: int | None  # the first token of a text, or of a translator's target
     end_id: int | None
     end_ids: frozenset[int]  # a text may end with any of these
     pad_id: int | None
     mask_id: int | None
-    languages: Languages  # to choose from; none where a tokenizer has one for all
+    languages: Languages  # that can be selected; none if the tokenizer does not distinguish any
 
     @property
     def separates(self) -> bool: ...
@@ -64,7 +64,7 @@ class Tokenizer:
         self.byte_level = isinstance(backend.decoder, decoders.ByteLevel)
         self.unknown_id = backend.token_to_id("[UNK]")
         normalized = backend.normalizer.normalize_str("x") if backend.normalizer else "x"
-        self.prefix = normalized.removesuffix("x")  # what is put before every text
+        self.prefix = normalized.removesuffix("x")  # added before every text
         self.begin_id = self._first("<s>", "[CLS]", "<|endoftext|>")
         self.end_id = self._first("</s>", "[SEP]", "<|endoftext|>")
         self.end_ids = frozenset(() if self.end_id is None else (self.end_id,))
@@ -75,13 +75,13 @@ class Tokenizer:
 
     @property
     def separates(self) -> bool:
-        """Whether something stands between the two texts of a pair."""
+        """Whether a token separates the two texts of a pair."""
         return self.has_types
 
     def _first(self, *spellings: str) -> int | None:
-        """The id of the first of some special tokens that is there."""
-        found = (self.backend.token_to_id(raw) for raw in spellings)
-        return next((i for i in found if i is not None), None)
+        """The id of the first of these special tokens that the vocabulary has."""
+        ids = (self.backend.token_to_id(raw) for raw in spellings)
+        return next((i for i in ids if i is not None), None)
 
     @classmethod
     def load(cls, path: Path) -> Tokenizer:
@@ -93,26 +93,26 @@ class Tokenizer:
 
     def id(self, raw: str) -> int:
         """The id of a token by its vocabulary spelling."""
-        found = self.backend.token_to_id(raw)
-        if found is None:
+        i = self.backend.token_to_id(raw)
+        if i is None:
             raise KeyError(f"{raw!r} is not in the vocabulary")
-        return found
+        return i
 
     def raw(self, i: int) -> str:
         """The vocabulary spelling of an id."""
-        found = self.backend.id_to_token(i)
-        if found is None:
+        raw = self.backend.id_to_token(i)
+        if raw is None:
             raise KeyError(f"{i} is not in the vocabulary of {self.vocab_size}")
-        return found
+        return raw
 
     def ids(self, text: str) -> list[int]:
-        """Text without its framing specials, for training."""
+        """The ids of a text without special tokens, for training."""
         return self.backend.encode(text, add_special_tokens=False).ids
 
     def encode(
         self, text: str, pair: str | None = None, direction: Direction | None = None
     ) -> tuple[Token, ...]:
-        """The text, and BERT's second sentence, framed as the model expects them."""
+        """The tokens of a text, and of BERT's second text, with the model's special tokens."""
         encoding = self.backend.encode(text, pair)
         texts = (text, pair or "")
         rows = zip(
@@ -123,21 +123,21 @@ class Tokenizer:
             encoding.sequence_ids,
             strict=True,
         )
-        found = [
+        tokens = [
             self._token(i, raw, span, texts[sequence or 0], segment)
             for i, raw, span, segment, sequence in rows
         ]
         if self.prefix:
-            found = list(_without_prefix(found))
-        return numbered(list(with_marks(found, texts)), texts)
+            tokens = list(_without_prefix(tokens))
+        return numbered(list(with_marks(tokens, texts)), texts)
 
     def encode_target(self, text: str, direction: Direction | None = None) -> tuple[Token, ...]:
-        """A text of a translator's output side, but for its end: one vocabulary for both."""
+        """The tokens of a translator's target without its end; both sides share a vocabulary."""
         tokens = self.encode(text)
         return tokens[:-1] if tokens and tokens[-1].id == self.end_id else tokens
 
     def frame(self, direction: Direction | None = None) -> Frame | None:
-        """What a translation begins and ends with."""
+        """The tokens with which a translation begins and ends."""
         begin, end = self.begin_id, self.end_id
         return None if begin is None or end is None else Frame(begin, None, end)
 
@@ -157,12 +157,12 @@ class Tokenizer:
         )
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Byte-level ids, specials left out -> text."""
+        """Byte-level ids without the special ones -> text."""
         pieces = [self._bytes(i) for i in ids if i not in self.special_ids]
         return b"".join(pieces).decode("utf-8", errors="replace").removeprefix(self.prefix)
 
     def label(self, ids: Sequence[int]) -> tuple[Token, ...]:
-        """Byte-level ids that a model made -> tokens, with spans in `decode(ids)`.
+        """Byte-level ids, decoded by a model -> tokens, with spans in `decode(ids)`.
 
         A token that holds part of a character's bytes spans that whole character.
         """
@@ -170,7 +170,7 @@ class Tokenizer:
         pieces = [b"" if i in self.special_ids else self._bytes(i) for i in ids]
         sizes = [len(piece) for piece in pieces]
         chars = char_of_byte(b"".join(pieces))
-        shift = chars[-1] + 1 - len(text)  # the prefix that `decode` takes off
+        shift = chars[-1] + 1 - len(text)  # the prefix that `decode` removes
         tokens = []
         for i, end, size in zip(ids, accumulate(sizes), sizes, strict=True):
             begin = end - size
@@ -193,7 +193,7 @@ class Tokenizer:
 
 
 def _without_prefix(tokens: list[Token]) -> Iterator[Token]:
-    """The space put before the first word stands for nothing, where it is a token of its own."""
+    """The added space before the first word has no text if it is a token of its own."""
     for token, after in pairwise([*tokens, None]):
         assert token is not None
         alone = token.raw == "Ġ" and after is not None and after.start == token.start
@@ -201,7 +201,7 @@ def _without_prefix(tokens: list[Token]) -> Iterator[Token]:
 
 
 def with_marks(tokens: Sequence[Token], texts: Sequence[str]) -> Iterator[Token]:
-    """Combining marks and joiners that a normalizer took away, given back to their letter."""
+    """Extend spans by combining marks and joiners that the normalizer removed from a letter."""
     starts = {(token.segment, token.start) for token in tokens}
     for token in tokens:
         text, end = texts[min(token.segment, len(texts) - 1)], token.end
@@ -237,7 +237,7 @@ def char_of_byte(data: bytes) -> list[int]:
 def train_wordpiece(
     texts: Iterable[str], vocab_size: int = VOCAB_SIZE, *, whole: str = WHOLE
 ) -> hf.Tokenizer:
-    """BERT's: lower-cased, accents stripped, words cut into ##pieces."""
+    """BERT's tokenizer: lower-cased, accents removed, words divided into ##pieces."""
     backend = hf.Tokenizer(models.WordPiece(unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=True)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -258,9 +258,9 @@ def train_wordpiece(
 def train_gpt_bpe(
     texts: Iterable[str], vocab_size: int = VOCAB_SIZE, *, whole: str = WHOLE
 ) -> hf.Tokenizer:
-    """GPT-2's: byte-level BPE, so any text goes in and comes back byte for byte.
+    """GPT-2's tokenizer: byte-level BPE, so that decoding returns any text byte for byte.
 
-    A text begins like any other word, with a space: "bank" is one token there too.
+    A space is added before a text, so that its first word has the same token as elsewhere.
     """
     both = chain(texts, _often(whole))
     return _train_bpe(both, vocab_size, ["<|endoftext|>"], "<|endoftext|> $A", nfc=False)
@@ -269,13 +269,13 @@ def train_gpt_bpe(
 def train_translator_bpe(
     texts: Iterable[str], vocab_size: int = VOCAB_SIZE, *, whole: str = f"{WHOLE} {WHOLE_SPANISH}"
 ) -> hf.Tokenizer:
-    """One byte-level BPE for both languages; a sentence begins like any other word."""
+    """One byte-level BPE for both languages; a space is added before a sentence."""
     both = chain(texts, _often(whole))
     return _train_bpe(both, vocab_size, ["<pad>", "<s>", "</s>"], "$A </s>", nfc=True)
 
 
 def _often(text: str) -> Iterator[str]:
-    """A text said so often that none of its words stays in pieces."""
+    """A text repeated so often that each of its words becomes one token."""
     return repeat(text, 2000)
 
 

@@ -66,7 +66,7 @@ SCRIPT = [
     Ban("static/js/**/*.js", r"^\s*(class|var) |\bwindow\.|\bconsole\.log\b"),
     Ban("templates/**/*.html", r"\|\s*safe\b|\bon[a-z]+="),
 ]
-DRAWING = {"dom", "plot", "color", "reduce", "tensor", "tables"}
+DRAWING = {"dom", "plot", "color", "reduce", "tensor", "tables", "legend"}
 WORDING = {"language", "reading", "token", "heads"}
 VIEWS_IMPORT = DRAWING | WORDING
 

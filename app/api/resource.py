@@ -227,7 +227,11 @@ def packed(
     """An answer as bytes that the client takes, and the headers that say so: work."""
     check_size(answer, format, service.settings.max_json_numbers)
     coding = request.headers.get("accept-encoding", "")
-    return wire.compressed(wire.encode(answer, format), coding)
+    content, headers = wire.compressed(wire.encode(answer, format), coding)
+    if format == "json":
+        return content, headers
+    name = wire.file_name(request.url.path, answer.fields, format)
+    return content, {**headers, "Content-Disposition": f'attachment; filename="{name}"'}
 
 
 def tag(path: str, body: BaseModel, sources: list[Provenance], format: str) -> str:

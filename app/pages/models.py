@@ -37,6 +37,7 @@ class Forming(BaseModel):
 class ModelPage(Content):
     name: str
     card: ModelCard | None = None
+    measures: list[str] = Field([], description="those of the card, each result once")
     places: dict[str, str] = Field({}, description="measure -> its head, in the explorer")
     kind: str = ""
     metric: str = ""
@@ -81,7 +82,11 @@ async def _carded(service: Service, name: str, choice: Choice) -> dict[str, Any]
     with service.lent(name) as loaded:
         known = card(loaded)
     places = {measure: explored(known, measure) for measure in known.metrics}
-    fields = {"card": known, "places": {m: place for m, place in places.items() if place}}
+    fields = {
+        "card": known,
+        "measures": distinct(known),
+        "places": {m: place for m, place in places.items() if place},
+    }
     return fields | (_formed(known, choice) if known.heads else {})
 
 
@@ -98,6 +103,13 @@ def _formed(known: ModelCard, choice: Choice) -> dict[str, Any]:
         "forming": [forming(row, kind, metric) for row in steps],
         "ignored": choice.ignored,
     }
+
+
+def distinct(known: ModelCard) -> list[str]:
+    """The card's measures without those that repeat one before: of all, and of heads alone."""
+    results = {name: measure.model_dump(exclude={"by"}) for name, measure in known.metrics.items()}
+    names = list(results)
+    return [m for i, m in enumerate(names) if results[m] not in [results[n] for n in names[:i]]]
 
 
 def explored(known: ModelCard, measure: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from attention_atlas.app.pages import (
     arithmetic,
     compare,
+    docs,
     explore,
     fill,
     generate,
@@ -16,4 +17,4 @@ from attention_atlas.app.pages import (
 )
 
 PAGES = (models, explore, compare, positions, masks, arithmetic, translate, generate, fill)
-ROUTERS = tuple(page.router for page in (*PAGES, standalone))
+ROUTERS = tuple(page.router for page in (*PAGES, standalone, docs))

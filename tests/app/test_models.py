@@ -148,3 +148,12 @@ def test_a_card_names_its_data_and_licences(get, name):
     assert (
         sum(np.prod(shape) for shape in card["parameter_shapes"].values()) == (card["n_parameters"])
     )
+
+
+@pytest.mark.parametrize("model", ["bert", "gpt", "translator", "recurrent"])
+def test_a_card_lists_each_result_once(client: TestClient, model: str) -> None:
+    page = client.get(f"/models/{model}")
+    rows = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', page.text, flags=re.DOTALL)
+    numbers = [text_of(cells) for name, cells in rows if "–" in cells]
+    assert len(numbers) > 1
+    assert len(set(numbers)) == len(numbers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 from urllib.request import urlopen
 
+import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -232,12 +232,12 @@ def test_a_similarity_leaves_as_the_apis_numbers(page: Page, server: str, tmp_pa
     opened(page, model="gpt", n_positions=20)
     found = api(server, "positions", model="gpt", n_positions=20)
     path = saved(page, "own-similarity", "CSV", tmp_path)
-    assert path.name == "positions-gpt-similarity.csv"
-    source, head, *rows = csv.reader(path.read_text("utf-8").splitlines())
-    assert found["provenance"]["sha256"][:8] in ",".join(source)
-    assert head[1:] == [str(i) for i in range(20)]
-    similarity = [[float(cell) for cell in row[1:]] for row in rows]
-    assert similarity == [pytest.approx(row) for row in found["similarity"]]
+    sha256 = found["provenance"]["sha256"]
+    assert path.name.startswith(f"positions-gpt-similarity-gpt-weights-{sha256[:8]}-")
+    table = pd.read_csv(path)
+    assert list(table.columns) == ["position", "position_b", "cosine"]
+    similarity = [row for rows in found["similarity"] for row in rows]
+    assert table["cosine"].to_list() == pytest.approx(similarity)
 
 
 def test_a_plot_leaves_as_a_picture_that_says_where_it_is_from(page: Page, tmp_path: Path) -> None:
@@ -261,8 +261,7 @@ def test_a_large_table_is_cut_and_says_so(page: Page, server: str, tmp_path: Pat
     said = "The first 64 of 100 rows and 64 of 100 columns; the CSV has all."
     expect(beneath.locator(".note")).to_have_text(said)
     expect(beneath.locator("tbody tr")).to_have_count(64)
-    whole = saved(page, "sines-similarity", "CSV", tmp_path).read_text("utf-8").splitlines()
-    assert len(whole) == 102
+    assert len(pd.read_csv(saved(page, "sines-similarity", "CSV", tmp_path))) == 100 * 100
     npz = beneath.get_by_role("link", name="npz").get_attribute("href")
     assert "n_positions=100&d_model=8" in str(npz)
 

@@ -3,6 +3,7 @@
 import {HUES, absent, colorOf, css, paint, palette, shareOf, signedColor} from "./color.js";
 import {h, svg} from "./dom.js";
 import {_} from "./language.js";
+import {legendOf, legendSvg} from "./legend.js";
 import {FONT, widest, widthOf, wrapped} from "./measure.js";
 import {METRIC_NAMES, metricText, placeName} from "./reading.js";
 import {drawnLines, strongest} from "./reduce.js";
@@ -194,7 +195,7 @@ function matrix({record, low, high, scale, theme, query, side}, ink) {
     parts.push(svg("rect", {...box, fill: "none", stroke: ink.accent, "stroke-width": 1.5}));
   }
   const name = isScores ? _("score") : _("attention");
-  const key = legend({...range, name, masked: values.some(Number.isNaN)}, shade, ink);
+  const key = legendSvg(legendOf({range: {...range, power}, name, masked: values.some(Number.isNaN)}, theme), ink);
   parts.push(svg("g", {transform: `translate(0 ${bottom + 40})`}, ...key.parts));
   return {width: Math.max(left + m * size, key.width), height: bottom + 56, parts};
 }
@@ -223,23 +224,6 @@ function bounds(values) {
     if (value > high) high = value;
   }
   return {low, high};
-}
-
-/** The scale: what the colours stand for, and the colour of what is masked if there is any. */
-function legend({low, high, scale, name, masked}, shade, ink) {
-  const small = (x, content) => text(x, 9, content, {"font-size": 11, fill: ink.muted});
-  const value = (share) => (scale === "linear" ? low + share * (high - low)
-    : Math.max(low, 1e-4) * (high / Math.max(low, 1e-4)) ** share);
-  const [least, most] = [0, 1].map((share) => `${Number(value(share).toPrecision(2))}`.replace("-", "−"));
-  const from = widthOf(`${name}  ${least}`, 11) + 6;
-  const steps = Array.from({length: 32}, (none, i) => svg("rect", {x: round(from + i * 4), y: 0, width: 4,
-    height: 10, fill: shade(value((i + 0.5) / 32))}));
-  const end = from + 134 + widthOf(most, 11);
-  const parts = [small(0, `${name}  ${least}`), ...steps, small(from + 134, most)];
-  if (!masked) return {parts, width: end};
-  const [swatch, word] = [end + 16, _("masked")];
-  parts.push(svg("rect", {x: round(swatch), y: 0, width: 14, height: 10, fill: shade(NaN)}), small(swatch + 18, word));
-  return {parts, width: swatch + 18 + widthOf(word, 11)};
 }
 
 /** The running text, wrapped; each token shaded by the locked one's attention. */
@@ -288,7 +272,7 @@ function anatomy({anatomy: found, theme}, ink) {
     parts.push(...row.map((content, i) =>
       text(columns[i][1], 34 + k * ROW, content, {"text-anchor": "end", "font-size": 12})));
   }
-  const key = legend({low: -most, high: most, scale: "linear", name: "q ∘ k"}, shade, ink);
+  const key = legendSvg(legendOf({range: {high: most, scale: "signed"}, name: "q ∘ k", masked: false}, theme), ink);
   parts.push(svg("g", {transform: `translate(0 ${34 + n * ROW})`}, ...key.parts));
   return {width: Math.max(right + 200, key.width), height: 48 + n * ROW, parts};
 }
@@ -322,8 +306,8 @@ function grid({overview, metrics, metric, theme}, ink) {
   const bottom = 30 + layers.length * dy;
   const lines = wrapped(notes.join(" "), width, 11);
   parts.push(...lines.map((line, i) => text(0, bottom + 14 * i, line, {"font-size": 11, fill: ink.muted})));
-  const shade = (value) => css(Number.isNaN(value) ? absent(theme) : colorOf(value, theme));
-  const key = legend({low: 0, high: 1, scale: "linear", name: _("attention"), masked: mask.data.includes(0)}, shade, ink);
+  const key = legendSvg(legendOf({range: {low: 0, high: 1, scale: "linear"}, name: _("attention"),
+    masked: mask.data.includes(0)}, theme), ink);
   parts.push(svg("g", {transform: `translate(0 ${bottom + 14 * lines.length})`}, ...key.parts));
   return {width, height: bottom + 14 * lines.length + 16, parts};
 }

@@ -1,7 +1,19 @@
 // The page's own keys, and the dialog that names them.
 
-/** @param {{focusText: () => void, fullScreen: () => void}} acts */
-export function mountHelp({focusText, fullScreen}) {
+const main = () => document.getElementById("main");
+
+function focusFirstText() {
+  const fields = main().querySelectorAll("textarea, input:not([type]), input[type='text']");
+  [...fields].find((field) => field.checkVisibility())?.focus();
+}
+
+function fullScreenOfAll() {
+  if (document.fullscreenElement) document.exitFullscreen();
+  else main().requestFullscreen?.();
+}
+
+/** @param {{focusText?: () => void, fullScreen?: () => void}} acts */
+export function mountHelp({focusText = focusFirstText, fullScreen = fullScreenOfAll} = {}) {
   const dialog = document.getElementById("help");
   const open = () => dialog.open || dialog.showModal();
   const keys = {"?": open, "/": focusText, f: fullScreen};
@@ -9,7 +21,7 @@ export function mountHelp({focusText, fullScreen}) {
   isOn.checked = localStorage.getItem("keys") !== "off";
   isOn.addEventListener("change", () => localStorage.setItem("keys", isOn.checked ? "on" : "off"));
   document.getElementById("help-open").addEventListener("click", open);
-  document.getElementById("full-screen").addEventListener("click", fullScreen);
+  document.getElementById("full-screen")?.addEventListener("click", fullScreen);
   document.addEventListener("keydown", (event) => {
     const isTyping = event.target.closest?.("input, textarea, select");
     if (!isOn.checked || isTyping || event.ctrlKey || event.metaKey || event.altKey || dialog.open) return;

@@ -33,3 +33,11 @@ export function wrapped(text, width, size = 13, weight = 400) {
   }
   return lines;
 }
+
+/** A text as it is if it is at most `width` wide, else its beginning. */
+export function fitted(text, width, size = 13) {
+  if (widthOf(text, size) <= width) return text;
+  const letters = [...text];
+  while (letters.length > 1 && widthOf(`${letters.join("")}…`, size) > width) letters.pop();
+  return `${letters.join("")}…`;
+}

@@ -2,8 +2,10 @@
 
 import {h} from "./dom.js";
 import {_} from "./language.js";
-import {curves, heatmap, image} from "./plot.js";
+import {legendLine} from "./legend.js";
+import {curves, heatmap, image, mapLegend} from "./plot.js";
 import {dataBlob, fileName, saveBlob} from "./save.js";
+import {csvBlob, csvName, sheetOfLines, sheetOfMap} from "./sheet.js";
 import {waysOut} from "./summary.js";
 import {sortable} from "./tables.js";
 
@@ -15,27 +17,29 @@ const MOST = 64; // rows and columns of a table that somebody may read
  *   what a plot is of, where its numbers come from, and its file's name
  */
 
-/** A heat map, a row for each query. @param {Words} words */
+/** A heat map, a row for each query; `sheet` names its axes and numbers in a CSV. @param {Words} words */
 export function showMap(el, options, words) {
-  const {z, qLabels, kLabels, axes = [_("query"), _("key")]} = options;
+  const {z, qLabels, kLabels, axes = [_("query"), _("key")], sheet} = options;
   heatmap(el, options);
   const rows = () => z.map((row, q) => [qLabels[q], ...row.map((value) => value ?? NaN)]);
   const digits = z.flat().every((value) => value === null || Number.isInteger(value)) ? 0 : 4;
-  beneath(el, words, {columns: [[axes.join(" \\ ")], ...kLabels.map((name) => [name, digits])], rows});
+  const columns = [[axes.join(" \\ ")], ...kLabels.map((name) => [name, digits])];
+  beneath(el, words, {columns, rows, sheet: () => sheetOfMap(options, sheet), legend: mapLegend(options)});
 }
 
-/** Lines over the same x, a row for each x. @param {Words} words */
+/** Lines over the same x, a row for each x; `sheet` is the name of x in a CSV. @param {Words} words */
 export function showCurves(el, options, words) {
-  const {lines, x, ticks} = options;
+  const {lines, x, ticks, sheet} = options;
   curves(el, options);
   const [longest] = [...lines].sort((a, b) => b.x.length - a.x.length);
   const rows = () => longest.x.map((value, i) => [ticks?.[i] ?? value, ...lines.map(({y}) => y[i] ?? NaN)]);
   const digits = longest.x.every(Number.isInteger) ? 0 : 1;
-  beneath(el, words, {columns: [ticks ? [x] : [x, digits], ...lines.map(({name}) => [name, 4])], rows});
+  const columns = [ticks ? [x] : [x, digits], ...lines.map(({name}) => [name, 4])];
+  beneath(el, words, {columns, rows, sheet: () => sheetOfLines(lines, sheet)});
 }
 
 /** The line under a plot; it stays open or closed, and another drawing has other numbers. */
-function beneath(el, words, {columns, rows}) {
+function beneath(el, words, {columns, rows, sheet, legend = null}) {
   const last = el.nextElementSibling;
   const wasOpen = last?.matches(".beneath") && last.querySelector("details").open;
   const table = h("div", {class: "scroll", tabindex: "0", role: "group", "aria-label": words.title});
@@ -44,18 +48,16 @@ function beneath(el, words, {columns, rows}) {
   const details = h("details", {ontoggle: open}, h("summary", {}, _("The numbers")), table);
   details.open = Boolean(wasOpen);
   open();
-  const file = (ending) => fileName(words.file, ending);
-  const save = (ending) => async () => {
-    const blob = ending === "csv" ? csvBlob(numbers(), words)
-      : dataBlob(await image(el, {format: ending, ...words}));
-    saveBlob(blob, file(ending));
-    return file(ending);
+  const picture = (ending) => async () => {
+    const name = fileName(words.file, ending);
+    saveBlob(dataBlob(await image(el, {format: ending, legend, ...words})), name);
+    return name;
   };
   const ways = waysOut({links: words.links ?? [],
-    actions: [["SVG", save("svg")], ["PNG", save("png")], ["CSV", save("csv")]]});
+    actions: [["SVG", picture("svg")], ["PNG", picture("png")], ["CSV", () => saveSheet(sheet(), words)]]});
   ways.setAttribute("role", "group");
   ways.setAttribute("aria-label", words.title);
-  const line = h("div", {class: "beneath"}, details, ways);
+  const line = h("div", {class: "beneath"}, ...(legend ? [legendLine(legend)] : []), details, ways);
   if (last?.matches(".beneath")) last.replaceWith(line);
   else el.after(line);
 }
@@ -71,13 +73,9 @@ function tableOf({columns, rows}, {title}) {
     _("The first {n} of {all} rows and {m} of {most} columns; the CSV has all.", values)), table];
 }
 
-/** The numbers in full precision, after a line that says where they come from. */
-export function csvBlob({columns, rows}, {title, provenance}) {
-  const lines = [columns.map(([name]) => name), ...rows].map((row) => row.map(cell).join(","));
-  return new Blob([[`# ${title} · ${provenance}`, ...lines, ""].join("\r\n")], {type: "text/csv"});
-}
-
-function cell(value) {
-  if (typeof value === "number") return Number.isFinite(value) ? `${value}` : "";
-  return /[",\r\n#]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value;
+/** Numbers as a CSV file; answers its name. */
+export async function saveSheet(sheet, words) {
+  const name = csvName(words);
+  saveBlob(csvBlob(sheet), name);
+  return name;
 }

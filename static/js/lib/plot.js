@@ -2,6 +2,8 @@
 
 import {POWER, absent, css, shareOf, signedStops, stops} from "./color.js";
 import {_} from "./language.js";
+import {legendLayout, legendOf, legendParts} from "./legend.js";
+import {fitted, widest, wrapped} from "./measure.js";
 
 /** Plotly reads labels as markup, and drops "<s>": show them as they are. */
 function escape(label) {
@@ -11,10 +13,10 @@ function escape(label) {
 const WIDEST = 580; // a matrix larger than this is no easier to read, but on a screen of its own
 const ABOVE = 416; // CSS pixels of the screen's height that the rest takes
 const SMALLEST = 300;
+const NARROWEST = 360; // CSS pixels of a picture that is saved, for its title
 const STEP = 18; // between two labels
-const LETTER = 7.6; // CSS pixels of an average one, for margins
-
-const shorten = (label, most) => (label.length > most ? `${label.slice(0, most - 1)}…` : label);
+const LABELS = 13; // CSS pixels of their letters
+const LONGEST = [110, 190]; // CSS pixels of a label: "<|endoftext|>" is whole on a phone too
 
 /**
  * Ticks by position: tokens repeat, and as coordinates equal tokens would merge into one row.
@@ -40,8 +42,8 @@ const thinned = (n, pixels) => Math.max(1, Math.ceil((n * STEP) / pixels));
 
 /** Room for the labels, and a plot in the shape of the text, where that is sane. */
 function frameFor(qLabels, kLabels, width) {
-  const room = (labels) => 36 + LETTER * Math.max(1, ...labels.map(({length}) => length));
-  const margin = {l: room(qLabels), r: 4, t: 4, b: room(kLabels), pad: 0};
+  const room = (labels) => 40 + Math.ceil(widest(labels, LABELS));
+  const margin = {l: room(qLabels), r: 10, t: 12, b: room(kLabels), pad: 0}; // else the outer labels are cut
   const high = Math.max(SMALLEST, globalThis.innerHeight - ABOVE - margin.b);
   const most = Math.max(WIDEST, high) - margin.l - margin.r;
   const ratio = Math.min(1.1, Math.max(0.4, qLabels.length / kLabels.length)) * 0.85;
@@ -80,8 +82,8 @@ function colored(z, range, theme) {
   if (range.scale === "signed") {
     return {z, zmin: -range.high, zmax: range.high, colorscale: signedStops(theme)};
   }
-  if (range.scale === "linear") {
-    return {z, zmin: range.low, zmax: range.high, colorscale: stops(theme, range.power ?? POWER)};
+  if (range.scale !== "log") { // a flag is 1
+    return {z, zmin: range.low ?? 0, zmax: range.high ?? 1, colorscale: stops(theme, range.power ?? POWER)};
   }
   const share = (value) => (value === null ? null : shareOf(value, range));
   return {z: z.map((row) => row.map(share)), customdata: z, zmin: 0, zmax: 1,
@@ -101,8 +103,8 @@ function heatmapOf(el, {z, name, qLabels, kLabels, axes, range, theme, locked}) 
   const style = getComputedStyle(el);
   const color = (token) => style.getPropertyValue(`--${token}`);
   const [ink, accent, panel] = [color("ink"), color("accent"), color("panel")];
-  const most = el.clientWidth < 480 ? 9 : 16;
-  const [queries, keys] = [qLabels, kLabels].map((all) => all.map((text) => shorten(text, most)));
+  const most = Math.min(LONGEST[1], Math.max(LONGEST[0], 0.25 * el.clientWidth));
+  const [queries, keys] = [qLabels, kLabels].map((all) => all.map((text) => fitted(text, most, LABELS)));
   const {margin, plotWidth, plotHeight, width, height} = frameFor(queries, keys, el.clientWidth);
   const value = range.scale === "log" ? "customdata" : "z";
   const [query, key] = axes ?? [_("query"), _("key")];
@@ -123,7 +125,7 @@ function heatmapOf(el, {z, name, qLabels, kLabels, axes, range, theme, locked}) 
     uirevision: `${queries.length} × ${keys.length}`, // a zoom stays while the text does
     paper_bgcolor: "transparent",
     plot_bgcolor: css(absent(theme)),
-    font: {family: style.fontFamily, size: 13, color: ink},
+    font: {family: style.fontFamily, size: LABELS, color: ink},
     hoverlabel: {bgcolor: panel, bordercolor: accent, font: {family: style.fontFamily, color: ink}},
     xaxis: {...tokenAxis(key, keys, plotWidth, spike), tickangle: -90,
       range: [-0.5, keys.length - 0.5]},
@@ -224,32 +226,42 @@ function namedTicks(ticks) {
   return {tickvals: shown, ticktext: shown.map((i) => escape(ticks[i]))};
 }
 
-const ABOVE_PICTURE = 44; // CSS pixels of a title
-const BELOW_PICTURE = 36; // and of a line that says where the numbers come from
+/** What the colours of a heat map stand for. */
+export const mapLegend = ({z, range, name, theme}) =>
+  legendOf({range, name, masked: z.some((row) => row.includes(null))}, theme);
+
+const SIDE = 12; // CSS pixels beside a picture's words
+const SMALL = 10.5;
+const LEGEND = 28; // CSS pixels of a legend's height, with what is free around it
 
 /**
- * What is drawn, as a file's data: address, with its title and where its numbers come from.
- * @param {HTMLElement} el  @param {{format: "svg"|"png", title: string, provenance: string}} options
+ * What is drawn, as a file's data: address, with its title, its legend and where its numbers come from.
+ * @param {HTMLElement} el
+ * @param {{format: "svg"|"png", title: string, provenance: string, legend?: import("./legend.js").Legend}} options
  */
-export async function image(el, {format, title, provenance}) {
+export async function image(el, {format, title, provenance, legend = null}) {
   await drawing.get(el);
   const {data, layout, clientWidth, clientHeight} = el;
   const style = getComputedStyle(el);
   const [ink, muted, paper] = ["ink", "muted", "paper"].map((name) => style.getPropertyValue(`--${name}`));
   const {margin} = layout;
-  const left = margin.l - 12;
-  const least = 0.8 * LETTER * provenance.length + 24;
   const size = {width: layout.width ?? clientWidth, height: layout.height ?? clientHeight};
-  const width = Math.max(size.width, least);
-  const height = size.height + ABOVE_PICTURE + BELOW_PICTURE;
-  const words = (text, place) => ({text: escape(text), showarrow: false, xref: "paper", yref: "paper",
-    x: 0, xanchor: "left", xshift: -left, ...place});
+  const width = Math.max(size.width, NARROWEST, legend ? legendParts(legend).width + 2 * SIDE : 0);
+  const lines = (text, letters) => wrapped(text, width - 2 * SIDE, letters, 600);
+  const [above, below] = [lines(title, 16), lines(provenance, SMALL)];
+  const [top, bottom] = [20 + above.length * 21, 20 + below.length * 15];
+  const key = legend ? legendLayout(legend, {left: SIDE - margin.l, below: margin.b + 8, color: muted})
+    : {shapes: [], annotations: []};
+  const free = legend ? LEGEND : 0;
+  const words = (texts, place) => ({text: texts.map(escape).join("<br>"), align: "left", showarrow: false,
+    xref: "paper", yref: "paper", x: 0, xanchor: "left", xshift: SIDE - margin.l, ...place});
+  const height = size.height + top + free + bottom;
   const figure = {data, layout: {...layout, width, height, autosize: false, paper_bgcolor: paper,
-    margin: {...margin, r: margin.r + width - size.width, t: margin.t + ABOVE_PICTURE,
-      b: margin.b + BELOW_PICTURE},
-    annotations: [...(layout.annotations ?? []),
-      words(title, {y: 1, yanchor: "bottom", yshift: margin.t + 8, font: {size: 16, color: ink}}),
-      words(provenance, {y: 0, yanchor: "top", yshift: -margin.b - 8, font: {size: 10.5, color: muted}})]}};
+    margin: {...margin, r: margin.r + width - size.width, t: margin.t + top, b: margin.b + free + bottom},
+    shapes: [...(layout.shapes ?? []), ...key.shapes],
+    annotations: [...(layout.annotations ?? []), ...key.annotations,
+      words(above, {y: 1, yanchor: "bottom", yshift: margin.t + 8, font: {size: 16, color: ink}}),
+      words(below, {y: 0, yanchor: "top", yshift: -margin.b - free - 8, font: {size: SMALL, color: muted}})]}};
   return globalThis.Plotly.toImage(figure, {format, width, height, scale: format === "png" ? 2 : 1});
 }
 

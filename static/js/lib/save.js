@@ -44,6 +44,10 @@ export function dataBlob(address) {
   return new Blob([Uint8Array.from(atob(body), (char) => char.charCodeAt(0))], {type});
 }
 
-/** A name for a file: letters, digits and dashes. */
-export const fileName = (parts, ending) =>
-  `${parts.join("-").replace(/[^\w.-]+/g, "-")}.${ending}`;
+const LONGEST = 120; // letters of a file's name: systems take 255 bytes, and a letter may be three
+
+/** A name for a file: letters of any script, digits and dashes. */
+export function fileName(parts, ending) {
+  const name = parts.join("-").replace(/[^\p{L}\p{M}\p{N}_.]+/gu, "-").replace(/^-|-$/g, "");
+  return `${[...name].slice(0, LONGEST).join("")}.${ending}`;
+}

@@ -169,16 +169,16 @@ function wordsOf({found, model, layer, head, text}, part, title, source = null) 
 function drawScaling(state) {
   const {widths, nKey, nSample, seed} = state.found.widths;
   const x = widths.map(({dK}) => dK);
-  const line = (name, y, chosen = false) => ({name, x, y, chosen});
-  const plain = {x: "d", log: true, dashes: true};
+  const line = (name, column, y, chosen = false) => ({name, column, x, y, chosen});
+  const plain = {x: "d", log: true, dashes: true, sheet: "d_k"};
   const source = _("{n} random queries of {m} keys, seed {seed}", {n: nSample, m: nKey, seed});
-  showCurves(byId("variance-plot"), {lines: [line(_("measured"), widths.map(({variance}) => variance), true),
-    line("d", x)], y: _("variance of q·k"), ...plain}, wordsOf(state, "variance", _("variance of q·k"), source));
+  showCurves(byId("variance-plot"), {lines: [line(_("measured"), "variance", widths.map(({variance}) => variance), true),
+    line("d", "d", x)], y: _("variance of q·k"), ...plain}, wordsOf(state, "variance", _("variance of q·k"), source));
   const of = (what, how) => widths.map((width) => width[what][how]);
-  showCurves(byId("gradient-plot"), {lines: [line(_("entropy, scaled"), of("entropy", "scaled"), true),
-    line(_("entropy, plain"), of("entropy", "plain")),
-    line(_("gradient, scaled"), of("gradient", "scaled")),
-    line(_("gradient, plain"), of("gradient", "plain"))], y: _("nats; size of the Jacobian"), ...plain},
+  showCurves(byId("gradient-plot"), {lines: [line(_("entropy, scaled"), "entropy_scaled", of("entropy", "scaled"), true),
+    line(_("entropy, plain"), "entropy_plain", of("entropy", "plain")),
+    line(_("gradient, scaled"), "gradient_scaled", of("gradient", "scaled")),
+    line(_("gradient, plain"), "gradient_plain", of("gradient", "plain"))], y: _("nats; size of the Jacobian"), ...plain},
   wordsOf(state, "gradient", _("entropy and gradient"), source));
   byId("scaling").replaceChildren(sortable({caption: _("Random vectors, variance 1 in each dimension"),
     columns: [["d", 0], [_("variance of q·k"), 2], [_("entropy, plain"), 3], [_("entropy, scaled"), 3],
@@ -205,15 +205,18 @@ function drawHeads({tokens, norms, output, error, regrouped}) {
       {error: error.toExponential(1)});
 }
 
-const line = (name, y, chosen = false) => ({name, x: y.map((none, i) => i), y, chosen});
+const line = (name, column, y, chosen = false) => ({name, column, x: y.map((none, i) => i), y, chosen});
 
 /** What each layer of one of our models does to the residual stream. */
 function drawBlock(state) {
   const {layers} = state.found.block;
   const of = (key) => layers.map((layer) => layer[key]);
-  showCurves(byId("block-plot"), {lines: [line(_("residual stream into the layer"), of("residual"), true),
-    line(_("attention adds"), of("attention")), line(_("feed-forward adds"), of("feedForward"))],
-  x: _("layer"), y: _("mean length"), dashes: true, ticks: layers.map((none, i) => `L${i}`)}, wordsOf(state, "block", _("lengths by layer")));
+  showCurves(byId("block-plot"), {lines: [
+    line(_("residual stream into the layer"), "residual", of("residual"), true),
+    line(_("attention adds"), "attention", of("attention")),
+    line(_("feed-forward adds"), "feed_forward", of("feedForward"))],
+  x: _("layer"), y: _("mean length"), dashes: true, sheet: "layer", ticks: layers.map((none, i) => `L${i}`)},
+  wordsOf(state, "block", _("lengths by layer")));
   byId("norms").replaceChildren(sortable({
     caption: _("Lengths, and the spread that each norm makes 1: of a token over its dimensions, of a dimension over the tokens"),
     columns: [[_("Layer")], [_("residual stream into the layer"), 2], [_("attention adds"), 2],
@@ -228,15 +231,15 @@ function drawBlock(state) {
 function drawDeep(state) {
   const {stacks, depth, width, seed} = state.found.deep;
   const x = Array.from({length: 81}, (none, i) => (i - 40) / 10);
-  showCurves(byId("activation-plot"), {lines: [{name: "GELU", x, y: x.map(gelu), chosen: true},
+  showCurves(byId("activation-plot"), {sheet: "x", lines: [{name: "GELU", x, y: x.map(gelu), chosen: true},
     {name: "ReLU", x, y: x.map(relu), chosen: false}], x: "x", y: "f(x)", zero: false, dashes: true},
   wordsOf(state, "activation", _("ReLU and GELU"), "ReLU, GELU (tanh)"));
   const names = {plain: _("plain"), norm: _("norm"), residual: _("residual"),
     residualNorm: _("residual and norm")};
   showCurves(byId("depth-plot"), {lines: Object.entries(names).map(([key, name]) =>
-    line(name, stacks[key], key === "residualNorm")),
+    line(name, key.replace("N", "_n"), stacks[key], key === "residualNorm")),
   x: _("the input, then after each layer"), y: _("gradient's length"), logY: true, dashes: true,
-  ticks: stateTicks(depth + 1, _("input"))},
+  sheet: "state", ticks: stateTicks(depth + 1, _("input"))},
   wordsOf(state, "depth", _("The gradient through a deep stack"),
     _("a random stack of {depth} layers, width {width}, seed {seed}", {depth, width, seed})));
 }
@@ -259,11 +262,12 @@ async function measure() {
 function drawCost({sizes, exponents, loop, nLoop, threads, nHead, d}) {
   const x = sizes.map(({n}) => n);
   const source = _("attention of {H} heads of {d}, {threads} thread(s)", {H: nHead, d, threads});
-  const line = (name, key, scale, chosen) => ({name: `${name} ~ T^${exponents[key].toFixed(2)}`, x,
+  const line = (name, key, scale, chosen) => ({name: `${name} ~ T^${exponents[key].toFixed(2)}`,
+    column: key.startsWith("fused") ? "fused" : "naive", x,
     y: sizes.map((size) => size[key] * scale), chosen});
   const both = (key, scale) => [line(_("written out"), key, scale, true),
     line(_("fused"), `fused${key[0].toUpperCase()}${key.slice(1)}`, scale, false)];
-  const plain = {x: _("tokens"), log: true, logY: true, dashes: true};
+  const plain = {x: _("tokens"), log: true, logY: true, dashes: true, sheet: "tokens"};
   showCurves(byId("cost-plot"), {lines: both("seconds", 1000), y: _("milliseconds"), ...plain},
     wordsOf(sums.get(), "time", _("time by tokens"), source));
   showCurves(byId("memory-plot"), {lines: both("bytes", 1e-6), y: _("MB at most"), ...plain},

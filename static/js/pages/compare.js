@@ -6,7 +6,8 @@ import {colorOf, css, textOn} from "../lib/color.js";
 import {h} from "../lib/dom.js";
 import {figure} from "../lib/figure.js";
 import {_} from "../lib/language.js";
-import {curves, heatmap} from "../lib/plot.js";
+import {legendLine} from "../lib/legend.js";
+import {curves, heatmap, mapLegend} from "../lib/plot.js";
 import {KIND_NAMES, placeName, stateNames, stateTicks} from "../lib/reading.js";
 import {fileName, saveBlob, svgBlob} from "../lib/save.js";
 import {copyLink, waysOut} from "../lib/summary.js";
@@ -250,10 +251,11 @@ function drawDifference({difference, alignment, a, b}, theme) {
   const most = Math.max(1e-6, ...difference.flat().map(Math.abs));
   if (el.firstChild?.tagName === "P") el.replaceChildren();
   const plot = el.firstChild ?? el.appendChild(h("div", {class: "matrix-plot"}));
-  const key = el.children[1] ?? el.appendChild(h("p", {class: "note"}));
-  key.textContent = _("Blue: more in A; orange: more in B; at most {most}.", {most: most.toFixed(2)});
-  heatmap(plot, {z: difference, name: _("A minus B"), qLabels: names, kLabels: names,
-    range: {low: -most, high: most, scale: "signed"}, theme, locked: null});
+  const key = el.children[1] ?? el.appendChild(h("div", {class: "note"}));
+  const map = {z: difference, name: _("A minus B"), qLabels: names, kLabels: names,
+    range: {low: -most, high: most, scale: "signed"}, theme, locked: null};
+  key.replaceChildren(legendLine(mapLegend(map)), _("Blue: more in A; orange: more in B."));
+  heatmap(plot, map);
 }
 
 const pairName = (a, b) => (plain(a) === plain(b) ? a : `${a}/${b}`);

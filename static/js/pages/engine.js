@@ -3,6 +3,7 @@
 import {camel} from "../lib/api.js";
 import {mountTheme} from "../lib/controls.js";
 import {submitOnEnter} from "../lib/dom.js";
+import {mountHelp} from "../lib/help.js";
 import {createStore} from "../lib/store.js";
 import {showNotice} from "../lib/summary.js";
 import * as url from "../lib/url.js";
@@ -198,6 +199,7 @@ export function ask({page, fields, form, busy, given = page, more = {}, local = 
 
   store.subscribe(render);
   url.linkLanguage(byId("language"));
+  mountHelp();
   dark.addEventListener("change", () => render(store.get()));
   url.onBack((address) => {
     const wanted = {...store.get(), ...fromAddress(address)};

@@ -89,7 +89,8 @@ function drawStep({found: {generation, rows}}, step, layer, theme) {
   replaceContent(byId("candidates"), candidatesTable(one, {filters: FILTERS, pick: branch,
     caption: _("The most probable tokens, and what each filter leaves of them")}));
   showMap(byId("rows-plot"), {z: row, name: _("attention"), range: {low: 0, high: 1, scale: "linear"},
-    qLabels: row.map((none, i) => `${i}`), kLabels: before.map(label), axes: [_("layer"), _("token")], theme,
+    qLabels: row.map((none, i) => `${i}`), kLabels: before.map(label), axes: [_("layer"), _("token")],
+    sheet: {axes: ["layer", "key"], value: "attn"}, theme,
     locked: {side: "query", index: layer}}, wordsOf(generation, `${_("Where this step looks, layer by layer")}: ${label(one.token)}`, `step${step}`));
 }
 
@@ -106,8 +107,8 @@ function drawSure({found: {generation, reading}}) {
   ...generation.steps.map(({token, entropy, logProbability}) => ({token, entropy, surprise: -logProbability, made: true}))];
   const told = steps.filter(({entropy}) => entropy !== null);
   const x = told.map((none, i) => i + 1);
-  showCurves(byId("sure-plot"), {lines: [{name: _("entropy"), x, y: told.map(({entropy}) => entropy), chosen: true},
-    {name: _("surprise"), x, y: told.map(({surprise}) => surprise), chosen: false}],
+  showCurves(byId("sure-plot"), {sheet: "token", lines: [{name: _("entropy"), column: "entropy", x, y: told.map(({entropy}) => entropy), chosen: true},
+    {name: _("surprise"), column: "surprise", x, y: told.map(({surprise}) => surprise), chosen: false}],
   x: _("token, from {n} on the model's own", {n: reading.tokens.length}), y: _("nats"), dashes: true}, wordsOf(generation, _("Where the model is guessing"), "guessing"));
   byId("sure-table").replaceChildren(sortable({caption: _("Each token as the model saw it coming"),
     columns: [[_("token")], [_("entropy"), 2], [_("surprise"), 2], [_("whose")]],
@@ -215,9 +216,9 @@ function drawShots(result) {
   byId("shots-title").textContent = `${name} · ${spec.model} · ${_("Seed")} ${spec.seed}`;
   const x = shots.map(({n}) => n);
   const names = Object.keys(NAMES);
-  showCurves(byId("shots-plot"), {lines: names.map((off) => ({name: NAMES[off], x,
+  showCurves(byId("shots-plot"), {lines: names.map((off) => ({name: NAMES[off], column: off, x,
     y: shots.map(({accuracy}) => accuracy[off].value), chosen: off === "none"})),
-  x: _("examples in the prompt"), y: _("accuracy"), dashes: true},
+  x: _("examples in the prompt"), y: _("accuracy"), dashes: true, sheet: "examples"},
   {...wordsOf(page.get().found.generation, `${_("accuracy by examples")}: ${name}`, spec.pattern),
     links: [["json", address("few-shot", spec)]]});
   replaceContent(byId("shots-table"), sortable({

@@ -70,8 +70,8 @@ function drawPlots(state, theme) {
   const allowed = (value) => (value ? 1 : null);
   const show = (part, z, options) => showMap(byId(`${part}-plot`), {z, qLabels: queries,
     kLabels: keys, theme, locked: null, ...options}, wordsOf(state, part, byId(`${part}-title`).textContent));
-  const share = {name: _("attention"), range: {low: 0, high: 1, scale: "linear"}};
-  const mask = {name: _("allowed"), range: {low: 0, high: 1, scale: "linear"}};
+  const share = {name: _("attention"), range: {low: 0, high: 1, scale: "linear"}, sheet: {value: "attn"}};
+  const mask = {name: _("allowed"), range: {scale: "flag"}, sheet: {value: "allowed"}};
   const real = isOff("padding") ? new Uint8Array(Tk).fill(1) : at(padding, row).data;
   show("padding", rowsOf({data: real, shape: [1, Tk]}, allowed), {...mask, qLabels: [_("all")]});
   byId("causal-plot").parentElement.hidden = !causal?.shape;
@@ -80,9 +80,9 @@ function drawPlots(state, theme) {
   show("combined", rowsOf(at(combined, row), allowed), mask);
   const {data} = at(scores, row);
   const range = {low: Math.min(...data), high: Math.max(...data), scale: "linear", power: 1};
-  show("scores", rowsOf(at(scores, row)), {name: _("score"), range});
-  show("masked", rowsOf(at(masked, row), (value) => (value === -Infinity ? null : value)),
-    {name: _("score"), range});
+  const score = {name: _("score"), range, sheet: {value: "scores"}};
+  show("scores", rowsOf(at(scores, row)), score);
+  show("masked", rowsOf(at(masked, row), (value) => (value === -Infinity ? null : value)), score);
   show("attn", rowsOf(at(attn, row), (value) => (value === 0 ? null : value)), share);
 }
 

@@ -2,6 +2,7 @@
 
 import {camel} from "../lib/api.js";
 import {mountTheme} from "../lib/controls.js";
+import {mountHelp} from "../lib/help.js";
 import {_} from "../lib/language.js";
 import {curves} from "../lib/plot.js";
 import * as url from "../lib/url.js";
@@ -52,5 +53,6 @@ function render() {
 }
 
 url.linkLanguage(document.getElementById("language"));
+mountHelp();
 dark.addEventListener("change", render);
 render();

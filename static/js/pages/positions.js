@@ -69,18 +69,19 @@ function drawEncodings(state, theme) {
   const {found: {sines, own}, position, model, measure} = state;
   byId("own").textContent = `${model} (${own.kind})`;
   const likeness = measure === "cosine" ? _("cosine") : _("dot product");
-  const map = (of, part, tensor, {name, axes, locked = null}) => {
+  const map = (of, part, tensor, {name, axes, sheet, locked = null}) => {
     const [n, m] = tensor.shape;
     const most = largest(tensor);
     const title = `${of === "own" ? model : _("Sines and cosines")} · ${name} · ${axes.join(" × ")}`;
-    showMap(byId(`${of}-${part}`), {z: rowsOf(tensor), name, qLabels: names(n), kLabels: names(m), axes,
+    showMap(byId(`${of}-${part}`), {z: rowsOf(tensor), name, qLabels: names(n), kLabels: names(m), axes, sheet,
       range: {low: -most, high: most, scale: "signed"}, theme, locked}, wordsOf(state, title, of, part));
   };
   for (const [of, {encoding, similarity}] of [["sines", sines], ["own", own]]) {
     const locked = position < encoding.shape[0] ? {side: "query", index: position} : null;
     map(of, "encoding", encoding, {name: _("value"), axes: [_("position"), _("dimension")],
-      locked});
-    map(of, "similarity", similarity, {name: likeness, axes: [_("position"), _("position")]});
+      sheet: {axes: ["position", "dimension"], value: "encoding"}, locked});
+    map(of, "similarity", similarity, {name: likeness, axes: [_("position"), _("position")],
+      sheet: {axes: ["position", "position_b"], value: measure}});
   }
 }
 
@@ -88,7 +89,8 @@ const column = ({data, shape: [n, m]}, k) => names(n).map((none, i) => data[i * 
 
 function drawCurves(state) {
   const {found: {sines, own}, dimension, position, model} = state;
-  const line = (name, y, chosen) => ({name, x: y.map((none, i) => i), y: Array.from(y), chosen});
+  const line = (name, y, chosen) => ({name, column: chosen ? "sinusoidal" : name, x: y.map((none, i) => i),
+    y: Array.from(y), chosen});
   const both = (of, isThere = () => true) =>
     [line("sin, cos", of(sines), true), ...(isThere(own) ? [line(model, of(own), false)] : [])];
   const hasColumn = ({encoding: {shape: [, m]}}) => dimension < m;
@@ -98,13 +100,13 @@ function drawCurves(state) {
   const show = (part, title, options) => showCurves(byId(`${part}-plot`),
     {zero: false, dashes: true, ...options}, wordsOf(state, title, part === "waves" ? "sines" : "both", part));
   show("wave", `${_("One dimension along the text")} · ${_("dimension")} ${dimension}`,
-    {lines: both(({encoding}) => column(encoding, dimension), hasColumn), x: _("position"), y: _("value")});
+    {lines: both(({encoding}) => column(encoding, dimension), hasColumn), x: _("position"), y: _("value"), sheet: "position"});
   show("code", `${_("One position's code")} · ${_("position")} ${position}`,
-    {lines: both(row, hasRow), x: _("dimension"), y: _("value"), bars: true});
+    {lines: both(row, hasRow), x: _("dimension"), y: _("value"), bars: true, sheet: "dimension"});
   show("fall", _("How likeness falls with distance"),
-    {lines: both(({byDistance}) => Array.from(byDistance.data)), x: _("distance"), y: _("mean likeness")});
+    {lines: both(({byDistance}) => Array.from(byDistance.data)), x: _("distance"), y: _("mean likeness"), sheet: "distance"});
   show("waves", _("Wavelengths"), {lines: [line("sin, cos", Array.from(sines.wavelengths.data), true)],
-    x: _("pair of dimensions"), y: _("positions in a turn"), logY: true, dashes: false});
+    x: _("pair of dimensions"), y: _("positions in a turn"), logY: true, dashes: false, sheet: "pair"});
   const turn = sines.wavelengths.data[Math.floor(dimension / 2)];
   const notes = [_("Dimension {d} of the sines takes {turn} positions for a turn.",
     {d: dimension, turn: turn.toFixed(turn < 100 ? 1 : 0)})];

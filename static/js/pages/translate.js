@@ -5,7 +5,7 @@ import {ask, pageData} from "./engine.js";
 import {h, svg} from "../lib/dom.js";
 import {figure} from "../lib/figure.js";
 import {_} from "../lib/language.js";
-import {csvBlob, showMap} from "../lib/numbers.js";
+import {saveSheet, showMap} from "../lib/numbers.js";
 import {fileName, pngBlob, saveBlob, svgBlob} from "../lib/save.js";
 import {copyLink, waysOut} from "../lib/summary.js";
 import {sortable} from "../lib/tables.js";
@@ -199,6 +199,7 @@ function drawDrove({translation, records: {cross}}) {
 
 const STEP_WIDTH = 104;
 const LANE = 26;
+const TREE_COLUMNS = ["step", "token", "after", "log_probability", "total"];
 
 /** The hypotheses of a beam as they grow: a column a step, the winner's path set off. */
 function drawTree({translation: {model, tree, hypotheses, numBeams}, translation}) {
@@ -241,27 +242,25 @@ function drawTree({translation: {model, tree, hypotheses, numBeams}, translation
   const nodes = {columns: [[_("Step"), 0], [_("token")], [_("after")], [_("log-probability"), 3], [_("so far"), 3]],
     rows: tree.map((node) => [node.step, label(node.token), byNode.has(node.parent)
       ? label(byNode.get(node.parent).token) : "", node.logProbability, node.total])};
-  const words = {title: _("The beam"), provenance: provenanceOf(translation)};
+  const words = {provenance: provenanceOf(translation), file: ["translate", model, "beam"]};
   byId("hypotheses").replaceChildren(sortable({caption: _("Hypotheses, the best first"),
     columns: [[_("Hypothesis")], [_("score"), 3], [_("log-probability"), 2]],
     rows: hypotheses.map(({text, score, logProbability}) => [text, score, logProbability])}),
   h("details", {class: "work-more"}, h("summary", {}, _("The numbers")),
     sortable({caption: _("Every hypothesis as it grew by a token"), ...nodes})),
-  waysOut({links: [], actions: [["CSV", async () => {
-    const name = fileName(["translate", model, "beam"], "csv");
-    saveBlob(csvBlob(nodes, words), name);
-    return name;
-  }]]}));
+  waysOut({links: [], actions: [["CSV", () => saveSheet({...nodes, columns: TREE_COLUMNS}, words)]]}));
 }
 
-const SHARES = {name: _("attention"), range: {low: 0, high: 1, scale: "linear"}, locked: null};
+const SHARES = {name: _("attention"), range: {low: 0, high: 1, scale: "linear"}, locked: null,
+  sheet: {value: "attn"}};
 
 /** One head's cross-attention, or the mean of all. */
-function drawCross(id, record, {model, translation, title}, theme, locked = null) {
-  const place = `L${record.layers.at(-1)} ${record.reduce === "none" ? `H${record.heads[0]}` : _("mean of all")}`;
+function drawCross(id, record, {model, translation, title, part}, theme, locked = null) {
+  const isOne = record.reduce === "none";
+  const place = `L${record.layers.at(-1)} ${isOne ? `H${record.heads[0]}` : _("mean of all")}`;
   showMap(byId(id), {...SHARES, z: rowsOf(headOf(record)), qLabels: record.qTokens.map(label),
     kLabels: record.kTokens.map(label), theme, locked}, {title: `${title} · ${place}`,
-    provenance: provenanceOf(translation), file: ["translate", model, title, place]});
+    provenance: provenanceOf(translation), file: ["translate", model, part, `L${record.layers.at(-1)}${isOne ? `H${record.heads[0]}` : "mean"}`]});
 }
 
 const provenanceOf = ({model, provenance: {sha256, version}}) =>
@@ -280,9 +279,9 @@ function drawReference({translation, records, forced}, theme) {
     columns: [[_("token")], [_("probability"), 4], [_("number"), 0], [_("the model's own choice")], [_("probability"), 4]],
     rows
   }));
-  const of = (title) => ({model, translation, title});
-  drawCross("free-plot", records.cross, of(_("Running free")), theme);
-  drawCross("forced-plot", forced, of(_("Reading the reference")), theme);
+  const of = (title, part) => ({model, translation, title, part});
+  drawCross("free-plot", records.cross, of(_("Running free"), "free"), theme);
+  drawCross("forced-plot", forced, of(_("Reading the reference"), "reference"), theme);
 }
 
 function drawBeside({translation, records, beside}, step, theme) {
@@ -299,7 +298,7 @@ function drawBeside({translation, records, beside}, step, theme) {
   const name = ({model}, {layers, heads, reduce}) => `${model} · L${layers.at(-1)} `
     + (reduce === "none" ? `H${heads[0]}` : _("mean of all"));
   byId("own-title").textContent = name(translation, records.cross);
-  const of = (one) => ({model: one.model, translation: one, title: one.target});
+  const of = (one) => ({model: one.model, translation: one, title: one.target, part: "cross"});
   drawCross("own-plot", records.cross, of(translation), theme, {side: "query", index: step});
   byId("other-side").hidden = !beside;
   if (!beside) return;

@@ -1,8 +1,8 @@
 // One head as a heat map: queries down, keys across, exact values under the pointer.
 
-import {POWER, stops} from "../lib/color.js";
 import {h, onResize} from "../lib/dom.js";
 import {_} from "../lib/language.js";
+import {legendLine, legendOf} from "../lib/legend.js";
 import {heatmap, onPick, point, purge, relabelOnZoom} from "../lib/plot.js";
 import {headOf} from "../lib/tensor.js";
 import {label} from "../lib/token.js";
@@ -16,7 +16,7 @@ const STEPS = {ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDo
 export function mount(root, emit) {
   const plot = h("div", {class: "matrix-plot"});
   const said = h("p", {class: "matrix-said", role: "status"});
-  const key = h("p", {class: "matrix-legend"});
+  const key = h("div");
   const el = root.appendChild(h("div", {class: "matrix", tabindex: "0", role: "group",
     "aria-label": _("Matrix of queries and keys. Arrow keys read its cells; Enter locks a query."),
     onkeydown: step}, plot, key, said));
@@ -36,10 +36,11 @@ export function mount(root, emit) {
     const {attn, mask} = headOf(record);
     const isScores = record.quantity === "scores";
     const range = isScores ? extent(attn, mask) : pick(frame);
-    key.replaceChildren(...legend(range, theme));
+    const name = isScores ? _("score") : _("attention");
+    key.replaceChildren(legendLine(legendOf({range, name, masked: mask.data.includes(0)}, theme)));
     await heatmap(plot, {
       z: rows(attn, mask),
-      name: isScores ? _("score") : _("attention"),
+      name,
       range,
       qLabels: record.qTokens.map(label),
       kLabels: record.kTokens.map(label),
@@ -85,16 +86,6 @@ export function mount(root, emit) {
 }
 
 const clamp = (i, n) => Math.min(n - 1, Math.max(0, i));
-
-/** What the colours stand for, in this picture alone. */
-function legend({low, high, scale, power = POWER}, theme) {
-  const bar = h("span", {class: "scale"});
-  const colors = stops(theme, scale === "log" ? 1 : power).map(([, color]) => color);
-  bar.style.background = `linear-gradient(90deg, ${colors.join(", ")})`;
-  const text = (value) => `${Number(value.toPrecision(3))}`.replace("-", "−");
-  const least = scale === "log" && low === 0 ? "≤ 0.0001" : text(low);
-  return [least, bar, text(high), scale === "log" ? _("logarithmic") : ""];
-}
 
 const pick = ({low, high, scale}) => ({low, high, scale});
 

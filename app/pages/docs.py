@@ -1,0 +1,19 @@
+"""The API's documentation: Swagger UI inside a page like the others."""
+
+# No `from __future__ import annotations`: FastAPI reads the annotations of the route below.
+
+from attention_atlas.app import language
+from attention_atlas.app.pages.engine import Content
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
+
+router = APIRouter()
+
+
+@router.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+async def documentation(request: Request) -> HTMLResponse:
+    """Every resource, to be tried; /openapi.json is its twin."""
+    content = {"page": Content(), "json_url": "/openapi.json", **language.context(request)}
+    headers = {"Content-Language": language.chosen(request).tag, "Vary": "Accept-Language"}
+    templates = request.app.state.templates
+    return templates.TemplateResponse(request, "docs.html", content, headers=headers)

@@ -1,0 +1,64 @@
+"""Heat maps of every page: a title, a scale, whole labels, the first tick too."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+LAPTOP = {"viewport": {"width": 1024, "height": 768}}
+MAPS = {  # page -> its heat maps
+    "/positions?n_positions=40": ["own-encoding", "own-similarity", "sines-similarity"],
+    "/masks?model=gpt": ["causal-plot", "combined-plot", "scores-plot", "masked-plot", "attn-plot"],
+    "/generate?max_new_tokens=3": ["rows-plot"],
+    "/translate": ["own-plot", "other-plot"],
+}
+FLAGS = ("causal-plot", "combined-plot")
+LABELS = """(el) => [...el.querySelectorAll(".xtick text, .ytick text")].map((text) => {
+  const [a, b] = [text, el.querySelector(".main-svg")].map((one) => one.getBoundingClientRect());
+  return {text: text.textContent, isWhole: a.left >= b.left - 1 && a.right <= b.right + 1
+    && a.top >= b.top - 1 && a.bottom <= b.bottom + 1};
+})"""
+
+
+def labels_of(page: Page, name: str) -> list[dict[str, Any]]:
+    page.locator(f"#{name} .xtick text").first.wait_for()
+    found: list[dict[str, Any]] = page.locator(f"#{name}").evaluate(LABELS)
+    return found
+
+
+@pytest.mark.parametrize("setting", [LAPTOP, PHONE], ids=["laptop", "phone"])
+@pytest.mark.parametrize("path", MAPS)
+def test_a_heat_map_has_a_title_a_scale_and_whole_labels(page: Page, path: str) -> None:
+    page.goto(path)
+    for name in MAPS[path]:
+        labels = labels_of(page, name)
+        assert all(label["isWhole"] for label in labels), name
+        before = page.locator(f"#{name}").evaluate("(el) => el.previousElementSibling.tagName")
+        assert before in ("H2", "H3"), name
+        legend = page.locator(f"#{name} + .beneath .legend")
+        assert legend.locator(".scale").count() >= 1, name
+        assert re.search("allowed" if name in FLAGS else r"\d.*\d", legend.text_content() or "")
+
+
+def test_the_first_position_has_its_tick(page: Page) -> None:
+    page.goto("/positions?n_positions=64")
+    for name in ("sines-encoding", "sines-similarity", "own-encoding", "own-similarity"):
+        texts = [label["text"] for label in labels_of(page, name)]
+        assert texts.count("0") == 2, "of rows and of columns"
+
+
+@pytest.mark.parametrize("setting", [LAPTOP, PHONE], ids=["laptop", "phone"])
+def test_a_special_token_is_written_in_full(page: Page) -> None:
+    page.goto("/masks?model=gpt")
+    texts = [label["text"] for label in labels_of(page, "attn-plot")]
+    assert "<|endoftext|>" in texts
+
+
+def test_a_difference_has_a_scale(page: Page) -> None:
+    page.goto("/compare")
+    page.locator("#difference .xtick text").first.wait_for()
+    expect(page.locator("#difference .legend")).to_contain_text("A minus B −")

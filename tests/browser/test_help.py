@@ -1,0 +1,66 @@
+"""The keys of every page and the dialog that names them; the way back from the documentation."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+PATHS = [
+    "/explore",
+    "/compare",
+    "/positions",
+    "/masks",
+    "/arithmetic",
+    "/translate",
+    "/generate",
+    "/fill",
+    "/models",
+    "/models/gpt",
+    "/models/nope",
+    "/nowhere",
+    "/docs",
+]
+
+
+def test_every_page_of_the_top_bar_is_tried(page: Page) -> None:
+    page.goto("/models")
+    links = page.locator("header nav a").all()
+    assert {link.get_attribute("href") for link in links} <= set(PATHS)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_question_mark_opens_the_help(page: Page, path: str) -> None:
+    page.goto(path)
+    page.locator("#theme button").wait_for()  # the scripts have run
+    page.keyboard.press("?")
+    dialog = page.get_by_role("dialog", name="Keys and clicks")
+    expect(dialog).to_be_visible()
+    expect(dialog).to_contain_text("full screen, and back")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    page.get_by_role("button", name="Help").click()
+    expect(dialog).to_be_visible()
+
+
+def test_the_help_names_what_is_on_the_page(page: Page) -> None:
+    page.goto("/compare")
+    expect(page.locator("#help")).to_contain_text("point at a token")
+    expect(page.locator("#help")).not_to_contain_text("arrow keys read the cells")
+
+
+@pytest.mark.parametrize("path", ["/compare", "/masks", "/translate", "/positions"])
+def test_a_slash_leads_to_the_text(page: Page, path: str) -> None:
+    page.goto(path)
+    page.locator("#theme button").wait_for()
+    page.keyboard.press("/")
+    expect(page.locator("textarea:focus, input[name=text]:focus")).to_have_count(1)
+
+
+def test_the_documentation_has_a_way_back(page: Page) -> None:
+    page.goto("/docs?lang=zh")
+    expect(page.locator("#swagger")).to_contain_text("/api/v1/attention", timeout=30_000)
+    expect(page.locator("header [aria-current=page]")).to_have_text("API")
+    page.get_by_role("link", name="探索").click()
+    expect(page).to_have_url(re.compile(r"/explore\?lang=zh"))
