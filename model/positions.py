@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -63,6 +64,28 @@ def likeness(encoding: Tensor, measure: str) -> Tensor:
     """The similarity of every two positions: (n, D) -> (n, n), by "cosine" or "dot"."""
     x = F.normalize(encoding, dim=-1) if measure == "cosine" else encoding
     return x @ x.T
+
+
+class Described(NamedTuple):
+    """What an encoding, (n, D), shows of itself; the last three are of sines alone."""
+
+    similarity: Tensor  # (n, n)
+    by_distance: Tensor  # (n,)
+    wavelengths: Tensor  # (D / 2,), or (0,)
+    turns: Tensor  # (D / 2, 2, 2), or (0, 2, 2)
+    shift_error: float | None
+
+
+def described(encoding: Tensor, measure: str, shift: int, base: float | None) -> Described:
+    """Its similarities; and what a shift does, if these are sines of this `base`."""
+    alike = likeness(encoding, measure)
+    waves, turns, error = encoding.new_zeros(0), encoding.new_zeros(0, 2, 2), None
+    if base is not None:
+        D = encoding.size(1)
+        waves = wavelengths(D, base=base).float()
+        turns = shift_turns(shift, D, base=base)
+        error = shift_error(encoding, shift, base=base)
+    return Described(alike, by_distance(alike), waves, turns, error)
 
 
 def by_distance(similarity: Tensor) -> Tensor:

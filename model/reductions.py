@@ -55,6 +55,33 @@ def reduced(record: AttentionRecord, name: str) -> AttentionRecord:
     return replace(record, attn=attn, mask=mask, reduce=name)
 
 
+def reshaped(
+    record: AttentionRecord, *, reduce: str = "none", merge: str = "none", special: str = "keep"
+) -> AttentionRecord:
+    """A record reduced, in words or tokens, with or without its special tokens.
+
+    Words come before a reduction over heads, because the largest of sums is not a sum of the
+    largest. Rollout multiplies layers token by token, so it comes before words.
+    """
+    if merge == "words" and reduce != "rollout":
+        record = words(record)
+    if reduce != "none":
+        record = reduced(record, reduce)
+    if merge == "words" and reduce == "rollout":
+        record = words(record)
+    if special != "keep":
+        record = without_special(record, renormalise=special == "renormalise")
+    return record
+
+
+def largest_keys(attn: Tensor) -> list[tuple[int, float]]:
+    """For each query the key with the most attention, and how much: (Tq, Tk) -> Tq pairs."""
+    if not attn.numel():
+        return []
+    best = attn.max(-1)
+    return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+
+
 def selected(
     record: AttentionRecord, layers: tuple[int, ...] | None, heads: tuple[int, ...] | None
 ) -> AttentionRecord:

@@ -132,14 +132,6 @@ class CostAnswer(BaseModel):
     n_loop: int
 
 
-STACKS = {
-    "plain": (False, False),
-    "norm": (False, True),
-    "residual": (True, False),
-    "residual_norm": (True, True),
-}
-
-
 @resource(router, "/arithmetic/scaling", ScalingRequest, ScalingAnswer)
 def scaling(service: Service, request: ScalingRequest) -> Answer:
     """Why scores are divided by sqrt(d): variance, entropy and gradient by width, measured."""
@@ -181,19 +173,14 @@ def blocks(service: Service, request: TextRequest, loaded: Loaded) -> Answer:
 @resource(router, "/arithmetic/gradients", GradientsRequest, GradientsAnswer)
 def gradients(service: Service, request: GradientsRequest) -> Answer:
     """The gradient through a deep stack, with and without residuals and norms."""
-    stacks = {
-        name: arithmetic.gradients(
-            request.depth, request.width, residual=residual, norm=norm, seed=request.seed
-        )
-        for name, (residual, norm) in STACKS.items()
-    }
+    stacks = arithmetic.stacks(request.depth, request.width, request.seed)
     return Answer({**request.model_dump(), "stacks": stacks}, {})
 
 
 @resource(router, "/arithmetic/cost", CostRequest, CostAnswer)
 def cost(service: Service, request: CostRequest) -> Answer:
     """Attention's time and memory by the number of tokens, measured when asked."""
-    lengths = [n for n in (64, 128, 256, 512, 1024) if n <= request.n_max]
+    lengths = [n for n in arithmetic.LENGTHS if n <= request.n_max]
     sizes, exponents = arithmetic.cost(lengths, n_head=request.n_head, d=request.d)
     fields = {
         "device": "cpu",

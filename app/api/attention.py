@@ -15,7 +15,13 @@ from attention_atlas.app.api.common import (
     spec_of,
 )
 from attention_atlas.app.api.resource import resource
-from attention_atlas.app.api.spec import Indices, KindName, RunRequest
+from attention_atlas.app.api.spec import (
+    TENSOR_FORMATS,
+    Indices,
+    OneKind,
+    RunRequest,
+    TensorFormat,
+)
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model import reductions
@@ -33,9 +39,9 @@ Format = Literal["json", "safetensors", "npz", "csv"]
 
 
 class AttentionRequest(RunRequest):
-    formats: ClassVar[tuple[str, ...]] = ("json", "safetensors", "npz", "csv")
+    formats: ClassVar[tuple[str, ...]] = (*TENSOR_FORMATS, "csv")
 
-    kind: KindName | None = Field(None, description="the family's first if left out")
+    kind: OneKind = None
     layer: Indices | None = Field(None, description="numbers by comma; all if left out")
     head: Indices | None = Field(None, description="numbers by comma; all if left out")
     quantity: Literal["attn", "scores"] = Field("attn", description="scores: before the softmax")
@@ -55,13 +61,11 @@ class AttentionRequest(RunRequest):
 
 
 class OverviewRequest(RunRequest):
-    formats: ClassVar[tuple[str, ...]] = ("json", "safetensors", "npz")
+    formats: ClassVar[tuple[str, ...]] = TENSOR_FORMATS
 
-    kind: KindName | None = Field(None, description="the family's first if left out")
+    kind: OneKind = None
     size: int = Field(64, ge=1, le=512, description="pictures are at most this many cells a side")
-    format: Literal["json", "safetensors", "npz"] | None = Field(
-        None, description="left out, the Accept header decides"
-    )
+    format: TensorFormat = None
 
 
 class TensorAnswer(BaseModel):
@@ -134,27 +138,16 @@ def overview(service: Service, request: OverviewRequest, loaded: Loaded) -> Answ
 def attention_record(
     service: Service, request: AttentionRequest, loaded: Loaded, spec: Spec
 ) -> tuple[Run, AttentionRecord]:
-    """The attention asked for: chosen, reduced, in words or pieces, with its specials or without.
-
-    Words come before a reduction over heads, for the largest of sums is not a sum of the largest;
-    rollout multiplies layers token by token, so it comes before words.
-    """
+    """The run, and the attention asked for, reduced as the request says."""
     if request.quantity == "scores":
         _refuse_scores(request)
-    part = Selection(request.quantity, request.kind, request.layer, request.head)
-    run, record = service.record(loaded, spec, part)
-    if request.merge == "words" and request.reduce != "rollout":
-        record = reductions.words(record)
-    if request.reduce != "none":
-        try:
-            record = reductions.reduced(record, request.reduce)
-        except ValueError as error:
-            raise errors.Invalid(str(error), "reduce") from None
-    if request.merge == "words" and request.reduce == "rollout":
-        record = reductions.words(record)
-    if request.special != "keep":
-        record = reductions.without_special(record, renormalise=request.special == "renormalise")
-    return run, record
+    selection = Selection(request.quantity, request.kind, request.layer, request.head)
+    run, record = service.record(loaded, spec, selection)
+    options = request.model_dump(include={"reduce", "merge", "special"})
+    try:
+        return run, reductions.reshaped(record, **options)
+    except ValueError as error:
+        raise errors.Invalid(str(error), "reduce") from None
 
 
 def attention_fields(loaded: Loaded, run: Run, record: AttentionRecord | Sketch) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class CandidateOut(GuessOut):
     top_p: float | None = Field(None, description="and after top_p: what is drawn from")
 
 
-class SaidOut(BaseModel):
+class DecodedOut(BaseModel):
     """One token as it was decoded."""
 
     token: TokenOut
@@ -44,23 +44,23 @@ class SaidOut(BaseModel):
     candidates: list[CandidateOut]
 
 
-def said_fields(said: LabelledToken) -> dict[str, Any]:
+def decoded_fields(decoded: LabelledToken) -> dict[str, Any]:
     """One token as JSON says it; the text so far and where the model looked are for events."""
     return {
-        "token": said.token._asdict(),
-        "log_probability": said.log_probability,
-        "probability": said.probability,
-        "entropy": said.entropy,
-        "rank": said.rank,
-        "forced": said.forced,
-        "n_kept": said.n_kept,
-        "candidates": said.candidates,
+        "token": decoded.token._asdict(),
+        "log_probability": decoded.log_probability,
+        "probability": decoded.probability,
+        "entropy": decoded.entropy,
+        "rank": decoded.rank,
+        "forced": decoded.forced,
+        "n_kept": decoded.n_kept,
+        "candidates": decoded.candidates,
     }
 
 
-def step_event(said: LabelledToken, head: int | None) -> dict[str, Any]:
+def step_event(decoded: LabelledToken, head: int | None) -> dict[str, Any]:
     """One token, the text so far, and where its query looked in each layer: (L, Tk)."""
-    return {**said_fields(said), "text": said.text, "attn": rows_of(said.attn, head)}
+    return {**decoded_fields(decoded), "text": decoded.text, "attn": rows_of(decoded.attn, head)}
 
 
 def rows_of(attn: Tensor, head: int | None) -> list[list[float]]:
@@ -75,5 +75,5 @@ def steps_fields(steps: Sequence[LabelledToken], tokens: tuple[Token, ...]) -> d
     return {
         "tokens": labels(tokens),
         "log_probabilities": [step.log_probability for step in steps],
-        "steps": [{**said_fields(step), "token": token} for step, token in pairs],
+        "steps": [{**decoded_fields(step), "token": token} for step, token in pairs],
     }

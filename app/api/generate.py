@@ -13,8 +13,8 @@ from attention_atlas.app.api.common import (
 )
 from attention_atlas.app.api.decoding import (
     CandidateOut,
+    DecodedOut,
     Decoding,
-    SaidOut,
     step_event,
     steps_fields,
 )
@@ -59,7 +59,7 @@ class GenerateAnswer(BaseModel):
     prompt: list[TokenOut]
     tokens: list[TokenOut] = Field(description="new ones, with their spans in the continuation")
     log_probabilities: list[float]
-    steps: list[SaidOut]
+    steps: list[DecodedOut]
     provenance: Provenance
     links: dict[str, str]
 

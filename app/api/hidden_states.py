@@ -14,7 +14,7 @@ from attention_atlas.app.api.common import (
     spec_of,
 )
 from attention_atlas.app.api.resource import resource
-from attention_atlas.app.api.spec import RunRequest, WordText
+from attention_atlas.app.api.spec import TENSOR_FORMATS, RunRequest, TensorFormat, WordText
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis.compare import pieces, side, word_states
@@ -27,16 +27,14 @@ router = APIRouter(prefix=PREFIX, tags=["API"])
 
 
 class HiddenRequest(RunRequest):
-    formats: ClassVar[tuple[str, ...]] = ("json", "safetensors", "npz")
+    formats: ClassVar[tuple[str, ...]] = TENSOR_FORMATS
 
     sequence: Literal["source", "target"] = Field("source", description="target: the translator's")
     word: WordText | None = Field(
         None, description="this word only, the mean of its tokens; in any case, NFC or NFD"
     )
     occurrence: int = Field(0, ge=0, description="which one, if the word is there several times")
-    format: Literal["json", "safetensors", "npz"] | None = Field(
-        None, description="left out, the Accept header decides"
-    )
+    format: TensorFormat = None
 
 
 class HiddenAnswer(BaseModel):

@@ -9,7 +9,15 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from attention_atlas.app.api.common import PREFIX, Provenance, TokenOut, labels, provenance
 from attention_atlas.app.api.resource import resource
-from attention_atlas.app.api.spec import ApiRequest, KindName, Text, from_json, spanning
+from attention_atlas.app.api.spec import (
+    TENSOR_FORMATS,
+    ApiRequest,
+    OneKind,
+    TensorFormat,
+    Text,
+    from_json,
+    spanning,
+)
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis.fills import Fill, Fills
@@ -28,7 +36,7 @@ HALF_MAX = 65504  # the largest number of float16
 class MasksRequest(ApiRequest):
     """Several texts as one batch; in a query string they are a JSON list."""
 
-    formats: ClassVar[tuple[str, ...]] = ("json", "safetensors", "npz")
+    formats: ClassVar[tuple[str, ...]] = TENSOR_FORMATS
 
     model: str = Field(description="a name from /models", examples=["bert"])
     texts: Annotated[
@@ -37,7 +45,7 @@ class MasksRequest(ApiRequest):
         spanning("one to eight texts, one a line"),
         BeforeValidator(from_json),
     ] = Field(description="one to eight", examples=[["This is a test", "This is it"]])
-    kind: KindName | None = Field(None, description="the family's first if left out")
+    kind: OneKind = None
     layer: int = Field(0, ge=0, description="one layer")
     head: int = Field(0, ge=0, description="one head")
     off: Annotated[
@@ -50,9 +58,7 @@ class MasksRequest(ApiRequest):
     precision: Literal["float32", "float16", "bfloat16"] = Field(
         "float32", description="of the scores, with fill"
     )
-    format: Literal["json", "safetensors", "npz"] | None = Field(
-        None, description="left out, the Accept header decides"
-    )
+    format: TensorFormat = None
 
     @model_validator(mode="after")
     def _fits(self) -> MasksRequest:
@@ -131,10 +137,6 @@ def masks(service: Service, request: MasksRequest, loaded: Loaded) -> Answer:
     place = request.model_dump(include={"kind", "layer", "head"})
     fill = None if request.fill is None else Fill(request.fill, request.precision)
     batch = batch_masks(loaded, request.texts, off=request.off, fill=fill, **place)
-    real_q, real_k = batch.q.real.cpu(), batch.k.real.cpu()
-    hidden = batch.attn.masked_fill(batch.own, 0.0)  # what goes where it may not
-    to_padding = batch.attn.masked_fill(real_k[:, None], 0.0).sum(-1)  # (B, Tq)
-    n_query = real_q.sum(-1)
     fields = {
         "model": request.model,
         "texts": list(request.texts),
@@ -146,14 +148,14 @@ def masks(service: Service, request: MasksRequest, loaded: Loaded) -> Answer:
         "k_tokens": [labels(tokens) for tokens in batch.k.tokens],
         "losses": batch.losses,
         "fills": _fills(batch.fills),
-        "leak": (hidden.sum(-1) * real_q).max().item(),
-        "pad_attention": ((to_padding * real_q).sum(-1) / n_query).tolist(),
+        "leak": batch.leak,
+        "pad_attention": batch.to_padding.tolist(),
         "provenance": provenance(loaded).model_dump(),
     }
     causal = {} if batch.causal is None else {"causal": batch.causal.cpu()}
     tensors = {
         "ids": batch.k.ids.cpu().to(torch.int32),
-        "padding": real_k,
+        "padding": batch.k.real.cpu(),
         **causal,
         "combined": batch.combined,
         "scores": batch.scores,

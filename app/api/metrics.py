@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from attention_atlas.app.api.common import PREFIX, Provenance, input_fields, provenance, spec_of
 from attention_atlas.app.api.resource import resource
-from attention_atlas.app.api.spec import KindName, RunRequest
+from attention_atlas.app.api.spec import TENSOR_FORMATS, OneKind, RunRequest, TensorFormat
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model import metrics
 from attention_atlas.model.record import AttentionRecord, Selection, Sketch
 from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 router = APIRouter(prefix=PREFIX, tags=["API"])
 
 
 class MetricsRequest(RunRequest):
-    formats: ClassVar[tuple[str, ...]] = ("json", "safetensors", "npz")
+    formats: ClassVar[tuple[str, ...]] = TENSOR_FORMATS
 
-    kind: KindName | None = Field(None, description="the family's first if left out")
-    format: Literal["json", "safetensors", "npz"] | None = Field(
-        None, description="left out, the Accept header decides"
-    )
+    kind: OneKind = None
+    format: TensorFormat = None
 
 
 class MetricsAnswer(BaseModel):

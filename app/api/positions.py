@@ -7,7 +7,15 @@ from typing import Annotated, Any, ClassVar, Literal
 from attention_atlas.app import errors
 from attention_atlas.app.api.common import PREFIX, Provenance, TokenOut, labels, provenance
 from attention_atlas.app.api.resource import resource
-from attention_atlas.app.api.spec import ApiRequest, Text, TextRequest, TokenizeRequest, spanning
+from attention_atlas.app.api.spec import (
+    TENSOR_FORMATS,
+    ApiRequest,
+    TensorFormat,
+    Text,
+    TextRequest,
+    TokenizeRequest,
+    spanning,
+)
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model import positions as encodings
@@ -17,6 +25,7 @@ from attention_atlas.model.spec import direction_of
 from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
 from pydantic import BaseModel, Field, model_validator
+from torch import Tensor
 
 router = APIRouter(prefix=PREFIX, tags=["API"])
 
@@ -24,7 +33,7 @@ router = APIRouter(prefix=PREFIX, tags=["API"])
 class PositionsRequest(ApiRequest):
     """Sinusoidal encodings by their sizes, or what a model learned or uses."""
 
-    formats: ClassVar[tuple[str, ...]] = ("json", "safetensors", "npz")
+    formats: ClassVar[tuple[str, ...]] = TENSOR_FORMATS
 
     kind: Literal["sinusoidal"] | None = Field(None, description="the paper's, by the sizes below")
     model: str | None = Field(None, description="what this model learned or uses")
@@ -35,9 +44,7 @@ class PositionsRequest(ApiRequest):
     base: float = Field(10_000.0, gt=1, le=1e9, description="above 1; sinusoidal only")
     measure: Literal["cosine", "dot"] = Field("cosine", description="of two positions' likeness")
     shift: int = Field(1, ge=0, le=1023, description="k: PE(pos + k) is a linear map of PE(pos)")
-    format: Literal["json", "safetensors", "npz"] | None = Field(
-        None, description="left out, the Accept header decides"
-    )
+    format: TensorFormat = None
 
     @model_validator(mode="after")
     def _one_of_two(self) -> PositionsRequest:
@@ -117,45 +124,46 @@ DEFAULT = 64  # positions shown
 @resource(router, "/positions", PositionsRequest, PositionsAnswer)
 def positions(service: Service, request: PositionsRequest, loaded: Loaded | None = None) -> Answer:
     """Position encodings, sinusoidal by their sizes or a model's: how alike two positions are."""
-    n, base = request.n_positions, request.base
-    if loaded is None:
-        encoding = encodings.sinusoidal(n or DEFAULT, request.d_model, base=base)
-        kind = "sinusoidal"
-    else:
-        table = experiments.position_table(loaded)
-        if n is not None and n > len(table):
-            message = Message(
-                "too-many-positions",
-                "{n} positions are too many: {model} has {limit}",
-                n=n,
-                model=loaded.name,
-                limit=len(table),
-            )
-            raise errors.Invalid(message, "n_positions")
-        encoding = table[: n or len(table)]
-        kind = loaded.model.positions
-        base = encodings.BASE
-    similarity = encodings.likeness(encoding, request.measure)
-    is_sine = kind == "sinusoidal"
-    D = encoding.size(1)
-    shift_error = encodings.shift_error(encoding, request.shift, base=base) if is_sine else None
+    kind, encoding, base = _encoding(request, loaded)
+    sine_base = base if kind == "sinusoidal" else None
+    shown = encodings.described(encoding, request.measure, request.shift, sine_base)
     fields: dict[str, Any] = {
         "kind": kind,
         "model": request.model,
         "n_positions": len(encoding),
-        "d_model": D,
-        "base": base if is_sine else None,
+        "d_model": encoding.size(1),
+        "base": sine_base,
         "measure": request.measure,
         "shift": request.shift,
         "provenance": None if loaded is None else provenance(loaded).model_dump(),
-        "shift_error": shift_error,
+        "shift_error": shown.shift_error,
     }
-    waves = encodings.wavelengths(D, base=base).float() if is_sine else encoding.new_zeros(0)
-    turns = encodings.shift_turns(request.shift, D, base=base) if is_sine else None
-    tensors = {"encoding": encoding, "similarity": similarity, "wavelengths": waves}
-    tensors["turns"] = encoding.new_zeros(0, 2, 2) if turns is None else turns
-    tensors["by_distance"] = encodings.by_distance(similarity)
+    tensors = {
+        "encoding": encoding,
+        "similarity": shown.similarity,
+        "wavelengths": shown.wavelengths,
+        "turns": shown.turns,
+        "by_distance": shown.by_distance,
+    }
     return Answer(fields, {name: tensor.numpy() for name, tensor in tensors.items()})
+
+
+def _encoding(request: PositionsRequest, loaded: Loaded | None) -> tuple[str, Tensor, float]:
+    """The kind of encoding, its vectors (n, D), and its base. Invalid if a model has fewer."""
+    n, base = request.n_positions, request.base
+    if loaded is None:
+        return "sinusoidal", encodings.sinusoidal(n or DEFAULT, request.d_model, base=base), base
+    table = experiments.position_table(loaded)
+    if n is not None and n > len(table):
+        message = Message(
+            "too-many-positions",
+            "{n} positions are too many: {model} has {limit}",
+            n=n,
+            model=loaded.name,
+            limit=len(table),
+        )
+        raise errors.Invalid(message, "n_positions")
+    return loaded.model.positions, table[: n or len(table)], encodings.BASE
 
 
 @resource(router, "/embedding", EmbeddingRequest, EmbeddingAnswer)

@@ -23,6 +23,12 @@ from pydantic import (
 )
 
 KindName = Literal["encoder", "decoder", "cross"]
+TENSOR_FORMATS = ("json", "safetensors", "npz")
+TensorFormat = Annotated[
+    Literal["json", "safetensors", "npz"] | None,
+    Field(description="left out, the Accept header decides"),
+]
+OneKind = Annotated[KindName | None, Field(description="the family's first if left out")]
 BANK = "He sat on the river bank and watched the water."
 MONEY = "She opened an account at the bank to save money."
 

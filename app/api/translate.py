@@ -18,10 +18,10 @@ from attention_atlas.app.api.common import (
     provenance,
 )
 from attention_atlas.app.api.decoding import (
+    DecodedOut,
     Decoding,
-    SaidOut,
+    decoded_fields,
     rows_of,
-    said_fields,
     step_event,
     steps_fields,
 )
@@ -80,7 +80,7 @@ class ReferenceOut(BaseModel):
 
     text: str
     log_probability: float
-    steps: list[SaidOut]
+    steps: list[DecodedOut]
 
 
 class TranslateAnswer(BaseModel):
@@ -93,7 +93,7 @@ class TranslateAnswer(BaseModel):
     tokens: list[TokenOut] = Field(description="of the target, </s> included, <s> not")
     log_probabilities: list[float]
     log_probability: float = Field(description="their sum")
-    steps: list[SaidOut]
+    steps: list[DecodedOut]
     hypotheses: list[HypothesisOut] = Field(description="the best first")
     tree: list[NodeOut] = Field(description="of the beam; empty if num_beams is 1")
     reference: ReferenceOut | None
@@ -177,8 +177,12 @@ def hypothesis_fields(hypothesis: FinalHypothesis) -> dict[str, Any]:
 def reference_fields(text: str | None, read: Sequence[LabelledToken]) -> dict[str, Any] | None:
     if not read:
         return None
-    total = sum(said.log_probability for said in read)
-    return {"text": text, "log_probability": total, "steps": [said_fields(each) for each in read]}
+    total = sum(token.log_probability for token in read)
+    return {
+        "text": text,
+        "log_probability": total,
+        "steps": [decoded_fields(each) for each in read],
+    }
 
 
 def node_fields(node: Node) -> dict[str, Any]:

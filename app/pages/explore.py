@@ -21,7 +21,7 @@ from attention_atlas.app.pages.engine import (
     page,
 )
 from attention_atlas.app.service import Service
-from attention_atlas.model.record import AttentionRecord
+from attention_atlas.model.reductions import largest_keys
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field
@@ -165,6 +165,8 @@ def _shown(service: Service, typed: dict[str, str | None], choice: Choice) -> di
         }
         one_head = AttentionRequest.model_validate({**typed, **chosen})
         _, record = attention_record(service, one_head, loaded, spec)
+    largest = enumerate(largest_keys(record.attn[0, 0]))
+    top = [{"query": query, "key": key, "attn": attn} for query, (key, attn) in largest]
     side = choice.among("side", SIDES)
     n_token = len(record.q_tokens if side == "query" else record.k_tokens)
     query = choice.among("query", ["", *numbers(n_token)])
@@ -176,16 +178,6 @@ def _shown(service: Service, typed: dict[str, str | None], choice: Choice) -> di
         "run": run_fields(request, loaded, run),
         "q_tokens": labels(record.q_tokens),
         "k_tokens": labels(record.k_tokens),
-        "top": top(record),
+        "top": top,
         "ignored": choice.ignored,
     }
-
-
-def top(record: AttentionRecord) -> list[Top]:
-    """For each query of a single head the key it looks at most."""
-    attn = record.attn[0, 0]
-    if not attn.numel():
-        return []
-    best = attn.max(-1)
-    rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    return [Top(query=q, key=k, attn=a) for q, (k, a) in enumerate(rows)]

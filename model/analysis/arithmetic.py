@@ -30,6 +30,13 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
+LENGTHS = (64, 128, 256, 512, 1024)  # tokens
+STACKS = {  # name -> with residuals, with norms
+    "plain": (False, False),
+    "norm": (False, True),
+    "residual": (True, False),
+    "residual_norm": (True, True),
+}
 SAMPLES = 400  # random queries
 KEEP: tuple[Quantity, ...] = ("q", "k", "mask", "z")
 
@@ -220,6 +227,14 @@ def gradients(depth: int, width: int, *, residual: bool, norm: bool, seed: int) 
     norms = [0.0 if x.grad is None else x.grad.norm().item() for x in inputs]
     last = norms[-1] or 1.0
     return [value / last for value in norms]
+
+
+def stacks(depth: int, width: int, seed: int) -> dict[str, list[float]]:
+    """The gradients through four stacks: with and without residuals, with and without norms."""
+    return {
+        name: gradients(depth, width, residual=residual, norm=norm, seed=seed)
+        for name, (residual, norm) in STACKS.items()
+    }
 
 
 @dataclass(frozen=True)

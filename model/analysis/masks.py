@@ -48,6 +48,19 @@ class Masks:
     losses: dict[str, float]  # of the next token, causal mask "on" and "off"; of decoders only
     fills: Fills  # when a number instead of -inf gives masked keys attention
 
+    @property
+    def leak(self) -> float:
+        """The largest attention of a query that is not padding to keys that the model masks."""
+        to_masked = self.attn.masked_fill(self.own, 0.0).sum(-1)  # (B, Tq)
+        return (to_masked * self.q.real.cpu()).max().item()
+
+    @property
+    def to_padding(self) -> Tensor:
+        """The attention to padding, mean over each text's queries: (B,)."""
+        real_q, real_k = self.q.real.cpu(), self.k.real.cpu()
+        to_padding = self.attn.masked_fill(real_k[:, None], 0.0).sum(-1)  # (B, Tq)
+        return (to_padding * real_q).sum(-1) / real_q.sum(-1)
+
 
 @torch.inference_mode()
 def masks(

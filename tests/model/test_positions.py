@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from attention_atlas.model.positions import sinusoidal
+from attention_atlas.model.positions import described, sinusoidal
 
 
 def paper(pos: int, column: int, d_model: int) -> float:
@@ -40,3 +40,14 @@ def test_another_base() -> None:
 def test_sines_and_cosines_come_in_pairs() -> None:
     with pytest.raises(ValueError, match="d_model is 5"):
         sinusoidal(3, 5)
+
+
+def test_an_encoding_that_is_not_of_sines_has_no_wavelengths() -> None:
+    sines = sinusoidal(12, 8, base=50)
+    shown, learned = (described(sines, "cosine", 3, base) for base in (50, None))
+    assert learned.similarity.equal(shown.similarity)
+    assert shown.by_distance[0] == pytest.approx(1) and len(shown.by_distance) == 12
+    assert (len(shown.wavelengths), shown.turns.shape) == (4, (4, 2, 2))
+    assert shown.shift_error is not None and shown.shift_error < 1e-5
+    assert (len(learned.wavelengths), learned.turns.shape) == (0, (0, 2, 2))
+    assert learned.shift_error is None

@@ -113,3 +113,20 @@ def test_a_small_picture_is_not_pooled(record: AttentionRecord) -> None:
     attn, _, block = reductions.thumbnails(record, 64)
     assert block == (1, 1)
     assert torch.equal(attn, record.attn)
+
+
+def test_a_record_is_reduced_in_the_order_that_keeps_shares(record: AttentionRecord) -> None:
+    largest = reductions.reshaped(record, reduce="max_heads", merge="words")
+    words = reductions.words(record)
+    assert largest.attn.equal(words.attn.amax(1, keepdim=True))
+    rolled = reductions.reshaped(record, reduce="rollout", merge="words", special="hide")
+    assert rolled.attn.equal(
+        reductions.words(reductions.reduced(record, "rollout")).attn[..., 1:, 1:]
+    )
+    assert reductions.reshaped(record).attn is record.attn
+
+
+def test_the_largest_key_of_each_query(attn: Tensor) -> None:
+    for query, (key, share) in enumerate(reductions.largest_keys(attn[0, 0])):
+        assert share == attn[0, 0, query].max() == attn[0, 0, query, key]
+    assert reductions.largest_keys(attn[0, 0, :0]) == []
