@@ -109,6 +109,13 @@ def m2m100(folder: Path, source: str = "en", target: str | None = "fr") -> Backe
     return hf.M2M100Tokenizer(*files, src_lang=source, tgt_lang=target)
 
 
+def plbart(folder: Path) -> Backend:
+    """From one programming language into another."""
+    (folder / "spm.model").write_bytes(pieces())
+    options = {"language_codes": "base", "src_lang": "java", "tgt_lang": "en_XX"}
+    return hf.PLBartTokenizer(str(folder / "spm.model"), **options)
+
+
 def pegasus() -> Backend:
     first = ("<pad>", "</s>", "<mask_1>", "<mask_2>", "<unk>")
     vocab = vocabulary(pieces(), first=first)
@@ -224,6 +231,7 @@ OTHERS: dict[str, Form] = {
         lambda: hf.BigBirdConfig(**ONE, attention_type="original_full"),
         lambda _: trained(hf.BigBirdTokenizer),
     ),
+    "I-BERT": Form(WORDS, lambda: hf.IBertConfig(**ONE), lambda _: trained(hf.RobertaTokenizer)),
     "Splinter": Form(
         hf.AutoModel, lambda: hf.SplinterConfig(**ONE), lambda _: trained(hf.SplinterTokenizer)
     ),
@@ -273,6 +281,7 @@ TRANSLATORS: dict[str, Form] = {
     "mBART-50": Form(
         PAIR, lambda: hf.MBartConfig(**BOTH), lambda _: between(hf.MBart50Tokenizer, MBART), "eos"
     ),
+    "PLBart": Form(PAIR, lambda: hf.PLBartConfig(**BOTH), plbart),
     "Marian of two languages": Form(
         PAIR, FAMILIES["Marian"][1], lambda folder: marian(folder, ">>deu<<", ">>fra<<"), "pad"
     ),

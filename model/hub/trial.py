@@ -342,6 +342,8 @@ def _tables(trial: Trial) -> dict[Stack, tuple[nn.Module, int]]:
     found: dict[Stack, tuple[nn.Module, int]] = {}
     widths = {trial.model.config.get_text_config().hidden_size, _width_of_words(trial.model)}
     for name, given in made.items():
+        if not isinstance(given, Tensor):
+            continue  # I-BERT's come with a scale
         if given.size(-1) not in widths:
             continue  # not added to the words: RoFormer turns queries and keys by them
         first = given.reshape(-1, given.size(-1))[0]

@@ -27,7 +27,9 @@ OTHER = {
     "NLLB as it was": ("spa_Latn", "deu_Latn"),
     "mBART": ("es_XX", "de_DE"),
     "mBART-50": ("es_XX", "de_DE"),
+    "PLBart": ("python", "java"),
 }
+TURNED = ("mBART", "mBART-50", "PLBart")  # what is last in the labels is read first
 MARKED = {"Marian of two languages": ("deu", ">>deu<<"), "MADLAD": ("de", "<2de>")}
 
 
@@ -80,7 +82,7 @@ def test_a_typed_target_is_framed_in_target_mode(client: TestClient, root: Path,
     same(client, output, model=name, text=A, target=B)
     found = get(client, "/run", model=name, text=A, target=B)
     read = [model.config.decoder_start_token_id, *inputs.labels[0, :-1].tolist()]
-    if name.startswith("mBART"):  # what is last in the labels comes first
+    if name in TURNED:
         read = model.prepare_decoder_input_ids_from_labels(inputs.labels)[0].tolist()
     target = [token["id"] for token in found["sequences"]["target"]]
     assert target == read[: len(target)] and len(read) - len(target) in (0, 1)
@@ -106,12 +108,13 @@ def test_decoding_begins_with_the_language(
     """No file says forced_bos_token_id: the language alone does."""
     source, target = OTHER[name]
     model, tokenizer = own(root, name, OTHER[name])
-    language = tokenizer.convert_tokens_to_ids(f"__{target}__" if name == "M2M100" else target)
+    raw = f"__{target}__" if name in ("M2M100", "PLBart") else target
+    language = tokenizer.convert_tokens_to_ids(raw)
     spec = {"model": name, "text": A, "source_lang": source, "target_lang": target}
     found = get(client, "/translate", **spec, num_beams=num_beams, max_new_tokens=9)
     inputs = tokenizer(A, return_tensors="pt")
     begins = {"forced_bos_token_id": language}
-    if name == "mBART":  # its decoder reads the language before it says anything
+    if name in ("mBART", "PLBart"):  # their decoders read the language before they say anything
         begins = {"decoder_start_token_id": language}
     options = {"num_beams": num_beams, "max_new_tokens": 9, "do_sample": False}
     theirs = model.generate(**inputs, **begins, **options, forced_eos_token_id=None)[0].tolist()
