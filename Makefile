@@ -24,6 +24,7 @@ test-fast: .venv/dev
 check: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/oxlint static/js
 	$(BIN)/mypy
 
 train: .venv/train

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import Scope
 
 HERE = Path(__file__).parent
-IMPORT = re.compile(r"""^(?:import|export|\}) .*?"(\.{1,2}/[^"]+\.js)";""", re.MULTILINE)
+IMPORT = re.compile(r"""from "(\.{1,2}/[^"]+\.js)";""")
 VENDOR = {"vendor/plotly.min.js": Path(plotly.__file__).parent / "package_data/plotly.min.js"}
 
 
@@ -25,8 +26,9 @@ def scripts(first: Path) -> list[Path]:
     """A script and all that it imports, and what those import."""
     paths = [first]
     for path in paths:
-        imported = [path.parent / name for name in IMPORT.findall(path.read_text("utf-8"))]
-        paths += [found for each in imported if (found := each.resolve()) not in paths]
+        names = IMPORT.findall(path.read_text("utf-8"))
+        imported = [Path(os.path.normpath(path.parent / name)) for name in names]
+        paths += [each for each in imported if each not in paths]
     return paths
 
 

@@ -184,6 +184,17 @@ def test_a_script_has_a_name_of_its_own() -> None:
     assert sorted(names) == sorted(set(names))
 
 
+def test_a_line_of_a_script_has_100_columns() -> None:
+    """But for messages, which stand in one piece: the catalogue has them so."""
+    long = [
+        f"{path.name}:{n}"
+        for path in sorted(JS.rglob("*.js"))
+        for n, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if len(line) > 100 and not re.search(r"""_\("[^"]{40,}""", line)
+    ]
+    assert long == []
+
+
 @pytest.mark.parametrize("package", ["app", "model"])
 def test_every_module_says_what_it_is(package: str) -> None:
     paths = sorted((ROOT / package).rglob("*.py"))

@@ -337,7 +337,7 @@ def test_an_unknown_model_is_named_and_the_text_kept(page: Page) -> None:
 def test_nonsense_in_the_address_falls_back_and_is_named(explore: Explore) -> None:
     page = explore(model="bert", text=RIVER, layer=99, head=-1, view="zzz", query=77)
     expect(page.get_by_role("heading", name="Layer 0 · Head 0")).to_be_visible()
-    for part in ("layer=99", "head=-1", "view=zzz", "query=77"):
+    for part in ("layer 99", "head -1", "view zzz", "query 77"):
         expect(page.locator("#notice")).to_contain_text(part)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -175,3 +177,15 @@ def test_the_newest_drawing_is_the_last_before_plotly_is_there_too(page: Page) -
       return plots.map((el) => el.data[0].z[0][0]);
     }"""
     assert page.evaluate(code) == [1] * 20
+
+
+def test_a_frame_has_all_that_its_type_says(js: Any) -> None:
+    source = (Path(__file__).parents[2] / "static/js/lib/view.js").read_text("utf-8")
+    declared = source.split("@typedef {Readonly<{\n")[1].split("}>} Frame")[0]
+    types = re.sub(r"\{[^{}]*\}", "", re.sub(r", {2,}.*", ",", declared))
+    names = re.findall(r"(\w+): ", types)
+    assert js("view.js", "return Object.keys(m.frame({})).sort();") == sorted(set(names))
+    one = js("view.js", "const r = {}; return m.frame({record: r, layer: 2, head: 1}).shown;")
+    assert one == [{"layer": 2, "head": 1, "record": {}}]
+    same = "const r = {}; return m.frame({record: r}).shown === m.frame({record: r}).shown;"
+    assert js("view.js", same), "a view draws it anew only if it is another"

@@ -6,8 +6,6 @@ import {_, language} from "./language.js";
 import {camel, camelKeys, snake} from "./names.js";
 import {decode} from "./wire.js";
 
-export {camel};
-
 const ROOT = "/api/v1";
 const JSON_TYPE = "application/json";
 const TENSORS = "application/vnd.safetensors";

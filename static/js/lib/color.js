@@ -58,7 +58,8 @@ export function signedColor(value, theme) {
 
 /** Even stops from -1 to 1, as colour scales are written. */
 export function signedStops(theme, n = 20) {
-  return Array.from({length: n + 1}, (none, i) => [i / n, css(signedColor((2 * i) / n - 1, theme))]);
+  return Array.from({length: n + 1}, (none, i) =>
+    [i / n, css(signedColor((2 * i) / n - 1, theme))]);
 }
 
 const LEAST = 1e-4; // where a logarithmic scale begins when it is told 0

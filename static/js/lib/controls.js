@@ -1,6 +1,7 @@
 // What a person chooses with: the sentence, the model, the kind, the options, the tabs, the theme.
 
-import {h, roving, submitOnEnter} from "./dom.js";
+import {modelIn} from "./data.js";
+import {byId, fillSelect, h, roving} from "./dom.js";
 import {_} from "./language.js";
 import {mountOpening} from "./opening.js";
 import {takenBy} from "./picture.js";
@@ -24,69 +25,35 @@ const SEGMENTS = [
 ];
 const ASKED = ["kind", "reduce", "quantity", "special", "merge"]; // of the server
 const SCALE = [["linear", _("linear")], ["log", _("logarithmic")]];
-const FIELDS = {text: "text", textPair: "text_pair", target: "target"};
-
-const byId = (id) => document.getElementById(id);
-
-/** "" in a field that may be left out is null. */
-const fieldValue = (key, value) => (key === "text" || value !== "" ? value : null);
 
 /**
- * The form as the server wrote it, alive.
- * @param {Object} page
- * @param {(patch: Object, how?: {typing?: boolean}) => void} emit
+ * What a form has beside its fields: a picker that opens models, fields that only some models take.
+ * @param {HTMLFormElement} form  @param {Object} page  @param {() => void} retyped
+ * @returns {(wanted: Object, decoded: string|null) => void}
  */
-export function mountForm(page, emit) {
-  const form = document.querySelector("form.ask");
+export function mountInputs(form, page, retyped) {
   const {model} = form.elements;
-  const fields = Object.entries(FIELDS).map(([key, name]) => [key, form.elements[name]]);
-  const read = ([key, el]) => [key, fieldValue(key, el.value)];
-  const typed = () => Object.fromEntries(fields.map(read));
-  const settle = () => emit({...typed(), model: model.value}, {typing: false});
+  const isOpen = () => Boolean(modelIn(page.models, model.value));
+  let shown = model.value;
   const open = mountOpening(form, (found) => {
     page.models.push(found);
     const option = [...model.options].find(({value}) => value === found.name)
       ?? model.appendChild(h("option", {value: found.name}));
     option.textContent = modelLabel(found);
     model.value = found.name;
-    settle();
+    retyped();
   });
-  const isThere = (name) => page.models.some((found) => found.name === name);
-  let shown = model.value;
-
-  for (const [, field] of fields) {
-    field.addEventListener("input", (event) => event.isComposing || emit(typed(), {typing: true}));
-    field.addEventListener("compositionend", () => emit(typed(), {typing: true}));
-    field.addEventListener("change", settle);
+  for (const type of ["input", "change"]) {
+    model.addEventListener(type, (event) => isOpen() || event.stopPropagation());
   }
-  submitOnEnter(form);
   model.addEventListener("change", async () => {
-    if (isThere(model.value)) return settle();
-    const asked = model.value;
-    if (!await open(asked) && model.value === asked) model.value = shown;
-  });
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    settle();
-  });
-  form.querySelector(".examples").addEventListener("click", (event) => {
-    const link = event.target.closest("a");
-    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    event.preventDefault();
-    const {model: name, text, textPair} = page.examples[Number(link.dataset.example)];
-    emit({model: name, text, textPair, target: null}, {typing: false});
+    const {value} = model;
+    if (!isOpen() && !await open(value) && model.value === value) model.value = shown;
   });
 
   return function update(wanted, decoded) {
-    const takes = takenBy(page.models.find(({name}) => name === wanted.model));
-    if (model.value !== wanted.model && (shown !== wanted.model || isThere(model.value))) {
-      model.value = wanted.model;
-    }
+    const takes = takenBy(modelIn(page.models, wanted.model));
     shown = wanted.model;
-    for (const [key, field] of fields) {
-      const value = wanted[key] ?? "";
-      if (field.value !== value) field.value = value;
-    }
     for (const part of form.querySelectorAll("[data-takes]")) {
       part.hidden = !takes[part.dataset.takes];
       part.querySelector("input").disabled = part.hidden;
@@ -108,14 +75,7 @@ function choice(name, entries, onchange) {
   const set = (value) => {
     if (select.value !== `${value}`) select.value = value;
   };
-  return {el, set, fill: (options) => refill(select, options)};
-}
-
-/** Other options in a select, if they are others. */
-function refill(select, options) {
-  const listed = Array.from(select.options, ({value, textContent}) => `${value}\t${textContent}`);
-  if (options.map((option) => option.join("\t")).join("\n") === listed.join("\n")) return;
-  select.replaceChildren(...options.map(([value, text]) => h("option", {value}, text)));
+  return {el, set, fill: (options) => fillSelect(select, options)};
 }
 
 /** A number to type, and the same as a slider where it has an end. */
@@ -129,11 +89,14 @@ function quantity(name, {max, step, slides = true}, onchange) {
     "aria-label": _("{name}, slider", {name})});
   const el = h("span", {class: "choice"}, h("label", {}, `${name} `, field),
     ...(slides ? [slider] : []));
+  let current = null;
   const set = (value) => {
+    current = value;
     for (const input of [field, slider]) {
       if (input.valueAsNumber !== value) input.value = value;
     }
   };
+  field.addEventListener("change", () => set(current)); // what cannot be taken gives way
   return {el, set};
 }
 
@@ -141,6 +104,24 @@ const range = (n) => Array.from({length: n}, (none, i) => [`${i}`, `${i}`]);
 
 /** @param {(patch: Object, how?: Object) => void} emit */
 export function mountOptions(page, emit) {
+  const parts = optionsOf(emit);
+  const all = {...parts.options, ...parts.grid};
+  byId("options").replaceChildren(...Object.values(parts.options).map(({el}) => el));
+  byId("kind").replaceChildren(...Object.values(parts.grid).map(({el}) => el));
+
+  return function update(state) {
+    const model = modelIn(page.models, state.model);
+    fillOptions(all, state, model);
+    const applies = applying(state, model);
+    for (const [key, part] of Object.entries(all)) {
+      part.el.hidden = !(applies[key] ?? true) || ("offline" in page && ASKED.includes(key));
+      part.set(state[key]);
+    }
+  };
+}
+
+/** Every option of the picture, and of the grid. */
+function optionsOf(emit) {
   const typed = (key) => (value) => emit({[key]: value}, {typing: true});
   const chosen = (key) => (value) => emit({[key]: value});
   const index = (key) => (value) => emit({[key]: Number(value)});
@@ -164,35 +145,33 @@ export function mountOptions(page, emit) {
     metric: choice(_("Sorted by"), metrics, (metric) => emit({metric, least: 0})),
     least: quantity(_("at least"), {max: 999, step: 0.05, slides: false}, typed("least"))
   };
-  byId("options").replaceChildren(...Object.values(options).map(({el}) => el));
-  byId("kind").replaceChildren(...Object.values(grid).map(({el}) => el));
+  return {options, grid};
+}
 
-  return function update(state) {
-    const {view, reduce, record, metric} = state;
-    const model = page.models.find(({name}) => name === state.model);
-    const {kinds = [], lacks = []} = model ?? {};
-    const [nLayer, nHead] = model?.shapes[state.kind] ?? [1, 1];
-    options.layer.fill(range(nLayer));
-    const beside = state.shown.length - 1;
-    options.reduce.fill(beside ? [["none", _("{n} chosen", {n: beside + 1})], ...REDUCE.slice(1)] : REDUCE);
-    options.head.fill(range(nHead).map(([value, name]) => (beside && value === `${state.head}`
-      ? [value, _("{head} and {n} more", {head: name, n: beside})] : [value, name])));
-    grid.kind.fill(kinds.map((name) => [name, KIND_NAMES[name]]));
-    const pairs = state.kind !== "cross" && record.qTokens.some(({segment}) => segment === 1);
-    const isScores = record.quantity === "scores";
-    const own = view !== "anatomy";
-    const there = {
-      head: reduce === "none", reduce: own, special: own, merge: own,
-      quantity: (view === "matrix" || view === "table") && !lacks.includes("scores"),
-      threshold: view === "lines", top: view === "lines", segments: view === "lines" && pairs,
-      low: view === "matrix" && !isScores, high: view === "matrix" && !isScores,
-      scale: view === "matrix" && !isScores,
-      kind: kinds.length > 1, least: metric !== ""
-    };
-    for (const [key, part] of Object.entries({...options, ...grid})) {
-      part.el.hidden = !(there[key] ?? true) || ("offline" in page && ASKED.includes(key));
-      part.set(state[key]);
-    }
+/** The layers, heads and kinds that a model has; the chosen head says how many are beside it. */
+function fillOptions({layer, head, reduce, kind}, state, model) {
+  const [nLayer, nHead] = model?.shapes[state.kind] ?? [1, 1];
+  const n = state.shown.length - 1;
+  const chosen = [["none", _("{n} chosen", {n: n + 1})], ...REDUCE.slice(1)];
+  layer.fill(range(nLayer));
+  reduce.fill(n ? chosen : REDUCE);
+  head.fill(range(nHead).map(([value, name]) => (n && value === `${state.head}`
+    ? [value, _("{head} and {n} more", {head: name, n})] : [value, name])));
+  kind.fill((model?.kinds ?? []).map((name) => [name, KIND_NAMES[name]]));
+}
+
+/** Which options change what is drawn; those left out always do. */
+function applying({view, reduce, record, metric, kind}, model) {
+  const {kinds = [], lacks = []} = model ?? {};
+  const pairs = kind !== "cross" && record.qTokens.some(({segment}) => segment === 1);
+  const isColoured = view === "matrix" && record.quantity !== "scores";
+  const isTokens = view !== "anatomy"; // which shows a head's own tokens
+  return {
+    head: reduce === "none", reduce: isTokens, special: isTokens, merge: isTokens,
+    quantity: (view === "matrix" || view === "table") && !lacks.includes("scores"),
+    threshold: view === "lines", top: view === "lines", segments: view === "lines" && pairs,
+    low: isColoured, high: isColoured, scale: isColoured,
+    kind: kinds.length > 1, least: metric !== ""
   };
 }
 
@@ -212,7 +191,7 @@ export function mountTabs(views, panel, page, emit) {
   panel.setAttribute("role", "tabpanel");
 
   return function update({view, model}) {
-    const lacks = page.models.find(({name}) => name === model)?.lacks ?? [];
+    const lacks = modelIn(page.models, model)?.lacks ?? [];
     for (const [i, tab] of tabs.entries()) {
       tab.hidden = views[i].id === "anatomy" && lacks.includes("q");
       const selected = views[i].id === view;
@@ -220,19 +199,5 @@ export function mountTabs(views, panel, page, emit) {
       tab.tabIndex = selected ? 0 : -1;
     }
     panel.setAttribute("aria-labelledby", `tab-${view}`);
-  };
-}
-
-/** One button: the other theme. */
-export function mountTheme(emit) {
-  const button = h("button", {type: "button", class: "plain-button"});
-  button.addEventListener("click", () => emit({theme: button.dataset.theme}));
-  byId("theme").replaceChildren(button);
-
-  return function update(shown) {
-    const other = shown === "dark" ? "light" : "dark";
-    button.dataset.theme = other;
-    button.textContent = other === "dark" ? _("Dark") : _("Light");
-    button.setAttribute("aria-label", other === "dark" ? _("Dark theme") : _("Light theme"));
   };
 }

@@ -1,4 +1,5 @@
-// What the pages of models at work have in common: tokens to step through, and what each was chosen from.
+// What the pages of models at work have in common: tokens to step through, and what each was
+// chosen from.
 
 import {colorOf, css, textOn} from "./color.js";
 import {h, roving} from "./dom.js";
@@ -10,7 +11,8 @@ import {label, tokenNode} from "./token.js";
  * A line of tokens, shaded; those that can be picked are buttons, one stop of Tab.
  * @param {HTMLElement} el
  * @param {{tokens: import("./view.js").Token[], theme: string, values?: (number|undefined)[],
- *   current?: number|null, from?: number, pick?: (i: number) => void, canPick?: (i: number) => boolean, titles?: string[],
+ *   current?: number|null, from?: number, pick?: (i: number) => void, canPick?: (i: number) =>
+ *   boolean, titles?: string[],
  *   marks?: (string|undefined)[]}} line
  *   values from 0 to 1; by `canPick`, tokens before `from` cannot be picked; `marks` are classes
  */
@@ -39,7 +41,8 @@ export function drawTokens(el, {tokens, theme, values = [], current = null, from
 
 /** The candidates of a step; with `pick`, each one can be taken instead. */
 export function candidatesTable({candidates, token}, {caption, filters = [], pick = null}) {
-  const names = {temperature: _("after temperature"), topK: _("after top-k"), topP: _("after top-p")};
+  const names = {temperature: _("after temperature"), topK: _("after top-k"),
+    topP: _("after top-p")};
   const rows = candidates.map(({id, token: raw, text, probability, logit, ...left}) => [
     {id, raw, text, special: false, unknown: false}, probability, logit,
     ...filters.map((name) => left[name])]);
@@ -63,16 +66,6 @@ export const rowOf = ({data, shape: [, m]}, i) => Array.from(data.subarray(i * m
 /** The rows of a (Tq, Tk) tensor, null where looking is not allowed. */
 export const rowsOf = ({attn, mask}) => Array.from({length: attn.shape[0]}, (none, q) =>
   rowOf(attn, q).map((value, k) => (mask.data[q * attn.shape[1] + k] ? value : null)));
-
-/** A select's options, replaced only if they are others. */
-export function fillSelect(select, entries) {
-  const same = entries.map(([value, text]) => `${value}\t${text}`).join("\n")
-    === Array.from(select.options, ({value, textContent}) => `${value}\t${textContent}`).join("\n");
-  if (same) return;
-  const {value} = select;
-  select.replaceChildren(...entries.map(([name, text]) => h("option", {value: name}, text)));
-  if (entries.some(([name]) => `${name}` === value)) select.value = value;
-}
 
 /** The heads of a model, and the mean of all. */
 export const headEntries = (nHead) => [["mean", _("mean of all")],

@@ -10,7 +10,8 @@ const SIDE = 22; // left of a block, for what goes round it
 
 /**
  * @typedef {{text: string, href: string, note?: string}} Part
- * @param {Object} model  of /models  @param {(page: string, more?: Object) => string} to  the address of a page
+ * @param {Object} model  of /models  @param {(page: string, more?: Object) => string} to  the
+ * address of a page
  * @returns {SVGElement[]}  a picture of each stack
  */
 export function diagram(model, to) {
@@ -18,10 +19,12 @@ export function diagram(model, to) {
   if (family === "encoder-decoder") {
     return [stack(_("Encoder"), model, to, {kinds: ["encoder"], activation: "ReLU",
       output: {text: _("the encoder's output"), href: to("explore", {kind: "cross"})}}),
-    stack(_("Decoder"), model, to, {kinds: ["decoder", "cross"], activation: "ReLU", output: likely(to)})];
+    stack(_("Decoder"), model, to, {kinds: ["decoder", "cross"], activation: "ReLU",
+      output: likely(to)})];
   }
   const isDecoder = family === "decoder";
-  return [stack(model.name, model, to, {kinds: [isDecoder ? "decoder" : "encoder"], activation: "GELU",
+  return [stack(model.name, model, to, {kinds: [isDecoder ? "decoder" : "encoder"],
+    activation: "GELU",
     isNormFirst: isDecoder, output: isDecoder ? likely(to)
       : {text: _("the words behind [MASK]"), href: to("explore")}})];
 }
@@ -29,7 +32,8 @@ export function diagram(model, to) {
 const likely = (to) => ({text: _("how likely each next token is"), href: to("explore")});
 
 /** One stack from its words to its output, downwards. */
-function stack(name, {kinds: [here], nLayer, dModel, dFf, nHead, dHead, positions, vocabSize}, to, {kinds, activation, isNormFirst, output}) {
+function stack(name, {kinds: [here], nLayer, dModel, dFf, nHead, dHead, positions, vocabSize}, to,
+  {kinds, activation, isNormFirst, output}) {
   const pen = {y: 0, parts: []};
   const isHere = kinds.includes(here); // what the page shows below is of the first stack
   const block = isHere ? "#block" : to("explore", {kind: kinds[0]});
@@ -37,7 +41,8 @@ function stack(name, {kinds: [here], nLayer, dModel, dFf, nHead, dHead, position
   const add = {text: isNormFirst ? _("add") : _("add, layer norm"), href: block};
   box(pen, {text: _("words"), note: `${vocabSize} × ${dModel}`, href: to("positions")});
   plus(pen);
-  box(pen, {text: _("position"), note: positions === "learned" ? _("learned") : "sin, cos", href: to("positions")});
+  box(pen, {text: _("position"), note: positions === "learned" ? _("learned") : "sin, cos",
+    href: to("positions")});
   arrow(pen);
   const top = pen.y;
   pen.y += 28;
@@ -50,18 +55,21 @@ function stack(name, {kinds: [here], nLayer, dModel, dFf, nHead, dHead, position
   }
   around(pen, add, () => {
     if (isNormFirst) then(pen, norm);
-    box(pen, {text: _("feed-forward, {name}", {name: activation}), note: `${dModel} → ${dFf} → ${dModel}`,
+    box(pen, {text: _("feed-forward, {name}", {name: activation}),
+      note: `${dModel} → ${dFf} → ${dModel}`,
       href: block}, SIDE);
   });
   pen.y += 8;
-  const layers = [svg("rect", {class: "diagram-frame", x: 1, y: top, width: WIDE - 2, height: pen.y - top, rx: 10}),
+  const layers = [svg("rect", {class: "diagram-frame", x: 1, y: top, width: WIDE - 2,
+    height: pen.y - top, rx: 10}),
     svg("text", {class: "diagram-note", x: WIDE - 12, y: top + 18, "text-anchor": "end"},
       _("{n} layers like this", {n: nLayer}))];
   arrow(pen);
   if (isNormFirst) then(pen, norm, 0);
   box(pen, output);
   const height = pen.y + 2;
-  return svg("svg", {class: "diagram", width: WIDE, height, viewBox: `0 0 ${WIDE} ${height}`, role: "group",
+  return svg("svg", {class: "diagram", width: WIDE, height,
+    viewBox: `0 0 ${WIDE} ${height}`, role: "group",
     "aria-label": name}, ...layers, ...pen.parts);
 }
 
@@ -74,7 +82,8 @@ function attention(pen, kind, {nHead, dHead, isHere}, to) {
   const steps = to("explore", {kind, view: "anatomy"});
   const rows = [
     [{text: "q, k, v", note: `${nHead} × ${dHead}`, href: isHere ? "#qkv" : steps}],
-    [{text: _("scores"), note: "q·k", href: isHere ? "#anatomy" : steps}, {text: "1/√d", href: "#scale"}],
+    [{text: _("scores"), note: "q·k", href: isHere ? "#anatomy" : steps},
+      {text: "1/√d", href: "#scale"}],
     [{text: _("mask"), href: to("masks", {kind})}, {text: "softmax", href: steps}],
     [{text: _("attention, head by head"), href: to("explore", {kind})}],
     [{text: _("heads together, W_O"), href: isHere ? "#heads" : to("explore", {kind})}]
@@ -117,7 +126,8 @@ function box(pen, part, side = 0) {
 function link(pen, {text, note, href}, x, width) {
   const words = [svg("text", {x: x + 12, y: pen.y + 27}, text)];
   if (note) {
-    words.push(svg("text", {class: "diagram-note", x: x + width - 12, y: pen.y + 27, "text-anchor": "end"}, note));
+    words.push(svg("text", {class: "diagram-note", x: x + width - 12, y: pen.y + 27,
+      "text-anchor": "end"}, note));
   }
   pen.parts.push(svg("a", {href},
     svg("rect", {x: x + 1, y: pen.y + 1, width: width - 2, height: HIGH - 2, rx: 6}), ...words));
@@ -131,6 +141,7 @@ function arrow(pen) {
 }
 
 function plus(pen) {
-  pen.parts.push(svg("text", {class: "diagram-note", x: WIDE / 2, y: pen.y + 13, "text-anchor": "middle"}, "+"));
+  pen.parts.push(svg("text", {class: "diagram-note", x: WIDE / 2, y: pen.y + 13,
+    "text-anchor": "middle"}, "+"));
   pen.y += 18;
 }

@@ -1,3 +1,5 @@
+export const byId = (id) => document.getElementById(id);
+
 /** h("button", {class: "head", onclick: pick}, "H3"): children are text or nodes, never markup. */
 export function h(tag, props = {}, ...children) {
   const el = document.createElement(tag);
@@ -69,7 +71,8 @@ export function focusIn(buttons, i) {
  */
 export function submitOnEnter(form) {
   form.addEventListener("keydown", (event) => {
-    if (!isEnter(event) || event.defaultPrevented || !event.target.matches("input, textarea")) return;
+    if (!isEnter(event) || event.defaultPrevented
+      || !event.target.matches("input, textarea")) return;
     event.preventDefault();
     form.requestSubmit();
   });
@@ -80,3 +83,13 @@ const COMPOSING = 229;
 /** Enter by itself. @param {KeyboardEvent} event */
 export const isEnter = ({key, shiftKey, isComposing, keyCode}) =>
   key === "Enter" && !shiftKey && !isComposing && keyCode !== COMPOSING;
+
+/** A select's options, replaced only if they are others; its value stays where it can. */
+export function fillSelect(select, entries) {
+  const same = entries.map(([value, text]) => `${value}\t${text}`).join("\n")
+    === Array.from(select.options, ({value, textContent}) => `${value}\t${textContent}`).join("\n");
+  if (same) return;
+  const {value} = select;
+  select.replaceChildren(...entries.map(([name, text]) => h("option", {value: name}, text)));
+  if (entries.some(([name]) => `${name}` === value)) select.value = value;
+}

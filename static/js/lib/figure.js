@@ -68,7 +68,10 @@ const longest = (tokens, size = 13) => Math.max(22, widest(tokens.map(label), si
 
 const [ROW, GAP, NUMBER] = [22, 220, 44]; // of lines: a token's height, the curves, a number
 
-/** Two columns of tokens and the curves between them; only the locked token's, if one is, with its numbers. */
+/**
+ * Two columns of tokens and the curves between them; only the locked token's, if one is, with its
+ * numbers.
+ */
 function lines(frame, ink) {
   const {record: {qTokens, kTokens}, shown, query, side, theme} = frame;
   const [left, right] = [qTokens, kTokens].map((tokens) => longest(tokens) + 12 + NUMBER);
@@ -88,14 +91,17 @@ function lines(frame, ink) {
   for (const [i, {attn, drawn}] of heads.entries()) {
     parts.push(...curves(attn, drawn, frame, {start, end, y, color: hues[i] ?? plain}));
   }
-  const locked = (axis, i) => (side === axis && query === i ? {fill: ink.accent, "font-weight": 600} : {});
+  const locked = (axis, i) => (side === axis && query === i ? {fill: ink.accent, "font-weight": 600}
+    : {});
   for (const [i, token] of qTokens.entries()) {
-    parts.push(text(start - 8, y(i) + 4, label(token), {"text-anchor": "end", ...locked("query", i)}));
+    parts.push(text(start - 8, y(i) + 4, label(token),
+      {"text-anchor": "end", ...locked("query", i)}));
   }
   for (const [i, token] of kTokens.entries()) {
     parts.push(text(end + 8, y(i) + 4, label(token), locked("key", i)));
   }
-  if (query !== null) parts.push(...lineNumbers(heads, hues, frame, {x: side === "query" ? end + right : 0, y}, ink));
+  if (query !== null) parts.push(...lineNumbers(heads, hues, frame,
+    {x: side === "query" ? end + right : 0, y}, ink));
   const bottom = y(Math.max(qTokens.length, kTokens.length)) + 4;
   const key = widths(frame.threshold, plain, ink);
   parts.push(svg("g", {transform: `translate(0 ${bottom})`}, ...key));
@@ -121,7 +127,8 @@ function lineNumbers(heads, hues, {query, side, threshold}, {x, y}, ink) {
   const mark = side === "query" ? x - NUMBER + 2 : x + NUMBER - 8;
   return found.flatMap((one, i) => (one ? [
     text(x, y(i) + 4, one.value.toFixed(3), {"font-size": 12, fill: ink.muted, ...atEnd}),
-    ...(hues[one.head] ? [svg("rect", {x: mark, y: y(i) - 8, width: 3, height: 16, fill: hues[one.head]})] : [])
+    ...(hues[one.head] ? [svg("rect", {x: mark, y: y(i) - 8, width: 3, height: 16,
+      fill: hues[one.head]})] : [])
   ] : []));
 }
 
@@ -160,7 +167,8 @@ function cells(values, [n, m], size, {shade, theme}) {
     for (let k = 0; k < m; k++) {
       const color = shade(values[q * m + k]);
       const last = paths.get(color) ?? [];
-      last.push(`M${round(k * size)} ${round(q * size)}h${round(size)}v${round(size)}h${round(-size)}z`);
+      last.push(`M${round(k * size)} ${round(q * size)}`
+          + `h${round(size)}v${round(size)}h${round(-size)}z`);
       paths.set(color, last);
     }
   }
@@ -195,7 +203,8 @@ function matrix({record, low, high, scale, theme, query, side}, ink) {
     parts.push(svg("rect", {...box, fill: "none", stroke: ink.accent, "stroke-width": 1.5}));
   }
   const name = isScores ? _("score") : _("attention");
-  const key = legendSvg(legendOf({range: {...range, power}, name, masked: values.some(Number.isNaN)}, theme), ink);
+  const key = legendSvg(legendOf({range: {...range, power}, name,
+    masked: values.some(Number.isNaN)}, theme), ink);
   parts.push(svg("g", {transform: `translate(0 ${bottom + 40})`}, ...key.parts));
   return {width: Math.max(left + m * size, key.width), height: bottom + 56, parts};
 }
@@ -210,7 +219,8 @@ function matrixLabels({qTokens, kTokens}, {left, size, bottom}, ink) {
     ...labels(qTokens).map(([i, token]) =>
       text(left - 6, middle(i) + 4, label(token), {"text-anchor": "end", "font-size": 12})),
     ...labels(kTokens).map(([i, token]) => text(0, 0, label(token), {"font-size": 12,
-      "text-anchor": "end", transform: `translate(${left + middle(i) + 4} ${down + 8}) rotate(-90)`})),
+      "text-anchor": "end",
+      transform: `translate(${left + middle(i) + 4} ${down + 8}) rotate(-90)`})),
     text(0, 0, _("query"), {fill: ink.muted, "text-anchor": "middle",
       transform: `translate(10 ${down / 2}) rotate(-90)`}),
     text(left + across / 2, bottom + 26, _("key"), {fill: ink.muted, "text-anchor": "middle"})
@@ -237,7 +247,8 @@ function tokens({record, query, side, theme}, ink) {
     if (x + width > 640) [x, y] = [0, y + 30];
     const value = values?.[i];
     const bytes = value > 0 ? colorOf(value, theme) : null;
-    if (bytes) parts.push(svg("rect", {x: round(x), y, width: round(width), height: 24, rx: 3, fill: css(bytes)}));
+    if (bytes) parts.push(svg("rect", {x: round(x), y, width: round(width), height: 24, rx: 3,
+      fill: css(bytes)}));
     const isDark = bytes && bytes[0] * 0.3 + bytes[1] * 0.59 + bytes[2] * 0.11 < 140;
     const fill = bytes ? (isDark ? "#fff" : "#000") : Number.isNaN(value) ? ink.muted : ink.ink;
     const own = i === query && record.kind !== "cross" ? {"text-decoration": "underline"} : {};
@@ -260,7 +271,8 @@ function anatomy({anatomy: found, theme}, ink) {
   const right = left + cell * d;
   const columns = [[_("key"), left - 8], ["q·k", right + 56], [_("score"), right + 120],
     [_("softmax"), right + 190]];
-  const parts = columns.map(([name, x]) => text(x, 10, name, {fill: ink.muted, "text-anchor": "end"}));
+  const parts = columns.map(([name, x]) => text(x, 10, name,
+    {fill: ink.muted, "text-anchor": "end"}));
   parts.push(text(left, 10, `q ∘ k, q = ${label(qTokens[query])}`, {fill: ink.muted}));
   const strips = cells(products.data, [n, d], 1, {shade, theme});
   parts.push(svg("g", {transform: `translate(${left} 20) scale(${cell} ${ROW})`}, ...strips));
@@ -272,7 +284,8 @@ function anatomy({anatomy: found, theme}, ink) {
     parts.push(...row.map((content, i) =>
       text(columns[i][1], 34 + k * ROW, content, {"text-anchor": "end", "font-size": 12})));
   }
-  const key = legendSvg(legendOf({range: {high: most, scale: "signed"}, name: "q ∘ k", masked: false}, theme), ink);
+  const key = legendSvg(legendOf({range: {high: most, scale: "signed"}, name: "q ∘ k",
+    masked: false}, theme), ink);
   parts.push(svg("g", {transform: `translate(0 ${34 + n * ROW})`}, ...key.parts));
   return {width: Math.max(right + 200, key.width), height: 48 + n * ROW, parts};
 }
@@ -297,7 +310,8 @@ function grid({overview, metrics, metric, theme}, ink) {
         style: "image-rendering:pixelated", href: thumbnail(layer, head)}));
       const value = metrics?.metrics[metric]?.[l][k];
       if (value === undefined) continue;
-      parts.push(text(x + size.width / 2, y + size.height + 12, metricText(metric, value), {...small, "font-size": 10}));
+      parts.push(text(x + size.width / 2, y + size.height + 12, metricText(metric, value),
+        {...small, "font-size": 10}));
     }
   }
   const width = Math.max(28 + heads.length * dx, LEAST);
@@ -305,7 +319,8 @@ function grid({overview, metrics, metric, theme}, ink) {
   if (METRIC_NAMES[metric]) notes.push(_("Below each head: {name}.", {name: METRIC_NAMES[metric]}));
   const bottom = 30 + layers.length * dy;
   const lines = wrapped(notes.join(" "), width, 11);
-  parts.push(...lines.map((line, i) => text(0, bottom + 14 * i, line, {"font-size": 11, fill: ink.muted})));
+  parts.push(...lines.map((line, i) => text(0, bottom + 14 * i, line,
+    {"font-size": 11, fill: ink.muted})));
   const key = legendSvg(legendOf({range: {low: 0, high: 1, scale: "linear"}, name: _("attention"),
     masked: mask.data.includes(0)}, theme), ink);
   parts.push(svg("g", {transform: `translate(0 ${bottom + 14 * lines.length})`}, ...key.parts));

@@ -1,4 +1,5 @@
-// Several heads at once, as the address writes them: "2.3,0.1". The chosen head is always the first.
+// Several heads at once, as the address writes them: "2.3,0.1". The chosen head is always the
+// first.
 
 export const MOST = 8; // more could not be told apart
 

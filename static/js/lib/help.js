@@ -1,6 +1,8 @@
 // The page's own keys, and the dialog that names them.
 
-const main = () => document.getElementById("main");
+import {byId} from "./dom.js";
+
+const main = () => byId("main");
 
 function focusFirstText() {
   const fields = main().querySelectorAll("textarea, input:not([type]), input[type='text']");
@@ -14,17 +16,18 @@ function fullScreenOfAll() {
 
 /** @param {{focusText?: () => void, fullScreen?: () => void}} acts */
 export function mountHelp({focusText = focusFirstText, fullScreen = fullScreenOfAll} = {}) {
-  const dialog = document.getElementById("help");
+  const dialog = byId("help");
   const open = () => dialog.open || dialog.showModal();
   const keys = {"?": open, "/": focusText, f: fullScreen};
-  const isOn = document.getElementById("keys-on");
+  const isOn = byId("keys-on");
   isOn.checked = localStorage.getItem("keys") !== "off";
   isOn.addEventListener("change", () => localStorage.setItem("keys", isOn.checked ? "on" : "off"));
-  document.getElementById("help-open").addEventListener("click", open);
-  document.getElementById("full-screen")?.addEventListener("click", fullScreen);
+  byId("help-open").addEventListener("click", open);
+  byId("full-screen")?.addEventListener("click", fullScreen);
   document.addEventListener("keydown", (event) => {
     const isTyping = event.target.closest?.("input, textarea, select");
-    if (!isOn.checked || isTyping || event.ctrlKey || event.metaKey || event.altKey || dialog.open) return;
+    if (!isOn.checked || isTyping || event.ctrlKey || event.metaKey || event.altKey
+      || dialog.open) return;
     const act = keys[event.key];
     if (!act) return;
     event.preventDefault();

@@ -11,7 +11,8 @@ export function widthOf(text, size = 13, weight = 400) {
 }
 
 /** CSS pixels of the widest of some texts. */
-export const widest = (texts, size = 13) => Math.max(0, ...texts.map((text) => widthOf(text, size)));
+export const widest = (texts, size = 13) => Math.max(0,
+  ...texts.map((text) => widthOf(text, size)));
 
 /**
  * The lines of a text that are at most `width` wide; broken at spaces, and inside what has none.

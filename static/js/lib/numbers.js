@@ -1,4 +1,5 @@
-// A plot and what stands beneath it: its numbers as a table, once opened, and the ways to take them along.
+// A plot and what stands beneath it: its numbers as a table, once opened, and the ways to take
+// them along.
 
 import {h} from "./dom.js";
 import {_} from "./language.js";
@@ -12,27 +13,35 @@ import {sortable} from "./tables.js";
 const MOST = 64; // rows and columns of a table that somebody may read
 
 /**
- * @typedef {{columns: [name: string, digits?: number][], rows: (string|number)[][]}} Numbers  NaN where there is none
+ * @typedef {{columns: [name: string, digits?: number][], rows: (string|number)[][]}} Numbers  NaN
+ * where there is none
  * @typedef {{title: string, provenance: string, file: string[], links?: [string, string][]}} Words
  *   what a plot is of, where its numbers come from, and its file's name
  */
 
-/** A heat map, a row for each query; `sheet` names its axes and numbers in a CSV. @param {Words} words */
+/**
+ * A heat map, a row for each query; `sheet` names its axes and numbers in a CSV. @param {Words}
+ * words
+ */
 export function showMap(el, options, words) {
   const {z, qLabels, kLabels, axes = [_("query"), _("key")], sheet} = options;
   heatmap(el, options);
   const rows = () => z.map((row, q) => [qLabels[q], ...row.map((value) => value ?? NaN)]);
   const digits = z.flat().every((value) => value === null || Number.isInteger(value)) ? 0 : 4;
   const columns = [[axes.join(" \\ ")], ...kLabels.map((name) => [name, digits])];
-  beneath(el, words, {columns, rows, sheet: () => sheetOfMap(options, sheet), legend: mapLegend(options)});
+  beneath(el, words, {columns, rows, sheet: () => sheetOfMap(options, sheet),
+    legend: mapLegend(options)});
 }
 
-/** Lines over the same x, a row for each x; `sheet` is the name of x in a CSV. @param {Words} words */
+/**
+ * Lines over the same x, a row for each x; `sheet` is the name of x in a CSV. @param {Words} words
+ */
 export function showCurves(el, options, words) {
   const {lines, x, ticks, sheet} = options;
   curves(el, options);
   const [longest] = [...lines].sort((a, b) => b.x.length - a.x.length);
-  const rows = () => longest.x.map((value, i) => [ticks?.[i] ?? value, ...lines.map(({y}) => y[i] ?? NaN)]);
+  const rows = () => longest.x.map((value, i) =>
+    [ticks?.[i] ?? value, ...lines.map(({y}) => y[i] ?? NaN)]);
   const digits = longest.x.every(Number.isInteger) ? 0 : 1;
   const columns = [ticks ? [x] : [x, digits], ...lines.map(({name}) => [name, 4])];
   beneath(el, words, {columns, rows, sheet: () => sheetOfLines(lines, sheet)});
@@ -42,9 +51,11 @@ export function showCurves(el, options, words) {
 function beneath(el, words, {columns, rows, sheet, legend = null}) {
   const last = el.nextElementSibling;
   const wasOpen = last?.matches(".beneath") && last.querySelector("details").open;
-  const table = h("div", {class: "scroll", tabindex: "0", role: "group", "aria-label": words.title});
+  const table = h("div", {class: "scroll", tabindex: "0", role: "group",
+    "aria-label": words.title});
   const numbers = () => ({columns, rows: rows()});
-  const open = () => details.open && !table.firstChild && table.append(...tableOf(numbers(), words));
+  const open = () => details.open && !table.firstChild
+    && table.append(...tableOf(numbers(), words));
   const details = h("details", {ontoggle: open}, h("summary", {}, _("The numbers")), table);
   details.open = Boolean(wasOpen);
   open();
@@ -54,7 +65,8 @@ function beneath(el, words, {columns, rows, sheet, legend = null}) {
     return name;
   };
   const ways = waysOut({links: words.links ?? [],
-    actions: [["SVG", picture("svg")], ["PNG", picture("png")], ["CSV", () => saveSheet(sheet(), words)]]});
+    actions: [["SVG", picture("svg")], ["PNG", picture("png")],
+      ["CSV", () => saveSheet(sheet(), words)]]});
   ways.setAttribute("role", "group");
   ways.setAttribute("aria-label", words.title);
   const line = h("div", {class: "beneath"}, ...(legend ? [legendLine(legend)] : []), details, ways);

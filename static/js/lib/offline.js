@@ -5,8 +5,6 @@ import {headOf, tensor} from "./tensor.js";
 import {camel} from "./names.js";
 import {decode} from "./wire.js";
 
-export {camel};
-
 const page = camel(JSON.parse(document.getElementById("page").textContent));
 const answers = JSON.parse(document.getElementById("answers").textContent);
 
@@ -32,7 +30,8 @@ export async function attention({layer, head}) {
   }
   const {attn, mask} = headOf(whole, layer, head);
   const one = ({data, shape}) => tensor(data, [1, 1, ...shape]);
-  return Object.freeze({...whole, layers: [layer], heads: [head], attn: one(attn), mask: one(mask)});
+  return Object.freeze({...whole, layers: [layer], heads: [head], attn: one(attn),
+    mask: one(mask)});
 }
 
 export async function anatomy() {

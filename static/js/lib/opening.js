@@ -67,22 +67,25 @@ export function mountOpening(form, onOpened) {
     }
   }
 
-  if (part) {
-    const field = part.querySelector("input");
-    const ask = async () => {
-      const name = field.value.trim();
-      if (name && await open(name)) {
-        field.value = "";
-        part.open = false;
-      }
-    };
-    part.hidden = false;
-    part.querySelector("button").addEventListener("click", ask);
-    field.addEventListener("keydown", (event) => {
-      if (!isEnter(event)) return;
-      event.preventDefault();
-      ask();
-    });
-  }
+  if (part) listen(part, open);
   return open;
+}
+
+/** The field for a name, and its button. */
+function listen(part, open) {
+  const field = part.querySelector("input");
+  const act = async () => {
+    const name = field.value.trim();
+    if (name && await open(name)) {
+      field.value = "";
+      part.open = false;
+    }
+  };
+  part.hidden = false;
+  part.querySelector("button").addEventListener("click", act);
+  field.addEventListener("keydown", (event) => {
+    if (!isEnter(event)) return;
+    event.preventDefault();
+    act();
+  });
 }

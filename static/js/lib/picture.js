@@ -1,17 +1,15 @@
 // What a picture is made of, what it is asked for with, and what of it is known already.
 
 import {anatomy, attention, metrics, overview, pictureSize, run} from "./api.js";
+import {modelIn, pick} from "./data.js";
 import {shownHeads} from "./heads.js";
 
-export const INPUTS = ["model", "text", "textPair", "target"];
 const OF_CROSS = ["", "entropy", "first_token", "special"]; // metrics of two sequences
 const REMEMBERED = 24; // answers kept, so that going back or choosing again asks for nothing
 
-export const pick = (object, keys) => Object.fromEntries(keys.map((key) => [key, object[key]]));
-
 /** The state with a kind, a layer and heads that its model has, and options that go together. */
 export function fit(state, models, fallback = {layer: 0, head: 0}) {
-  const model = models.find(({name}) => name === state.model);
+  const model = modelIn(models, state.model);
   if (!model) return state;
   const within = (i, other, n) => (i !== null && i < n ? i : Math.min(other, n - 1));
   const kind = model.kinds.includes(state.kind) ? state.kind : model.kinds[0];
@@ -58,7 +56,7 @@ export const takenBy = (model) => ({
 
 /** The inputs that the model takes: a second sentence for BERT, a target for a translator. */
 export function inputsOf(state, models) {
-  const takes = takenBy(models.find(({name}) => name === state.model));
+  const takes = takenBy(modelIn(models, state.model));
   const textPair = takes.textPair ? state.textPair : null;
   const target = takes.target ? state.target : null;
   return {model: state.model, text: state.text, textPair, target};
@@ -68,7 +66,7 @@ export function inputsOf(state, models) {
 export function partsOf(state, models) {
   const inputs = inputsOf(state, models);
   const every = {...inputs, kind: state.kind};
-  const {nLayer, nHead} = models.find(({name}) => name === state.model) ?? {nLayer: 1, nHead: 1};
+  const {nLayer, nHead} = modelIn(models, state.model) ?? {nLayer: 1, nHead: 1};
   const options = pick(state, ["special", "merge", "quantity", "reduce"]);
   const reduced = {rollout: {layer: range(state.layer + 1)}, none: {head: state.head}};
   const chosen = {layer: state.layer, ...(reduced[state.reduce] ?? {})};

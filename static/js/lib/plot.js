@@ -43,7 +43,8 @@ const thinned = (n, pixels) => Math.max(1, Math.ceil((n * STEP) / pixels));
 /** Room for the labels, and a plot in the shape of the text, where that is sane. */
 function frameFor(qLabels, kLabels, width) {
   const room = (labels) => 40 + Math.ceil(widest(labels, LABELS));
-  const margin = {l: room(qLabels), r: 10, t: 12, b: room(kLabels), pad: 0}; // else the outer labels are cut
+  // else the outer labels are cut
+  const margin = {l: room(qLabels), r: 10, t: 12, b: room(kLabels), pad: 0};
   const high = Math.max(SMALLEST, globalThis.innerHeight - ABOVE - margin.b);
   const most = Math.max(WIDEST, high) - margin.l - margin.r;
   const ratio = Math.min(1.1, Math.max(0.4, qLabels.length / kLabels.length)) * 0.85;
@@ -83,7 +84,8 @@ function colored(z, range, theme) {
     return {z, zmin: -range.high, zmax: range.high, colorscale: signedStops(theme)};
   }
   if (range.scale !== "log") { // a flag is 1
-    return {z, zmin: range.low ?? 0, zmax: range.high ?? 1, colorscale: stops(theme, range.power ?? POWER)};
+    return {z, zmin: range.low ?? 0, zmax: range.high ?? 1,
+      colorscale: stops(theme, range.power ?? POWER)};
   }
   const share = (value) => (value === null ? null : shareOf(value, range));
   return {z: z.map((row) => row.map(share)), customdata: z, zmin: 0, zmax: 1,
@@ -93,7 +95,8 @@ function colored(z, range, theme) {
 /**
  * A null in z is masked: nothing is drawn there.
  * @param {HTMLElement} el
- * @param {{z: (number|null)[][], name: string, axes?: [string, string], qLabels: string[], kLabels: string[],
+ * @param {{z: (number|null)[][], name: string, axes?: [string, string], qLabels: string[],
+ * kLabels: string[],
  *   range: {low: number, high: number, scale: string, power?: number}, theme: string,
  *   locked: {side: string, index: number}|null}} options
  */
@@ -104,7 +107,8 @@ function heatmapOf(el, {z, name, qLabels, kLabels, axes, range, theme, locked}) 
   const color = (token) => style.getPropertyValue(`--${token}`);
   const [ink, accent, panel] = [color("ink"), color("accent"), color("panel")];
   const most = Math.min(LONGEST[1], Math.max(LONGEST[0], 0.25 * el.clientWidth));
-  const [queries, keys] = [qLabels, kLabels].map((all) => all.map((text) => fitted(text, most, LABELS)));
+  const [queries, keys] = [qLabels, kLabels].map((all) =>
+    all.map((text) => fitted(text, most, LABELS)));
   const {margin, plotWidth, plotHeight, width, height} = frameFor(queries, keys, el.clientWidth);
   const value = range.scale === "log" ? "customdata" : "z";
   const [query, key] = axes ?? [_("query"), _("key")];
@@ -162,21 +166,28 @@ const DASHES = ["dot", "dash", "dashdot", "longdash"];
 /**
  * Lines over a number of tokens. The chosen one stands out; the rest are ink, told apart by hover.
  * @param {HTMLElement} el
- * @param {{lines: {name: string, x: number[], y: number[], chosen: boolean}[], x: string, y: string,
+ * @param {{lines: {name: string, x: number[], y: number[], chosen: boolean}[], x: string, y:
+ * string,
  *   log?: boolean, logY?: boolean, zero?: boolean, dashes?: boolean, bars?: boolean,
  *   ticks?: string[]}} options
  *   with dashes each line has its name, in a line above; ticks are the names of x = 0, 1, …
  */
 export const curves = (el, options) => react(el, () => curvesOf(el, options));
 
-function curvesOf(el, {lines, x, y, log = false, logY = false, zero = true, dashes = false, bars = false,
-  ticks = null}) {
+function curvesOf(el, options) {
   const style = getComputedStyle(el);
   const color = (name) => style.getPropertyValue(`--${name}`);
-  const [ink, muted, rule] = [color("ink"), color("muted"), color("rule")];
-  const [accent, panel] = [color("accent"), color("panel")];
-  const last = (points) => points.at(-1);
-  const traces = [...lines].sort((a, b) => a.chosen - b.chosen).map((line) => ({
+  const names = ["ink", "muted", "rule", "accent", "panel"];
+  const colors = Object.fromEntries(names.map((name) => [name, color(name)]));
+  const drawn = {log: false, logY: false, zero: true, dashes: false, bars: false, ticks: null,
+    ...options, colors, fontFamily: style.fontFamily};
+  return [tracesOf(drawn), layoutOf(drawn), {displayModeBar: false, responsive: true}];
+}
+
+/** The lines, the chosen one last and so on top. */
+function tracesOf({lines, x, y, dashes, bars, ticks, colors: {accent, muted}}) {
+  const place = ticks ? "%{text}" : `%{x:,} ${x}`;
+  return [...lines].sort((a, b) => a.chosen - b.chosen).map((line) => ({
     ...(bars ? {type: "bar", marker: {color: line.chosen ? accent : muted}}
       : {type: "scatter", mode: "lines"}),
     name: line.name,
@@ -186,35 +197,45 @@ function curvesOf(el, {lines, x, y, log = false, logY = false, zero = true, dash
       dash: dashes && !line.chosen ? DASHES[lines.indexOf(line) % DASHES.length] : "solid"},
     opacity: line.chosen || lines.length < 3 || dashes ? 1 : 0.5,
     text: ticks ?? [],
-    hovertemplate: `${escape(line.name)}<br>${ticks ? "%{text}" : `%{x:,} ${x}`}<br>%{y:.4~g} ${escape(y)}<extra></extra>`
+    hovertemplate: `${escape(line.name)}<br>${place}<br>%{y:.4~g} ${escape(y)}<extra></extra>`
   }));
-  const named = dashes ? [] : lines.filter(({chosen}) => chosen || lines.length < 3);
+}
+
+function layoutOf({lines, x, y, log, logY, zero, dashes, ticks, colors, fontFamily}) {
+  const {ink, muted, rule, accent, panel} = colors;
   const all = lines.flatMap((line) => line.x);
-  const few = ticks ? namedTicks(ticks) : (!log && all.every(Number.isInteger) && Math.max(...all) < 12 ? {dtick: 1} : {});
+  const isFew = !log && all.every(Number.isInteger) && Math.max(...all) < 12;
+  const marks = ticks ? namedTicks(ticks) : (isFew ? {dtick: 1} : {});
   const axis = {
     showgrid: true, gridcolor: rule, zeroline: false, linecolor: rule, tickcolor: "transparent"
   };
-  const layout = {
+  return {
     autosize: true,
     margin: {l: 60, r: 16, t: dashes ? 32 : 8, b: 44},
     paper_bgcolor: "transparent",
     plot_bgcolor: "transparent",
     showlegend: dashes,
-    legend: {orientation: "h", x: 0, y: 1, yanchor: "bottom", traceorder: "reversed", itemclick: false,
-      itemdoubleclick: false, bgcolor: "transparent", font: {color: ink}},
+    legend: {orientation: "h", x: 0, y: 1, yanchor: "bottom", traceorder: "reversed",
+      itemclick: false, itemdoubleclick: false, bgcolor: "transparent", font: {color: ink}},
     hovermode: "closest",
-    font: {family: style.fontFamily, size: 12, color: muted},
-    hoverlabel: {bgcolor: panel, bordercolor: accent, font: {family: style.fontFamily, color: ink}},
-    xaxis: {...axis, title: {text: x, standoff: 8}, ...few, ...(log ? {type: "log", dtick: "D2"} : {})},
-    yaxis: {...axis, title: {text: escape(y), standoff: 8}, 
+    font: {family: fontFamily, size: 12, color: muted},
+    hoverlabel: {bgcolor: panel, bordercolor: accent, font: {family: fontFamily, color: ink}},
+    xaxis: {...axis, title: {text: x, standoff: 8}, ...marks,
+      ...(log ? {type: "log", dtick: "D2"} : {})},
+    yaxis: {...axis, title: {text: escape(y), standoff: 8},
       ...(logY ? {type: "log", exponentformat: "e"} : {rangemode: zero ? "tozero" : "normal"})},
-    annotations: named.map((line) => ({
-      x: log ? Math.log10(last(line.x)) - EDGE : last(line.x), y: last(line.y), text: escape(line.name),
-      showarrow: false, xanchor: "right", yanchor: line.chosen ? "bottom" : "top",
-      font: {color: line.chosen ? accent : muted}
-    }))
+    annotations: dashes ? [] : namesOf({lines, log, accent, muted})
   };
-  return [traces, layout, {displayModeBar: false, responsive: true}];
+}
+
+/** The names of lines at their ends. */
+function namesOf({lines, log, accent, muted}) {
+  const last = (points) => points.at(-1);
+  return lines.filter(({chosen}) => chosen || lines.length < 3).map((line) => ({
+    x: log ? Math.log10(last(line.x)) - EDGE : last(line.x), y: last(line.y),
+    text: escape(line.name), showarrow: false, xanchor: "right",
+    yanchor: line.chosen ? "bottom" : "top", font: {color: line.chosen ? accent : muted}
+  }));
 }
 
 const MOST_TICKS = 13;
@@ -235,34 +256,42 @@ const SMALL = 10.5;
 const LEGEND = 28; // CSS pixels of a legend's height, with what is free around it
 
 /**
- * What is drawn, as a file's data: address, with its title, its legend and where its numbers come from.
+ * What is drawn, as a file's data: address, with its title, its legend and where its numbers come
+ * from.
  * @param {HTMLElement} el
- * @param {{format: "svg"|"png", title: string, provenance: string, legend?: import("./legend.js").Legend}} options
+ * @param {{format: "svg"|"png", title: string, provenance: string, legend?:
+ * import("./legend.js").Legend}} options
  */
 export async function image(el, {format, title, provenance, legend = null}) {
   await drawing.get(el);
   const {data, layout, clientWidth, clientHeight} = el;
   const style = getComputedStyle(el);
-  const [ink, muted, paper] = ["ink", "muted", "paper"].map((name) => style.getPropertyValue(`--${name}`));
+  const [ink, muted, paper] = ["ink", "muted", "paper"].map((name) =>
+    style.getPropertyValue(`--${name}`));
   const {margin} = layout;
   const size = {width: layout.width ?? clientWidth, height: layout.height ?? clientHeight};
   const width = Math.max(size.width, NARROWEST, legend ? legendParts(legend).width + 2 * SIDE : 0);
   const lines = (text, letters) => wrapped(text, width - 2 * SIDE, letters, 600);
   const [above, below] = [lines(title, 16), lines(provenance, SMALL)];
   const [top, bottom] = [20 + above.length * 21, 20 + below.length * 15];
-  const key = legend ? legendLayout(legend, {left: SIDE - margin.l, below: margin.b + 8, color: muted})
+  const key = legend ? legendLayout(legend, {left: SIDE - margin.l, below: margin.b + 8,
+    color: muted})
     : {shapes: [], annotations: []};
   const free = legend ? LEGEND : 0;
-  const words = (texts, place) => ({text: texts.map(escape).join("<br>"), align: "left", showarrow: false,
+  const words = (texts, place) => ({text: texts.map(escape).join("<br>"), align: "left",
+    showarrow: false,
     xref: "paper", yref: "paper", x: 0, xanchor: "left", xshift: SIDE - margin.l, ...place});
   const height = size.height + top + free + bottom;
   const figure = {data, layout: {...layout, width, height, autosize: false, paper_bgcolor: paper,
-    margin: {...margin, r: margin.r + width - size.width, t: margin.t + top, b: margin.b + free + bottom},
+    margin: {...margin, r: margin.r + width - size.width, t: margin.t + top, b: margin.b + free
+      + bottom},
     shapes: [...(layout.shapes ?? []), ...key.shapes],
     annotations: [...(layout.annotations ?? []), ...key.annotations,
       words(above, {y: 1, yanchor: "bottom", yshift: margin.t + 8, font: {size: 16, color: ink}}),
-      words(below, {y: 0, yanchor: "top", yshift: -margin.b - free - 8, font: {size: SMALL, color: muted}})]}};
-  return globalThis.Plotly.toImage(figure, {format, width, height, scale: format === "png" ? 2 : 1});
+      words(below, {y: 0, yanchor: "top", yshift: -margin.b - free - 8,
+        font: {size: SMALL, color: muted}})]}};
+  return globalThis.Plotly.toImage(figure, {format, width, height, scale: format === "png" ? 2
+    : 1});
 }
 
 export function purge(el) {

@@ -1,9 +1,11 @@
-// What of a head is drawn as lines: where looking is allowed, between segments, the top of each row.
+// What of a head is drawn as lines: where looking is allowed, between segments, the top of each
+// row.
 
 import {valuesOf} from "./tensor.js";
 
 /**
- * For each token of the other axis, the largest attention that a drawn line brings it from one token.
+ * For each token of the other axis, the largest attention that a drawn line brings it from one
+ * token.
  * @param {{attn: Object, drawn: Uint8Array}[]} heads  @param {{side: string, index: number}} place
  * @returns {({value: number, head: number}|null)[]}  null where no line reaches the threshold
  */
@@ -18,7 +20,8 @@ export function strongest(heads, place, threshold) {
 }
 
 /** 1 where a line may be drawn: looking is allowed, the segments are asked for, among the top. */
-export function drawnLines({attn: {data, shape: [Tq, Tk]}, mask}, {qTokens, kTokens}, {top, segments}) {
+export function drawnLines({attn: {data, shape: [Tq, Tk]}, mask}, {qTokens, kTokens},
+  {top, segments}) {
   const drawn = Uint8Array.from(mask.data);
   const isPair = kTokens.some(({segment}) => segment === 1);
   if (segments !== "all" && isPair) { // of one text there is nothing between

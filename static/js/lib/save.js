@@ -38,7 +38,8 @@ export async function pngBlob(picture) {
 
 /** The bytes of a data: address. */
 export function dataBlob(address) {
-  const [head, body] = [address.slice(5, address.indexOf(",")), address.slice(address.indexOf(",") + 1)];
+  const [head, body] = [address.slice(5, address.indexOf(",")),
+    address.slice(address.indexOf(",") + 1)];
   const [type] = head.split(";");
   if (!head.endsWith("base64")) return new Blob([decodeURIComponent(body)], {type});
   return new Blob([Uint8Array.from(atob(body), (char) => char.charCodeAt(0))], {type});

@@ -1,5 +1,7 @@
-// Numbers as a program reads them: CSV with a header, an observation a row. The header is of the same
-// English names on every page and in every language; where the numbers come from is in the file's name.
+// Numbers as a program reads them: CSV with a header, an observation a row. The header is of the
+// same
+// English names on every page and in every language; where the numbers come from is in the file's
+// name.
 
 import {fileName} from "./save.js";
 
@@ -25,7 +27,8 @@ export function sheetOfMap({z, qLabels, kLabels}, {axes = ["query", "key"], valu
 
 /**
  * Lines over the same x: a row for each x, a column for each line.
- * @param {{name: string, column?: string, x: number[], y: number[]}[]} lines  @param {string} x  its name
+ * @param {{name: string, column?: string, x: number[], y: number[]}[]} lines  @param {string} x 
+ * its name
  * @returns {Sheet}
  */
 export function sheetOfLines(lines, x) {

@@ -1,7 +1,7 @@
 // The words around the picture: the head's numbers, the predictions, what went wrong, provenance.
 
 import {POWER, absent, css, stops} from "./color.js";
-import {h} from "./dom.js";
+import {byId, h} from "./dom.js";
 import {_} from "./language.js";
 import {distance, entropy, firstToken, previousToken} from "./metrics.js";
 import {KIND_NAMES, METRIC_NAMES, metricText, pictureTitle, placeName} from "./reading.js";
@@ -11,7 +11,6 @@ import {tokenNode} from "./token.js";
 const LACKS = {
   q: "q", k: "k", v: "v", scores: _("scores"), edits: _("edits"), predictions: _("predictions")
 };
-const byId = (id) => document.getElementById(id);
 const strong = (text) => h("b", {}, text);
 const quote = (text) => `“${text.length > 80 ? `${text.slice(0, 79)}…` : text}”`;
 
@@ -20,7 +19,8 @@ export function showPicture(state, theme, model, links) {
   const {record, run} = state;
   byId("head-title").textContent = pictureTitle(state);
   byId("stats").replaceChildren(...stats(state));
-  byId("predictions").replaceChildren(...predictions(run, model), ...lacking(model), ...remarks(model));
+  byId("predictions").replaceChildren(...predictions(run, model), ...lacking(model),
+    ...remarks(model));
   byId("legend").replaceChildren(...legend(theme, record));
   byId("foot").hidden = false;
   byId("foot").replaceChildren(h("span", {}, provenance(state)), links);
@@ -34,7 +34,8 @@ function legend(theme, {mask}) {
   const swatch = h("span", {class: "scale swatch"});
   swatch.style.background = css(absent(theme));
   const masked = mask.data.includes(0) ? [swatch, _("masked")] : [];
-  return ["0", bar, "1", h("span", {class: "power"}, _("colour = attention^{power}", {power: POWER})), ...masked];
+  return ["0", bar, "1", h("span", {class: "power"},
+    _("colour = attention^{power}", {power: POWER})), ...masked];
 }
 
 /** The numbers of what is drawn, or of the first of several heads; of scores there are none. */
@@ -52,7 +53,8 @@ function stats({record, shown, layer, head}) {
 function lacking({lacks, why}) {
   if (!lacks.length) return [];
   const what = lacks.map((name) => LACKS[name]).join(", ");
-  return [h("span", {class: "lacks"}, _("Not to be had of this model: {what} ({why}).", {what, why}))];
+  return [h("span", {class: "lacks"}, _("Not to be had of this model: {what} ({why}).",
+    {what, why}))];
 }
 
 /** What else there is to know of a model: what its folder holds that is not shown. */
@@ -95,7 +97,8 @@ export function provenance(state) {
 export function gridProvenance(state) {
   const {overview, run: {kinds}} = state;
   const {layers, heads, kind, attn: {shape: [, , n, m]}} = overview;
-  const parts = [_("layers × heads: {L} × {H}", {L: layers.length, H: heads.length}), kindOf(overview)];
+  const parts = [_("layers × heads: {L} × {H}", {L: layers.length, H: heads.length}),
+    kindOf(overview)];
   const {shape} = kinds.find((whole) => whole.kind === kind);
   const [Tq, Tk] = shape.slice(-2);
   if (n < Tq || m < Tk) {
@@ -140,12 +143,10 @@ export function showNotice({problem, notice, ignored}, more = "") {
   say("notice", [notice, more, skipped].filter(Boolean).join(" "));
 }
 
-/** What went wrong, and what there is to know: both are read aloud when they change. */
-export function showMessages({problem, draft, record, text, notice, ignored}) {
-  const isStale = problem && draft && record;
-  const stale = isStale ? _("The picture is of the earlier text: {text}", {text: quote(text)}) : "";
-  showNotice({problem, notice, ignored}, stale);
-  byId("picture").classList.toggle("stale", stale !== "");
+/** That a text was refused and the picture is of the one before. */
+export function staleText({problem, draft, found, text = null, texts = text}) {
+  const isStale = problem && found && draft && ("text" in draft || "texts" in draft);
+  return isStale ? _("The picture is of the earlier text: {text}", {text: quote(texts ?? "")}) : "";
 }
 
 function say(id, text) {
@@ -161,8 +162,10 @@ export async function copyLink(href) {
 
 /**
  * The ways out: this picture's address, the picture as a file, its numbers in each format.
- * @param {{links: [string, string][], actions: [string, () => Promise<string>][], linked?: string}} ways
- *   an action answers what to say when it is done; `linked` is what the links are of, where that is not all
+ * @param {{links: [string, string][], actions: [string, () => Promise<string>][], linked?:
+ * string}} ways
+ *   an action answers what to say when it is done; `linked` is what the links are of, where that
+ *   is not all
  */
 export function waysOut({links, actions, linked = ""}) {
   const said = h("span", {role: "status"});

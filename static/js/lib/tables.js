@@ -31,7 +31,8 @@ export function sortable({caption, columns, rows, sorted = null, pick = null}) {
   }
 
   const line = (row) => h("tr", {}, ...row.map((value, i) => (i === 0 && pick
-    ? h("th", {scope: "row"}, h("button", {type: "button", onclick: () => pick(row)}, contentOf(value)))
+    ? h("th", {scope: "row"}, h("button", {type: "button", onclick: () => pick(row)},
+      contentOf(value)))
     : cell(value, columns[i][1], i === 0))));
   body.append(...rows.map(line));
   mark();

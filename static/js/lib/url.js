@@ -6,9 +6,11 @@ const whole = {parse: Number, valid: (s) => /^\d{1,6}$/.test(s)};
 const isShare = (s) => /^[\d.e-]+$/.test(s) && Number(s) >= 0 && Number(s) <= 1;
 const share = {parse: Number, valid: isShare};
 const number = {parse: Number, valid: (s) => /^\d{1,10}(\.\d{1,9})?(e[+-]?\d{1,2})?$/.test(s)};
-const places = {parse: (s) => s, valid: (s) => /^\d{1,3}\.\d{1,3}(,\d{1,3}\.\d{1,3}){0,6}$/.test(s)};
+const places = {parse: (s) => s, valid: (s) =>
+  /^\d{1,3}\.\d{1,3}(,\d{1,3}\.\d{1,3}){0,6}$/.test(s)};
 const vector = {parse: (s) => s, valid: (s) => /^(-?[0-3](\.\d)?,){3}-?[0-3](\.\d)?$/.test(s)};
-const lock = {parse: (s) => (s === "none" ? s : Number(s)), valid: (s) => /^(none|\d{1,6})$/.test(s)};
+const lock = {parse: (s) => (s === "none" ? s : Number(s)), valid: (s) =>
+  /^(none|\d{1,6})$/.test(s)};
 const oneOf = (...words) => ({parse: (s) => s, valid: (s) => words.includes(s)});
 
 /** Each part of the address: its name there, how it is read, and its value when it is left out. */
@@ -110,7 +112,8 @@ export const ARITHMETIC = {
   x: {name: "x", initial: "1,2,-1,0.5", ...vector},
   y: {name: "y", initial: "2,1,0,1", ...vector},
   scores: {name: "scores", initial: "2,1,0,-1", ...vector},
-  temperature: {name: "temperature", initial: 1, parse: Number, valid: (s) => /^\d(\.\d)?$/.test(s) && s >= 0.1 && s <= 5},
+  temperature: {name: "temperature", initial: 1, parse: Number, valid: (s) => /^\d(\.\d)?$/.test(s)
+    && s >= 0.1 && s <= 5},
   stops: {name: "stops", initial: "shown", ...oneOf("shown", "hidden")},
   lang: EXPLORE.lang,
   theme: EXPLORE.theme
@@ -210,7 +213,8 @@ export const keepDraft = (value) => history.replaceState({draft: value}, "");
 function address(state, fields) {
   const rest = new URLSearchParams(location.search);
   for (const {name} of Object.values(fields)) rest.delete(name);
-  return `${location.pathname}?${[format(state, fields), rest.toString()].filter(Boolean).join("&")}`;
+  const parts = [format(state, fields), rest.toString()].filter(Boolean);
+  return `${location.pathname}?${parts.join("&")}`;
 }
 
 /** A step that Back undoes; none when nothing has changed. */

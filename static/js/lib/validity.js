@@ -16,7 +16,8 @@ export function complaint(el) {
   const name = nameOf(el);
   if (validity.badInput) return _("{name}: that is no number.", {name});
   if (validity.valueMissing) return _("{name} is empty: type a value.", {name});
-  if (validity.patternMismatch) return _("{name}: {value} cannot be read; {format}.", {name, value, format: title});
+  if (validity.patternMismatch) return _("{name}: {value} cannot be read; {format}.",
+    {name, value, format: title});
   if (validity.stepMismatch) return stepText({name, value, step: Number(step) || 1});
   return max === "" ? _("{name}: {value} is less than {min}.", {name, value, min})
     : _("{name}: {value} is not between {min} and {max}.", {name, value, min, max});

@@ -20,7 +20,10 @@
  *   threshold: number, top: number, segments: string,   which lines are drawn
  *   low: number, high: number, scale: "linear"|"log",   the matrix's colours
  *   metric: string, least: number,     how the grid is sorted, and what it leaves out
- *   alone?: boolean,      no other head can be added
+ *   heads: string,        those beside the chosen one, as the address has them
+ *   reduce: string,       how heads are reduced to one: none, mean_heads, max_heads, rollout
+ *   pointed: Place,       what is pointed at in another view that this one is linked with
+ *   alone: boolean,       no other head can be added
  *   several: boolean,     a click on a head adds it to those shown, or takes it away
  *   theme: "light"|"dark"
  * }>} Frame
@@ -31,4 +34,26 @@
  * @typedef {(root: HTMLElement, emit: Emit, onPoint?: (place: Place) => void) => View} Mount
  *   onPoint, and a frame's `pointed`, link two views: what is pointed at in one shows in the other
  */
-export {};
+
+const DEFAULTS = {
+  overview: null, metrics: null, record: null, anatomy: null, layer: 0, head: 0, heads: "",
+  reduce: "none", query: null, side: "query", pointed: null, threshold: 0.05, top: 0,
+  segments: "all", low: 0, high: 1, scale: "linear", metric: "", least: 0, alone: false,
+  several: false, theme: "light"
+};
+
+/** What a view draws: what is given, and for the rest its default. @returns {Frame} */
+export function frame(given) {
+  const {record = null, layer = 0, head = 0} = given;
+  const one = given.shown || !record ? {} : {shown: alone(record, layer, head), alone: true};
+  return Object.freeze({...DEFAULTS, shown: [], ...one, ...given});
+}
+
+const memo = new WeakMap(); // record -> [{layer, head, record}], one as long as the record is
+
+/** One head by itself. */
+function alone(record, layer, head) {
+  const known = memo.get(record)?.[0];
+  if (known?.layer !== layer || known?.head !== head) memo.set(record, [{layer, head, record}]);
+  return memo.get(record);
+}

@@ -1,9 +1,9 @@
 // The Arithmetic page: attention's steps, one by one, with numbers that move.
 
 import {address, anatomy, blocks, cost, gradients, headParts, run, scaling} from "../lib/api.js";
-import {ask, pageData} from "./engine.js";
 import {diagram} from "../lib/diagram.js";
-import {h} from "../lib/dom.js";
+import {modelIn, pageData} from "../lib/data.js";
+import {byId, h} from "../lib/dom.js";
 import {centred, cosine, dot, gelu, pearson, relu, softmax} from "../lib/formulas.js";
 import {_} from "../lib/language.js";
 import {showCurves} from "../lib/numbers.js";
@@ -13,14 +13,16 @@ import {copyLink, waysOut} from "../lib/summary.js";
 import {sortable} from "../lib/tables.js";
 import {label, wholeWords} from "../lib/token.js";
 import * as url from "../lib/url.js";
+import {frame} from "../lib/view.js";
 import * as anatomyView from "../views/anatomy.js";
+import {mountPage} from "./engine.js";
 
-const STOPS = new Set("a an the at of on in to and or is are was it he she they his her".split(" "));
-const byId = (id) => document.getElementById(id);
-const page = pageData();
+const STOPS = new Set(
+  "a an the at of on in to and or is are was it he she they his her".split(" "));
+const data = pageData();
 const form = document.querySelector(".sums");
 
-const modelOf = (wanted) => page.models.find(({name}) => name === wanted);
+const modelOf = (name) => modelIn(data.models, name);
 
 /** Whether a model's layers are ours to take apart; of any other its q, k and v are to be had. */
 const isOwn = (name) => modelOf(name).source === "bundled";
@@ -31,24 +33,26 @@ const shapeOf = (name) => modelOf(name).shapes[modelOf(name).kinds[0]];
 /** A wish with a layer and a head that are there. */
 function fit(wanted) {
   const [nLayer, nHead] = shapeOf(wanted.model);
-  return {...wanted, layer: Math.min(wanted.layer, nLayer - 1), head: Math.min(wanted.head, nHead - 1)};
+  return {...wanted, layer: Math.min(wanted.layer, nLayer - 1),
+    head: Math.min(wanted.head, nHead - 1)};
 }
 
 /** Another model has other tokens: the query stays in the same word, which has the same number. */
-const retype = (wanted, before) => (wanted.model === before.model || !before.found ? wanted
-  : {...wanted, query: before.found.tokens[before.word].word});
+const retype = (wanted, before) => ({...wanted, follow: wanted.model === before.model
+  || !before.found
+  ? null : before.found.tokens[before.word].word});
 
-async function answer({model, text, layer, head, word: asked, query = null, dK, depth}, options) {
+async function answer({model, text, layer, head, word: wanted, follow, dK, depth}, options) {
   const spec = {model, text};
   const own = isOwn(model);
   const [widths, parts, block, deep, read] = await Promise.all([scaling({dK}, options),
     own ? headParts({...spec, layer}, options) : null, own ? blocks(spec, options) : null,
     gradients({depth}, options), own ? null : run(spec, options)]);
   const tokens = parts?.tokens ?? read.sequences.source;
-  const same = query === null ? -1 : tokens.findIndex(({word: number}) => number === query);
-  const word = same >= 0 ? same : Math.min(asked, tokens.length - 1);
+  const same = follow === null ? -1 : tokens.findIndex(({word: number}) => number === follow);
+  const word = same >= 0 ? same : Math.min(wanted, tokens.length - 1);
   const apart = await anatomy({...spec, layer, head, query: word}, options);
-  return {word, found: {widths, parts, block, deep, apart, tokens}};
+  return {word, follow: null, found: {widths, parts, block, deep, apart, tokens}};
 }
 
 // Scores: two vectors, by hand.
@@ -57,9 +61,9 @@ const numbersOf = (text) => text.split(",").map(Number);
 
 /** A row of sliders; what they say stands in the address once the hand lets go. */
 function mountSliders(name, key) {
-  const sliders = numbersOf(sums.get()[key]).map((none, i) => h("input", {type: "range", min: -3,
+  const sliders = numbersOf(page.get()[key]).map((none, i) => h("input", {type: "range", min: -3,
     max: 3, step: 0.1, "aria-label": _("{name}, dimension {i}", {name, i}),
-    oninput: () => move(), onchange: () => sums.set({})}));
+    oninput: () => move(), onchange: () => page.commit()}));
   const said = sliders.map(() => h("output"));
   const move = () => moved({[key]: sliders.map(({value}) => Number(value)).join()}, false);
   const el = h("div", {class: "sums-vector"}, h("b", {}, name),
@@ -74,21 +78,24 @@ function mountSliders(name, key) {
 }
 
 function moved(patch, isDone) {
-  sums.patch(patch);
-  if (isDone) sums.set({});
-  drawHand(sums.get());
+  page.patch(patch);
+  if (isDone) page.commit();
+  drawHand(page.get());
 }
 
 /** Draws what the hand has set; mounts what it sets it with. */
 function mountHand() {
-  const [x, y, s] = [["x", "x"], ["y", "y"], ["s", "scores"]].map((names) => mountSliders(...names));
+  const [x, y, s] = [["x", "x"], ["y", "y"], ["s", "scores"]].map((names) =>
+    mountSliders(...names));
   const plane = h("div");
   const drawPlane = mountPlane(plane, ["x", "y"], (name, place, isDone) =>
-    moved({[name]: [...place, ...numbersOf(sums.get()[name]).slice(2)].join()}, isDone));
-  const warm = h("input", {type: "range", min: 0.1, max: 5, step: 0.1, "aria-label": _("temperature"),
-    oninput: () => moved({temperature: warm.valueAsNumber}, false), onchange: () => sums.set({})});
+    moved({[name]: [...place, ...numbersOf(page.get()[name]).slice(2)].join()}, isDone));
+  const warm = h("input", {type: "range", min: 0.1, max: 5, step: 0.1,
+    "aria-label": _("temperature"),
+    oninput: () => moved({temperature: warm.valueAsNumber}, false), onchange: () => page.commit()});
   byId("vectors").replaceChildren(plane, h("div", {}, x.el, y.el));
-  byId("softmax-controls").replaceChildren(s.el, h("label", {class: "choice"}, `${_("temperature")} `, warm));
+  byId("softmax-controls").replaceChildren(s.el,
+    h("label", {class: "choice"}, `${_("temperature")} `, warm));
   return (state) => {
     for (const {update} of [x, y, s]) update(state);
     drawPlane({x: numbersOf(state.x), y: numbersOf(state.y)});
@@ -100,7 +107,8 @@ function mountHand() {
 function drawLikeness(state) {
   const [x, y, scores] = [state.x, state.y, state.scores].map(numbersOf);
   const {temperature} = state;
-  const rows = [[_("dot product"), dot(x, y)], [_("dot product / √d"), dot(x, y) / Math.sqrt(x.length)],
+  const rows = [[_("dot product"), dot(x, y)],
+    [_("dot product / √d"), dot(x, y) / Math.sqrt(x.length)],
     [_("cosine"), cosine(x, y)], [_("Pearson's r"), pearson(x, y)],
     [_("cosine of the centred vectors"), cosine(centred(x), centred(y))]];
   byId("likeness").replaceChildren(sortable({caption: _("x and y of {d} dimensions", {d: x.length}),
@@ -116,7 +124,7 @@ function drawLikeness(state) {
 // A text's own numbers.
 
 const view = anatomyView.mount(byId("anatomy"), ({query}) =>
-  query !== undefined && sums.want({word: query, query: null}));
+  query !== undefined && page.want({word: query}));
 
 /** The anatomy without stop words: their rows left out, the rest as it is. */
 function withoutStops(found) {
@@ -134,11 +142,12 @@ function withoutStops(found) {
 
 function drawWords({found, model, layer, head, stops}, theme) {
   const shown = stops === "hidden" ? withoutStops(found.apart) : found.apart;
-  view.update({anatomy: shown, layer, head, theme});
+  view.update(frame({anatomy: shown, layer, head, theme}));
   const [all, kept] = [found.apart, shown].map(({attn: {data}}) => data.reduce((a, b) => a + b, 0));
   byId("left-out").textContent = stops === "hidden"
     ? _("{share} of this query's attention goes to the {n} keys left out.",
-      {share: `${(100 * (1 - kept / all)).toFixed(1)} %`, n: found.apart.kTokens.length - shown.kTokens.length})
+      {share: `${(100 * (1 - kept / all)).toFixed(
+        1)} %`, n: found.apart.kTokens.length - shown.kTokens.length})
     : "";
   const {dModel, dHead, nKvHead} = modelOf(model);
   const [, nHead] = shapeOf(model);
@@ -158,11 +167,13 @@ function drawWords({found, model, layer, head, stops}, theme) {
 
 /** What a plot is of, and where its numbers come from: the model's, or random vectors. */
 function wordsOf({found, model, layer, head, text}, part, title, source = null) {
-  const {sha256 = "", version = ""} = found?.apart.provenance ?? {}; // none of a text that is refused
+  // none of a text that is refused
+  const {sha256 = "", version = ""} = found?.apart.provenance ?? {};
   const weights = _("weights {sha}", {sha: sha256.slice(0, 8)});
   const own = [model, weights, text.length > 60 ? `${text.slice(0, 59)}…` : text];
   const place = part === "" ? [_("Layer {layer} · Head {head}", {layer, head})] : [];
-  return {title, provenance: [...(source ? [source] : own), ...place, `Attention Atlas ${version}`].join(" · "),
+  return {title, provenance: [...(source ? [source] : own), ...place,
+    `Attention Atlas ${version}`].join(" · "),
     file: ["arithmetic", ...(source ? [] : [model]), part]};
 }
 
@@ -172,16 +183,22 @@ function drawScaling(state) {
   const line = (name, column, y, chosen = false) => ({name, column, x, y, chosen});
   const plain = {x: "d", log: true, dashes: true, sheet: "d_k"};
   const source = _("{n} random queries of {m} keys, seed {seed}", {n: nSample, m: nKey, seed});
-  showCurves(byId("variance-plot"), {lines: [line(_("measured"), "variance", widths.map(({variance}) => variance), true),
-    line("d", "d", x)], y: _("variance of q·k"), ...plain}, wordsOf(state, "variance", _("variance of q·k"), source));
+  showCurves(byId("variance-plot"), {lines: [line(_("measured"), "variance",
+    widths.map(({variance}) => variance), true),
+    line("d", "d", x)], y: _("variance of q·k"), ...plain},
+      wordsOf(state, "variance", _("variance of q·k"), source));
   const of = (what, how) => widths.map((width) => width[what][how]);
-  showCurves(byId("gradient-plot"), {lines: [line(_("entropy, scaled"), "entropy_scaled", of("entropy", "scaled"), true),
+  showCurves(byId("gradient-plot"), {lines: [line(_("entropy, scaled"), "entropy_scaled",
+    of("entropy", "scaled"), true),
     line(_("entropy, plain"), "entropy_plain", of("entropy", "plain")),
     line(_("gradient, scaled"), "gradient_scaled", of("gradient", "scaled")),
-    line(_("gradient, plain"), "gradient_plain", of("gradient", "plain"))], y: _("nats; size of the Jacobian"), ...plain},
+    line(_("gradient, plain"), "gradient_plain", of("gradient", "plain"))],
+      y: _("nats; size of the Jacobian"), ...plain},
   wordsOf(state, "gradient", _("entropy and gradient"), source));
-  byId("scaling").replaceChildren(sortable({caption: _("Random vectors, variance 1 in each dimension"),
-    columns: [["d", 0], [_("variance of q·k"), 2], [_("entropy, plain"), 3], [_("entropy, scaled"), 3],
+  byId("scaling").replaceChildren(sortable({caption: _(
+    "Random vectors, variance 1 in each dimension"),
+    columns: [["d", 0], [_("variance of q·k"), 2], [_("entropy, plain"), 3],
+      [_("entropy, scaled"), 3],
       [_("gradient, plain"), 4], [_("gradient, scaled"), 4]],
     rows: widths.map(({dK, variance, entropy, gradient}) =>
       [dK, variance, entropy.plain, entropy.scaled, gradient.plain, gradient.scaled])}));
@@ -192,7 +209,8 @@ function drawHeads({tokens, norms, output, error, regrouped}) {
     caption: _("Fewer or more heads at the same d_model: this layer's q and k, cut otherwise"),
     columns: [[_("heads"), 0], [_("d of each"), 0], [_("attention weights"), 0],
       [_("entropy"), 3], [_("heads apart, nats"), 3]],
-    rows: regrouped.map(({nHead, d, nNumber, entropy, apart}) => [nHead, d, nNumber, entropy, apart])
+    rows: regrouped.map(({nHead, d, nNumber, entropy, apart}) =>
+      [nHead, d, nNumber, entropy, apart])
   }));
   const rows = norms.map((row, i) => [`${_("Head")} ${i}`, ...row]);
   byId("heads-table").replaceChildren(sortable({
@@ -205,7 +223,8 @@ function drawHeads({tokens, norms, output, error, regrouped}) {
       {error: error.toExponential(1)});
 }
 
-const line = (name, column, y, chosen = false) => ({name, column, x: y.map((none, i) => i), y, chosen});
+const line = (name, column, y, chosen = false) =>
+  ({name, column, x: y.map((none, i) => i), y, chosen});
 
 /** What each layer of one of our models does to the residual stream. */
 function drawBlock(state) {
@@ -215,7 +234,8 @@ function drawBlock(state) {
     line(_("residual stream into the layer"), "residual", of("residual"), true),
     line(_("attention adds"), "attention", of("attention")),
     line(_("feed-forward adds"), "feed_forward", of("feedForward"))],
-  x: _("layer"), y: _("mean length"), dashes: true, sheet: "layer", ticks: layers.map((none, i) => `L${i}`)},
+  x: _("layer"), y: _("mean length"), dashes: true, sheet: "layer",
+    ticks: layers.map((none, i) => `L${i}`)},
   wordsOf(state, "block", _("lengths by layer")));
   byId("norms").replaceChildren(sortable({
     caption: _("Lengths, and the spread that each norm makes 1: of a token over its dimensions, of a dimension over the tokens"),
@@ -231,8 +251,10 @@ function drawBlock(state) {
 function drawDeep(state) {
   const {stacks, depth, width, seed} = state.found.deep;
   const x = Array.from({length: 81}, (none, i) => (i - 40) / 10);
-  showCurves(byId("activation-plot"), {sheet: "x", lines: [{name: "GELU", x, y: x.map(gelu), chosen: true},
-    {name: "ReLU", x, y: x.map(relu), chosen: false}], x: "x", y: "f(x)", zero: false, dashes: true},
+  showCurves(byId("activation-plot"), {sheet: "x",
+    lines: [{name: "GELU", x, y: x.map(gelu), chosen: true},
+    {name: "ReLU", x, y: x.map(relu), chosen: false}], x: "x", y: "f(x)", zero: false,
+      dashes: true},
   wordsOf(state, "activation", _("ReLU and GELU"), "ReLU, GELU (tanh)"));
   const names = {plain: _("plain"), norm: _("norm"), residual: _("residual"),
     residualNorm: _("residual and norm")};
@@ -251,10 +273,10 @@ async function measure() {
   button.disabled = true;
   try {
     measured = await cost({}, {signal: new AbortController().signal});
-    sums.patch({problem: null});
+    page.patch({problem: null});
     drawCost(measured);
   } catch (error) {
-    sums.patch({problem: error.message});
+    page.patch({problem: error.message});
   }
   button.disabled = false;
 }
@@ -269,13 +291,15 @@ function drawCost({sizes, exponents, loop, nLoop, threads, nHead, d}) {
     line(_("fused"), `fused${key[0].toUpperCase()}${key.slice(1)}`, scale, false)];
   const plain = {x: _("tokens"), log: true, logY: true, dashes: true, sheet: "tokens"};
   showCurves(byId("cost-plot"), {lines: both("seconds", 1000), y: _("milliseconds"), ...plain},
-    wordsOf(sums.get(), "time", _("time by tokens"), source));
+    wordsOf(page.get(), "time", _("time by tokens"), source));
   showCurves(byId("memory-plot"), {lines: both("bytes", 1e-6), y: _("MB at most"), ...plain},
-    wordsOf(sums.get(), "memory", _("memory by tokens"), source));
-  const values = {n: nLoop, loop: (1000 * loop.loop).toFixed(1), product: (1000 * loop.product).toFixed(3)};
+    wordsOf(page.get(), "memory", _("memory by tokens"), source));
+  const values = {n: nLoop, loop: (1000 * loop.loop).toFixed(1),
+    product: (1000 * loop.product).toFixed(3)};
   byId("cost-table").replaceChildren(sortable({
     caption: _("One layer on the server, {threads} thread(s); the same weights serve every T", {threads}),
-    columns: [[_("tokens"), 0], [_("attention weights"), 0], [_("milliseconds"), 2], [_("MB at most"), 2],
+    columns: [[_("tokens"), 0], [_("attention weights"), 0], [_("milliseconds"), 2],
+      [_("MB at most"), 2],
       [_("milliseconds, fused"), 2], [_("MB at most, fused"), 2]],
     rows: sizes.map((size) => [size.n, size.nNumber, 1000 * size.seconds, size.bytes / 1e6,
       1000 * size.fusedSeconds, size.fusedBytes / 1e6])
@@ -308,7 +332,8 @@ function draw(state, theme, isLocal) {
 function drawMap({model, text, layer, head}) {
   const to = (path, more = {}) => {
     const place = "kind" in more ? {layer, head} : {};
-    return url.pageOf(path, {model, ...(path === "masks" ? {texts: text} : {text}), ...place, ...more});
+    return url.pageOf(path, {model, ...(path === "masks" ? {texts: text} : {text}), ...place,
+      ...more});
   };
   byId("diagram").replaceChildren(...diagram(modelOf(model), to));
 }
@@ -328,7 +353,8 @@ function drawFoot(state) {
 }
 
 byId("measure").addEventListener("click", measure);
-const sums = ask({page, fields: url.ARITHMETIC, form, busy: form,
+const page = mountPage({data, fields: url.ARITHMETIC, form, busy: form,
+  more: {follow: null}, // the word that the query stays in
   local: ["stops", "x", "y", "scores", "temperature"], fit, retype, answer, draw});
 const drawHand = mountHand();
-drawHand(sums.get());
+drawHand(page.get());

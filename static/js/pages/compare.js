@@ -1,9 +1,10 @@
-// The Compare page: two runs beside each other. Reads the page's data, keeps it up to date, draws it.
+// The Compare page: two runs beside each other. Reads the page's data, keeps it up to date, draws
+// it.
 
 import {address, attention, compare} from "../lib/api.js";
-import {ask, pageData} from "./engine.js";
 import {colorOf, css, textOn} from "../lib/color.js";
-import {h} from "../lib/dom.js";
+import {modelIn, pageData} from "../lib/data.js";
+import {byId, h} from "../lib/dom.js";
 import {figure} from "../lib/figure.js";
 import {_} from "../lib/language.js";
 import {legendLine} from "../lib/legend.js";
@@ -14,18 +15,20 @@ import {copyLink, waysOut} from "../lib/summary.js";
 import {sortable} from "../lib/tables.js";
 import {visible} from "../lib/token.js";
 import * as url from "../lib/url.js";
+import {frame} from "../lib/view.js";
 import * as lines from "../views/lines.js";
+import {mountPage} from "./engine.js";
 
 const LN2 = Math.log(2);
 const LOCKS = {a: ["query", "side"], b: ["queryB", "sideB"]}; // keys of the address
-const WORD = {query: null, side: "query", queryB: null, sideB: "query"}; // the compared word is locked
+// the compared word is locked
+const WORD = {query: null, side: "query", queryB: null, sideB: "query"};
 const FRESH = {layer: null, head: null, align: null, occurrenceA: null, occurrenceB: null, ...WORD};
 
-const byId = (id) => document.getElementById(id);
-const page = pageData();
+const data = pageData();
 const form = document.querySelector(".compare-ask");
 const GIVEN = ["model", "text", "modelB", "textB", "word", "wordB", "off"];
-const given = Object.fromEntries(GIVEN.map((key) => [key, page[key] ?? ""]));
+const given = Object.fromEntries(GIVEN.map((key) => [key, data[key] ?? ""]));
 
 /** What /compare is asked for. */
 function specOf({model, text, modelB, textB, word, wordB, off, kind, layer, head, ...rest}) {
@@ -53,18 +56,9 @@ const fit = (wanted) => ({...wanted, kind: bothHave(wanted)});
 
 /** The kind of attention that is asked for, if both models have it. */
 function bothHave({kind, model, modelB}) {
-  const has = (name) => page.models.find((found) => found.name === name)?.kinds.includes(kind);
+  const has = (name) => modelIn(data.models, name)?.kinds.includes(kind);
   return has(model) && has(modelB) ? kind : null;
 }
-
-form.querySelector(".examples").addEventListener("click", (event) => {
-  const link = event.target.closest("a");
-  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
-  event.preventDefault();
-  const {model, text, textB, word, modelB, wordB, off} = page.examples[Number(link.dataset.example)];
-  const inputs = {model, text, textB, word, modelB: modelB ?? model, wordB, off};
-  asked.want({...inputs, ...FRESH, kind: null});
-});
 
 // Drawing.
 
@@ -97,7 +91,8 @@ function drawCurve({similarity, references, a, b}) {
   for (const [i, name] of names.entries()) rows.push([name, ...drawn.map(({y}) => y[i])]);
   const columns = [[_("Layer")], ...drawn.map(({name}) => [name, 3])];
   byId("by-layer-table").replaceChildren(
-    more(_("The numbers"), sortable({caption: _("Cosine of the word's hidden states in A and B"), columns, rows})),
+    more(_("The numbers"), sortable({caption: _("Cosine of the word's hidden states in A and B"),
+      columns, rows})),
     more(_("The nearest words, layer by layer"), ...["A", "B"].map((name) => nearest(name))));
 }
 
@@ -105,9 +100,10 @@ const more = (name, ...content) => h("details", {class: "compare-more"}, h("summ
   h("div", {class: "scroll", tabindex: "0", role: "group", "aria-label": name}, ...content));
 
 function nearest(name) {
-  const {nearestA, nearestB} = asked.get().found.comparison;
+  const {nearestA, nearestB} = page.get().found.comparison;
   const found = name === "A" ? nearestA : nearestB;
-  const words = ({text, sense, cosine}) => `${text}${sense ? ` (${sense})` : ""} ${cosine.toFixed(3)}`;
+  const words = ({text, sense, cosine}) => `${text}${sense
+    ? ` (${sense})` : ""} ${cosine.toFixed(3)}`;
   const rows = found.map((row, i) => [stateNames(found.length)[i], ...row.map(words)]);
   const columns = [[_("Layer")], ...(found[0] ?? []).map((none, i) => [`${i + 1}`])];
   return sortable({caption: _("Nearest to the word in {name}", {name}), columns, rows});
@@ -123,7 +119,7 @@ function drawMap({divergence, layer, head, ranked, unalignedA, unalignedB}, them
         {layer: l, head: k, value: value.toFixed(3)}),
       title: _("on words without a partner: A {a}, B {b}",
         {a: unalignedA[l][k].toFixed(2), b: unalignedB[l][k].toFixed(2)}),
-      onclick: () => asked.want({layer: l, head: k})}, value.toFixed(2));
+      onclick: () => page.want({layer: l, head: k})}, value.toFixed(2));
     button.style.background = css(bytes);
     button.style.color = textOn(bytes);
     return h("td", {}, button);
@@ -140,20 +136,21 @@ function drawMap({divergence, layer, head, ranked, unalignedA, unalignedB}, them
     found.aligned, found.a, found.attnA, found.b, found.attnB]);
   byId("ranked").replaceChildren(sortable({
     caption: _("The heads in which the word looks elsewhere, most first"),
-    columns: [[_("Head")], [_("divergence"), 3], [_("aligned words only"), 3], [_("A looks most at")],
+    columns: [[_("Head")], [_("divergence"), 3], [_("aligned words only"), 3],
+      [_("A looks most at")],
       [_("attention"), 2], [_("B looks most at")], [_("attention"), 2]],
     rows,
     pick: ([place]) => {
       const [l, k] = place.match(/\d+/g).map(Number);
-      asked.want({layer: l, head: k});
+      page.want({layer: l, head: k});
     }
   }));
 }
 
 function drawKinds({model, modelB, kind}) {
-  const kindsOf = (name) => page.models.find((found) => found.name === name)?.kinds ?? [];
+  const kindsOf = (name) => modelIn(data.models, name)?.kinds ?? [];
   const both = kindsOf(model).filter((name) => kindsOf(modelB).includes(name));
-  const select = h("select", {onchange: () => asked.want({...FRESH, kind: select.value})},
+  const select = h("select", {onchange: () => page.want({...FRESH, kind: select.value})},
     ...both.map((name) => h("option", {value: name}, KIND_NAMES[name])));
   select.value = kind ?? both[0] ?? "";
   byId("kind").replaceChildren(...(both.length > 1
@@ -170,7 +167,7 @@ const wordOf = ({qWords, word}) => ({side: "query", index: qWords[word].tokens[0
 
 /** The token of the other run that is in the same place, by the alignment; null where none is. */
 function partner(run, {side, index}) {
-  const {comparison} = asked.get().found;
+  const {comparison} = page.get().found;
   const {[run]: own, [otherOf(run)]: other, alignment} = comparison;
   if (side === "query" && own.qWords[own.word].tokens.includes(index)) return wordOf(other);
   if (side === "query" && (own.kind === "cross" || other.kind === "cross")) return null;
@@ -196,30 +193,34 @@ const isSame = (a, b) => a?.side === b?.side && a?.index === b?.index;
 
 /** A lock as the address has it. */
 function locking(run, place) {
-  const isWord = isSame(place, wordOf(asked.get().found.comparison[run]));
+  const isWord = isSame(place, wordOf(page.get().found.comparison[run]));
   const [query, side] = LOCKS[run];
   return {[query]: isWord ? null : place?.index ?? "none", [side]: place?.side ?? "query"};
 }
 
-/** Lock a token of a run, and its partner in the other; a lock without a partner is that run's alone. */
+/**
+ * Lock a token of a run, and its partner in the other; a lock without a partner is that run's
+ * alone.
+ */
 function lock(run, {query, side = "query"}) {
   if (query === undefined) return;
-  const state = asked.get();
+  const state = page.get();
   const other = otherOf(run);
   const before = lockOf(run, state);
   const place = query === null ? null : {side, index: query};
   const twin = place && partner(run, place);
   const wasBoth = before && isSame(partner(run, before), lockOf(other, state));
   const isBoth = twin || (!place && wasBoth);
-  asked.set({...locking(run, place), ...(isBoth ? locking(other, twin) : {})});
+  page.want({...locking(run, place), ...(isBoth ? locking(other, twin) : {})});
 }
 
 function point(run, place) {
-  const {pointed} = asked.get();
+  const {pointed} = page.get();
   const now = place && {run, ...place};
-  const same = pointed?.run === now?.run && pointed?.index === now?.index && pointed?.side === now?.side;
+  const same = pointed?.run === now?.run && pointed?.index === now?.index
+    && pointed?.side === now?.side;
   if (same || (!now && pointed && pointed.run !== run)) return;
-  asked.patch({pointed: now});
+  page.patch({pointed: now});
 }
 
 /** A run's frame: the word's own row is locked in both unless another is. */
@@ -229,15 +230,8 @@ function frameOf(run, state, theme) {
   const locked = lockOf(run, state);
   const link = pointed && pointed.run !== run ? partner(pointed.run, pointed) : null;
   const record = records[run];
-  return Object.freeze({record, shown: shownOf(record, layer, head), layer, head, heads: "",
-    query: locked?.index ?? null, side: locked?.side ?? "query", pointed: link, threshold, top: 0,
-    segments: "all", several: false, alone: true, reduce: "none", low: 0, high: 1, scale: "linear", theme});
-}
-
-const memo = new WeakMap(); // a record's `shown`, the same object as long as the record is
-function shownOf(record, layer, head) {
-  if (!memo.has(record)) memo.set(record, [{layer, head, record}]);
-  return memo.get(record);
+  return frame({record, layer, head, query: locked?.index ?? null, side: locked?.side ?? "query",
+    pointed: link, threshold, theme});
 }
 
 function drawDifference({difference, alignment, a, b}, theme) {
@@ -277,22 +271,23 @@ function drawAlignment({alignment, a, b}) {
   byId("alignment-note").textContent = _("{n} of {all} words of A have a partner in B; without one in B: {alone}.",
     {n: alignment.length, all: a.kWords.length, alone: alone.join(", ") || _("none")});
   byId("alignment").replaceChildren(h("div", {class: "compare-alignment"}, ...choices),
-    h("button", {type: "button", class: "plain-button", onclick: () => asked.want({align: null})},
+    h("button", {type: "button", class: "plain-button", onclick: () => page.want({align: null})},
       _("Align equal words again")));
 }
 
 function align(i, value) {
-  const {alignment} = asked.get().found.comparison;
+  const {alignment} = page.get().found.comparison;
   const others = alignment.filter(([x, y]) => x !== i && `${y}` !== value);
   const pairs = value === "" ? others : [...others, [i, Number(value)]];
-  asked.want({align: pairs.sort(([x], [y]) => x - y).map((pair) => pair.join("-")).join()});
+  page.want({align: pairs.sort(([x], [y]) => x - y).map((pair) => pair.join("-")).join()});
 }
 
 const thresholdField = h("input", {type: "number", min: 0, max: 1, step: 0.01, oninput() {
   const value = thresholdField.valueAsNumber;
-  if (value >= 0 && value <= 1) asked.set({threshold: value});
+  if (value >= 0 && value <= 1) page.want({threshold: value}, {typing: true});
 }});
-byId("options").replaceChildren(h("label", {class: "choice"}, `${_("Threshold")} `, thresholdField));
+byId("options").replaceChildren(h("label", {class: "choice"},
+  `${_("Threshold")} `, thresholdField));
 
 function drawHead(found) {
   const {layer, head} = found;
@@ -317,16 +312,18 @@ function drawFoot(state, theme) {
   const save = (run) => {
     const own = found[run];
     const {layer, head} = found;
-    const words = {title: `${run.toUpperCase()} · ${_("Layer {layer} · Head {head}", {layer, head})} · ${own.model}`,
+    const place = _("Layer {layer} · Head {head}", {layer, head});
+    const words = {title: `${run.toUpperCase()} · ${place} · ${own.model}`,
       sentence: own.text, provenance: provenance(found)};
-    const picture = figure("lines", frameOf(run, asked.get(), theme), words);
+    const picture = figure("lines", frameOf(run, page.get(), theme), words);
     const name = fileName(["compare", run, own.model, `L${layer}H${head}`], "svg");
     saveBlob(svgBlob(picture), name);
     return name;
   };
   byId("foot").replaceChildren(h("span", {}, provenance(found)), waysOut({
     links: [["json", address("compare", specOf(state))]],
-    actions: [[_("Copy link"), copy], [_("A as SVG"), () => save("a")], [_("B as SVG"), () => save("b")]]
+    actions: [[_("Copy link"), copy], [_("A as SVG"), () => save("a")],
+      [_("B as SVG"), () => save("b")]]
   }));
 }
 
@@ -351,7 +348,9 @@ function draw(state, theme) {
   for (const run of ["a", "b"]) mounted[run].update(frameOf(run, state, theme));
 }
 
-const asked = ask({page, fields: url.COMPARE, form, busy: byId("comparison"), given, fit,
+const page = mountPage({data, fields: url.COMPARE, form, busy: byId("comparison"), given, fit,
   more: {pointed: null}, // the token under the pointer
   local: ["threshold", ...Object.values(LOCKS).flat(), "pointed"],
-  retype: (wanted) => ({...wanted, ...FRESH}), answer, draw});
+  retype: (wanted) => ({...wanted, ...FRESH}), answer, draw,
+  example: ({model, text, textB, word, modelB, wordB, off}) =>
+    ({model, text, textB, word, modelB: modelB ?? model, wordB, off, ...FRESH, kind: null})});

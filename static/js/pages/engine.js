@@ -1,212 +1,251 @@
-// What the pages that ask have in common: a form, the newest wish, its picture, their address.
+// What all pages share: a form, the newest request, its picture, the address, Back, the theme.
 
-import {camel} from "../lib/api.js";
-import {mountTheme} from "../lib/controls.js";
-import {submitOnEnter} from "../lib/dom.js";
+import {pick} from "../lib/data.js";
+import {byId} from "../lib/dom.js";
+import {mountForm} from "../lib/form.js";
 import {mountHelp} from "../lib/help.js";
+import {newestOnly} from "../lib/newest.js";
 import {createStore} from "../lib/store.js";
-import {showNotice} from "../lib/summary.js";
+import {showNotice, staleText} from "../lib/summary.js";
+import {mountTheme, onSystemTheme, themeOf} from "../lib/theme.js";
 import * as url from "../lib/url.js";
-import {complaint, isUnfinished} from "../lib/validity.js";
 
-const TYPING_PAUSE = 250;
-const dark = matchMedia("(prefers-color-scheme: dark)");
-const byId = (id) => document.getElementById(id);
-const pick = (state, keys) => Object.fromEntries(keys.map((key) => [key, state[key]]));
-
-/** What the server wrote into the page: the values that its form was made with, and what it put aside. */
-export const pageData = () => camel(JSON.parse(byId("page").textContent));
+const same = (value) => value;
 
 /**
- * A page whose form asks the server. What stands in the address stands in the state under the same
- * key, and in the form's field of the same name, if there is one; a slider `data-of` it moves with it.
+ * A page. What stands in the address stands in the state under the same key, and in the form's
+ * field
+ * of the same name, if there is one. `found` is what the server answered, and null before that;
+ * `draft` is what was asked for and is not on screen, be it on its way or refused.
  * @param {{
- *   page: Object, fields: Object, form: HTMLFormElement, busy: HTMLElement,
- *   given?: Object,     what is not in the address; else the page's own
+ *   data: Object, fields: Object, form: HTMLFormElement|null, busy: HTMLElement,
+ *   given?: Object,     what is not in the address; else the data's own
+ *   first?: {state: Object, ignored: string[]},   the address that the page opens at
  *   more?: Object,      what else is in the state, and not in the address
- *   local?: string[],   keys that change the picture without asking
+ *   local?: string[],   keys that change the picture without a request
+ *   asks?: (wanted: Object) => Object,    what the server is asked; else all that is not local
  *   isLive?: boolean,   whether `answer` draws what comes while it is on its way
- *   fit?: (wanted: Object) => Object,     a wish with what there is in place of what there is not
+ *   fit?: (wanted: Object) => Object,     a wish with what exists in place of what does not
  *   retype?: (wanted: Object, before: Object) => Object,  a wish after its form has changed
- *   answer: (wanted: Object, options: import("../lib/api.js").Options) => Promise<{found: Object}>,
- *   draw: (state: Object, theme: string, isLocal: boolean) => void  of a new `found` or theme, or of a local key
- * }} options  `page` as of pageData(), `fields` one of url.js, `busy` is marked while an answer is awaited
- * @returns {{get: () => Object, want: (patch: Object) => Promise<void>, set: (patch: Object) => void,
- *   patch: (patch: Object) => void}}  ask for a change; change what is local; change what is in no address
+ *   addressed?: (state: Object) => Object,  the state as the address has it
+ *   example?: (example: Object) => Object,  the patch that shows one
+ *   answer: (wanted: Object, options: import("../lib/api.js").Options, before: Object|null)
+ *     => Promise<{found: Object, later?: (options: Object) => Promise<Object>}>,
+ *     with other keys of the state; `later` adds to `found` when it is on screen
+ *   help?: {focusText?: () => void, fullScreen?: () => void},   what the keys / and f do
+ *   controls?: (wanted: Object, state: Object) => void,   the controls that are not in the form
+ *   draw: (state: Object, theme: string, isLocal: boolean) => void
+ * }} options
+ * @returns {{get: () => Object, want: (patch: Object, how?: {typing?: boolean}) =>
+ * Promise<boolean>,
+ *   patch: (patch: Object) => void, commit: () => void, retyped: () => void}}
+ *   ask for a change; change what is in no address; tell the address; read the form again
  */
-export function ask({page, fields, form, busy, given = page, more = {}, local = [], answer, draw,
-  isLive = false, fit = (wanted) => wanted, retype = (wanted) => wanted}) {
-  const shown = ["theme", ...local];
-  const keyOf = (name) => Object.keys(fields).find((key) => fields[key].name === name);
-  const controls = Object.entries(fields).map(([key, {name}]) => [key, form.elements[name]])
-    .filter(([key, el]) => el && key !== "lang");
-  const typable = controls.filter(([key, el]) => el.type !== "hidden" && !local.includes(key));
-  const first = url.current(fields);
+export function mountPage(options) {
+  const page = {given: options.data, more: {}, local: [], isLive: false, fit: same, retype: same,
+    addressed: same, example: same, controls: () => {}, first: url.current(options.fields),
+      ...options};
+  const isAsked = (key) => ![...page.local, "theme", "lang"].includes(key);
+  page.asks ??= (wanted) => pick(wanted, Object.keys(page.fields).filter(isAsked));
+  page.keys = [...Object.keys(page.fields), ...Object.keys(page.more)];
+  page.newest = newestOnly();
+  page.store = createStore({...firstState(page), ...page.more});
+  page.form = mountForm({...pick(page, ["form", "fields", "given", "local"]),
+    onTyped: (typed, isTyping) => retyped(page, typed, isTyping),
+    onLocal: (patch, isTyping) => want(page, patch, {typing: isTyping}),
+    onWrong: (wrong) => page.store.set({wrong})});
+  const api = {get: page.store.get, patch: page.store.set,
+    want: (patch, how) => want(page, patch, how),
+    commit: () => write(page, stepOf(page, null)),
+    retyped: () => retyped(page, page.form.typed(), false)};
+  start(page, options.form);
+  return api;
+}
 
-  const store = createStore({
-    ...fromAddress(first),
-    found: null,
-    problem: page.problem?.detail ?? null,
-    wrong: null, // with a field: it is not asked
-    notice: "",
-    busy: false,
-    ...more
-  });
+/** What the page opens with. */
+function firstState(page) {
+  return {...fromAddress(page, page.first), found: null, draft: url.draft(), wrong: null,
+    problem: page.data.problem?.detail ?? null, notice: "", busy: false};
+}
 
-  /** What an address asks for; what is left out or was put aside is what the page was made with. */
-  function fromAddress({state, ignored}) {
-    const stay = page.ignored.filter(({field}) =>
-      Object.is(state[keyOf(field)], first.state[keyOf(field)]));
-    const aside = new Set(stay.map(({field}) => keyOf(field)));
-    const value = (key) => (aside.has(key) ? null : state[key]) ?? given[key] ?? fields[key].initial;
-    const others = ignored.filter((part) => !stay.some(({field}) => part.startsWith(`${field}=`)));
-    return {...Object.fromEntries(Object.keys(fields).map((key) => [key, value(key)])),
-      ignored: [...stay.map(({message}) => message), ...others]};
-  }
-
-  let pending = new AbortController();
-  let timer = 0;
-  let newest = null; // the wish that is on its way or was refused; null when it is on screen
-
-  /** The newest wish wins; the picture stays until the new one is complete. */
-  async function load(asked, step) {
-    const wanted = fit(asked);
-    newest = wanted;
-    clearTimeout(timer);
-    pending.abort();
-    pending = new AbortController();
-    const {signal} = pending;
-    const before = pick(store.get(), shown);
-    store.set({busy: true});
-    try {
-      const found = await answer(wanted, {signal, onRetry: (notice) => store.set({notice})});
-      signal.throwIfAborted();
-      newest = null;
-      const inputs = pick(wanted, [...Object.keys(fields), "ignored"]);
-      const later = store.get(); // what is local may have changed meanwhile
-      const now = pick(later, shown.filter((key) => !Object.is(later[key], before[key])));
-      store.set({...inputs, ...now, ...found, problem: null, wrong: null, notice: "", busy: false});
-      write(step);
-    } catch (error) {
-      if (signal.aborted) return;
-      if (isLive) drawn = []; // what has come so far gives way to the picture that stays
-      store.set({problem: error.message, notice: "", busy: false});
-    }
-  }
-
-  /** A step of the browser's history: null is none, a burst of typing one. */
-  function write(step) {
-    if (!step) return;
-    url[step.isPushed ? "replace" : "push"](store.get(), fields);
-    step.isPushed = true;
-  }
-
-  const want = (patch) =>
-    load({...(store.get().busy ? newest : store.get()), ...patch, ignored: []}, {isPushed: false});
-
-  function set(patch) {
-    store.set(patch);
-    url.replace(store.get(), fields);
-  }
-
-  // The form.
-
-  const valueOf = (key, el) => (typeof given[key] === "number" ? Number(el.value) : el.value);
-  const typed = () => Object.fromEntries(typable.map(([key, el]) => [key, valueOf(key, el)]));
-  let burst = null; // typing goes on in the same step of the browser's history
-
-  /** What cannot be asked is said and not asked; what is unfinished is not said yet. */
-  function isSound(fields, isTyping) {
-    const el = fields.find((field) => !field.checkValidity());
-    store.set({wrong: el && !(isTyping && isUnfinished(el)) ? complaint(el) : null});
-    return !el;
-  }
-
-  async function retyped(isTyping) {
-    clearTimeout(timer);
-    const step = burst ?? {isPushed: false};
-    burst = isTyping ? step : null;
-    if (!isSound((isTyping ? typable : controls).map(([, el]) => el), isTyping)) return;
-    const base = newest ?? store.get();
-    const wanted = retype({...base, ...typed(), ignored: []}, base);
-    const isSame = typable.every(([key]) => (base[key] ?? "") === (wanted[key] ?? ""));
-    if (isSame && !store.get().problem) return;
-    if (isTyping) timer = setTimeout(() => load(wanted, step), TYPING_PAUSE);
-    else await load(wanted, step);
-  }
-
-  /** A field that was left empty says afterwards what stands in its place. */
-  async function submit() {
-    const field = document.activeElement;
-    const {value} = field;
-    await retyped(false);
-    if (newest === null && field.value === value) fill(store.get(), true);
-  }
-
-  function changed({target, isComposing}, isTyping) {
-    const name = target.dataset.of ?? target.name;
-    const [key, el] = controls.find(([, control]) => control.name === name) ?? [];
-    if (!key || isComposing) return;
-    if (target !== el) el.value = target.value;
-    if (!local.includes(key)) retyped(isTyping);
-    else if (isSound([el], isTyping)) set({[key]: valueOf(key, el)});
-  }
-
-  form.noValidate = true; // what is wrong is said in the page's language
-  submitOnEnter(form);
-  form.addEventListener("input", (event) => changed(event, true));
-  form.addEventListener("compositionend", (event) => changed({target: event.target}, true));
-  form.addEventListener("change", (event) => changed(event, false));
-  form.addEventListener("submit", (event) => {
+function start(page, form) {
+  const {store, data, fields} = page;
+  page.updateTheme = mountTheme((patch) => want(page, patch, {step: {isPushed: true}}));
+  store.subscribe((state) => render(page, state));
+  onSystemTheme(() => render(page, store.get()));
+  mountHelp(page.help);
+  if (byId("language")) url.linkLanguage(byId("language")); // a file that stands alone has one
+  url.onBack((address) => goBack(page, address), fields);
+  form?.querySelector(".examples")?.addEventListener("click", (event) => {
+    const link = event.target.closest("a");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    submit();
+    want(page, page.example(data.examples[Number(link.dataset.example)]));
   });
+  const {draft, ignored} = store.get();
+  if (draft) page.form.fill({...store.get(), ...draft}, true);
+  if (data.problem && !draft) return;
+  // a bare address becomes a link to just this picture; one with nonsense stays to be looked at
+  load(page, page.fit({...store.get(), ...draft}), ignored.length ? null : {isPushed: true});
+}
 
-  /** The form says what is on screen, but where somebody is at it. */
-  function fill(state, all = false) {
-    const at = document.activeElement;
-    for (const [key, el] of controls) {
-      const value = `${state[key] ?? ""}`;
-      const sliders = form.querySelectorAll(`[data-of="${el.name}"]`);
-      for (const field of [el, ...sliders]) {
-        if ((all || field !== at) && field.value !== value) field.value = value;
-      }
-    }
+// The address.
+
+/** What an address asks for; what is left out or was ignored is what the page was made with. */
+function fromAddress(page, {state, ignored}) {
+  const {fields, given, first, data} = page;
+  const keyOf = (name) => Object.keys(fields).find((key) => fields[key].name === name);
+  const refused = data.ignored.filter(({field}) =>
+    Object.is(state[keyOf(field)], first.state[keyOf(field)]));
+  const aside = new Set(refused.map(({field}) => keyOf(field)));
+  const value = (key) => (aside.has(key) ? null : state[key]) ?? given[key] ?? fields[key].initial;
+  const sent = Object.fromEntries(Object.keys(fields).map((key) => [key, value(key)]));
+  const fitted = pick(page.fit(sent), Object.keys(fields));
+  const isGone = (key) => !aside.has(key) && ![null, ""].includes(state[key])
+    && state[key] !== fitted[key];
+  const names = new Set(refused.map(({field}) => field));
+  return {...fitted, ignored: [...refused.map(({message}) => message),
+    ...ignored.filter((part) => !names.has(part.split("=")[0])),
+    ...Object.keys(fields).filter(isGone).map((key) => `${fields[key].name}=${state[key]}`)]};
+}
+
+/** A step of the browser's history: null is none; changes of one name in a row are one. */
+function stepOf(page, name) {
+  const isSame = name !== null && page.burst?.name === name;
+  const step = isSame ? page.burst : {name, isPushed: false};
+  page.burst = name === null ? null : step;
+  return step;
+}
+
+function write(page, step) {
+  if (!step) return;
+  const tell = step.isPushed ? url.replace : url.push;
+  tell(page.addressed(page.store.get()), page.fields);
+  step.isPushed = true;
+}
+
+function goBack(page, address) {
+  const {store, newest} = page;
+  newest.hold();
+  page.burst = null;
+  const wanted = {...store.get(), ...fromAddress(page, address)};
+  store.set({problem: null, wrong: null, draft: null, ignored: wanted.ignored});
+  page.form.fill(wanted, true);
+  if (specOf(page, wanted) === page.spec) settle(page, wanted, null);
+  else load(page, wanted, null, {isBack: true});
+}
+
+// The newest request wins; the picture stays until the new one is complete.
+
+const specOf = (page, wanted) => JSON.stringify(page.asks(wanted));
+
+/** The keys whose values differ, with those that are wanted. */
+const difference = ({keys}, state, wanted) =>
+  pick(wanted, keys.filter((key) => key in wanted && !Object.is(state[key], wanted[key])));
+
+/** Ask for a change. What needs no answer is shown at once, a refused draft stays aside. */
+async function want(page, patch, {typing = false, isTyped = false,
+  step = stepOf(page, typing ? Object.keys(patch).join() : null)} = {}) {
+  const {store, newest} = page;
+  const state = store.get();
+  const unread = newest.isWaiting() ? page.form.typed() : {};
+  const isOpen = isTyped || state.busy || newest.isWaiting();
+  const base = isOpen ? {...state, ...state.draft, ...unread} : state;
+  const wanted = page.fit({...base, ...patch});
+  const spec = specOf(page, wanted);
+  store.set({ignored: []});
+  if (!isTyped && !newest.isWaiting() && spec === specOf(page, base)) {
+    return adjust(page, difference(page, base, wanted), step);
   }
+  if (spec === page.spec) return settle(page, wanted, step);
+  return load(page, wanted, step);
+}
 
-  // Drawing.
+/** Change what needs no answer; another change may be on its way. */
+function adjust(page, changed, step) {
+  const {store} = page;
+  const {draft, busy} = store.get();
+  const left = draft && Object.fromEntries(Object.entries(draft).filter(([key]) =>
+    !(key in changed)));
+  store.set({...changed, draft: left});
+  if (!busy) write(page, step);
+  return true;
+}
 
-  const themeOf = ({theme}) => (theme === "auto" ? (dark.matches ? "dark" : "light") : theme);
-  const updateTheme = mountTheme(set);
-  let drawn = [];
+/** What is wanted is on screen already. */
+function settle(page, wanted, step) {
+  const {store, newest} = page;
+  newest.begin();
+  if (page.isLive) page.drawn = null; // what has come so far gives way
+  const calm = {draft: null, problem: null, wrong: null, notice: "", busy: false};
+  store.set({...difference(page, store.get(), wanted), ...calm});
+  write(page, step);
+  return true;
+}
 
-  function render(state) {
-    const theme = themeOf(state);
-    document.documentElement.dataset.theme = theme;
-    updateTheme(theme);
-    showNotice({...state, problem: state.wrong ?? state.problem});
-    busy.ariaBusy = state.busy || !(state.found || state.problem);
-    busy.classList.toggle("stale", Boolean(state.found && (state.problem || state.wrong)));
-    const wanted = [state.found, theme, ...local.map((key) => state[key])];
-    if (!state.found || wanted.every((value, i) => Object.is(value, drawn[i]))) return;
-    const isNew = drawn[0] !== state.found;
-    const isLocal = !isNew && drawn[1] === theme;
-    drawn = wanted;
-    for (const plain of document.querySelectorAll(".plain")) plain.remove();
-    draw(state, theme, isLocal);
-    if (isNew) fill(state);
+async function load(page, wanted, step, {isBack = false} = {}) {
+  const {store} = page;
+  const signal = page.newest.begin();
+  const state = store.get();
+  store.set({busy: true, wrong: null, draft: difference(page, state, wanted)});
+  try {
+    const options = {signal, onRetry: (notice) => store.set({notice})};
+    const {later, ...answer} = await page.answer(wanted, options, isBack ? null : state.found);
+    signal.throwIfAborted();
+    page.spec = specOf(page, wanted);
+    const calm = {draft: null, problem: null, wrong: null, notice: "", busy: false};
+    store.set({...store.get().draft, ...answer, ...calm});
+    write(page, step);
+    const more = await later?.({signal});
+    if (more && !signal.aborted) store.set({found: {...store.get().found, ...more}});
+    return !signal.aborted;
+  } catch (error) {
+    if (!signal.aborted) refuse(page, error);
+    return false;
   }
+}
 
-  store.subscribe(render);
-  url.linkLanguage(byId("language"));
-  mountHelp();
-  dark.addEventListener("change", () => render(store.get()));
-  url.onBack((address) => {
-    const wanted = {...store.get(), ...fromAddress(address)};
-    fill(wanted, true);
-    store.set(pick(wanted, shown));
-    load(wanted, null);
-  }, fields);
-  if (!page.problem) load(store.get(), store.get().ignored.length ? null : {isPushed: true});
-  return {get: store.get, want, set, patch: store.set};
+/** The picture stays, and what was asked for is kept beside it, through a reload too. */
+function refuse(page, error) {
+  if (page.isLive) page.drawn = null; // what has come so far gives way
+  page.store.set({problem: error.message, notice: "", busy: false});
+  url.keepDraft(page.store.get().draft);
+}
+
+/** The form has changed; answers the state if the change is on screen. */
+async function retyped(page, typed, isTyping) {
+  const {store, newest} = page;
+  newest.hold();
+  const step = page.burst?.name === "typing" ? page.burst : {name: "typing", isPushed: false};
+  page.burst = isTyping ? step : null;
+  const state = store.get();
+  const base = {...state, ...state.draft};
+  const wanted = page.retype({...base, ...typed}, base);
+  const isSame = Object.keys(typed).every((key) => (base[key] ?? "") === (wanted[key] ?? ""));
+  if (isSame && !state.problem) return state.busy ? null : state;
+  const patch = {...difference(page, base, wanted), ...pick(wanted, Object.keys(typed))};
+  const ask = () => want(page, patch, {isTyped: true, step});
+  if (isTyping) return newest.later(ask);
+  return await ask() ? store.get() : null;
+}
+
+// Drawing.
+
+function render(page, state) {
+  const {found, problem, wrong, busy, draft} = state;
+  const theme = themeOf(state);
+  page.updateTheme(theme);
+  showNotice({...state, problem: wrong ?? problem}, staleText(state));
+  page.busy.ariaBusy = busy || !(found || problem);
+  page.busy.classList.toggle("stale", Boolean(found && (problem || wrong)));
+  if (!found) return;
+  page.controls({...state, ...draft}, state);
+  const drawn = {...pick(state, page.keys), found, theme};
+  const {drawn: before} = page;
+  if (before && Object.keys(drawn).every((key) => Object.is(drawn[key], before[key]))) return;
+  const isNew = before?.found !== found;
+  page.drawn = drawn;
+  for (const plain of document.querySelectorAll(".plain")) plain.remove();
+  page.draw(state, theme, !isNew && before.theme === theme);
+  if (isNew) page.form.fill({...state, ...draft});
 }

@@ -1,25 +1,28 @@
 // The Fill in page: hidden words and guesses, sentences that follow, and the noise of training.
 
 import {address, attention, corruption, fillMask, nextSentence} from "../lib/api.js";
-import {ask, pageData} from "./engine.js";
-import {h} from "../lib/dom.js";
+import {modelIn, pageData} from "../lib/data.js";
+import {byId, fillSelect, h} from "../lib/dom.js";
 import {_} from "../lib/language.js";
 import {copyLink, waysOut} from "../lib/summary.js";
 import {sortable} from "../lib/tables.js";
 import {headOf} from "../lib/tensor.js";
 import {label} from "../lib/token.js";
 import * as url from "../lib/url.js";
+import {frame} from "../lib/view.js";
 import * as lines from "../views/lines.js";
-import {candidatesTable, drawTokens, fillSelect, headEntries, mostOf, placeOf, replaceContent, rowOf} from "../lib/decoding.js";
+import {candidatesTable, drawTokens, headEntries, mostOf, placeOf, replaceContent,
+  rowOf} from "../lib/decoding.js";
+import {mountPage} from "./engine.js";
 
 const SEEDS = 2 ** 31 - 1;
 const FATES = {masked: _("masked"), replaced: _("replaced"), kept: _("kept")};
 
-const byId = (id) => document.getElementById(id);
 const data = pageData();
 const form = document.querySelector(".work");
-const modelOf = (name) => data.models.find((model) => model.name === name) ?? data.models[0];
-const given = {...data, head: `${data.head ?? "mean"}`, textPair: data.textPair ?? "", mask: 0, side: "query"};
+const modelOf = (name) => modelIn(data.models, name) ?? data.models[0];
+const given = {...data,
+  head: `${data.head ?? "mean"}`, textPair: data.textPair ?? "", mask: 0, side: "query"};
 const UNLOCKED = {query: null, side: "query"};
 
 const maskOf = (name) => modelOf(name).mask ?? "[MASK]";
@@ -42,16 +45,20 @@ const specOf = ({model, text, textPair}) => ({model, text, textPair: textPair ||
 
 async function answer(wanted, options) {
   const spec = specOf(wanted);
-  const hasMask = wanted.words || wanted.wordsPair || `${wanted.text} ${wanted.textPair}`.includes(maskOf(wanted.model));
+  const hasMask = wanted.words || wanted.wordsPair
+    || `${wanted.text} ${wanted.textPair}`.includes(maskOf(wanted.model));
   const pairs = modelOf(wanted.model).tasks.includes("next-sentence") && wanted.textPair;
   const [filled, noise, next] = await Promise.all([
-    hasMask ? fillMask({...spec, words: wanted.words || null, wordsPair: wanted.wordsPair || null}, options) : null,
+    hasMask ? fillMask({...spec, words: wanted.words || null, wordsPair: wanted.wordsPair || null},
+      options) : null,
     corruption({...spec, seed: wanted.seed}, options),
     pairs ? nextSentence(spec, options) : null
   ]);
   const read = filled ? {text: filled.masked, textPair: filled.maskedPair} : {};
-  const record = await attention({...spec, ...read, ...placeOf(wanted.layer, wanted.head)}, options);
-  const apart = pairs ? await attention({...spec, ...placeOf(wanted.layer, wanted.head)}, options) : null;
+  const record = await attention({...spec, ...read, ...placeOf(wanted.layer, wanted.head)},
+    options);
+  const apart = pairs ? await attention({...spec, ...placeOf(wanted.layer, wanted.head)}, options)
+    : null;
   return {found: {filled, noise, next, record, apart}};
 }
 
@@ -87,12 +94,12 @@ function drawMasks({found: {filled}, mask}) {
     candidatesTable({candidates}, {caption: _("{mask} at {position}: entropy {e} nats",
       {mask: maskOf(page.get().model), position, e: entropy.toFixed(2)})}),
     h("button", {type: "button", class: "work-button", "aria-pressed": `${i === mask}`,
-      onclick: () => page.set({mask: i})}, _("Show where it looks"))));
+      onclick: () => page.want({mask: i})}, _("Show where it looks"))));
   replaceContent(byId("masks"), ...tables);
 }
 
 const view = lines.mount(byId("across-view"), ({query, side = "query"}) =>
-  query !== undefined && page.set({query, side}));
+  query !== undefined && page.want({query, side}));
 
 function drawPair({found: {next, apart}, layer, query, side}, theme) {
   const section = byId("next-table");
@@ -105,38 +112,39 @@ function drawPair({found: {next, apart}, layer, query, side}, theme) {
       : _("This model has no head that tells whether a sentence follows.");
     return;
   }
-  section.replaceChildren(sortable({caption: _("Probability, as next-sentence prediction was trained"),
+  section.replaceChildren(sortable({caption: _(
+    "Probability, as next-sentence prediction was trained"),
     columns: [[_("order")], [_("probability"), 3]],
     rows: [[_("the second follows the first"), next.isNext], [_("swapped"), next.swapped]]}));
   const {attn} = headOf(apart);
   const of = (segment) => apart.qTokens.map((token, i) => [token, i])
     .filter(([token]) => token.segment === segment && !token.special).map(([, i]) => i);
   const share = (from, to) => from.reduce((sum, q) => sum
-    + to.reduce((own, k) => own + attn.data[q * attn.shape[1] + k], 0), 0) / Math.max(1, from.length);
+    + to.reduce((own, k) => own + attn.data[q * attn.shape[1] + k], 0), 0) / Math.max(1,
+      from.length);
   const [a, b] = [of(0), of(1)];
   byId("across-said").textContent = _("Attention across [SEP], in layer {layer}: the words of the first sentence give {ab} to those of the second, which give {ba} back.",
     {layer, ab: share(a, b).toFixed(2), ba: share(b, a).toFixed(2)});
   const head = apart.heads[0];
-  view.update(Object.freeze({record: apart, shown: shownOf(apart, layer, head), layer, head, heads: "",
-    query: query !== null && query < apart.qTokens.length ? query : null, side, pointed: null, threshold: 0.05, top: 0,
-    segments: "all", several: false, alone: true, reduce: "none", low: 0, high: 1, scale: "linear", theme}));
-}
-
-const memo = new WeakMap(); // a record's `shown`, the same object as long as the record is
-function shownOf(record, layer, head) {
-  if (!memo.has(record)) memo.set(record, [{layer, head, record}]);
-  return memo.get(record);
+  const locked = query !== null && query < apart.qTokens.length ? query : null;
+  view.update(frame({record: apart, layer, head, query: locked, side, theme}));
 }
 
 function drawNoise({found: {noise}}, theme) {
   const fate = new Map(noise.chosen.map((place) => [place.position, place]));
-  const shown = noise.tokens.map((token, i) => (fate.has(i) ? {...token, text: fate.get(i).shown, raw: fate.get(i).shown} : token));
-  drawTokens(byId("noisy"), {tokens: shown, theme, marks: noise.tokens.map((none, i) => fate.get(i)?.fate),
-    titles: noise.tokens.map((token, i) => (fate.has(i) ? `${label(token)}: ${FATES[fate.get(i).fate]}` : ""))});
-  const rows = noise.chosen.map(({position, fate: name, shown: text, probability, loss, candidates: [first]}) =>
+  const shown = noise.tokens.map((token, i) =>
+    (fate.has(i) ? {...token, text: fate.get(i).shown, raw: fate.get(i).shown} : token));
+  drawTokens(byId("noisy"), {tokens: shown, theme,
+    marks: noise.tokens.map((none, i) => fate.get(i)?.fate),
+    titles: noise.tokens.map((token, i) => (fate.has(i)
+      ? `${label(token)}: ${FATES[fate.get(i).fate]}` : ""))});
+  const rows = noise.chosen.map(({position, fate: name, shown: text, probability, loss,
+    candidates: [first]}) =>
     [noise.tokens[position], FATES[name], text, probability, loss, first.text]);
-  byId("noise-table").replaceChildren(sortable({caption: _("The chosen tokens, and what the model makes of each"),
-    columns: [[_("token")], [_("what happened")], [_("read as")], [_("probability of the token"), 4], [_("loss"), 2],
+  byId("noise-table").replaceChildren(sortable(
+    {caption: _("The chosen tokens, and what the model makes of each"),
+    columns: [[_("token")], [_("what happened")], [_("read as")],
+      [_("probability of the token"), 4], [_("loss"), 2],
       [_("its first guess")]], rows}));
   byId("noise-said").textContent = noise.loss === null ? _("There is no word that could be chosen.")
     : `${_("Mean loss")} ${noise.loss.toFixed(2)} ${_("nats")}`;
@@ -148,11 +156,14 @@ function drawFoot(state) {
   const spec = specOf(state);
   const {filled} = state.found;
   const pair = state.textPair ? {text_pair: filled?.maskedPair ?? state.textPair} : {};
-  const place = state.head === "mean" ? {layer: state.layer} : {layer: state.layer, head: state.head};
+  const place = state.head === "mean" ? {layer: state.layer}
+    : {layer: state.layer, head: state.head};
   const links = [...(filled ? [["json", address("fill-mask", {...spec, words: state.words || null,
     wordsPair: state.wordsPair || null})]] : []),
-  [_("Explore"), url.pageOf("explore", {model: state.model, text: filled?.masked ?? state.text, ...pair, ...place})]];
-  byId("foot").replaceChildren(h("span", {}, `${state.model} · ${weights} · Attention Atlas ${version}`),
+  [_("Explore"), url.pageOf("explore", {model: state.model, text: filled?.masked ?? state.text,
+    ...pair, ...place})]];
+  byId("foot").replaceChildren(
+    h("span", {}, `${state.model} · ${weights} · Attention Atlas ${version}`),
     waysOut({links, actions: [[_("Copy link"), () => copyLink(url.href())]]}));
 }
 
@@ -167,23 +178,20 @@ function draw(state, theme) {
   drawFoot(state);
 }
 
-const page = ask({page: data, fields: url.FILL, form, busy: byId("work"), given,
-  local: ["mask", "query", "side"], fit, retype, answer, draw});
+const page = mountPage({data, fields: url.FILL, form, busy: byId("work"), given,
+  local: ["mask", "query", "side"], fit, retype, answer, draw,
+  example: ({text, textPair, words}) =>
+    ({text, textPair: textPair ?? "", words, wordsPair: "", mask: 0, ...UNLOCKED})});
 
 byId("again").addEventListener("click", () => page.want({seed: Math.floor(Math.random() * SEEDS)}));
 byId("swap").addEventListener("click", () => {
   const {text, textPair} = page.get();
   const {words, wordsPair} = page.get();
-  page.want({text: textPair, textPair: text, words: wordsPair, wordsPair: words, mask: 0, ...UNLOCKED});
+  page.want({text: textPair, textPair: text, words: wordsPair, wordsPair: words, mask: 0,
+    ...UNLOCKED});
 });
 byId("partner").addEventListener("click", () => {
   const others = data.partners.filter((text) => text !== page.get().textPair);
-  page.want({textPair: others[Math.floor(Math.random() * others.length)], wordsPair: "", mask: 0, ...UNLOCKED});
-});
-form.querySelector(".examples").addEventListener("click", (event) => {
-  const link = event.target.closest("a");
-  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
-  event.preventDefault();
-  const {text, textPair, words} = data.examples[Number(link.dataset.example)];
-  page.want({text, textPair: textPair ?? "", words, wordsPair: "", mask: 0, ...UNLOCKED});
+  page.want({textPair: others[Math.floor(Math.random() * others.length)], wordsPair: "", mask: 0,
+    ...UNLOCKED});
 });

@@ -1,8 +1,8 @@
 // The Generate page: a text that goes on token by token, and what each token was drawn from.
 
 import {address, fewShot, generate, nextToken} from "../lib/api.js";
-import {ask, pageData} from "./engine.js";
-import {h} from "../lib/dom.js";
+import {modelIn, pageData} from "../lib/data.js";
+import {byId, h} from "../lib/dom.js";
 import {_} from "../lib/language.js";
 import {showCurves, showMap} from "../lib/numbers.js";
 import {placeName} from "../lib/reading.js";
@@ -11,15 +11,15 @@ import {sortable} from "../lib/tables.js";
 import {label} from "../lib/token.js";
 import * as url from "../lib/url.js";
 import {candidatesTable, drawTokens, mostOf, replaceContent} from "../lib/decoding.js";
+import {mountPage} from "./engine.js";
 
 const FILTERS = ["temperature", "topK", "topP"];
 const N_PROMPT = 32; // prompts that an accuracy is measured over
 const SEEDS = 2 ** 31 - 1;
 
-const byId = (id) => document.getElementById(id);
 const data = pageData();
 const form = document.querySelector(".work");
-const modelOf = (name) => data.models.find((model) => model.name === name) ?? data.models[0];
+const modelOf = (name) => modelIn(data.models, name) ?? data.models[0];
 const given = {...data, layer: 0, shade: "attention"};
 
 const specOf = ({model, text, maxNewTokens, temperature, topK, topP, seed, forced}) =>
@@ -45,7 +45,8 @@ async function answer(wanted, options) {
       rows.push(event.attn);
       said.push(event.token);
     }
-    drawTokens(byId("said"), {tokens: [...prompt, ...said], theme: document.documentElement.dataset.theme,
+    drawTokens(byId("said"), {tokens: [...prompt, ...said],
+      theme: document.documentElement.dataset.theme,
       marks: prompt.map(() => "given")});
     if (isEnough) halt();
   };
@@ -64,12 +65,14 @@ function drawText({found: {generation, rows}, shade}, step, layer, theme) {
   const {prompt, tokens, steps, forced} = generation;
   const T = prompt.length;
   const most = Math.log(modelOf(generation.model).vocabSize);
-  const values = shade === "entropy" ? [...prompt.map(() => 0), ...steps.map(({entropy}) => entropy / most)]
+  const values = shade === "entropy" ? [...prompt.map(() => 0),
+    ...steps.map(({entropy}) => entropy / most)]
     : rows[step]?.[layer] ?? [];
   const titles = [...prompt.map(() => ""), ...steps.map(({probability, entropy}) =>
     _("probability {p}, entropy {e} nats", {p: probability.toFixed(3), e: entropy.toFixed(2)}))];
-  drawTokens(byId("said"), {tokens: [...prompt, ...tokens], theme, values, titles, from: T, current: T + step,
-    pick: (i) => page.set({step: i - T}),
+  drawTokens(byId("said"), {tokens: [...prompt, ...tokens], theme, values, titles, from: T,
+    current: T + step,
+    pick: (i) => page.want({step: i - T}),
     marks: [...prompt.map(() => "given"), ...steps.map((one) => (one.forced ? "forced" : ""))]});
   byId("unbranch").hidden = !page.get().forced;
   return forced;
@@ -81,43 +84,56 @@ function drawStep({found: {generation, rows}}, step, layer, theme) {
   if (!one) return;
   const before = [...prompt, ...tokens.slice(0, step)];
   const row = rows[step];
-  const values = {token: label(one.token), p: one.probability.toFixed(3), own: Math.exp(one.logProbability).toFixed(3),
-    rank: one.rank + 1, e: one.entropy.toFixed(2), n: one.nKept.topP, most: mostOf(before, row[layer])};
+  const values = {token: label(one.token), p: one.probability.toFixed(3),
+    own: Math.exp(one.logProbability).toFixed(3),
+    rank: one.rank + 1, e: one.entropy.toFixed(2), n: one.nKept.topP,
+    most: mostOf(before, row[layer])};
   byId("step-said").textContent = one.forced
     ? _("{token}: taken by hand; the model gave it {own} (number {rank}). In layer {layer} its query looks most at {most}", {...values, layer})
     : _("{token}: drawn with probability {p} of {n} tokens left; {own} before the filters (number {rank}, entropy {e} nats). In layer {layer} its query looks most at {most}", {...values, layer});
   replaceContent(byId("candidates"), candidatesTable(one, {filters: FILTERS, pick: branch,
     caption: _("The most probable tokens, and what each filter leaves of them")}));
-  showMap(byId("rows-plot"), {z: row, name: _("attention"), range: {low: 0, high: 1, scale: "linear"},
-    qLabels: row.map((none, i) => `${i}`), kLabels: before.map(label), axes: [_("layer"), _("token")],
+  const title = `${_("Where this step looks, layer by layer")}: ${label(one.token)}`;
+  showMap(byId("rows-plot"), {z: row, name: _("attention"),
+    range: {low: 0, high: 1, scale: "linear"}, qLabels: row.map((none, i) => `${i}`),
+    kLabels: before.map(label), axes: [_("layer"), _("token")],
     sheet: {axes: ["layer", "key"], value: "attn"}, theme,
-    locked: {side: "query", index: layer}}, wordsOf(generation, `${_("Where this step looks, layer by layer")}: ${label(one.token)}`, `step${step}`));
+    locked: {side: "query", index: layer}}, wordsOf(generation, title, `step${step}`));
 }
 
 /** The text on screen up to this step, and another token here. */
 function branch(id) {
   const {found: {generation, spec}, step} = page.get();
-  const ids = generation.tokens.slice(0, Math.min(step, generation.steps.length - 1)).map((token) => token.id);
+  const ids = generation.tokens.slice(0, Math.min(step, generation.steps.length - 1)).map((token) =>
+    token.id);
   page.want({...spec, forced: [...ids, id].join()});
 }
 
 function drawSure({found: {generation, reading}}) {
   const steps = [...reading.tokens.map((token, i) => ({token, entropy: reading.entropies[i],
-    surprise: reading.logProbabilities[i] === null ? null : -reading.logProbabilities[i], made: false})),
-  ...generation.steps.map(({token, entropy, logProbability}) => ({token, entropy, surprise: -logProbability, made: true}))];
+    surprise: reading.logProbabilities[i] === null ? null : -reading.logProbabilities[i],
+      made: false})),
+  ...generation.steps.map(({token, entropy, logProbability}) =>
+    ({token, entropy, surprise: -logProbability, made: true}))];
   const told = steps.filter(({entropy}) => entropy !== null);
   const x = told.map((none, i) => i + 1);
-  showCurves(byId("sure-plot"), {sheet: "token", lines: [{name: _("entropy"), column: "entropy", x, y: told.map(({entropy}) => entropy), chosen: true},
-    {name: _("surprise"), column: "surprise", x, y: told.map(({surprise}) => surprise), chosen: false}],
-  x: _("token, from {n} on the model's own", {n: reading.tokens.length}), y: _("nats"), dashes: true}, wordsOf(generation, _("Where the model is guessing"), "guessing"));
+  showCurves(byId("sure-plot"), {sheet: "token",
+    lines: [{name: _("entropy"), column: "entropy", x, y: told.map(({entropy}) => entropy),
+      chosen: true},
+    {name: _("surprise"), column: "surprise", x, y: told.map(({surprise}) => surprise),
+      chosen: false}],
+  x: _("token, from {n} on the model's own", {n: reading.tokens.length}), y: _("nats"),
+    dashes: true}, wordsOf(generation, _("Where the model is guessing"), "guessing"));
   byId("sure-table").replaceChildren(sortable({caption: _("Each token as the model saw it coming"),
     columns: [[_("token")], [_("entropy"), 2], [_("surprise"), 2], [_("whose")]],
-    rows: told.map(({token, entropy, surprise, made}) => [token, entropy, surprise, made ? _("the model's") : _("yours")])}));
+    rows: told.map(({token, entropy, surprise, made}) =>
+      [token, entropy, surprise, made ? _("the model's") : _("yours")])}));
 }
 
 /** What a plot is of, and where its numbers come from. */
 function wordsOf({model, provenance: {sha256, version}}, title, part) {
-  const provenance = `${model} · ${_("weights {sha}", {sha: sha256.slice(0, 8)})} · Attention Atlas ${version}`;
+  const weights = _("weights {sha}", {sha: sha256.slice(0, 8)});
+  const provenance = `${model} · ${weights} · Attention Atlas ${version}`;
   return {title, provenance, file: ["generate", model, part]};
 }
 
@@ -125,7 +141,8 @@ function drawFoot(state) {
   const {generation} = state.found;
   byId("foot").replaceChildren(h("span", {}, wordsOf(generation, "", "").provenance),
     waysOut({links: [["json", address("generate", specOf(state))],
-      [_("Explore"), url.pageOf("explore", {model: state.model, text: state.text + generation.continuation})]],
+      [_("Explore"), url.pageOf("explore", {model: state.model, text: state.text
+        + generation.continuation})]],
       actions: [[_("Copy link"), () => copyLink(url.href())]]}));
 }
 
@@ -144,22 +161,17 @@ function draw(state, theme) {
   drawShots(state.shots);
 }
 
-const page = ask({page: data, fields: url.GENERATE, form, busy: byId("work"), given,
-  local: ["step", "layer", "shade", "pattern", "nMax"], more: {shots: null}, isLive: true, answer, draw,
+const page = mountPage({data, fields: url.GENERATE, form, busy: byId("work"), given,
+  local: ["step", "layer", "shade", "pattern", "nMax"], more: {shots: null}, isLive: true, answer,
+    draw,
   retype: (wanted, before) => (wanted.text === before.text && wanted.model === before.model ? wanted
-    : {...wanted, forced: "", step: 0})});
+    : {...wanted, forced: "", step: 0}),
+  example: ({text}) => ({text, forced: "", step: 0})});
 
 byId("stop").addEventListener("click", () => stop());
-byId("again").addEventListener("click", () => page.want({seed: Math.floor(Math.random() * SEEDS), forced: ""}));
+byId("again").addEventListener("click", () =>
+  page.want({seed: Math.floor(Math.random() * SEEDS), forced: ""}));
 byId("unbranch").addEventListener("click", () => page.want({forced: ""}));
-form.querySelector(".examples").addEventListener("click", (event) => {
-  const link = event.target.closest("a");
-  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
-  event.preventDefault();
-  const {text} = data.examples[Number(link.dataset.example)];
-  page.want({text, forced: "", step: 0});
-});
-
 // Examples in the prompt.
 
 const NAMES = {none: _("all heads"), induction: _("without 3 induction heads"),
@@ -239,7 +251,8 @@ function drawHeads({off, scores, definitions, model}) {
     {href: url.pageOf("explore", {model, text: page.get().text, layer, head})},
     `${placeName(layer, head)} ${scores[name][layer][head].toFixed(2)}`)];
   byId("heads-said").replaceChildren(
-    `${_("Induction heads")}:`, ...off.induction.flatMap(link("induction")), `. ${_(definitions.induction)} `,
+    `${_("Induction heads")}:`, ...off.induction.flatMap(link("induction")), `. ${
+      _(definitions.induction)} `,
     `${_("Previous-token heads")}:`, ...off.previousToken.flatMap(link("previousToken")),
     `. ${_(definitions.previousToken)} ${_("Measured on random tokens said twice.")}`);
 }

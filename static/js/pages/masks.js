@@ -1,8 +1,8 @@
 // The Masks page: several texts in one batch, and what masks do to one head.
 
 import {address, masks} from "../lib/api.js";
-import {ask, pageData} from "./engine.js";
-import {h} from "../lib/dom.js";
+import {modelIn, pageData} from "../lib/data.js";
+import {byId, fillSelect, h} from "../lib/dom.js";
 import {_} from "../lib/language.js";
 import {showMap} from "../lib/numbers.js";
 import {KIND_NAMES} from "../lib/reading.js";
@@ -10,16 +10,16 @@ import {copyLink, waysOut} from "../lib/summary.js";
 import {at} from "../lib/tensor.js";
 import {label, tokenNode} from "../lib/token.js";
 import * as url from "../lib/url.js";
+import {mountPage} from "./engine.js";
 
-const byId = (id) => document.getElementById(id);
-const page = pageData();
+const data = pageData();
 const form = document.querySelector(".batch");
-const given = {...page, texts: page.texts.join("\n"), off: page.off.join(),
-  fill: page.fill === null ? "" : `${page.fill}`};
+const given = {...data, texts: data.texts.join("\n"), off: data.off.join(),
+  fill: data.fill === null ? "" : `${data.fill}`};
 
 /** A wish with a kind, a layer, a head and a text that are there. */
 function fit(state) {
-  const {kinds, shapes} = page.models.find(({name}) => name === state.model) ?? page.models[0];
+  const {kinds, shapes} = modelIn(data.models, state.model) ?? data.models[0];
   const kind = kinds.includes(state.kind) ? state.kind : kinds[0];
   const [nLayer, nHead] = shapes[kind];
   const within = (i, n) => Math.max(0, Math.min(Number(i) || 0, n - 1));
@@ -50,33 +50,42 @@ const rowsOf = ({data, shape: [n, m]}, change = (value) => value) => Array.from(
 
 /** What a part is of, and where its numbers come from. */
 function wordsOf(state, part, title) {
-  const {found: {provenance: {sha256, version}}, model, kind, layer, head, texts, row, off, fill, precision} = state;
-  const changed = [off && _("without: {masks}", {masks: off}), fill && `−∞ → ${fill} (${precision})`];
-  const sources = [model, _("weights {sha}", {sha: sha256.slice(0, 8)}), _("{kind} attention", {kind: KIND_NAMES[kind]}),
-    _("Layer {layer} · Head {head}", {layer, head}), ...changed.filter(Boolean), `Attention Atlas ${version}`];
+  const {found: {provenance: {sha256, version}}, model, kind, layer, head, texts, row, off, fill,
+    precision} = state;
+  const changed = [off && _("without: {masks}", {masks: off}), fill
+    && `−∞ → ${fill} (${precision})`];
+  const sources = [model, _("weights {sha}", {sha: sha256.slice(0, 8)}),
+    _("{kind} attention", {kind: KIND_NAMES[kind]}),
+    _("Layer {layer} · Head {head}", {layer, head}), ...changed.filter(Boolean),
+      `Attention Atlas ${version}`];
   return {title: `${title} · ${linesOf(texts)[row]}`, provenance: sources.join(" · "),
     file: ["masks", model, kind, `L${layer}H${head}`, part, row]};
 }
 
 function drawPlots(state, theme) {
-  const {found: {combined, scores, masked, attn, padding, causal, pad, ...tokens}, row, kind} = state;
+  const {found: {combined, scores, masked, attn, padding, causal, pad, ...tokens}, row,
+    kind} = state;
   const isOff = (name) => state.off.split(",").includes(name);
   for (const [name, title] of Object.entries(OWN_MASKS)) {
-    byId(`${name}-title`).textContent = isOff(name) ? _("{mask}, switched off", {mask: title}) : title;
+    byId(`${name}-title`).textContent =
+      isOff(name) ? _("{mask}, switched off", {mask: title}) : title;
   }
   const [, Tq, Tk] = scores.shape;
   const queries = filled(tokens.qTokens[row], Tq, pad).map(label);
   const keys = filled(tokens.kTokens[row], Tk, pad).map(label);
   const allowed = (value) => (value ? 1 : null);
   const show = (part, z, options) => showMap(byId(`${part}-plot`), {z, qLabels: queries,
-    kLabels: keys, theme, locked: null, ...options}, wordsOf(state, part, byId(`${part}-title`).textContent));
-  const share = {name: _("attention"), range: {low: 0, high: 1, scale: "linear"}, sheet: {value: "attn"}};
+    kLabels: keys, theme, locked: null, ...options},
+      wordsOf(state, part, byId(`${part}-title`).textContent));
+  const share = {name: _("attention"), range: {low: 0, high: 1, scale: "linear"},
+    sheet: {value: "attn"}};
   const mask = {name: _("allowed"), range: {scale: "flag"}, sheet: {value: "allowed"}};
   const real = isOff("padding") ? new Uint8Array(Tk).fill(1) : at(padding, row).data;
   show("padding", rowsOf({data: real, shape: [1, Tk]}, allowed), {...mask, qLabels: [_("all")]});
   byId("causal-plot").parentElement.hidden = !causal?.shape;
   if (causal?.shape) show("causal", rowsOf(causal, allowed), mask);
-  byId("combined-title").textContent = kind === "cross" ? _("Cross-attention mask") : _("Both together");
+  byId("combined-title").textContent = kind === "cross" ? _("Cross-attention mask")
+    : _("Both together");
   show("combined", rowsOf(at(combined, row), allowed), mask);
   const {data} = at(scores, row);
   const range = {low: Math.min(...data), high: Math.max(...data), scale: "linear", power: 1};
@@ -91,7 +100,8 @@ function drawTables({found, row, kind}) {
   const T = ids.shape[1];
   const lines = kTokens.map((tokens, b) => h("tr", {}, ...filled(tokens, T, pad).map((token, i) => {
     const isPad = !padding.data[b * T + i];
-    return h("td", {class: isPad ? "pad" : ""}, tokenNode(token), h("br"), `${ids.data[b * T + i]}`);
+    return h("td", {class: isPad ? "pad" : ""}, tokenNode(token), h("br"),
+      `${ids.data[b * T + i]}`);
   })));
   byId("ids-table").replaceChildren(h("table", {class: "numbers"},
     h("caption", {}, _("Ids; {pad} fills up", {pad})), h("tbody", {}, ...lines)));
@@ -115,7 +125,8 @@ function fillsOf({fill, dtype, reach, nKey, blind, by, leak, lowest, added}) {
     _("A row that may look nowhere gives each of its {n} keys {blind}; with −∞ it is 0 / 0, NaN, unless it is made 0 as here.",
       {n: nKey, blind: blind.toFixed(3)}),
     _("Two masks added, {lowest} and {fill}, are {sum} in {dtype}.",
-      {lowest: number(dtype === "float16" ? lowest : Number(lowest.toPrecision(3))), fill: number(fill),
+      {lowest: number(dtype === "float16" ? lowest : Number(lowest.toPrecision(3))),
+        fill: number(fill),
         sum: number(added === null ? null : Number(added.toPrecision(3))), dtype})];
   return parts.join(" ");
 }
@@ -145,16 +156,11 @@ function drawFoot(state) {
 
 /** The choices that a model and the texts leave. */
 function drawChoices({model, texts, kind}) {
-  const {kinds, shapes} = page.models.find(({name}) => name === model);
+  const {kinds, shapes} = modelIn(data.models, model);
   const [nLayer, nHead] = shapes[kind];
   const {elements} = form;
-  const fill = (select, entries) => {
-    const same = entries.map(([, text]) => text).join("\n")
-      === Array.from(select.options, ({textContent}) => textContent).join("\n");
-    if (!same) select.replaceChildren(...entries.map(([value, text]) => h("option", {value}, text)));
-  };
-  fill(elements.kind, kinds.map((kind) => [kind, KIND_NAMES[kind]]));
-  fill(elements.row, linesOf(texts).map((line, i) => [i, line.slice(0, 40)]));
+  fillSelect(elements.kind, kinds.map((kind) => [kind, KIND_NAMES[kind]]));
+  fillSelect(elements.row, linesOf(texts).map((line, i) => [i, line.slice(0, 40)]));
   elements.layer.max = nLayer - 1;
   elements.head.max = nHead - 1;
 }
@@ -183,7 +189,7 @@ function draw(state, theme) {
   drawFoot(state);
 }
 
-ask({page, fields: url.MASKS, form, busy: byId("batch"), given,
+mountPage({data, fields: url.MASKS, form, busy: byId("batch"), given,
   fit: (wanted) => withMasks(fit(wanted)),
   answer: async (wanted, options) => ({found: await masks(specOf(wanted), options)}), draw});
 

@@ -1,29 +1,21 @@
 // A model's card, and the page of all models: their plots and the theme.
 
-import {camel} from "../lib/api.js";
-import {mountTheme} from "../lib/controls.js";
+import {pageData} from "../lib/data.js";
+import {byId} from "../lib/dom.js";
 import {mountHelp} from "../lib/help.js";
 import {_} from "../lib/language.js";
 import {curves} from "../lib/plot.js";
+import {mountThemeAlone} from "../lib/theme.js";
 import * as url from "../lib/url.js";
 
-const page = camel(JSON.parse(document.getElementById("page").textContent));
-const dark = matchMedia("(prefers-color-scheme: dark)");
-let {theme} = url.current().state;
-const shown = () => (theme === "auto" ? (dark.matches ? "dark" : "light") : theme);
-const updateTheme = mountTheme((patch) => {
-  theme = patch.theme;
-  url.setTheme(theme);
-  for (const link of document.querySelectorAll(".choose a")) link.href = url.themed(link.href, theme);
-  render();
-});
+const page = pageData();
 
 /** Loss by tokens seen: the batches' own, and on text that is held out. */
 function drawCurve() {
   const {curve} = page.card;
   const x = curve.map(({tokens}) => tokens);
   const line = (name, key, chosen) => ({name, x, y: curve.map((row) => row[key]), chosen});
-  return curves(document.getElementById("curve"), {
+  return curves(byId("curve"), {
     lines: [line(_("training"), "loss", false), line(_("held out"), "heldOutLoss", true)],
     x: _("tokens seen"),
     y: _("loss, nats")
@@ -40,19 +32,17 @@ function drawForming() {
     name: `L${l} H${h}`, x, y: forming.map((step) => step.scores[l][h]),
     chosen: l === layer && h === head
   })));
-  return curves(document.getElementById("forming"), {
+  return curves(byId("forming"), {
     lines, x: _("tokens seen"), y: metric.replaceAll("_", " "), log: true
   });
 }
 
-function render() {
-  document.documentElement.dataset.theme = shown();
-  updateTheme(shown());
+url.linkLanguage(byId("language"));
+mountHelp();
+mountThemeAlone((shown, theme) => {
+  for (const link of document.querySelectorAll(".choose a")) {
+    if (theme !== "auto") link.href = url.themed(link.href, theme);
+  }
   if (page.card?.curve.length) drawCurve();
   if (page.forming?.length) drawForming();
-}
-
-url.linkLanguage(document.getElementById("language"));
-mountHelp();
-dark.addEventListener("change", render);
-render();
+});

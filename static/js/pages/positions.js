@@ -1,18 +1,18 @@
 // The Positions page: encodings beside each other, and what they are for.
 
 import {address, embedding, permutation, positions} from "../lib/api.js";
-import {ask, pageData} from "./engine.js";
-import {h} from "../lib/dom.js";
+import {modelIn, pageData} from "../lib/data.js";
+import {byId, h} from "../lib/dom.js";
 import {_} from "../lib/language.js";
 import {showCurves, showMap} from "../lib/numbers.js";
 import {copyLink, waysOut} from "../lib/summary.js";
 import {sortable} from "../lib/tables.js";
 import * as url from "../lib/url.js";
+import {mountPage} from "./engine.js";
 
 const PARTS = {word: _("word"), position: _("position"), segment: _("segment"), sum: _("sum"),
   input: _("input")};
-const byId = (id) => document.getElementById(id);
-const page = pageData();
+const data = pageData();
 const form = document.querySelector(".sizes");
 
 /** A dimension and a position that are there. */
@@ -22,7 +22,7 @@ function fit(wanted) {
     position: Math.min(position, nPositions - 1)};
 }
 
-let shown = page; // what is on screen
+let shown = data; // what is on screen
 let isOwnOrder = false; // whether somebody has typed another order since
 
 form.elements.text_b.addEventListener("input", () => {
@@ -34,7 +34,7 @@ const retype = (wanted) =>
   (wanted.text === shown.text || isOwnOrder ? wanted : {...wanted, textB: ""});
 
 async function answer({nPositions, dModel, base, measure, shift, model, text, textB}, options) {
-  const {nCtx} = page.models.find(({name}) => name === model);
+  const {nCtx} = modelIn(data.models, model);
   const [sines, own, words, moved] = await Promise.all([
     positions({nPositions, dModel, base, measure, shift}, options),
     positions({model, nPositions: Math.min(nPositions, nCtx), measure, shift}, options),
@@ -72,9 +72,11 @@ function drawEncodings(state, theme) {
   const map = (of, part, tensor, {name, axes, sheet, locked = null}) => {
     const [n, m] = tensor.shape;
     const most = largest(tensor);
-    const title = `${of === "own" ? model : _("Sines and cosines")} · ${name} · ${axes.join(" × ")}`;
-    showMap(byId(`${of}-${part}`), {z: rowsOf(tensor), name, qLabels: names(n), kLabels: names(m), axes, sheet,
-      range: {low: -most, high: most, scale: "signed"}, theme, locked}, wordsOf(state, title, of, part));
+    const whose = of === "own" ? model : _("Sines and cosines");
+    const title = `${whose} · ${name} · ${axes.join(" × ")}`;
+    showMap(byId(`${of}-${part}`), {z: rowsOf(tensor), name, qLabels: names(n), kLabels: names(m),
+      axes, sheet, range: {low: -most, high: most, scale: "signed"}, theme, locked},
+    wordsOf(state, title, of, part));
   };
   for (const [of, {encoding, similarity}] of [["sines", sines], ["own", own]]) {
     const locked = position < encoding.shape[0] ? {side: "query", index: position} : null;
@@ -89,7 +91,8 @@ const column = ({data, shape: [n, m]}, k) => names(n).map((none, i) => data[i * 
 
 function drawCurves(state) {
   const {found: {sines, own}, dimension, position, model} = state;
-  const line = (name, y, chosen) => ({name, column: chosen ? "sinusoidal" : name, x: y.map((none, i) => i),
+  const line = (name, y, chosen) => ({name, column: chosen ? "sinusoidal" : name,
+    x: y.map((none, i) => i),
     y: Array.from(y), chosen});
   const both = (of, isThere = () => true) =>
     [line("sin, cos", of(sines), true), ...(isThere(own) ? [line(model, of(own), false)] : [])];
@@ -98,24 +101,31 @@ function drawCurves(state) {
   const row = ({encoding: {data, shape: [, m]}}) =>
     Array.from(data.subarray(position * m, (position + 1) * m));
   const show = (part, title, options) => showCurves(byId(`${part}-plot`),
-    {zero: false, dashes: true, ...options}, wordsOf(state, title, part === "waves" ? "sines" : "both", part));
+    {zero: false, dashes: true, ...options}, wordsOf(state, title, part === "waves" ? "sines"
+      : "both", part));
   show("wave", `${_("One dimension along the text")} · ${_("dimension")} ${dimension}`,
-    {lines: both(({encoding}) => column(encoding, dimension), hasColumn), x: _("position"), y: _("value"), sheet: "position"});
+    {lines: both(({encoding}) => column(encoding, dimension), hasColumn), x: _("position"),
+      y: _("value"), sheet: "position"});
   show("code", `${_("One position's code")} · ${_("position")} ${position}`,
     {lines: both(row, hasRow), x: _("dimension"), y: _("value"), bars: true, sheet: "dimension"});
   show("fall", _("How likeness falls with distance"),
-    {lines: both(({byDistance}) => Array.from(byDistance.data)), x: _("distance"), y: _("mean likeness"), sheet: "distance"});
-  show("waves", _("Wavelengths"), {lines: [line("sin, cos", Array.from(sines.wavelengths.data), true)],
-    x: _("pair of dimensions"), y: _("positions in a turn"), logY: true, dashes: false, sheet: "pair"});
+    {lines: both(({byDistance}) => Array.from(byDistance.data)), x: _("distance"),
+      y: _("mean likeness"), sheet: "distance"});
+  show("waves", _("Wavelengths"), {lines: [line("sin, cos", Array.from(sines.wavelengths.data),
+    true)],
+    x: _("pair of dimensions"), y: _("positions in a turn"), logY: true, dashes: false,
+      sheet: "pair"});
   const turn = sines.wavelengths.data[Math.floor(dimension / 2)];
   const notes = [_("Dimension {d} of the sines takes {turn} positions for a turn.",
     {d: dimension, turn: turn.toFixed(turn < 100 ? 1 : 0)})];
   if (!hasColumn(own)) {
-    notes.push(_("{model} has no dimension {d}: it has {n}.", {model, d: dimension, n: own.dModel}));
+    notes.push(_("{model} has no dimension {d}: it has {n}.",
+      {model, d: dimension, n: own.dModel}));
   }
   byId("wave-note").textContent = notes.join(" ");
   byId("code-note").textContent = hasRow(own) ? ""
-    : _("{model} has no position {i} here: it has {n}.", {model, i: position, n: own.encoding.shape[0]});
+    : _("{model} has no position {i} here: it has {n}.",
+      {model, i: position, n: own.encoding.shape[0]});
   drawShift(state);
 }
 
@@ -129,11 +139,14 @@ function drawShift({found: {sines}, dimension, position, shift}) {
   const moved = [turn[0] * a + turn[1] * b, turn[2] * a + turn[3] * b];
   const there = code(position + shift);
   byId("shift-error").textContent = shiftError === null
-    ? _("none, as no two of {n} positions are {k} apart", {n, k: shift}) : shiftError.toExponential(1);
+    ? _("none, as no two of {n} positions are {k} apart", {n, k: shift})
+      : shiftError.toExponential(1);
   byId("turn").replaceChildren(sortable({
     caption: _("The pair of dimensions {i} and {j}: M turns it by the angle of {k} positions", {i: 2 * pair, j: 2 * pair + 1, k: shift}),
-    columns: [[_("dimension"), 0], [`M ${2 * pair}`, 4], [`M ${2 * pair + 1}`, 4], [`PE(${position})`, 4], [`M PE(${position})`, 4], [`PE(${position + shift})`, 4]],
-    rows: [0, 1].map((i) => [2 * pair + i, turn[2 * i], turn[2 * i + 1], [a, b][i], moved[i], there[i]])
+    columns: [[_("dimension"), 0], [`M ${2 * pair}`, 4], [`M ${2 * pair
+      + 1}`, 4], [`PE(${position})`, 4], [`M PE(${position})`, 4], [`PE(${position + shift})`, 4]],
+    rows: [0, 1].map((i) => [2 * pair + i, turn[2 * i], turn[2 * i + 1], [a, b][i], moved[i],
+      there[i]])
   }));
 }
 
@@ -149,7 +162,8 @@ function drawWords({words, moved}) {
     columns: [[_("token")], [_("with positions"), 6], [_("without positions"), 6]],
     rows: moved.tokensA.map((token, i) => [token, moved.byToken.with[i], moved.byToken.without[i]])
   }));
-  const values = {with: moved.difference.with.toExponential(1), without: moved.difference.without.toExponential(1)};
+  const values = {with: moved.difference.with.toExponential(1),
+    without: moved.difference.without.toExponential(1)};
   const changes = moved.causal
     ? _("Largest change {with} with positions, {without} without: a causal mask tells order too.", values)
     : _("Largest change {with} with positions, {without} without: the same vectors in another order.", values);
@@ -170,7 +184,8 @@ function draw(state, theme) {
   shown = state;
   const last = {dimension: state.dModel - 1, position: state.nPositions - 1};
   for (const [name, max] of Object.entries(last)) {
-    for (const field of [form.elements[name], form.querySelector(`[data-of="${name}"]`)]) field.max = max;
+    for (const field of [form.elements[name],
+      form.querySelector(`[data-of="${name}"]`)]) field.max = max;
   }
   drawEncodings(state, theme);
   drawCurves(state);
@@ -178,5 +193,5 @@ function draw(state, theme) {
   drawFoot(state);
 }
 
-ask({page, fields: url.POSITIONS, form, busy: byId("encodings"),
+mountPage({data, fields: url.POSITIONS, form, busy: byId("encodings"),
   fit, retype, answer, draw});

@@ -1,8 +1,8 @@
 // The Translate page: a translation token by token, and what each of its tokens looked at.
 
 import {address, anatomy, attention, translate} from "../lib/api.js";
-import {ask, pageData} from "./engine.js";
-import {h, svg} from "../lib/dom.js";
+import {modelIn, pageData} from "../lib/data.js";
+import {byId, fillSelect, h} from "../lib/dom.js";
 import {figure} from "../lib/figure.js";
 import {_} from "../lib/language.js";
 import {saveSheet, showMap} from "../lib/numbers.js";
@@ -11,17 +11,21 @@ import {copyLink, waysOut} from "../lib/summary.js";
 import {sortable} from "../lib/tables.js";
 import {headOf} from "../lib/tensor.js";
 import {label} from "../lib/token.js";
+import {beamTree} from "../lib/tree.js";
 import * as url from "../lib/url.js";
+import {frame} from "../lib/view.js";
 import * as anatomyView from "../views/anatomy.js";
 import * as lines from "../views/lines.js";
 import * as matrix from "../views/matrix.js";
-import {candidatesTable, drawTokens, fillSelect, headEntries, mostOf, placeOf, replaceContent, rowOf, rowsOf} from "../lib/decoding.js";
+import {candidatesTable, drawTokens, headEntries, mostOf, placeOf, replaceContent, rowOf,
+  rowsOf} from "../lib/decoding.js";
+import {mountPage} from "./engine.js";
 
-const byId = (id) => document.getElementById(id);
 const data = pageData();
 const form = document.querySelector(".work");
-const modelOf = (name) => data.models.find((model) => model.name === name) ?? data.models[0];
-const given = {...data, head: `${data.head ?? "mean"}`, modelB: data.modelB || "none", view: "matrix"};
+const modelOf = (name) => modelIn(data.models, name) ?? data.models[0];
+const given = {...data,
+  head: `${data.head ?? "mean"}`, modelB: data.modelB || "none", view: "matrix"};
 
 /** A wish with a layer, a head and another model that are there. */
 function fit(wanted) {
@@ -33,13 +37,17 @@ function fit(wanted) {
   return {...wanted, layer, head, modelB};
 }
 
-/** With another model comes the head that its card names; another text begins at its first token. */
+/**
+ * With another model comes the head that its card names; another text begins at its first token.
+ */
 function retype(wanted, before) {
   const placed = wanted.model === before.model ? {} : named(wanted.model);
   return {...wanted, ...placed, ...(wanted.text === before.text ? {} : {step: 0})};
 }
 
-/** The head of cross-attention that aligns words best, as the model's card has it, or the last mean. */
+/**
+ * The head of cross-attention that aligns words best, as the model's card has it, or the last mean.
+ */
 function named(name) {
   const {metrics, shapes: {cross: [nLayer]}} = modelOf(name);
   const [, layer, head] = metrics.alignmentErrorRate?.detail.match(/^L(\d+) H(\d+)$/) ?? [];
@@ -68,7 +76,8 @@ const spokenBy = ({model, text, tokens}) =>
 /** The layer and head of a kind: an encoder may have fewer than the decoder. */
 function placeIn({model, layer, head}, kind) {
   const [nLayer, nHead] = modelOf(model).shapes[kind];
-  return placeOf(Math.min(layer, nLayer - 1), head !== "mean" && Number(head) >= nHead ? "mean" : head);
+  return placeOf(Math.min(layer, nLayer - 1), head !== "mean" && Number(head) >= nHead ? "mean"
+    : head);
 }
 
 async function answer(wanted, options) {
@@ -79,7 +88,8 @@ async function answer(wanted, options) {
   const look = (of, kind) => attention({...of, kind, ...placeIn(wanted, kind)}, options);
   const [found, forced, beside] = await Promise.all([
     Promise.all(kinds.map((kind) => look(own, kind))),
-    wanted.reference ? look({model: wanted.model, text: wanted.text, target: wanted.reference}, "cross") : null,
+    wanted.reference ? look({model: wanted.model, text: wanted.text, target: wanted.reference},
+      "cross") : null,
     wanted.modelB === "none" ? null : other(wanted, options)
   ]);
   const records = Object.fromEntries(kinds.map((kind, i) => [kind, found[i]]));
@@ -91,7 +101,8 @@ async function other({modelB, text, numBeams, lengthPenalty}, options) {
   const spec = {model: modelB, text, numBeams, lengthPenalty};
   const translation = await translated(spec, {...options, onEvent: () => {}});
   const {layer, head} = named(modelB);
-  const cross = await attention({...spokenBy(translation), kind: "cross", ...placeOf(layer, head)}, options);
+  const cross = await attention({...spokenBy(translation), kind: "cross", ...placeOf(layer, head)},
+    options);
   return {translation, cross};
 }
 
@@ -131,7 +142,8 @@ function joint({encoder, decoder, cross}) {
   place(cross, S, 0);
   place(decoder, S, S);
   const tokens = [...cross.kTokens, ...cross.qTokens];
-  return Object.freeze({...cross, kind: "joint", layers: [cross.layers.at(-1)], heads: [cross.heads[0]],
+  return Object.freeze({...cross, kind: "joint", layers: [cross.layers.at(-1)],
+    heads: [cross.heads[0]],
     attn: {data: attn, shape: [1, 1, N, N]}, mask: {data: mask, shape: [1, 1, N, N]},
     qTokens: tokens, kTokens: tokens, nSource: S});
 }
@@ -143,10 +155,7 @@ let mounted = null; // {view, id}
 
 function frameOf({found, layer}, step, theme) {
   const {joint: record} = found;
-  return Object.freeze({record, shown: [{layer, head: record.heads[0], record}], layer,
-    head: record.heads[0], heads: "", query: record.nSource + step, side: "query", pointed: null,
-    threshold: 0.05, top: 0, segments: "all", several: false, alone: true, reduce: "none", low: 0,
-    high: 1, scale: "linear", theme});
+  return frame({record, layer, head: record.heads[0], query: record.nSource + step, theme});
 }
 
 function drawJoint(state, step, theme) {
@@ -162,7 +171,7 @@ function pick({query}) {
   const {found} = page.get();
   if (query === undefined || query === null) return;
   const step = query - found.joint.nSource;
-  if (step >= 0) page.set({step: Math.min(step, found.translation.steps.length - 1)});
+  if (step >= 0) page.want({step: Math.min(step, found.translation.steps.length - 1)});
 }
 
 function drawSteps({translation, records}, step, theme) {
@@ -170,10 +179,11 @@ function drawSteps({translation, records}, step, theme) {
   const row = rowOf(headOf(cross).attn, step);
   drawTokens(byId("source"), {tokens: cross.kTokens, theme, values: row});
   drawTokens(byId("target"), {tokens: translation.tokens, theme, current: step,
-    pick: (i) => page.set({step: i}), titles: translation.steps.map(({probability, entropy}) =>
+    pick: (i) => page.want({step: i}), titles: translation.steps.map(({probability, entropy}) =>
       _("probability {p}, entropy {e} nats", {p: probability.toFixed(3), e: entropy.toFixed(2)}))});
   const {token, probability, rank, entropy} = translation.steps[step];
-  const values = {token: label(token), p: probability.toFixed(3), rank: rank + 1, e: entropy.toFixed(2),
+  const values = {token: label(token), p: probability.toFixed(3), rank: rank + 1,
+    e: entropy.toFixed(2),
     most: mostOf(cross.kTokens, row)};
   byId("step-said").textContent =
     _("{token}: probability {p}, number {rank}, entropy {e} nats. Its query looks most at {most}", values);
@@ -192,63 +202,40 @@ function drawDrove({translation, records: {cross}}) {
   const rows = translation.tokens.map((token, n) => [token, ...best(n), ...best(n + 1)]);
   byId("drove-table").replaceChildren(sortable({
     caption: _("The source token that each target token's query looks at most"),
-    columns: [[_("token")], [_("as output")], [_("attention"), 3], [_("as input")], [_("attention"), 3]],
+    columns: [[_("token")], [_("as output")], [_("attention"), 3], [_("as input")],
+      [_("attention"), 3]],
     rows
   }));
 }
 
-const STEP_WIDTH = 104;
-const LANE = 26;
 const TREE_COLUMNS = ["step", "token", "after", "log_probability", "total"];
 
-/** The hypotheses of a beam as they grow: a column a step, the winner's path set off. */
-function drawTree({translation: {model, tree, hypotheses, numBeams}, translation}) {
+/** The beam as a tree, and as tables. */
+function drawTree({translation}) {
+  const {tree, numBeams} = translation;
   byId("beam-section").hidden = numBeams < 2;
   if (numBeams < 2) return;
-  const byNode = new Map(tree.map((node) => [node.id, node]));
-  const pathOf = (node) => (node ? [...pathOf(byNode.get(node.parent)), node] : []);
-  const best = hypotheses[0].logProbability;
-  const leaf = tree.reduce((a, b) => (Math.abs(b.total - best) < Math.abs(a.total - best) ? b : a));
-  const winners = new Set(pathOf(leaf).map(({id}) => id));
-  const lanes = new Map();
-  const place = new Map(tree.map(({id, step}) => {
-    const lane = lanes.get(step) ?? 0;
-    lanes.set(step, lane + 1);
-    return [id, {x: 4 + step * STEP_WIDTH, y: 8 + lane * LANE}];
+  byId("tree").replaceChildren(beamTree(translation, (text) => {
+    byId("node-said").textContent = text;
   }));
-  const complete = _("complete");
-  const said = (node) => _("{text}: this token {log}, so far {total} {ended}", {
-    text: pathOf(node).map(({token}) => label(token)).join(" "), log: node.logProbability.toFixed(2),
-    total: node.total.toFixed(2), ended: node.ended ? complete : ""});
-  const tell = (node) => () => {
-    byId("node-said").textContent = said(node);
-  };
-  const parts = tree.flatMap((node) => {
-    const {x, y} = place.get(node.id);
-    const from = place.get(node.parent);
-    const kind = [winners.has(node.id) && "best", node.ended && "ended"].filter(Boolean).join(" ");
-    const edge = from ? [svg("path", {class: `work-edge ${kind}`,
-      d: `M${from.x + 72} ${from.y + 8}C${x - 8} ${from.y + 8} ${x - 32} ${y + 8} ${x - 4} ${y + 8}`})] : [];
-    const text = svg("text", {class: `work-node ${kind}`, x, y: y + 12, tabindex: 0, role: "img",
-      "aria-label": said(node)}, label(node.token));
-    for (const event of ["focus", "pointerenter"]) text.addEventListener(event, tell(node));
-    return [...edge, text];
-  });
-  const width = 12 + (Math.max(...lanes.keys()) + 1) * STEP_WIDTH;
-  const height = 16 + Math.max(...lanes.values()) * LANE;
-  byId("tree").replaceChildren(svg("svg", {width, height, viewBox: `0 0 ${width} ${height}`, role: "group",
-    "aria-label": _("Hypotheses growing from left to right; the best is set off")}, ...parts));
-  byId("node-said").textContent = said(leaf);
-  const nodes = {columns: [[_("Step"), 0], [_("token")], [_("after")], [_("log-probability"), 3], [_("so far"), 3]],
-    rows: tree.map((node) => [node.step, label(node.token), byNode.has(node.parent)
-      ? label(byNode.get(node.parent).token) : "", node.logProbability, node.total])};
+  drawHypotheses(translation, new Map(tree.map((node) => [node.id, node])));
+}
+
+/** The hypotheses as a table, and how each grew as another. */
+function drawHypotheses(translation, byNode) {
+  const {model, tree, hypotheses} = translation;
+  const nodes = {columns: [[_("Step"), 0], [_("token")], [_("after")], [_("log-probability"), 3],
+    [_("so far"), 3]],
+  rows: tree.map((node) => [node.step, label(node.token), byNode.has(node.parent)
+    ? label(byNode.get(node.parent).token) : "", node.logProbability, node.total])};
   const words = {provenance: provenanceOf(translation), file: ["translate", model, "beam"]};
   byId("hypotheses").replaceChildren(sortable({caption: _("Hypotheses, the best first"),
     columns: [[_("Hypothesis")], [_("score"), 3], [_("log-probability"), 2]],
     rows: hypotheses.map(({text, score, logProbability}) => [text, score, logProbability])}),
   h("details", {class: "work-more"}, h("summary", {}, _("The numbers")),
     sortable({caption: _("Every hypothesis as it grew by a token"), ...nodes})),
-  waysOut({links: [], actions: [["CSV", () => saveSheet({...nodes, columns: TREE_COLUMNS}, words)]]}));
+  waysOut({links: [], actions: [["CSV", () => saveSheet({...nodes, columns: TREE_COLUMNS},
+    words)]]}));
 }
 
 const SHARES = {name: _("attention"), range: {low: 0, high: 1, scale: "linear"}, locked: null,
@@ -256,11 +243,12 @@ const SHARES = {name: _("attention"), range: {low: 0, high: 1, scale: "linear"},
 
 /** One head's cross-attention, or the mean of all. */
 function drawCross(id, record, {model, translation, title, part}, theme, locked = null) {
-  const isOne = record.reduce === "none";
-  const place = `L${record.layers.at(-1)} ${isOne ? `H${record.heads[0]}` : _("mean of all")}`;
+  const layer = `L${record.layers.at(-1)}`;
+  const head = record.reduce === "none" ? `H${record.heads[0]}` : null;
+  const place = `${layer} ${head ?? _("mean of all")}`;
   showMap(byId(id), {...SHARES, z: rowsOf(headOf(record)), qLabels: record.qTokens.map(label),
     kLabels: record.kTokens.map(label), theme, locked}, {title: `${title} · ${place}`,
-    provenance: provenanceOf(translation), file: ["translate", model, part, `L${record.layers.at(-1)}${isOne ? `H${record.heads[0]}` : "mean"}`]});
+    provenance: provenanceOf(translation), file: ["translate", model, part, `${layer}${head ?? "mean"}`]});
 }
 
 const provenanceOf = ({model, provenance: {sha256, version}}) =>
@@ -272,11 +260,13 @@ function drawReference({translation, records, forced}, theme) {
   byId("reference-table").hidden = !reference;
   if (!reference) return;
   const rows = reference.steps.map(({token, probability, rank, candidates: [first]}) => [token,
-    probability, rank + 1, rank === 0 ? "" : label({...first, raw: first.token}), rank === 0 ? "" : first.probability]);
+    probability, rank + 1, rank === 0 ? "" : label({...first, raw: first.token}), rank === 0 ? ""
+      : first.probability]);
   byId("reference-table").replaceChildren(sortable({
     caption: _("Log-probability of the reference {log}; where the model would have gone another way, its own choice",
       {log: reference.logProbability.toFixed(2)}),
-    columns: [[_("token")], [_("probability"), 4], [_("number"), 0], [_("the model's own choice")], [_("probability"), 4]],
+    columns: [[_("token")], [_("probability"), 4], [_("number"), 0], [_("the model's own choice")],
+      [_("probability"), 4]],
     rows
   }));
   const of = (title, part) => ({model, translation, title, part});
@@ -291,7 +281,8 @@ function drawBeside({translation, records, beside}, step, theme) {
     logProbability / steps.length, card(model, "bleu"), card(model, "decodingSpeed")]);
   byId("beside-table").replaceChildren(sortable({
     caption: _("BLEU and speed are of the models' cards: test sentences, and tokens a second, greedily, one at a time"),
-    columns: [[_("Model")], [_("Translation")], [_("log-probability"), 2], [_("per token"), 2], ["BLEU", 1],
+    columns: [[_("Model")], [_("Translation")], [_("log-probability"), 2], [_("per token"), 2],
+      ["BLEU", 1],
       [_("tokens/s"), 0]],
     rows
   }));
@@ -307,7 +298,8 @@ function drawBeside({translation, records, beside}, step, theme) {
 }
 
 const apart = anatomyView.mount(byId("anatomy"), ({query}) =>
-  query !== undefined && page.set({step: Math.min(query, page.get().found.translation.steps.length - 1)}));
+  query !== undefined && page.want({step: Math.min(query,
+    page.get().found.translation.steps.length - 1)}));
 let taken = {key: "", stop: new AbortController()};
 
 /** The step's query in the chosen head, or in the first where the mean of all is shown. */
@@ -323,7 +315,7 @@ async function drawApart({layer, head, found}, step, theme) {
   taken = {key, stop: new AbortController()};
   try {
     const parts = await anatomy(spec, {signal: taken.stop.signal});
-    if (taken.key === key) apart.update({anatomy: parts, ...place, theme});
+    if (taken.key === key) apart.update(frame({anatomy: parts, ...place, theme}));
   } catch (error) {
     if (error.name !== "AbortError") page.patch({problem: error.message});
   }
@@ -337,15 +329,18 @@ function drawFoot(state, step, theme) {
     sentence: `${state.text} · ${translation.target}`, provenance: line};
   const save = async (ending) => {
     const drawn = figure(state.view, frameOf(state, step, theme), words);
-    const name = fileName([state.model, "joint", `L${layer}`, head === "mean" ? head : `H${head}`, state.view], ending);
+    const name = fileName([state.model, "joint",
+      `L${layer}`, head === "mean" ? head : `H${head}`, state.view], ending);
     saveBlob(ending === "svg" ? svgBlob(drawn) : await pngBlob(drawn), name);
     return name;
   };
   const spec = specOf(state);
   byId("foot").replaceChildren(h("span", {}, line), waysOut({
-    links: [["json", address("translate", spec)], [_("Explore"), url.pageOf("explore", {model: state.model,
+    links: [["json", address("translate", spec)],
+      [_("Explore"), url.pageOf("explore", {model: state.model,
       text: state.text, ...(state.numBeams > 1 ? {target: translation.target} : {})})]],
-    actions: [[_("Copy link"), () => copyLink(url.href())], ["SVG", () => save("svg")], ["PNG", () => save("png")]]
+    actions: [[_("Copy link"), () => copyLink(url.href())], ["SVG", () => save("svg")],
+      ["PNG", () => save("png")]]
   }));
 }
 
@@ -370,13 +365,7 @@ function draw(state, theme) {
   drawFoot(state, step, theme);
 }
 
-const page = ask({page: data, fields: url.TRANSLATE, form, busy: byId("work"), given, local: ["step", "view"],
-  isLive: true, fit, retype, answer, draw});
+const page = mountPage({data, fields: url.TRANSLATE, form, busy: byId("work"), given,
+  local: ["step", "view"],
+  isLive: true, fit, retype, answer, draw, example: ({text}) => ({text, reference: "", step: 0})});
 
-form.querySelector(".examples").addEventListener("click", (event) => {
-  const link = event.target.closest("a");
-  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
-  event.preventDefault();
-  const {text} = data.examples[Number(link.dataset.example)];
-  page.want({text, reference: "", step: 0});
-});

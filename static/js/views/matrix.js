@@ -18,71 +18,71 @@ export function mount(root, emit) {
   const said = h("p", {class: "matrix-said", role: "status"});
   const key = h("div");
   const el = root.appendChild(h("div", {class: "matrix", tabindex: "0", role: "group",
-    "aria-label": _("Matrix of queries and keys. Arrow keys read its cells; Enter locks a query."),
-    onkeydown: step}, plot, key, said));
-  const stopResize = onResize(el, () => frame && draw());
-  let frame = null;
-  let cell = null; // [q, k] under the keyboard
-  let listens = false;
-
-  async function update(next) {
-    if (next.record !== frame?.record) [cell, said.textContent] = [null, ""];
-    frame = next;
-    await draw();
-  }
-
-  async function draw() {
-    const {record, query, side, theme} = frame;
-    const {attn, mask} = headOf(record);
-    const isScores = record.quantity === "scores";
-    const range = isScores ? extent(attn, mask) : pick(frame);
-    const name = isScores ? _("score") : _("attention");
-    key.replaceChildren(legendLine(legendOf({range, name, masked: mask.data.includes(0)}, theme)));
-    await heatmap(plot, {
-      z: rows(attn, mask),
-      name,
-      range,
-      qLabels: record.qTokens.map(label),
-      kLabels: record.kTokens.map(label),
-      theme,
-      locked: query === null ? null : {side, index: query}
-    });
-    if (!listens && el.isConnected) {
-      onPick(plot, lock);
-      relabelOnZoom(plot);
-      listens = true;
-    }
-  }
-
-  function lock(q) {
-    const isLocked = frame.side === "query" && frame.query === q;
-    emit({query: isLocked ? null : q, side: "query"});
-  }
-
-  function step(event) {
-    const {qTokens, kTokens} = frame.record;
-    if (event.key === "Enter" && cell) lock(cell[0]);
-    if (!(event.key in STEPS)) return;
-    event.preventDefault();
-    const [down, across] = cell ? STEPS[event.key] : [0, 0];
-    const [q, k] = cell ?? [0, 0];
-    cell = [clamp(q + down, qTokens.length), clamp(k + across, kTokens.length)];
-    const {attn, mask} = headOf(frame.record);
-    const i = cell[0] * kTokens.length + cell[1];
-    const value = mask.data[i] ? attn.data[i].toFixed(3) : _("masked");
-    point(plot, ...cell);
-    const [looks, looked] = [label(qTokens[cell[0]]), label(kTokens[cell[1]])];
-    said.textContent = _("{looks} looks at {looked}: {value}", {looks, looked, value});
-  }
-
+    "aria-label": _("Matrix of queries and keys. Arrow keys read its cells; Enter locks a query.")},
+  plot, key, said));
+  const view = {plot, said, key, el, emit, frame: null, listens: false,
+    cell: null}; // [q, k] under the keyboard
+  el.addEventListener("keydown", (event) => step(view, event));
+  const stopResize = onResize(el, () => view.frame && draw(view));
   return {
-    update,
+    update: (frame) => update(view, frame),
     destroy() {
       stopResize();
       purge(plot);
       el.remove();
     }
   };
+}
+
+async function update(view, next) {
+  if (next.record !== view.frame?.record) [view.cell, view.said.textContent] = [null, ""];
+  view.frame = next;
+  await draw(view);
+}
+
+async function draw(view) {
+  const {record, query, side, theme} = view.frame;
+  const {attn, mask} = headOf(record);
+  const isScores = record.quantity === "scores";
+  const range = isScores ? extent(attn, mask) : pick(view.frame);
+  const name = isScores ? _("score") : _("attention");
+  const legend = legendOf({range, name, masked: mask.data.includes(0)}, theme);
+  view.key.replaceChildren(legendLine(legend));
+  await heatmap(view.plot, {
+    z: rows(attn, mask),
+    name,
+    range,
+    qLabels: record.qTokens.map(label),
+    kLabels: record.kTokens.map(label),
+    theme,
+    locked: query === null ? null : {side, index: query}
+  });
+  if (!view.listens && view.el.isConnected) {
+    onPick(view.plot, (q) => lock(view, q));
+    relabelOnZoom(view.plot);
+    view.listens = true;
+  }
+}
+
+function lock(view, q) {
+  const isLocked = view.frame.side === "query" && view.frame.query === q;
+  view.emit({query: isLocked ? null : q, side: "query"});
+}
+
+function step(view, event) {
+  const {qTokens, kTokens} = view.frame.record;
+  if (event.key === "Enter" && view.cell) lock(view, view.cell[0]);
+  if (!(event.key in STEPS)) return;
+  event.preventDefault();
+  const [down, across] = view.cell ? STEPS[event.key] : [0, 0];
+  const [q, k] = view.cell ?? [0, 0];
+  view.cell = [clamp(q + down, qTokens.length), clamp(k + across, kTokens.length)];
+  const {attn, mask} = headOf(view.frame.record);
+  const i = view.cell[0] * kTokens.length + view.cell[1];
+  const value = mask.data[i] ? attn.data[i].toFixed(3) : _("masked");
+  point(view.plot, ...view.cell);
+  const [looks, looked] = [label(qTokens[view.cell[0]]), label(kTokens[view.cell[1]])];
+  view.said.textContent = _("{looks} looks at {looked}: {value}", {looks, looked, value});
 }
 
 const clamp = (i, n) => Math.min(n - 1, Math.max(0, i));

@@ -59,7 +59,8 @@ function oneToken(record, index, side) {
   const rows = ranking(values).map((i) => [others[i], i, values[i]]);
   const token = label(own[index]);
   return sortable({
-    caption: side === "query" ? _("{token} looks at", {token}) : _("{token} is looked at by", {token}),
+    caption: side === "query" ? _("{token} looks at", {token})
+      : _("{token} is looked at by", {token}),
     columns: [[side === "query" ? _("key") : _("query")], [_("position"), 0],
       [quantityName(record), 4]],
     rows,

@@ -1,4 +1,4 @@
-"""What the asking pages share, in Chromium: the newest wish, the address, Back, the theme."""
+"""What all pages share, in Chromium: the newest request, the address, Back, drafts, the theme."""
 
 from __future__ import annotations
 
@@ -13,8 +13,16 @@ PAGES = {  # a field, by its name in the address, and what to type into it
     "positions": ("text", "The river bank"),
     "masks": ("texts", "This is mine"),
     "arithmetic": ("text", "The river bank"),
+    "explore": ("text", "The river bank"),
+    "fill": ("text", "The river bank"),
 }
-READY = ":is(#comparison, #encodings, #batch, .sums)[aria-busy=false]"
+CHOICES = {  # what changes the picture without a request: the control, its value, the address then
+    "explore": ("combobox", "Sorted by", "entropy", "metric", "entropy"),
+    "generate": ("combobox", "Shaded by", "entropy", "shade", "entropy"),
+    "translate": ("combobox", "Shown as", "lines", "view", "lines"),
+    "arithmetic": ("combobox", "Stop words", "hidden", "stops", "hidden"),
+}
+READY = ":is(#comparison, #encodings, #batch, #picture, #work, .sums)[aria-busy=false]"
 
 
 def opened(page: Page, name: str) -> Page:
@@ -52,6 +60,33 @@ def test_the_theme_is_in_the_address_and_asks_for_nothing(page: Page, name: str)
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     assert part(page, "theme") == "dark"
     assert [url for url in asked if "/api/" in url] == []
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_back_undoes_a_choice_that_asks_for_nothing(page: Page, name: str) -> None:
+    role, label, value, field, written = CHOICES[name]
+    opened(page, name)
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    box = page.get_by_role(role, name=label)  # type: ignore[arg-type]
+    before = box.input_value()
+    box.select_option(value)
+    assert part(page, field) == written
+    page.go_back()
+    expect(box).to_have_value(before)
+    assert part(page, field) == ""
+    assert [url for url in requests if "/api/" in url] == []
+
+
+@pytest.mark.parametrize("name", ["explore", "masks", "arithmetic", "generate"])
+def test_a_refused_text_survives_a_reload(page: Page, name: str) -> None:
+    box = opened(page, name).locator("main textarea, main [name=text]").first
+    box.fill("\u0000 is no text")
+    expect(page.get_by_role("alert")).to_contain_text("NUL")
+    expect(page.locator("#notice")).to_contain_text("The picture is of the earlier text")
+    page.reload()
+    expect(page.get_by_role("alert")).to_contain_text("NUL")
+    expect(box).to_have_value("\u0000 is no text")
 
 
 def test_the_newest_wish_wins(page: Page) -> None:
