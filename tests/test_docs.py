@@ -129,7 +129,7 @@ def families() -> str:
         found = adapted(name)
         kinds, tasks = ", ".join(found.kinds), ", ".join(found.tasks) or "none"
         lens = "no: only attention" if found.lacks else "yes"
-        page = "yes" if found.parts and not found.lacks else "no"
+        page = "yes" if found.has_input_parts and not found.lacks else "no"
         rows.append(f"| {name} | {kinds} | {found.positions} | {lens} | {page} | {tasks} |\n")
     return "".join(rows)
 

@@ -2,130 +2,86 @@
 
     HubEncoder         encode, masked_words, next_sentence
     HubDecoder         hidden, logits, new_past
-    HubEncoderDecoder  encode, hidden, logits, decode, forward
+    HubEncoderDecoder  encode, hidden, logits
 
-A model that passes through the lens is recorded and edited by `attend`. One that cannot runs under
-its own eager attention, and only what `output_attentions` gives is there: `lacks` says what is not.
+Each is built once, from what a trial found out. A model that passes through the lens is recorded
+and edited by `attend`. One that cannot runs under its own eager attention, and only what
+`output_attentions` gives is there: `lacks` says what is not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections.abc import Sequence
 from inspect import signature
-from typing import Any, Literal
+from typing import Any
 
 import torch
+from attention_atlas.model.hub.findings import Findings, Stack
 from attention_atlas.model.hub.lens import Call, Place, calling, moved, note_last
+from attention_atlas.model.hub.stacks import (
+    attentions,
+    base_of,
+    decoder_of,
+    encoder_of,
+    projected,
+    rows,
+    window,
+)
 from attention_atlas.model.protocol import Decoder, Encoder, Model, Translator
 from attention_atlas.model.tape import Kind, Tape, note
 from attention_atlas.model.transformer import causal_mask
 from torch import Tensor, nn
 
-Stack = Literal["encoder", "decoder"]
-LACKING = ("q", "k", "v", "scores", "edits")  # where only output_attentions is to be had
-PROJECTION = "enc_to_dec_proj"  # of an EncoderDecoderModel
-NAMES: dict[Kind, tuple[str, ...]] = {  # of the attentions in a model's output
-    "encoder": ("encoder_attentions", "attentions"),
-    "decoder": ("decoder_attentions", "attentions"),
-    "cross": ("cross_attentions",),
-}
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """A `Config` whose heads may be of any width, and share keys and values in groups."""
-
-    vocab_size: int
-    n_ctx: int
-    n_layer: int
-    n_head: int
-    d_model: int
-    d_head: int
-    d_ff: int
-    n_kv_head: int
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a model's input is the sum of, beside its position vectors."""
-
-    word: nn.Module
-    scale: float  # of the word vectors
-    segment: nn.Module | None
-
-
-class Output:
-    """A base model's output made up from its last hidden state: all else is None."""
-
-    def __init__(self, x: Tensor, pooled: Tensor | None = None) -> None:
-        self.last_hidden_state = x
-        self.pooler_output = pooled
-
-    def __getitem__(self, index: Any) -> Any:
-        return (self.last_hidden_state, self.pooler_output)[index]
-
-    def __len__(self) -> int:
-        return 1
-
-    def __getattr__(self, name: str) -> None:
-        return None
-
 
 class Adapter(Model):
     """A Hugging Face model on a tape. Nothing of a call is kept on it: threads may share it."""
 
-    config: Sizes
-
-    def __init__(self, model: Any, sizes: Sizes, *, tasks: tuple[str, ...], positions: str) -> None:
+    def __init__(self, model: Any, findings: Findings) -> None:
         super().__init__()
         self.model = model
-        self.config = sizes
-        self.tasks = tasks
-        self.positions = positions
-        self.shapes: dict[Kind, tuple[int, int]] = {}  # layers and heads of each kind
-        self.plans: dict[Stack, tuple[Place, ...]] = {}
-        self.scales: dict[Place, float] = {}
-        self.softcaps: dict[Place, float] = {}
-        self.rotated: frozenset[Place] = frozenset()  # whose q and k carry their positions
-        self.tables: dict[
-            Stack, tuple[nn.Module, int]
-        ] = {}  # position vectors, the first one's row
-        self.parts: Parts | None = None  # None: its input is no such sum
-        self.token_type: int | None = None  # of each token of a text, if its tokenizer gives one
-        self._given: ContextVar[Output | None] = ContextVar("given", default=None)
+        self.findings = findings
+        self.config = findings.sizes
+        self.tasks = findings.tasks
+        self.positions = findings.positions
+        self.lacks = findings.lacks
+        self.why = findings.calls.why
+        for stack, table in findings.tables.items():
+            _follow(stack, table.module)
+        for layer in findings.last_layers:
+            layer.register_forward_hook(lambda _, __, output: note_last(output))
 
     def shape(self, kind: Kind) -> tuple[int, int]:
-        return self.shapes[kind]
+        return self.findings.shapes[kind]
 
     def scale(self, kind: Kind, layer: int) -> tuple[float, float | None]:
-        place = Place(kind, layer)
-        return self.scales[place], self.softcaps.get(place)
+        place, calls = Place(kind, layer), self.findings.calls
+        return calls.scales[place], calls.softcaps.get(place)
 
     def rotates(self, kind: Kind, layer: int) -> bool:
-        return Place(kind, layer) in self.rotated
+        return Place(kind, layer) in self.findings.calls.rotated
 
     def position_vectors(self) -> Tensor | None:
-        stack: Stack = "decoder" if self.family == "decoder" else "encoder"
-        if stack not in self.tables:
+        table = self.findings.tables.get("decoder" if self.family == "decoder" else "encoder")
+        if table is None:
             return None
-        module, first = self.tables[stack]
-        return rows(module).detach()[first : first + self.config.n_ctx]
+        return rows(table.module).detach()[table.first : table.first + self.config.n_ctx]
 
     @property
     def has_input_parts(self) -> bool:
-        return self.parts is not None
+        return self.findings.input_parts is not None
+
+    def logits(self, x: Tensor) -> Tensor:
+        return self.findings.head.logits(x)
 
     def input_parts(self, ids: Tensor, types: Tensor | None) -> dict[str, Tensor]:
-        table = self.position_vectors()
-        assert self.parts is not None and table is not None
-        parts = {"word": self.parts.word(ids).float() * self.parts.scale}
+        table, sum_of = self.position_vectors(), self.findings.input_parts
+        assert sum_of is not None and table is not None
+        parts = {"word": sum_of.word(ids).float() * sum_of.scale}
         parts["position"] = table[: len(ids)].float()
-        if self.parts.segment is not None:
+        if sum_of.segment is not None:
             if types is None or not self.takes_types(types):
                 types = torch.zeros_like(ids)
-            parts["segment"] = self.parts.segment(types).float()
+            parts["segment"] = sum_of.segment(types).float()
         return parts
 
     def takes_types(self, types: Tensor) -> bool:
@@ -134,20 +90,6 @@ class Adapter(Model):
         takes = "token_type_ids" in signature(type(base).forward).parameters
         n = getattr(base.config, "type_vocab_size", None)
         return takes and (n is None or int(types.max()) < max(n, 1))
-
-    def give(self, base: Any) -> None:
-        """Let `base` answer with an output that is given, where a head is run by itself."""
-        forward = base.forward
-        base.forward = lambda *args, **inputs: self._given.get() or forward(*args, **inputs)
-
-    def end_with(self, layer: nn.Module) -> None:
-        """`layer` is the last of a stack: what transformers gives as its output is normed."""
-        layer.register_forward_hook(lambda _, __, output: note_last(output))
-
-    def follow(self, stack: Stack, module: nn.Module, first: int) -> None:
-        """`module` gives a stack's position vectors: the tape's edits are felt there."""
-        self.tables[stack] = module, first
-        module.register_forward_hook(lambda _, __, positions: moved(stack, positions))
 
     def _run(
         self,
@@ -159,22 +101,22 @@ class Adapter(Model):
     ) -> Any:
         """module(**inputs), recorded and edited by the tape."""
         looks = tape is not None and (tape.layers is None or len(tape.layers) > 0)
-        asked = {"output_attentions": True} if self.lacks and looks else {}
-        asked |= {"output_hidden_states": True} if tape is not None and tape.hidden else {}
-        plan = self.plans.get(stack, ())
+        options = {"output_attentions": True} if self.why and looks else {}
+        options |= {"output_hidden_states": True} if tape is not None and tape.hidden else {}
+        plan = self.findings.calls.plans.get(stack, ())
         with calling(Call(tape, plan)) as call:
-            found = module(**inputs, **asked)
+            output = module(**inputs, **options)
         if plan and len(call.seen) != len(plan):
             raise RuntimeError(f"{len(call.seen)} attention layers called where {len(plan)} do")
         if tape is None:
-            return found
+            return output
         if tape.hidden:
-            *stream, last = found.hidden_states
+            *stream, last = output.hidden_states
             for x in [*stream, last if call.last is None else call.last]:
                 note(tape, stack, x)
-        if self.lacks and looks:
-            self._keep(tape, stack, found, padding)
-        return found
+        if self.why and looks:
+            self._keep(tape, stack, output, padding)
+        return output
 
     def _keep(self, tape: Tape, stack: Stack, output: Any, padding: Tensor | None) -> None:
         """What `output_attentions` gave, written on the tape."""
@@ -193,55 +135,10 @@ class Adapter(Model):
                         mask = mask & padding[:, None, None, :]
                     track.keep({"attn": attn.float(), "mask": mask})
 
-    def _head(self, x: Tensor, pooled: Tensor | None = None, **inputs: Any) -> Any:
-        """What the model's head makes of hidden states (1, N, D): its base is not run."""
-        token = self._given.set(Output(x, pooled))
-        try:
-            return self.model(**inputs)
-        finally:
-            self._given.reset(token)
 
-    def _logits(self, x: Tensor, name: str, **inputs: Any) -> Tensor:
-        """(..., D) -> (..., V)"""
-        flat = x.reshape(1, -1, x.size(-1))  # (1, N, D)
-        ids = torch.zeros(flat.shape[:2], dtype=torch.long, device=x.device)
-        logits = self._head(flat, **{name: ids}, **inputs).logits
-        return logits.float().view(*x.shape[:-1], -1)
-
-
-def base_of(model: Any) -> Any:
-    """A model without its head; some say that they have none of the name that they give it."""
-    base = model.base_model
-    if base is not model or model.get_output_embeddings() is None:
-        return base
-    return next((part for part in model.children() if hasattr(part, "base_model")), model)
-
-
-def projected(model: Any, x: Tensor) -> Tensor:
-    """An encoder's output as the decoder takes it, where the two are of different widths."""
-    projection = getattr(model, PROJECTION, None)
-    return x if projection is None else projection(x)
-
-
-def window(config: Any, layer: int, n_key: int) -> int:
-    """How many keys, itself the last, a decoder's query may look at, as the config says."""
-    config = config.get_text_config()
-    kinds = getattr(config, "layer_types", None) or ()
-    windowed = layer < len(kinds) and kinds[layer] == "sliding_attention"
-    return (getattr(config, "sliding_window", None) or n_key) if windowed else n_key
-
-
-def rows(module: nn.Module) -> Tensor:
-    """The vectors of an embedding, (n, D), whether they were learned or computed."""
-    found = getattr(module, "weight", None)
-    found = getattr(module, "weights", None) if found is None else found
-    return found if isinstance(found, Tensor) else torch.zeros(0)
-
-
-def attentions(output: Any, kind: Kind) -> Sequence[Tensor]:
-    """The attention of a kind in an output, layer by layer; none where a layer has none."""
-    found = next((x for name in NAMES[kind] if (x := getattr(output, name, None))), ())
-    return [attn for attn in found if isinstance(attn, Tensor)]
+def _follow(stack: Stack, module: nn.Module) -> None:
+    """`module` gives a stack's position vectors: the tape's edits are felt there."""
+    module.register_forward_hook(lambda _, __, positions: moved(stack, positions))
 
 
 class HubEncoder(Adapter, Encoder):
@@ -269,18 +166,11 @@ class HubEncoder(Adapter, Encoder):
 
     def masked_words(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., V)"""
-        pooled = x.new_zeros(1, x.size(-1))  # a pretraining head asks for it too
-        flat = x.reshape(1, -1, x.size(-1))
-        ids = torch.zeros(flat.shape[:2], dtype=torch.long, device=x.device)
-        found = self._head(flat, pooled, input_ids=ids)
-        logits = getattr(found, "logits", None)
-        logits = found.prediction_logits if logits is None else logits
-        return logits.float().view(*x.shape[:-1], -1)
+        return self.logits(x)
 
     def next_sentence(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, 2): [is next, is not]"""
-        ids = torch.zeros(x.shape[:2], dtype=torch.long, device=x.device)
-        return self._head(x, self.base.pooler(x), input_ids=ids).seq_relationship_logits.float()
+        return self.findings.head(x, self.base.pooler(x)).seq_relationship_logits.float()
 
 
 class HubPast:
@@ -296,9 +186,6 @@ class HubPast:
 class HubDecoder(Adapter, Decoder):
     """GPT-2, Llama and their kin."""
 
-    new_cache: Callable[[], Any]
-    remembers = True  # it reads a text in parts, what it read before in a KV cache
-
     @property
     def base(self) -> Any:
         return base_of(self.model)
@@ -307,19 +194,16 @@ class HubDecoder(Adapter, Decoder):
         self, ids: Tensor, tape: Tape | None = None, past: Sequence[HubPast] | None = None
     ) -> Tensor:
         """ids (B, T) -> x (B, T, D) after the last norm. With `past`, ids are the new ones only."""
-        inputs: dict[str, Any] = {"past_key_values": past[0].cache} if past else {}
-        if self.token_type is not None:
-            types = torch.full_like(ids, self.token_type)
+        inputs: dict[str, Any] = {"input_ids": ids, "use_cache": bool(past)}
+        inputs |= {"past_key_values": past[0].cache} if past else {}
+        if self.findings.token_type is not None:
+            types = torch.full_like(ids, self.findings.token_type)
             inputs |= {"token_type_ids": types} if self.takes_types(types) else {}
-        found = self._run("decoder", self.base, tape, input_ids=ids, use_cache=bool(past), **inputs)
-        return found.last_hidden_state
-
-    def logits(self, x: Tensor) -> Tensor:
-        """(..., D) -> (..., V)"""
-        return self._logits(x, "input_ids")
+        return self._run("decoder", self.base, tape, **inputs).last_hidden_state
 
     def new_past(self) -> list[HubPast] | None:
-        return [HubPast(self.new_cache())] if self.remembers else None
+        new_cache = self.findings.new_cache
+        return None if new_cache is None else [HubPast(new_cache())]
 
 
 class HubEncoderDecoder(Adapter, Translator):
@@ -334,8 +218,7 @@ class HubEncoderDecoder(Adapter, Translator):
     ) -> Tensor:
         """Source ids (B, Tk) -> memory (B, Tk, D). `padding` is True at real tokens."""
         inputs = {"input_ids": ids} | _attention_mask("attention_mask", padding)
-        encoder = self.model.get_encoder()
-        x = self._run("encoder", encoder, tape, padding, **inputs).last_hidden_state
+        x = self._run("encoder", encoder_of(self.model), tape, padding, **inputs).last_hidden_state
         return projected(self.model, x)
 
     def hidden(
@@ -348,15 +231,8 @@ class HubEncoderDecoder(Adapter, Translator):
         """Target ids (B, Tq) and memory (B, Tk, D) -> x (B, Tq, D)."""
         inputs = {"input_ids": ids, "encoder_hidden_states": memory, "use_cache": False}
         inputs |= _attention_mask("encoder_attention_mask", padding)
-        decoder = base_of(self.model.get_decoder())
+        decoder = decoder_of(self.model)
         return self._run("decoder", decoder, tape, padding, **inputs).last_hidden_state
-
-    def logits(self, x: Tensor) -> Tensor:
-        """(..., D) -> (..., V)"""
-        projection = getattr(self.model, PROJECTION, None)
-        width = x.size(-1) if projection is None else projection.in_features
-        memory = Output(x.new_zeros(1, 1, width))
-        return self._logits(x, "decoder_input_ids", encoder_outputs=memory)
 
 
 def _attention_mask(name: str, padding: Tensor | None) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import transformers
 from attention_atlas.model.hub import folder, tokenizer_files
+from attention_atlas.model.hub.findings import LONGEST
 from attention_atlas.model.hub.folder import Limits
 from attention_atlas.model.hub.lens import NAME, lens
 from attention_atlas.model.hub.reasons import BadModel, unexpected
@@ -136,7 +137,7 @@ class Blueprint:
 
     options: Mapping[str, Any]  # what is set otherwise than the config says
     n_token: int | None  # rows of its word vectors
-    n_ctx: int | None  # if it takes fewer tokens than it has positions for
+    n_ctx: int  # tokens that it takes, if it has as many positions
     notes: tuple[Note, ...] = ()
 
 
@@ -155,22 +156,21 @@ def blueprint(path: Path, content: Mapping[str, Any], limits: Limits) -> Bluepri
     words = getattr(model.get_input_embeddings(), "weight", None)
     n_token = None if words is None else len(words)
     _check_vocabularies(model, n_token)
-    return Blueprint(options, n_token, n_ctx, tuple(_notes(content, n_ctx)))
+    return Blueprint(options, n_token, n_ctx, tuple(_notes(content, options, n_ctx)))
 
 
-def _dense(config: Any) -> tuple[dict[str, str], int | None]:
+def _dense(config: Any) -> tuple[dict[str, str], int]:
     """BigBird computes attention in blocks only of texts that are longer than all the blocks a
     token may look at; of others it computes all of it, and so it is opened for these alone."""
     if getattr(config, "attention_type", "") != "block_sparse":
-        return {}, None
-    return {"attention_type": "original_full"}, (
-        5 + 2 * config.num_random_blocks
-    ) * config.block_size
+        return {}, LONGEST
+    n_block = 5 + 2 * config.num_random_blocks
+    return {"attention_type": "original_full"}, n_block * config.block_size
 
 
-def _notes(content: Mapping[str, Any], n_ctx: int | None) -> Iterator[Note]:
+def _notes(content: Mapping[str, Any], options: Mapping[str, Any], n_ctx: int) -> Iterator[Note]:
     """What is not as its maker left it."""
-    if n_ctx is not None:
+    if "attention_type" in options:
         text = (
             "It is opened with attention_type original_full and takes {n} tokens: of longer texts "
             "its attention is computed in blocks (block_sparse), which is not shown."

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from attention_atlas.model.hub import download, folder, loading, locate, packed
 from attention_atlas.model.hub.adapters import HubModel
+from attention_atlas.model.hub.adapting import adapted
 from attention_atlas.model.hub.folder import Limits
 from attention_atlas.model.hub.framing import framing
 from attention_atlas.model.hub.loading import Blueprint
@@ -20,7 +21,6 @@ from attention_atlas.model.hub.locate import Located
 from attention_atlas.model.hub.progress import Progress, Step, silent
 from attention_atlas.model.hub.reasons import BadModel, unexpected
 from attention_atlas.model.hub.subwords import HubTokenizer
-from attention_atlas.model.hub.trial import adapted
 from attention_atlas.model.zoo import Card, Loaded
 
 
@@ -49,12 +49,9 @@ def open_model(
         raise unexpected(error, "failed", text) from None
 
 
-def adapt(model: Any, n_ctx: int | None = None) -> HubModel:
+def adapt(model: Any, **terms: Any) -> HubModel:
     """A model of transformers, of any family, as one of ours. Raises BadModel."""
-    adapter = adapted(model, lambda: loading.new_cache(model))
-    if n_ctx is not None:
-        adapter.config = replace(adapter.config, n_ctx=min(n_ctx, adapter.config.n_ctx))
-    return adapter
+    return adapted(model, lambda: loading.new_cache(model), **terms)
 
 
 def _opened(place: Located, name: str, source: str, limits: Limits, progress: Progress) -> Loaded:
@@ -74,15 +71,11 @@ def _opened(place: Located, name: str, source: str, limits: Limits, progress: Pr
     dtype = "float32" if is_packed and limits.device.type == "cpu" else "auto"
     model = loading.model(path, content, {**plan.options, "dtype": dtype}).to(limits.device)
     progress(Step("trying"))
-    adapter = _tried(model, plan)
-    is_translator = adapter.family == "encoder-decoder"
     tokenizer = HubTokenizer(backend, **framing(model))
-    adapter.token_type = tokenizer.token_type
-    if is_translator and tokenizer.frame() is None:
+    adapter = _tried(model, plan, tokenizer)
+    if adapter.family == "encoder-decoder" and tokenizer.frame() is None:
         text = "its decoder has no token to begin with, or none to end with"
         raise BadModel("unsupported", text)
-    if tokenizer.mask_id is None:  # a head that fills in blanks, and no way to write one
-        adapter.tasks = tuple(task for task in adapter.tasks if task != "fill-mask")
     card = Card(
         name=name,
         architecture=type(model).__name__,
@@ -94,10 +87,12 @@ def _opened(place: Located, name: str, source: str, limits: Limits, progress: Pr
     return Loaded(card, tokenizer, adapter, limits.device, source, notes)
 
 
-def _tried(model: Any, plan: Blueprint) -> HubModel:
+def _tried(model: Any, plan: Blueprint, tokenizer: HubTokenizer) -> HubModel:
     """The model after a few tokens passed through it."""
+    # A head may fill in blanks where the tokenizer has no way to write one.
+    without = ("fill-mask",) if tokenizer.mask_id is None else ()
     try:
-        return adapt(model, plan.n_ctx)
+        return adapt(model, n_ctx=plan.n_ctx, without=without, token_type=tokenizer.token_type)
     except Exception as error:  # each family has its own ways to fail
         text = "a few tokens did not pass through this {name} model"
         raise unexpected(error, "unsupported", text, name=model.config.model_type) from None

@@ -8,14 +8,9 @@ from typing import Any
 import pytest
 import torch
 import transformers as hf
-from attention_atlas.model.hub.adapters import (
-    Adapter,
-    HubDecoder,
-    HubEncoder,
-    HubEncoderDecoder,
-    attentions,
-)
+from attention_atlas.model.hub.adapters import Adapter, HubDecoder, HubEncoder, HubEncoderDecoder
 from attention_atlas.model.hub.opening import adapt
+from attention_atlas.model.hub.stacks import attentions
 from attention_atlas.model.tape import Edit, Kind, Quantity, Tape
 from torch import Tensor
 
@@ -71,7 +66,7 @@ def test_layers_are_numbered_in_order(name: str) -> None:
     through(adapter, tape)
     for kind in adapter.kinds:
         found = [step.layer for step in tape if step.kind == kind]
-        assert found == list(range(adapter.shapes[kind][0]))
+        assert found == list(range(adapter.shape(kind)[0]))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -193,7 +188,7 @@ def states(name: str) -> list[Tensor]:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_residual_stream_has_the_embedding_and_each_layer(name: str) -> None:
     adapter = adapted(name)
-    assert len(states(name)) == adapter.shapes[adapter.kinds[0]][0] + 1
+    assert len(states(name)) == adapter.shape(adapter.kinds[0])[0] + 1
 
 
 def test_the_stream_ends_before_the_last_norm() -> None:
@@ -236,7 +231,7 @@ def test_positions_can_be_left_out(name: str) -> None:
 @pytest.mark.parametrize(("name", "first"), [("BERT", 0), ("RoBERTa", 1), ("OPT", 2), ("BART", 2)])
 def test_the_first_position_is_found_in_the_table(name: str, first: int) -> None:
     adapter = adapted(name)
-    assert next(iter(adapter.tables.values()))[1] == first
+    assert next(iter(adapter.findings.tables.values())).first == first
     assert adapter.position_vectors().size(1) == 24
 
 
@@ -257,6 +252,11 @@ def test_how_positions_are_known(name: str, positions: str) -> None:
     assert adapted(name).positions == positions
 
 
+def rotated(adapter: Adapter) -> frozenset[Any]:
+    """The layers whose queries and keys carry their positions."""
+    return adapter.findings.calls.rotated
+
+
 def of(config: Any, **options: Any) -> Adapter:
     """A model of a config, sharp enough to tell its layers apart."""
     torch.manual_seed(0)
@@ -273,9 +273,9 @@ def test_layers_that_do_not_rotate_are_told_apart() -> None:
     cohere = of(hf.Cohere2Config(**GROUPED, sliding_window=3, layer_types=slides))
     smol = of(hf.SmolLM3Config(**GROUPED, no_rope_layers=[0, 1]))
     llama = of(hf.Llama4TextConfig(**GROUPED, num_local_experts=2, no_rope_layers=[1, 0]))
-    found = [sorted(place.layer for place in x.rotated) for x in (cohere, smol, llama)]
+    found = [sorted(place.layer for place in rotated(x)) for x in (cohere, smol, llama)]
     assert found == [[0], [1], [0]]
-    assert [sorted(p.layer for p in adapted(n).rotated) for n in ("Llama", "BERT")] == [[0, 1], []]
+    assert [sorted(p.layer for p in rotated(adapted(n))) for n in ("Llama", "BERT")] == [[0, 1], []]
 
 
 def test_falcon_with_alibi_does_not_rotate() -> None:
@@ -286,7 +286,8 @@ def test_falcon_with_alibi_does_not_rotate() -> None:
 def test_sines_for_rotation_are_no_table() -> None:
     """RoFormer keeps them where others keep vectors that are added to the words."""
     adapter = of(hf.RoFormerConfig(**ONE, embedding_size=24), auto=hf.AutoModelForMaskedLM)
-    assert (adapter.positions, adapter.tables, adapter.parts) == ("rotary", {}, None)
+    assert (adapter.positions, adapter.has_input_parts) == ("rotary", False)
+    assert not adapter.findings.tables
     through(adapter)
 
 
@@ -301,8 +302,8 @@ def test_half_precision_keeps_what_float32_has(name: str, dtype: torch.dtype) ->
         assert x.dtype == before[key].dtype and torch.equal(x, before[key]), "not a bit is changed"
         assert not x.is_inference()
     assert (half.lacks, half.tasks, half.why) == (whole.lacks, whole.tasks, "")
-    assert (half.parts is None) == (whole.parts is None)
-    assert half.rotated == whole.rotated
+    assert half.has_input_parts == whole.has_input_parts
+    assert rotated(half) == rotated(whole)
 
 
 def test_a_window_outside_the_lens_is_a_mask_too() -> None:
@@ -332,7 +333,7 @@ def test_layers_of_another_kind_are_not_counted() -> None:
     torch.manual_seed(0)
     config = hf.Lfm2Config(**ONE, num_key_value_heads=2, layer_types=["conv", "full_attention"])
     adapter = adapt(hf.AutoModelForCausalLM.from_config(config, attn_implementation="eager"))
-    assert adapter.shapes == {"decoder": (1, 4)}
+    assert adapter.findings.shapes == {"decoder": (1, 4)}
     past = adapter.new_past()
     adapter.hidden(SOURCE[:, :4], None, past)
     rest = adapter.hidden(SOURCE[:, 4:], None, past)
@@ -354,8 +355,8 @@ def test_scores_are_made_of_what_is_kept() -> None:
     for step in tape:
         dots = step.q @ step.k.transpose(-2, -1) + step.bias
         torch.testing.assert_close(dots.masked_fill(~step.mask, -torch.inf), step.scores)
-    assert set(adapted("T5").scales.values()) == {1.0}
-    assert set(adapted("Gemma 2").softcaps.values()) == {50.0}
+    assert set(adapted("T5").findings.calls.scales.values()) == {1.0}
+    assert set(adapted("Gemma 2").findings.calls.softcaps.values()) == {50.0}
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

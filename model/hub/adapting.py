@@ -1,0 +1,213 @@
+"""A model of transformers with the methods of ours, of whatever family it is.
+
+What the lens records of a few tokens is compared with the model's own eager attention; a model for
+which the two differ, or that never calls the lens, keeps its eager attention and lacks the rest. No
+family is known by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from inspect import signature
+from typing import Any
+
+import torch
+from attention_atlas.model.hub.adapters import (
+    HubDecoder,
+    HubEncoder,
+    HubEncoderDecoder,
+    HubModel,
+)
+from attention_atlas.model.hub.findings import LONGEST, Calls, Findings, Stack
+from attention_atlas.model.hub.head import Head, predicted
+from attention_atlas.model.hub.lens import NAME, Place, Seen
+from attention_atlas.model.hub.probes import (
+    input_parts,
+    last_layers,
+    position_tables,
+    positions_of,
+    sizes_of,
+)
+from attention_atlas.model.hub.stacks import base_of
+from attention_atlas.model.hub.trial import Attention, Trial, begun, in_float32
+from attention_atlas.model.tape import Kind, Quantity, Tape
+from torch import Tensor
+
+LACKING = ("q", "k", "v", "scores", "edits")  # where only output_attentions is to be had
+Plans = Mapping[Stack, tuple[Place, ...]]
+
+
+@torch.inference_mode()
+def adapted(
+    model: Any,
+    new_cache: Callable[[], Any],
+    *,
+    n_ctx: int = LONGEST,
+    without: Collection[str] = (),
+    token_type: int | None = None,
+) -> HubModel:
+    """A model of transformers, of any family, as one of ours, for at most `n_ctx` tokens and
+    without some tasks; `new_cache` makes its empty KV cache, and `token_type` is what its tokenizer
+    gives for a text. Raises BadModel."""
+    model.eval()
+    with in_float32(model):
+        trial, own = begun(model)
+        findings = found_out(trial, own, new_cache)
+    findings = replace(
+        findings,
+        sizes=replace(findings.sizes, n_ctx=min(n_ctx, findings.sizes.n_ctx)),
+        tasks=tuple(task for task in findings.tasks if task not in without),
+        token_type=token_type,
+    )
+    adapter = _class(trial)(model, findings)
+    adapter.read(trial.batch, Tape())  # in its own precision, too, it must pass
+    return adapter
+
+
+def found_out(trial: Trial, own: Attention, new_cache: Callable[[], Any]) -> Findings:
+    """Everything about a model that its adapter needs to know."""
+    model = trial.model
+    tables = position_tables(trial)
+    sizes = sizes_of(model, own, tables)
+    positions = positions_of(model, tables)
+    parts, layers = input_parts(trial, tables), last_layers(trial)
+    calls = _through_the_lens(trial, own, is_rotary=positions == "rotary")
+    if calls.why:
+        model.set_attn_implementation("eager")
+    head = Head(model, has_target=trial.target is not None)
+    tasks = _tasks(trial)
+    works = not tasks or _says_the_same(head, trial)
+    return Findings(
+        sizes=replace(sizes, n_kv_head=calls.n_kv_head or sizes.n_kv_head),
+        shapes={kind: (len(layers), layers[0].size(1)) for kind, layers in own.items()},
+        tasks=tasks if works else (),
+        lacks=(LACKING if calls.why else ()) + (() if works else ("predictions",)),
+        positions=positions,
+        tables=tables,
+        input_parts=parts,
+        last_layers=layers,
+        calls=calls,
+        head=head,
+        new_cache=new_cache if _remembers(trial, new_cache) else None,
+        token_type=None,
+    )
+
+
+def _class(trial: Trial) -> type[HubModel]:
+    if trial.target is not None:
+        return HubEncoderDecoder
+    return HubDecoder if trial.reads == "decoder" else HubEncoder
+
+
+def _tasks(trial: Trial) -> tuple[str, ...]:
+    """What the model's head is for, by its class in transformers."""
+    name = type(trial.model).__name__
+    has_head = trial.model.get_output_embeddings() is not None
+    if trial.target is not None:
+        return ("translate",)
+    if trial.reads == "decoder":
+        return ("generate", "next-token") if has_head else ()
+    words = has_head and name.endswith(("ForMaskedLM", "ForPreTraining"))
+    return (("fill-mask",) if words else ()) + (
+        ("next-sentence",) if name == "BertForPreTraining" else ()
+    )
+
+
+def _through_the_lens(trial: Trial, own: Attention, *, is_rotary: bool) -> Calls:
+    """How the attention layers call the lens, if it then records the model's own attention."""
+    name = trial.model.config.model_type
+    try:
+        trial.model.set_attn_implementation(NAME)
+        seen = {stack: found.seen for stack, found in trial.run().items()}
+    except Exception as error:  # a family that looks its attention up in a table of its own
+        return Calls(f"{name} does not take another attention function ({type(error).__name__})")
+    if not all(seen.values()):
+        return Calls(f"{name} computes attention in a way of its own")
+    every = [call for calls in seen.values() for call in calls]
+    if beyond := {name for call in every for name in call.beyond}:
+        names = ", ".join(sorted(beyond))
+        return Calls(f"{name} adds to attention what the lens does not do: {names}")
+    plans = {stack: _places(trial, stack, calls) for stack, calls in seen.items()}
+    apart = _apart(_recorded(trial, plans), own)
+    if apart > trial.tolerance:
+        return Calls(f"{name} recorded by the lens differs by {apart:.1e}")
+    called = [*zip([place for plan in plans.values() for place in plan], every, strict=True)]
+    return Calls(
+        plans=plans,
+        scales={place: call.scale for place, call in called},
+        softcaps={place: call.softcap for place, call in called if call.softcap is not None},
+        n_kv_head=max(call.n_kv_head for call in every),
+        rotated=_rotated(trial, plans) if is_rotary else frozenset(),
+    )
+
+
+def _places(trial: Trial, stack: Stack, calls: Sequence[Seen]) -> tuple[Place, ...]:
+    """The kind and layer of each call: cross-attention has as many keys as the source tokens."""
+    n, kinds = trial.source.size(1), list[Kind]()
+    for call in calls:
+        is_cross = trial.target is not None and stack == "decoder" and call.n_key == n
+        kinds.append("cross" if is_cross else stack)
+    return tuple(Place(kind, kinds[:i].count(kind)) for i, kind in enumerate(kinds))
+
+
+def _recorded(trial: Trial, plans: Plans) -> Attention:
+    """The trial's attention as the lens writes it down."""
+    tape = Tape()
+    trial.run(tape, plans)
+    return {kind: [step.attn for step in tape if step.kind == kind] for kind in trial.kinds}
+
+
+def _rotated(trial: Trial, plans: Plans) -> frozenset[Place]:
+    """The layers whose queries turn when all positions are moved on: some layers turn none."""
+    takes = signature(type(base_of(trial.model)).forward).parameters
+    if trial.target is not None or "position_ids" not in takes:
+        places = [place for plan in plans.values() for place in plan]
+        return frozenset(place for place in places if place.kind != "cross")
+    queries: list[dict[Place, Tensor]] = []
+    keep: tuple[Quantity, ...] = ("q",)
+    for first in (0, 5):
+        tape = Tape(keep=keep)
+        positions = torch.arange(first, first + trial.source.size(1), device=trial.source.device)
+        trial.run(tape, plans, position_ids=positions[None])
+        queries.append({Place(step.kind, step.layer): step.q.float() for step in tape})
+    unmoved, moved = queries
+    far = {place: (q - moved[place]).abs().max() / q.abs().max() for place, q in unmoved.items()}
+    return frozenset(place for place, share in far.items() if share > trial.tolerance)
+
+
+def _says_the_same(head: Head, trial: Trial) -> bool:
+    """Whether the head, run by itself on hidden states, says what the whole model says."""
+    inputs = {"input_ids": trial.source}
+    if trial.target is not None:
+        inputs["decoder_input_ids"] = trial.target
+    logits = predicted(trial.model(**inputs))
+    [*_, last] = trial.run().values()
+    apart = head.logits(last.output.last_hidden_state)
+    return torch.allclose(apart, logits.float(), rtol=1e-3, atol=1e-3)
+
+
+def _remembers(trial: Trial, new_cache: Callable[[], Any]) -> bool:
+    """Whether the tokens in two parts, with a KV cache between, give what they give at once."""
+    if trial.kinds != ("decoder",):
+        return False
+    base, cache = base_of(trial.model), new_cache()
+    whole = base(input_ids=trial.source, use_cache=False).last_hidden_state
+    try:
+        parts = [
+            base(input_ids=ids, use_cache=True, past_key_values=cache).last_hidden_state
+            for ids in (trial.source[:, :4], trial.source[:, 4:])
+        ]
+    except Exception:  # each family without a cache has its own way to fail
+        return False
+    return torch.allclose(torch.cat(parts, dim=1), whole, rtol=1e-3, atol=1e-3)
+
+
+def _apart(recorded: Attention, own: Attention) -> float:
+    """The largest difference; infinite where there are other layers or shapes."""
+    pairs = [(recorded[kind], own[kind]) for kind in own]
+    if any([a.shape for a in x] != [a.shape for a in y] for x, y in pairs):
+        return torch.inf
+    return max(
+        (a - b.float()).abs().max().item() for x, y in pairs for a, b in zip(x, y, strict=True)
+    )

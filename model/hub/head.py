@@ -1,0 +1,79 @@
+"""A model's head, run by itself on hidden states: its base answers with what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from attention_atlas.model.hub.stacks import base_of, decoder_of, encoder_width
+from torch import Tensor, nn
+
+
+class Output:
+    """A base model's output made up from its last hidden state: all else is None."""
+
+    def __init__(self, x: Tensor, pooled: Tensor | None = None) -> None:
+        self.last_hidden_state = x
+        self.pooler_output = pooled
+
+    def __getitem__(self, index: Any) -> Any:
+        return (self.last_hidden_state, self.pooler_output)[index]
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getattr__(self, name: str) -> None:
+        return None
+
+
+class Head:
+    """The head of a model with one or two stacks. Threads may share it."""
+
+    def __init__(self, model: Any, *, has_target: bool) -> None:
+        self.model = model
+        self.has_target = has_target
+        self._given: ContextVar[Output | None] = ContextVar("given", default=None)
+        bases = [decoder_of(model)] if has_target else _bases(model)
+        for base in bases:
+            self._let_answer(base)
+
+    def __call__(self, x: Tensor, pooled: Tensor) -> Any:
+        """The output of the whole model for the hidden states (1, N, D) of its base."""
+        ids = torch.zeros(x.shape[:2], dtype=torch.long, device=x.device)
+        inputs: dict[str, Any] = {"input_ids": ids}
+        if self.has_target:
+            memory = x.new_zeros(1, 1, encoder_width(self.model, x.size(-1)))
+            inputs = {"decoder_input_ids": ids, "encoder_outputs": Output(memory)}
+        token = self._given.set(Output(x, pooled))
+        try:
+            return self.model(**inputs)
+        finally:
+            self._given.reset(token)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., V)"""
+        flat = x.reshape(1, -1, x.size(-1))  # (1, N, D)
+        pooled = x.new_zeros(1, x.size(-1))  # a pretraining head asks for it too
+        return predicted(self(flat, pooled)).float().view(*x.shape[:-1], -1)
+
+    def _let_answer(self, base: Any) -> None:
+        """Let `base` answer with an output that is given."""
+        forward = base.forward
+        base.forward = lambda *args, **inputs: self._given.get() or forward(*args, **inputs)
+
+
+def predicted(output: Any) -> Tensor:
+    """The logits of words in a model's output."""
+    logits = getattr(output, "logits", None)
+    return output.prediction_logits if logits is None else logits
+
+
+def _bases(model: Any) -> Iterable[nn.Module]:
+    """What a head asks for the hidden states; none, if the model is all base."""
+    base = base_of(model)
+    if base is model:
+        return []
+    inner = model.get_decoder()  # OPT's head asks this one, past its base
+    return {base, inner} if inner in set(base.modules()) else {base}
