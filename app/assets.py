@@ -18,7 +18,7 @@ VENDOR = {"vendor/plotly.min.js": Path(plotly.__file__).parent / "package_data/p
 
 
 def folder(name: str) -> Path:
-    """static/ or templates/, beside app/ in a checkout and in a wheel alike."""
+    """static/ or templates/, beside app/ both in a checkout and in a wheel."""
     return HERE.parent / name
 
 
@@ -33,7 +33,7 @@ def scripts(first: Path) -> list[Path]:
 
 
 class Assets(StaticFiles):
-    """static/ and what we serve of others, also below v-HASH/, where nothing ever changes."""
+    """static/ and Plotly's script, also below v-HASH/, where files never change."""
 
     def __init__(self) -> None:
         super().__init__(directory=folder("static"))

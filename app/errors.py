@@ -1,10 +1,10 @@
 """Everything that can go wrong for a user, and the one shape it is reported in (RFC 9457).
 
 AppError
-  Invalid        422  a field that cannot be taken, and why
+  Invalid        422  a field that is invalid, and why
   UnknownModel   404  no model of that name
   NotAllowed     403  opening a model, where the server does not
-  CannotOpen     422  a model that is not one we can take, and why
+  CannotOpen     422  a model that cannot be opened, and why
   BodyTooLarge   413  the request body is over the limit
   Busy           503  every worker is busy and the queue is full
   NotReady       503  a model could not be loaded
@@ -122,13 +122,13 @@ def validation_problem(rows: Sequence[Mapping[str, Any]]) -> Problem:
 
 
 def _field(loc: Sequence[int | str]) -> Sequence[int | str]:
-    """Where in the request; a body that is not JSON has a character's number there, no field."""
+    """The path of the field; empty for a body that is not JSON."""
     inside = loc[1:] if loc[:1] and loc[0] in ("query", "body") else loc
     return inside if inside and isinstance(inside[0], str) else ()
 
 
 def install(app: FastAPI, page: Callable[[Request, Problem], Response]) -> None:
-    """Every error of the app, ours or not, as a problem; to who wants HTML, as a page."""
+    """Answer every error of the app as a problem, or as a page to a client that wants HTML."""
 
     def answer(
         request: Request, problem: Problem, headers: Mapping[str, str] | None = None
@@ -162,19 +162,19 @@ def install(app: FastAPI, page: Callable[[Request, Problem], Response]) -> None:
 
 
 def wants_html(request: Request) -> bool:
-    """A browser that goes to a page: not one that asks the API, nor for a page's twin."""
+    """Whether a browser opens a page: not a request to the API or for a page's twin."""
     path = request.url.path
     is_page = not path.startswith(("/api/", "/static/")) and not path.endswith(".json")
     return is_page and "text/html" in request.headers.get("accept", "")
 
 
 def bug() -> Problem:
-    """What is not the user's mistake."""
+    """The problem of an error in this program."""
     return _problem(500, "a mistake of ours; the server's log has the details", [])
 
 
 def respond(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """A problem as an answer of its status."""
+    """A problem as a response with its status."""
     return JSONResponse(
         problem.model_dump(), problem.status, headers=dict(headers or {}), media_type=MEDIA_TYPE
     )

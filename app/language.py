@@ -1,4 +1,4 @@
-"""What the pages say, in English or Chinese: gettext catalogues, for templates and scripts."""
+"""Pages in English or Chinese: gettext catalogues for templates and scripts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ of_request: ContextVar[str] = ContextVar("language of the request", default="en"
 class Language(NamedTuple):
     code: str  # as in ?lang=
     tag: str  # as in <html lang>
-    name: str  # as its speakers call it
+    name: str  # in the language itself
 
 
 LANGUAGES = {
@@ -33,7 +33,7 @@ LANGUAGES = {
 
 @cache
 def catalogue(code: str) -> Mapping[str, str]:
-    """English -> the language, of everything that is said on a page; English has nothing to say."""
+    """English -> the language, for every text on a page; empty for English."""
     path = LOCALE / f"{code}.po"
     if not path.exists():
         return {}
@@ -43,7 +43,7 @@ def catalogue(code: str) -> Mapping[str, str]:
 
 
 def chosen(request: Request) -> Language:
-    """?lang=, else the first of Accept-Language that there is, else English."""
+    """?lang=, else the first supported language of Accept-Language, else English."""
     code = request.query_params.get("lang", "")
     if code in LANGUAGES:
         return LANGUAGES[code]
@@ -54,7 +54,7 @@ def chosen(request: Request) -> Language:
 
 
 def translator(language: Language) -> Callable[[str], str]:
-    """gettext: the text in the language, or as it is."""
+    """gettext: the text in the language, or unchanged."""
     words = catalogue(language.code)
     return lambda text: words.get(text, text)
 
@@ -79,7 +79,7 @@ class RequestLanguage:
 
 
 def context(request: Request) -> dict[str, object]:
-    """What every template has: `_`, the language, the other one's address, the scripts' words."""
+    """What every template gets: `_`, the language, the other language's address, the messages."""
     language = chosen(request)
     [other] = [each for each in LANGUAGES.values() if each != language]
     return {

@@ -23,7 +23,7 @@ from attention_atlas import __version__
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The whole app, its models loaded. ValueError if a setting asks for what is not there."""
+    """The whole app, its models loaded. ValueError for a setting that names nothing."""
     chosen = settings or Settings()
     service = Service(chosen)
 
@@ -63,7 +63,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 async def health() -> dict[str, str]:
-    """The process is up."""
+    """Whether the process answers at all."""
     return {"status": "up"}
 
 

@@ -1,4 +1,4 @@
-"""What every request passes through: HEAD, and the largest body."""
+"""Middleware for every request: HEAD, and the limit on bodies."""
 
 from __future__ import annotations
 

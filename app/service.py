@@ -33,14 +33,14 @@ from cachetools import LRUCache
 from torch import Tensor
 
 log = logging.getLogger("app")
-LONG = 256_000_000  # bytes of attention that are made at a time
-SKETCH = 64  # cells a side, where nobody says
-MOST_OPENING = 4  # models that are opened or wait for it
+LONG = 256_000_000  # bytes of attention computed at a time, at most
+SKETCH = 64  # cells a side, the default
+MOST_OPENING = 4  # models being opened or waiting for it
 Result = TypeVar("Result")
 
 
 class Service:
-    """What the pages and the API ask for. `compute` runs work on a worker; the rest is work."""
+    """Models and runs for the pages and the API. `compute` calls a function on a worker thread."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -82,7 +82,7 @@ class Service:
                 self.library.open(source)
             except BadModel as error:
                 self.library.missing[source] = error.message
-            except Exception:  # one model's mistake must not keep the others from serving
+            except Exception:  # one broken model must not stop the others
                 log.exception("model %s could not be opened", source)
                 self.library.missing[source] = "it cannot be opened; the server's log says why"
         for name, why in self.missing.items():
@@ -126,7 +126,7 @@ class Service:
         return loaded.name
 
     async def ready(self, *names: str | None) -> None:
-        """The models of these names in memory, if they are known but were put aside."""
+        """Load the models of these names that are known but no longer in memory."""
         for name in names:
             if name and self.library.get(name) is None and name in self.library.known:
                 try:
@@ -141,7 +141,7 @@ class Service:
                     raise errors.NotReady(message, "model") from None
 
     async def compute(self, work: Callable[[], Result]) -> Result:
-        """Do the work on a worker thread. Busy, at once, when the queue is full."""
+        """Call `work` on a worker thread. Raises Busy at once when the queue is full."""
         if not self._slots.acquire(blocking=False):
             raise errors.Busy(
                 Message("busy", "every worker is busy and the queue is full; try again in a second")
@@ -156,7 +156,7 @@ class Service:
 
     @contextmanager
     def lent(self, name: str, **texts: str | None) -> Iterator[Loaded]:
-        """A model to work with; what it cannot take is the user's mistake."""
+        """A model to compute with. Its BadInput becomes an Invalid of the request."""
         self.check_lengths((field, text) for field, text in texts.items() if text is not None)
         with refusing():
             yield self.loaded(name)
@@ -173,7 +173,7 @@ class Service:
                 "model",
             )
         loaded = self.library.get(name)
-        if loaded is None and name in self.library.known:  # put aside since `ready`
+        if loaded is None and name in self.library.known:  # removed from memory since `ready`
             try:
                 loaded = self._opener.submit(self.library.open, name).result()
             except BadModel as error:
@@ -211,16 +211,16 @@ class Service:
                 raise errors.Invalid(message, field)
 
     def run(self, loaded: Loaded, spec: Spec) -> Run:
-        """A run of everything, from the cache or new; of a long text its tokens alone."""
+        """A run with all attention, from the cache or new; of a long text only its tokens."""
         return self._run(loaded, spec, NOTHING if self.is_long(loaded, spec) else EVERYTHING)
 
     def is_long(self, loaded: Loaded, spec: Spec) -> bool:
-        """Whether all attention of a text is more than is ever made whole."""
+        """Whether the attention of a text is too large to compute all of it at once."""
         target = spec.target or ""
         per_square = 4 * _n_head(loaded, EVERYTHING)
         n_char = max(len(spec.text) + len(spec.text_pair or ""), len(target))
         if per_square * (4 * n_char + 4) ** 2 <= LONG:
-            return False  # a character is at most four tokens; and there are the special ones
+            return False  # a character is at most four tokens; special tokens come on top
         cut = loaded.tokenizer.encode
         n = max(len(cut(spec.text, spec.text_pair)), len(cut(target)))
         return per_square * n**2 > LONG
@@ -228,7 +228,7 @@ class Service:
     def sketch(
         self, loaded: Loaded, spec: Spec, kind: Kind | None, size: int = 0
     ) -> tuple[Run, Sketch]:
-        """All heads of a kind of a long text, made small head by head, and their metrics."""
+        """All heads of one kind as small pictures, computed one by one, and their metrics."""
         kind = kind or loaded.kinds[0]
         run = self.run(loaded, spec)
         key = (loaded.identity, spec, "sketch", kind)
@@ -241,9 +241,9 @@ class Service:
     def record(
         self, loaded: Loaded, spec: Spec, part: Selection = EVERYTHING
     ) -> tuple[Run, AttentionRecord]:
-        """One kind of a run, the family's first if none is asked for; some layers, some heads.
+        """The attention of one kind, by default the family's first; all or some layers and heads.
 
-        A run of everything, if it is in the cache, answers every smaller question.
+        A run with all attention in the cache answers every smaller request.
         """
         kind = part.kind or loaded.kinds[0]
         part = replace(part, kind=kind)
@@ -277,12 +277,12 @@ class Service:
         return run
 
     def _keep(self, key: Hashable, spec: Spec, result: Run | Sketch) -> None:
-        with self._lock:  # rows of edits are not counted in n_byte, so such runs are not kept
+        with self._lock:  # n_byte does not count rows of edits, so such runs are not cached
             if result.n_byte <= self._cache.maxsize and not any(edit.row for edit in spec.edits):
                 self._cache[key] = result
 
     def _check_part(self, loaded: Loaded, run: Run, part: Selection) -> None:
-        """Of a long text only so many heads at a time."""
+        """Limit the number of heads computed at a time for a long text."""
         n = max(map(len, run.sequences.values()))
         size = 4 * n**2 * _n_head(loaded, part)
         if size > LONG:
@@ -308,7 +308,7 @@ class Service:
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """What the model cannot take, as an error of the user's."""
+    """Turn a model's BadInput into an Invalid, an error of the request."""
     try:
         yield
     except BadInput as error:
@@ -316,7 +316,7 @@ def refusing() -> Iterator[None]:
 
 
 def _n_head(loaded: Loaded, part: Selection) -> int:
-    """How many heads a part is of, all layers together."""
+    """The number of heads in a selection, over all layers."""
     kinds = loaded.kinds if part.kind is None else (part.kind,)
     total = 0
     for n_layer, n_head in map(loaded.shape, kinds):

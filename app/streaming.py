@@ -17,19 +17,19 @@ log = logging.getLogger("app")
 Emit = Callable[[str, Mapping[str, Any]], None]  # an event's name and data; raises Gone
 MEDIA_TYPE = "text/event-stream"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # proxies must not buffer
-CLIENT_GONE = 499  # what proxies log; nobody reads it
+CLIENT_GONE = 499  # the status proxies log when a client disconnects
 
 
 def no_events(name: str, data: Mapping[str, Any]) -> None:
-    """For work whose events nobody wants."""
+    """An Emit that drops its events."""
 
 
 class Gone(Exception):
-    """The client has disconnected: nobody waits for the rest of the work."""
+    """The client has disconnected; the rest of the work is not needed."""
 
 
 class Client:
-    """Who waits for some work: its events go from the worker's thread to the event loop."""
+    """A client that waits for work: events go from the worker's thread to the event loop."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -37,12 +37,12 @@ class Client:
         self.gone = threading.Event()
 
     def emit(self, name: str, data: Mapping[str, Any]) -> None:
-        """One event, from the worker. Gone, so that the work stops, if nobody waits."""
+        """Send one event, from the worker. Raises Gone if the client has disconnected."""
         self.check(name, data)
         self.loop.call_soon_threadsafe(self.events.put_nowait, event(name, data))
 
     def check(self, name: str, data: Mapping[str, Any]) -> None:
-        """For a client that wants the whole answer alone."""
+        """Raise Gone if the client has disconnected; send nothing."""
         if self.gone.is_set():
             raise Gone
 
@@ -63,7 +63,7 @@ async def _disconnected(request: Request) -> None:
 
 
 async def streamed(client: Client, working: asyncio.Future[Answer]) -> Response:
-    """The client's events as they come. An error before the first has an answer of its own."""
+    """The client's events as they come. An error before the first event is raised instead."""
     working.add_done_callback(lambda _: client.events.put_nowait(None))
     first = await client.events.get()
     if first is None:
@@ -84,7 +84,7 @@ async def streamed(client: Client, working: asyncio.Future[Answer]) -> Response:
 
 
 def last_event(working: asyncio.Future[Answer]) -> bytes:
-    """The whole result, or the problem that came in between."""
+    """The result, or the problem that stopped the work."""
     error = working.exception()
     if error is None:
         return event("result", working.result().fields)

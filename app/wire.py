@@ -48,7 +48,7 @@ class Answer(NamedTuple):
 
 
 def accepted(header: str) -> list[str]:
-    """What an Accept or Accept-Encoding header names, the most wanted first, without q=0."""
+    """The values of an Accept or Accept-Encoding header, the preferred first, without q=0."""
     shares = []
     for part in header.lower().split(","):
         name, *parameters = (piece.strip() for piece in part.split(";"))
@@ -67,7 +67,7 @@ def chosen_format(wanted: str | None, accept: str, formats: tuple[str, ...]) -> 
 
 
 def compressed(content: bytes, accept_encoding: str) -> tuple[bytes, dict[str, str]]:
-    """The content as the client takes it, and the headers that say so.
+    """The content in a coding that the client accepts, and the headers that name it.
 
     Done here, on the worker that made the content, so that megabytes do not hold up the others.
     """

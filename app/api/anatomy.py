@@ -26,7 +26,7 @@ router = APIRouter(prefix=PREFIX, tags=["API"])
 class AnatomyRequest(MetricsRequest):
     layer: int = Field(0, ge=0, description="one layer")
     head: int = Field(0, ge=0, description="one head")
-    query: int = Field(0, ge=0, description="the token that looks, by its position")
+    query: int = Field(0, ge=0, description="index of the query token")
 
 
 class AnatomyAnswer(BaseModel):
@@ -43,18 +43,20 @@ class AnatomyAnswer(BaseModel):
     q_tokens: list[TokenOut]
     k_tokens: list[TokenOut]
     score: str = Field(description="dot_product, or additive: products are v tanh(q + k)")
-    scale: float = Field(description="1 / sqrt(d) as a rule; 1 for additive attention")
+    scale: float = Field(description="usually 1 / sqrt(d); 1 for additive attention")
     softcap: float | None = Field(description="scores stay within plus and minus this (Gemma 2)")
     rotated: bool = Field(description="q and k carry their positions: they are after rotation")
     q: list[float] = Field(description="(d,)")
     k: list[list[float]] = Field(description="(Tk, d)")
     products: list[list[float]] = Field(description="(Tk, d): q times k, dimension by dimension")
     dots: list[float] = Field(description="(Tk,): products summed over d")
-    bias: list[float] | None = Field(None, description="(Tk,): added to the scores, if anything is")
+    bias: list[float] | None = Field(
+        None, description="(Tk,): added to the scores, if the model has a bias"
+    )
     scores: list[float | None] = Field(
         description="(Tk,): dots times scale, and bias; null where masked"
     )
-    mask: list[bool] = Field(description="(Tk,): true where looking is allowed")
+    mask: list[bool] = Field(description="(Tk,): true where attention is allowed")
     attn: list[float] = Field(description="(Tk,): softmax of the scores")
     v: list[list[float]] = Field(description="(Tk, width of a value)")
     z: list[float] = Field(description="the head's output: attn times v, summed over keys")

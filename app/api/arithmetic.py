@@ -65,7 +65,7 @@ class RegroupedOut(BaseModel):
     d: int
     n_number: int = Field(description="attention weights: n_head T T")
     entropy: float = Field(description="mean over heads and queries, in nats")
-    apart: float = Field(description="how different the heads are: mean divergence, in nats")
+    apart: float = Field(description="mean Jensen-Shannon divergence between heads, in nats")
 
 
 class HeadPartsAnswer(BaseModel):
@@ -111,14 +111,14 @@ class GradientsAnswer(BaseModel):
 class CostOut(BaseModel):
     n: int
     n_number: int = Field(description="attention weights: H T T")
-    seconds: float = Field(description="equation 1 written out")
-    bytes: int = Field(description="most held at a time, by PyTorch's allocator, beside q, k, v")
-    fused_seconds: float = Field(description="the same as one kernel, that keeps no weights")
+    seconds: float = Field(description="equation 1, naive")
+    bytes: int = Field(description="peak memory beside q, k, v, by PyTorch's allocator")
+    fused_seconds: float = Field(description="one fused kernel that keeps no weights")
     fused_bytes: int
 
 
 class CostAnswer(BaseModel):
-    """Measured when asked, on the server's machine: another time gives other numbers."""
+    """Measured on request, on the server's machine; the numbers vary."""
 
     device: str
     threads: int
@@ -179,7 +179,7 @@ def gradients(service: Service, request: GradientsRequest) -> Answer:
 
 @resource(router, "/arithmetic/cost", CostRequest, CostAnswer)
 def cost(service: Service, request: CostRequest) -> Answer:
-    """Attention's time and memory by the number of tokens, measured when asked."""
+    """Attention's time and memory by the number of tokens, measured on request."""
     lengths = [n for n in arithmetic.LENGTHS if n <= request.n_max]
     sizes, exponents = arithmetic.cost(lengths, n_head=request.n_head, d=request.d)
     fields = {

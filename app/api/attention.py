@@ -85,7 +85,7 @@ class TensorAnswer(BaseModel):
     k_tokens: list[TokenOut]
     provenance: Provenance
     mask: list[list[list[list[bool]]]] = Field(
-        description="(1 or L, 1 or H, Tq, Tk): true where looking is allowed; broadcasts to shape"
+        description="(1 or L, 1 or H, Tq, Tk): true where attention is allowed; broadcasts to shape"
     )
 
 
@@ -105,7 +105,7 @@ class OverviewAnswer(TensorAnswer):
 
 @resource(router, "/attention", AttentionRequest, AttentionAnswer)
 def attention(service: Service, request: AttentionRequest, loaded: Loaded) -> Answer:
-    """Attention of one kind, attn[layer][head][query][key]; a masked place is 0, a score null."""
+    """Attention of one kind, attn[layer][head][query][key]. Masked keys have attn 0, score null."""
     run, record = attention_record(service, request, loaded, spec_of(request))
     chosen = {"quantity", "reduce", "merge", "special", "dtype"}
     fields = {**attention_fields(loaded, run, record), **request.model_dump(include=chosen)}
@@ -122,7 +122,9 @@ def overview(service: Service, request: OverviewRequest, loaded: Loaded) -> Answ
         run, record = service.sketch(loaded, spec, request.kind, request.size)
         attn, mask, block = record.attn, record.mask, record.block
     else:
-        service.run(loaded, spec)  # of everything: the heads looked at next are then cached
+        service.run(
+            loaded, spec
+        )  # with all attention: later requests for one head come from the cache
         run, record = service.record(loaded, spec, Selection(kind=request.kind))
         attn, mask, block = reductions.thumbnails(record, request.size)
     fields = {

@@ -1,4 +1,4 @@
-"""What many answers hold: tokens, shapes, measures, provenance, links."""
+"""Parts of many answers: tokens, shapes, measures, provenance, links."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PREFIX = "/api/v1"
 class TokenOut(BaseModel):
     id: int
     raw: str = Field(description="as the vocabulary spells it")
-    text: str = Field(description="as a person reads it; for an unknown one what it stands for")
+    text: str = Field(description="readable; for an unknown token the text it stands for")
     start: int
     end: int
     special: bool
@@ -33,21 +33,21 @@ class TokenOut(BaseModel):
     )
     segment: int = Field(description="0, or 1 in the second text")
     token_type: int | None = Field(
-        None, description="what the model is told of it beside its id; null if it is told nothing"
+        None, description="token type id given to the model; null if it takes none"
     )
 
 
 class Measured(BaseModel):
-    """One measure of quality, on text the model has never seen."""
+    """One measure of quality, on text that is not in the training data."""
 
     value: float
     low: float = Field(description="of the 95 % bootstrap interval")
     high: float
     n: int
-    of: str = Field(description="what the n items are")
+    of: str = Field(description="what is counted by n")
     detail: str = Field(description="which head, which layer, a signature")
-    compare: str = Field(description="what chance or something simple would give")
-    by: dict[str, float] = Field(description="the same, of each layer or set")
+    compare: str = Field(description="the value of chance or of a simple baseline")
+    by: dict[str, float] = Field(description="the same for each layer or set")
 
 
 class Provenance(BaseModel):
@@ -93,13 +93,13 @@ def provenance(loaded: Loaded) -> Provenance:
 
 
 def spec_of(request: RunRequest) -> Spec:
-    """What a request's model is to run."""
+    """The run spec of a request."""
     fields = {"text", "text_pair", "target", "target_ids", "source_lang", "target_lang"}
     return Spec(**request.model_dump(include=fields), edits=edits_of(request.edits))
 
 
 def edits_of(specs: Edits) -> tuple[Edit, ...]:
-    """A request's edits as the model's."""
+    """A request's edits as edits of a forward pass."""
     return tuple(
         Edit(
             **spec.model_dump(exclude={"with_"}),
@@ -110,7 +110,7 @@ def edits_of(specs: Edits) -> tuple[Edit, ...]:
 
 
 def input_fields(loaded: Loaded, run: Run) -> dict[str, str | None]:
-    """What was run, in an answer's words."""
+    """The input of a run, as fields of an answer."""
     return {
         "model": loaded.name,
         "text": run.text,

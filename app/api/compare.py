@@ -74,13 +74,13 @@ class CompareRequest(ApiRequest):
         description="another", examples=[{"model": "bert", "text": MONEY}]
     )
     word: WordText = Field(
-        description="the word looked at, in any case, NFC or NFD", examples=["bank"]
+        description="the word to compare, in any case, NFC or NFD", examples=["bank"]
     )
-    word_b: WordText | None = Field(None, description="in B, if it is another")
+    word_b: WordText | None = Field(None, description="the word in B, if it differs")
     occurrence_a: int = Field(0, ge=0, description="which one, if A has the word several times")
     occurrence_b: int = Field(0, ge=0, description="which one in B")
     kind: KindName | None = Field(None, description="each family's first if left out")
-    layer: int | None = Field(None, ge=0, description="the head whose rows are given; else the")
+    layer: int | None = Field(None, ge=0, description="the head whose rows are returned; else the")
     head: int | None = Field(None, ge=0, description="one that differs most")
     align: Pairs | None = Field(
         None, description="pairs of key words of A and B; else equal words in order"
@@ -135,7 +135,9 @@ class RankedHead(BaseModel):
     head: int
     divergence: float
     aligned: float
-    a: str = Field(description="the word that A looks at most there, and how much")
+    a: str = Field(
+        description="the word of A with the most attention in this head; attn_a is how much"
+    )
     attn_a: float
     b: str
     attn_b: float
@@ -166,7 +168,7 @@ class CompareAnswer(BaseModel):
     )
     unaligned_a: list[list[float]] = Field(description="(L, H): attention to words without partner")
     unaligned_b: list[list[float]]
-    ranked: list[RankedHead] = Field(description="the heads that differ most first")
+    ranked: list[RankedHead] = Field(description="heads by divergence, the largest first")
     layer: int
     head: int
     row_a: list[float] = Field(description="the word's attention to k_words of A, in that head")
@@ -180,7 +182,7 @@ class CompareAnswer(BaseModel):
 def compare(
     service: Service, request: CompareRequest, loaded_a: Loaded, loaded_b: Loaded
 ) -> Answer:
-    """A word in two runs: its hidden states by layer, the heads in which it looks elsewhere."""
+    """A word in two runs: its hidden states by layer, the heads whose attention differs most."""
     a = _half(service, request, "a", loaded_a)
     b = _half(service, request, "b", loaded_b)
     sides = a.side, b.side
@@ -209,7 +211,7 @@ def compare(
 
 
 class Half(NamedTuple):
-    """One of the two runs, with what it was made of."""
+    """One of the two runs: model, spec, run and words."""
 
     loaded: Loaded
     spec: Spec
@@ -250,7 +252,7 @@ def _half(
     spec = spec_of(getattr(request, name))
     field = "word_b" if name == "b" and request.word_b else "word"
     occurrence = request.occurrence_a if name == "a" else request.occurrence_b
-    service.run(loaded, spec)  # of everything: the heads looked at next are then cached
+    service.run(loaded, spec)  # with all attention: later requests for one head come from the cache
     run, record = service.record(loaded, spec, Selection(kind=request.kind))
     word = getattr(request, field)
     return Half(
@@ -259,7 +261,7 @@ def _half(
 
 
 def _states(service: Service, request: CompareRequest, a: Half, b: Half) -> dict[str, Any]:
-    """Similarity, references and neighbours; two models' states are in two spaces."""
+    """Similarity, references and neighbours. Two models' states are not comparable: none."""
     nothing: dict[str, Any] = {
         "states": [],
         "similarity": None,

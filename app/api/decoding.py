@@ -14,21 +14,23 @@ from torch import Tensor
 
 
 class Decoding(StreamRequest):
-    """A text to go on from, token by token."""
+    """A request to decode a text, token by token."""
 
     text: Text = Field(description="the text", examples=["El banco está cerrado."])
     edits: Edits = Field((), description="changes inside every forward pass")
     head: int | None = Field(
-        None, ge=0, description="whose rows are given, in every layer; left out, the mean of heads"
+        None,
+        ge=0,
+        description="head whose rows are returned, in every layer; default: the mean of heads",
     )
 
 
 class CandidateOut(GuessOut):
-    """A token that might come next, and what each filter leaves of its probability."""
+    """A candidate for the next token, and its probability after each filter."""
 
     temperature: float | None = Field(None, description="after the temperature")
     top_k: float | None = Field(None, description="and after top_k; 0 if it is out")
-    top_p: float | None = Field(None, description="and after top_p: what is drawn from")
+    top_p: float | None = Field(None, description="and after top_p: the sampling distribution")
 
 
 class DecodedOut(BaseModel):
@@ -39,13 +41,13 @@ class DecodedOut(BaseModel):
     probability: float = Field(description="in the distribution it was drawn from")
     entropy: float = Field(description="of the model's own distribution, in nats")
     rank: int = Field(description="0: the most probable")
-    forced: bool = Field(description="it was given, not chosen")
+    forced: bool = Field(description="given by `forced` or the reference, not chosen")
     n_kept: dict[str, int] = Field(description="generate: tokens that each filter leaves")
     candidates: list[CandidateOut]
 
 
 def decoded_fields(decoded: LabelledToken) -> dict[str, Any]:
-    """One token as JSON says it; the text so far and where the model looked are for events."""
+    """One decoded token as JSON; the text so far and the attention are for events alone."""
     return {
         "token": decoded.token._asdict(),
         "log_probability": decoded.log_probability,
@@ -59,7 +61,7 @@ def decoded_fields(decoded: LabelledToken) -> dict[str, Any]:
 
 
 def step_event(decoded: LabelledToken, head: int | None) -> dict[str, Any]:
-    """One token, the text so far, and where its query looked in each layer: (L, Tk)."""
+    """One token, the text so far, and the attention of its query in each layer: (L, Tk)."""
     return {**decoded_fields(decoded), "text": decoded.text, "attn": rows_of(decoded.attn, head)}
 
 
@@ -70,7 +72,7 @@ def rows_of(attn: Tensor, head: int | None) -> list[list[float]]:
 
 
 def steps_fields(steps: Sequence[LabelledToken], tokens: tuple[Token, ...]) -> dict[str, Any]:
-    """What was said, with the tokens' spans in the whole text."""
+    """The decoded tokens, with their spans in the whole text."""
     pairs = zip(steps, labels(tokens), strict=True)
     return {
         "tokens": labels(tokens),

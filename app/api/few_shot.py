@@ -23,7 +23,7 @@ PatternName = Literal["pairs", "list", "copy", "signs"]
 
 
 class FewShotRequest(StreamRequest):
-    """A pattern that a decoder picks up from examples, measured over many prompts."""
+    """A pattern in few-shot prompts, measured over many random prompts."""
 
     pattern: PatternName = "pairs"
     n_max: int = Field(4, ge=0, le=8, description="most examples")
@@ -42,7 +42,7 @@ class ShotOut(BaseModel):
     n: int
     accuracy: dict[str, Measured]
     prompt: str = Field(description="one of the prompts")
-    answer: str = Field(description="what is to follow it")
+    answer: str = Field(description="the right continuation")
 
 
 class FewShotAnswer(BaseModel):
@@ -52,7 +52,9 @@ class FewShotAnswer(BaseModel):
     n_prompt: int
     seed: int
     off: dict[str, list[HeadOut]] = Field(description="none, induction, previous_token, others")
-    scores: dict[str, list[list[float]]] = Field(description="(L, H), on random tokens said twice")
+    scores: dict[str, list[list[float]]] = Field(
+        description="(L, H), on a random sequence repeated twice"
+    )
     definitions: dict[str, str]
     shots: list[ShotOut]
     provenance: Provenance
@@ -62,7 +64,7 @@ class FewShotAnswer(BaseModel):
 def measure_few_shot(
     service: Service, request: FewShotRequest, loaded: Loaded, emit: Emit
 ) -> Answer:
-    """A pattern's accuracy by the number of examples in the prompt, and the heads that carry it."""
+    """A pattern's accuracy by the number of examples in the prompt, with heads on and off."""
     few_shot.check(loaded)
     heads = few_shot.carriers(loaded, request.seed)
     off = {

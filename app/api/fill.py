@@ -1,4 +1,4 @@
-"""Words hidden and guessed, whether a sentence follows, and masking as in BERT's training."""
+"""Words hidden and guessed, whether a sentence follows, and BERT's masking procedure."""
 
 from __future__ import annotations
 
@@ -55,9 +55,7 @@ class FillMaskAnswer(BaseModel):
     masked: str = Field(description="the text as the model reads it")
     masked_pair: str | None = Field(description="and the second one")
     tokens: list[TokenOut] = Field(description="of these")
-    words: list[int | None] = Field(
-        description="of each token, which word of the text as it was asked for it is"
-    )
+    words: list[int | None] = Field(description="of each token, its word in the request's text")
     masks: list[MaskOut]
     provenance: Provenance
 
@@ -74,30 +72,30 @@ class NextSentenceAnswer(BaseModel):
 class CorruptedOut(BaseModel):
     position: int
     fate: str = Field(description="masked, replaced (by a random token) or kept")
-    shown: str = Field(description="what the model reads there")
-    probability: float = Field(description="of the right token")
+    shown: str = Field(description="the token that the model reads at this position")
+    probability: float = Field(description="of the original token")
     loss: float = Field(description="its negative log-probability, in nats")
     candidates: list[CandidateOut]
 
 
 class CorruptionAnswer(BaseModel):
-    """A text as BERT sees it in training."""
+    """A text after BERT's masking procedure."""
 
     model: str
     text: str
     text_pair: str | None
     seed: int
-    tokens: list[TokenOut] = Field(description="as they are without noise")
+    tokens: list[TokenOut] = Field(description="before masking")
     chosen: list[CorruptedOut]
     loss: float | None = Field(
-        description="mean over the chosen places: what training lowers; null if there is none"
+        description="mean over the chosen positions, as in training; null if there are none"
     )
     provenance: Provenance
 
 
 @resource(router, "/fill-mask", FillMaskRequest, FillMaskAnswer)
 def fill_mask(service: Service, request: FillMaskRequest, loaded: Loaded) -> Answer:
-    """What the model would write for each [MASK]."""
+    """The model's candidates for each [MASK]."""
     filled = blanks.fill(
         loaded,
         request.text,
@@ -138,7 +136,7 @@ def next_sentence(service: Service, request: NextSentenceRequest, loaded: Loaded
 
 @resource(router, "/corruption", CorruptionRequest, CorruptionAnswer)
 def corruption(service: Service, request: CorruptionRequest, loaded: Loaded) -> Answer:
-    """BERT's training noise on a text: 15 % chosen, most of them hidden, and the loss there."""
+    """BERT's masking procedure (80/10/10) on 15 % of a text's tokens, and the loss there."""
     tokens, places = blanks.corrupt(
         loaded, request.text, request.text_pair, request.seed, request.top
     )

@@ -40,9 +40,11 @@ class GenerateRequest(Decoding):
     )
     temperature: float = Field(1.0, ge=0, le=10, description="0 takes the most probable token")
     top_k: int = Field(0, ge=0, le=1_000_000, description="only the k most probable; 0 keeps all")
-    top_p: float = Field(1.0, gt=0, le=1, description="only the fewest that reach this share")
-    seed: Seed = Field(0, description="of the draws")
-    forced: Ids = Field((), description="ids that the continuation begins with: another branch")
+    top_p: float = Field(
+        1.0, gt=0, le=1, description="only the fewest whose probabilities reach this sum"
+    )
+    seed: Seed = Field(0, description="of sampling")
+    forced: Ids = Field((), description="ids that the continuation begins with, for another branch")
     top: NBest = 10
 
 
@@ -65,7 +67,7 @@ class GenerateAnswer(BaseModel):
 
 
 class NextTokenAnswer(BaseModel):
-    """What comes after a text, and how each of its tokens looked to the model before it came."""
+    """The distribution after a text, and the model's surprise at each of its tokens."""
 
     model: str
     text: str
@@ -74,7 +76,7 @@ class NextTokenAnswer(BaseModel):
     tokens: list[TokenOut]
     log_probabilities: list[float | None] = Field(description="null for the first token")
     entropies: list[float | None] = Field(description="of the distribution before each token")
-    ranks: list[int | None] = Field(description="0: it was the most probable")
+    ranks: list[int | None] = Field(description="0: the most probable")
     provenance: Provenance
 
 
@@ -116,7 +118,7 @@ def generate(service: Service, request: GenerateRequest, loaded: Loaded, emit: E
 
 @resource(router, "/next-token", NextTokenRequest, NextTokenAnswer)
 def next_token(service: Service, request: NextTokenRequest, loaded: Loaded) -> Answer:
-    """The distribution after a text, and how sure the model was of each of its tokens."""
+    """The distribution after a text, and the probability of each of its tokens."""
     read = work.surprise(loaded, request.text, edits_of(request.edits), request.top)
     fields = {
         "model": request.model,

@@ -62,7 +62,7 @@ class MasksRequest(ApiRequest):
 
     @model_validator(mode="after")
     def _fits(self) -> MasksRequest:
-        """Half precision ends long before float32 does."""
+        """float16 has a much smaller range than float32."""
         if self.precision == "float16" and self.fill is not None and self.fill < -HALF_MAX:
             raise ValueError(
                 Message(
@@ -84,7 +84,7 @@ class FillsOut(BaseModel):
     fill: float
     dtype: str
     reach: float = Field(
-        description="a score is seen until it is this far below the largest of its row"
+        description="a score this far below the largest of its row gets no attention"
     )
     n_key: int
     blind: float = Field(description="to each key of a row whose keys are all masked")
@@ -99,7 +99,7 @@ class FillsOut(BaseModel):
 
 
 class MasksAnswer(BaseModel):
-    """A batch of texts, B of them, filled up to the longest; masks are true where looking is
+    """A batch of texts, B of them, padded to the longest; masks are true where looking is
     allowed."""
 
     model: str
@@ -107,15 +107,19 @@ class MasksAnswer(BaseModel):
     kind: str
     layer: int
     head: int
-    pad: str = Field(description="the token that fills up")
+    pad: str = Field(description="the padding token")
     q_tokens: list[list[TokenOut]] = Field(description="of each text, without padding")
     k_tokens: list[list[TokenOut]]
     losses: dict[str, float] = Field(
         description="of the next word, in nats, with the causal mask on and off; a GPT alone"
     )
     fills: FillsOut
-    leak: float = Field(description="largest attention of a real query to what it may not see")
-    pad_attention: list[float] = Field(description="of each text: its queries' mean to padding")
+    leak: float = Field(
+        description="largest attention of a query that is not padding to masked keys"
+    )
+    pad_attention: list[float] = Field(
+        description="of each text: mean attention of its queries to padding"
+    )
     ids: list[list[int]] = Field(description="(B, Tk)")
     padding: list[list[bool]] = Field(description="(B, Tk): true at real tokens")
     causal: list[list[bool]] | None = Field(

@@ -18,7 +18,7 @@ router = APIRouter(prefix=PREFIX, tags=["API"])
 class LanguagesOut(BaseModel):
     """What a translator's tokenizer has languages for, by its codes."""
 
-    source: list[str] = Field(description="empty where the source's is not told")
+    source: list[str] = Field(description="empty if the source's is not a choice")
     target: list[str]
     default: dict[str, str | None] = Field(description="source, target: where none is chosen")
     names: dict[str, dict[str, str]] = Field(description="code -> its name in English and Chinese")
@@ -34,7 +34,7 @@ class Remark(BaseModel):
 
 class ModelSummary(BaseModel):
     name: str
-    architecture: str = Field(description="as its maker calls it")
+    architecture: str = Field(description="the class name")
     family: str
     kinds: list[str]
     n_layer: int
@@ -53,8 +53,8 @@ class ModelSummary(BaseModel):
     takes_pair: bool = Field(description="whether a second text may follow the first")
     languages: LanguagesOut | None = Field(description="to choose from; null if there are none")
     position_table: bool = Field(description="whether it adds position vectors to its input")
-    lacks: list[str] = Field(description="of q, k, v, scores, edits: what cannot be had of it")
-    why: str = Field(description="why it lacks that")
+    lacks: list[str] = Field(description="of q, k, v, scores, edits: not available for this model")
+    why: str = Field(description="why they are not available")
     notes: list[Remark] = Field(description="what else there is to know of it")
     source: str = Field(description="bundled, hub or path")
     device: str
@@ -76,12 +76,12 @@ class ModelCard(ModelSummary):
 
 class Models(BaseModel):
     models: list[ModelSummary]
-    ready_to_open: list[str] = Field(description="opened when they are request for by name")
+    ready_to_open: list[str] = Field(description="opened when requested by name")
 
 
 @router.get("/models")
 def models(request: Request) -> Models:
-    """The models there are."""
+    """All models in memory, and those that are ready to open."""
     service: Service = request.app.state.service
     return Models(models=summaries(service), ready_to_open=service.library.ready_to_open)
 

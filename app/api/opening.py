@@ -1,4 +1,4 @@
-"""Opening a model from the page: who may, and how far it is, as server-sent events."""
+"""Opening a model from the page: who may do that, and its progress as server-sent events."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def open_model(request: Request, body: OpenRequest) -> EventSourceResponse
 
 
 def check_sender(request: Request, service: Service) -> None:
-    """Another site's page in the user's browser must not open models here.
+    """Refuse requests from another site's page in the user's browser.
 
     A form can send no JSON; a script says where it comes from; and a name that was made to lead to
     this machine is not one of its own.
@@ -94,7 +94,7 @@ def check_sender(request: Request, service: Service) -> None:
 
 
 def _host(origin: str) -> str | None:
-    """Host and port of an origin; none of what is no address."""
+    """Host and port of an origin; None if it is not an address."""
     try:
         return urlsplit(origin).netloc
     except ValueError:  # an open bracket

@@ -42,7 +42,7 @@ class PositionsRequest(ApiRequest):
         Field(64, description="even; sinusoidal only")
     )
     base: float = Field(10_000.0, gt=1, le=1e9, description="above 1; sinusoidal only")
-    measure: Literal["cosine", "dot"] = Field("cosine", description="of two positions' likeness")
+    measure: Literal["cosine", "dot"] = Field("cosine", description="similarity of two positions")
     shift: int = Field(1, ge=0, le=1023, description="k: PE(pos + k) is a linear map of PE(pos)")
     format: TensorFormat = None
 
@@ -83,7 +83,9 @@ class PositionsAnswer(BaseModel):
     encoding: list[list[float]] = Field(description="(n, D)")
     similarity: list[list[float]] = Field(description="(n, n), by the measure")
     by_distance: list[float] = Field(description="(n,): mean similarity of positions k apart")
-    wavelengths: list[float] = Field(description="(D / 2,): positions in a turn; sinusoidal only")
+    wavelengths: list[float] = Field(
+        description="(D / 2,): wavelength of each pair, in positions; sinusoidal only"
+    )
     turns: list[list[list[float]]] = Field(
         description="(D / 2, 2, 2): M, which is these on its diagonal, a rotation of each pair of "
         "dimensions; sinusoidal only"
@@ -92,7 +94,7 @@ class PositionsAnswer(BaseModel):
 
 
 class EmbeddingAnswer(BaseModel):
-    """Word + position + segment = input, as lengths of vectors, token by token."""
+    """Word + position + segment = input: the norm of each, token by token."""
 
     model: str
     text: str
@@ -107,8 +109,8 @@ class PermutationAnswer(BaseModel):
     model: str
     text: str
     text_b: str = Field(description="empty where the tokens themselves are reversed")
-    same: bool = Field(description="both orders are one: nothing moves, nothing is shown by it")
-    causal: bool = Field(description="a causal mask tells order too: then nothing stays the same")
+    same: bool = Field(description="the two orders are equal")
+    causal: bool = Field(description="the model has a causal mask, which depends on the order too")
     tokens_a: list[TokenOut]
     tokens_b: list[TokenOut]
     order: list[int] = Field(description="where each token of A is in B")
@@ -123,7 +125,7 @@ DEFAULT = 64  # positions shown
 
 @resource(router, "/positions", PositionsRequest, PositionsAnswer)
 def positions(service: Service, request: PositionsRequest, loaded: Loaded | None = None) -> Answer:
-    """Position encodings, sinusoidal by their sizes or a model's: how alike two positions are."""
+    """Position encodings, sinusoidal or of a model, and the similarity of every two positions."""
     kind, encoding, base = _encoding(request, loaded)
     sine_base = base if kind == "sinusoidal" else None
     shown = encodings.described(encoding, request.measure, request.shift, sine_base)

@@ -134,7 +134,7 @@ def other_formats(request_type: type[ApiRequest]) -> dict[str, Any]:
 
 
 def query_form(request_type: type[ApiRequest]) -> type[BaseModel]:
-    """A request's fields as a query string can carry them."""
+    """A request's fields, as they are sent in a query string."""
     fields: dict[str, Any] = {
         name: (
             str if field.is_required() else str | None,
@@ -159,7 +159,7 @@ class Call(NamedTuple):
 
 
 async def called(request: Request, body: ApiRequest) -> Call:
-    """What a request is about, once. UnknownModel if there is no such model."""
+    """Look up a request's models and name its answer, once. Raises UnknownModel."""
     service: Service = request.app.state.service
     names = body.models()
     wanted, accept = getattr(body, "format", None), request.headers.get("accept", "")
@@ -174,7 +174,7 @@ async def called(request: Request, body: ApiRequest) -> Call:
 
 
 async def whole(request: Request, body: RequestT, make: Make[RequestT]) -> Response:
-    """An answer, or that it is what the client has already."""
+    """The answer, or 304 if the client has it already."""
     service: Service = request.app.state.service
     call = await called(request, body)
     if call.known:
@@ -224,7 +224,7 @@ def _response(call: Call, body: tuple[bytes, dict[str, str]]) -> Response:
 def packed(
     request: Request, service: Service, answer: Answer, format: str
 ) -> tuple[bytes, dict[str, str]]:
-    """An answer as bytes that the client takes, and the headers that say so: work."""
+    """An answer as bytes in a coding that the client accepts, and its headers. Runs on a worker."""
     check_size(answer, format, service.settings.max_json_numbers)
     coding = request.headers.get("accept-encoding", "")
     content, headers = wire.compressed(wire.encode(answer, format), coding)
@@ -242,13 +242,13 @@ def tag(path: str, body: BaseModel, sources: list[Provenance], format: str) -> s
 
 
 def has(request: Request, etag: str) -> bool:
-    """Whether If-None-Match names this answer, compared weakly: only a 200 gave it that name."""
+    """Whether If-None-Match names this answer, by weak comparison."""
     sent = [part.strip() for part in request.headers.get("if-none-match", "").split(",")]
     return etag.removeprefix("W/") in [part.removeprefix("W/") for part in sent]
 
 
 def check_size(answer: Answer, format: str, limit: int) -> None:
-    """JSON and CSV are for people: many numbers go as safetensors."""
+    """Refuse too many numbers in JSON or CSV, and more than one head in CSV."""
     attn = answer.tensors.get("attn")
     if attn is None or format not in ("json", "csv"):
         return

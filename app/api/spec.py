@@ -1,4 +1,4 @@
-"""What every request may hold: a run spec, edits, and the types of their fields."""
+"""What requests are made of: the run spec, edits, and the types of their fields."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def listed(value: object) -> object:
 
 
 def once(indices: tuple[int, ...]) -> tuple[int, ...]:
-    """Each index once, so that the model's sizes bound an answer's."""
+    """Each index once, so that the size of an answer is bounded by the model's."""
     if len(set(indices)) < len(indices):
         raise ValueError(Message("number-repeated", "a number is named more than once"))
     return indices
@@ -88,7 +88,7 @@ def from_json(value: object) -> object:
 
 
 def spanning(span: str) -> WrapValidator:
-    """What is outside a field's limits is told both of them, not only the one it crossed."""
+    """Name both limits of a field in its error, not only the one that was crossed."""
 
     def check(value: object, handler: ValidatorFunctionWrapHandler) -> object:
         try:
@@ -141,8 +141,8 @@ class EditSpec(Closed):
     kind: KindName | None = None
     layer: int | None = None
     head: int | None = None
-    query: int | None = Field(None, ge=0, description="block, set: the token that looks")
-    key: int | None = Field(None, ge=0, description="block: the token looked at")
+    query: int | None = Field(None, ge=0, description="block, set: index of the query token")
+    key: int | None = Field(None, ge=0, description="block: index of the key token")
     row: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(
         (), description="set: the query's new attention, normalised"
     )
@@ -154,7 +154,7 @@ class EditSpec(Closed):
 
     @model_validator(mode="after")
     def _goes_together(self) -> EditSpec:
-        """Each op has its own words for `with`; positions are of a stack, not of a head."""
+        """Check `with` and `row` against the op, and that positions name no layer and no head."""
         allowed = WITH.get(self.op, ())
         if self.with_ not in (None, *allowed):
             there = ", ".join(allowed) or "–"
@@ -183,7 +183,7 @@ Edits = Annotated[tuple[EditSpec, ...], Field(max_length=64), BeforeValidator(fr
 
 
 class ApiRequest(Closed):
-    """The request of a resource: it says its formats, and whose weights the answer depends on."""
+    """The request of a resource: its fields, its formats, and the models its answer depends on."""
 
     formats: ClassVar[tuple[str, ...]] = ("json",)
 
@@ -218,22 +218,23 @@ class TokenizeRequest(TextRequest):
 
 
 class RunRequest(TokenizeRequest):
-    """One run spec everywhere."""
+    """The run spec: the input of one forward pass."""
 
     target: Text | None = Field(
-        None, description="the encoder-decoder's output side; left out, it is decoded greedily"
+        None, description="the decoder's text; by default it is decoded greedily"
     )
     target_ids: Ids = Field(
-        (), description="the target as /translate said it, by ids; its text may be cut otherwise"
+        (),
+        description="the target's token ids, as /translate returned them",
     )
     edits: Edits = Field((), description="changes inside the forward pass; JSON in a query string")
 
 
-NBest = Annotated[int, Field(ge=1, le=100, description="candidates of each place")]
+NBest = Annotated[int, Field(ge=1, le=100, description="candidates at each position")]
 
 
 class StreamRequest(ApiRequest):
-    """What is answered step by step, or whole."""
+    """A request whose answer can be streamed step by step."""
 
     model: str = Field(description="a name from /models")
     stream: bool = Field(False, description="server-sent events as they come; `result` is the last")

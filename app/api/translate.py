@@ -52,8 +52,10 @@ class TranslateRequest(Decoding):
     length_penalty: float = Field(
         1.0, ge=0, le=5, description="score = log-probability / length ** length_penalty"
     )
-    max_new_tokens: int | None = Field(None, ge=1, description="all that the model takes")
-    reference: Text | None = Field(None, description="a translation to be read: teacher forcing")
+    max_new_tokens: int | None = Field(
+        None, ge=1, description="by default as many as the model takes"
+    )
+    reference: Text | None = Field(None, description="a translation to score by teacher forcing")
     top: NBest = 5
 
 
@@ -76,7 +78,7 @@ class HypothesisOut(BaseModel):
 
 
 class ReferenceOut(BaseModel):
-    """A translation that was typed, read by teacher forcing."""
+    """A given translation, scored by teacher forcing."""
 
     text: str
     log_probability: float
@@ -89,7 +91,7 @@ class TranslateAnswer(BaseModel):
     num_beams: int
     length_penalty: float
     target: str
-    finished: bool = Field(description="it ends with </s>; else the limit cut it off")
+    finished: bool = Field(description="ends with </s>; false if the limit cut it off")
     tokens: list[TokenOut] = Field(description="of the target, </s> included, <s> not")
     log_probabilities: list[float]
     log_probability: float = Field(description="their sum")
@@ -105,7 +107,7 @@ class TranslateAnswer(BaseModel):
 
 @stepwise(router, "/translate", TranslateRequest, TranslateAnswer)
 def translate(service: Service, request: TranslateRequest, loaded: Loaded, emit: Emit) -> Answer:
-    """A translation, greedy or by beam, token by token; a reference read by teacher forcing."""
+    """A translation, greedy or by beam, token by token; a reference scored by teacher forcing."""
     work.check_head(loaded, request.head)
     spec = Spec(
         request.text,
@@ -159,7 +161,7 @@ def _tell(
 
 
 def _run_request(request: TranslateRequest, best: FinalHypothesis) -> RunRequest:
-    """The run of this translation; a greedy one to its end is what /run decodes anyway."""
+    """The run of this translation. A complete greedy one is what /run decodes by default."""
     spec = request.model_dump(include={"model", "text", "source_lang", "target_lang"})
     is_greedy = request.num_beams == 1 and request.max_new_tokens is None
     target = {} if is_greedy else {"target": best.text, "target_ids": best.ids}

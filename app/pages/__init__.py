@@ -1,1 +1,1 @@
-"""The pages: a file each; engine.py is what they share."""
+"""The pages, one file each; engine.py is shared by all."""

@@ -71,7 +71,7 @@ class ArithmeticQuery(PageQuery):
 async def arithmetic_page(
     request: Request, query: Annotated[ArithmeticQuery, Query()]
 ) -> ArithmeticPage:
-    """Scores, query and key and value, the scale, heads, the block, and what it all costs."""
+    """Scores, q, k and v, the scale, heads, a layer's block, and the cost of it all."""
     service: Service = request.app.state.service
     choice = Choice(query, await opened(service, query.model))
     every = summaries(service)
@@ -101,7 +101,7 @@ async def arithmetic_page(
 
 
 def _answers(service: Service, fields: dict[str, Any], choice: Choice) -> dict[str, Any]:
-    """What the page measures, and what it takes apart: of a layer, where it is one of ours."""
+    """What the page measures; and the parts of a layer, for a bundled model."""
     spec = TextRequest.model_validate({name: fields[name] for name in ("model", "text")})
     widths, depth = ScalingRequest(d_k=fields["d_k"]), GradientsRequest(depth=fields["depth"])
     answers = {

@@ -135,7 +135,7 @@ class CompareQuery(PageQuery):
 
 @page("/compare", "compare.html", ComparePage, router)
 async def compare_page(request: Request, query: Annotated[CompareQuery, Query()]) -> ComparePage:
-    """A word in two runs, layer by layer and head by head; what is left out is an example's."""
+    """A word in two runs, layer by layer and head by head; missing fields are an example's."""
     service: Service = request.app.state.service
     choice = Choice(query, await opened(service, query.model, query.model_b))
     models = summaries(service)
@@ -159,7 +159,7 @@ async def compare_page(request: Request, query: Annotated[CompareQuery, Query()]
 
 
 def _typed(query: CompareQuery, first: CompareExample) -> dict[str, Any]:
-    """The two texts, models and words of the address; what is left out is an example's."""
+    """The two texts, models and words of the address; missing fields are an example's."""
     model = query.model or first.model
     return {
         "model": model,

@@ -12,7 +12,7 @@ router = APIRouter()
 
 @router.get("/docs", response_class=HTMLResponse, include_in_schema=False)
 async def documentation(request: Request) -> HTMLResponse:
-    """Every resource, to be tried; /openapi.json is its twin."""
+    """Every resource, with a form to try it; /openapi.json is the twin."""
     content = {"page": Content(), "json_url": "/openapi.json", **language.context(request)}
     headers = {"Content-Language": language.chosen(request).tag, "Vary": "Accept-Language"}
     templates = request.app.state.templates

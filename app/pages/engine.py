@@ -27,7 +27,7 @@ AS_HTML: Responses = {status: {"description": why} for status, why in REFUSED.it
 
 
 class PageQuery(BaseModel):
-    """What the address of a page may hold. All of it is text: what is not accepted is named."""
+    """The query string of a page. Every field is text; values that are not accepted are named."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -35,14 +35,14 @@ class PageQuery(BaseModel):
 
 
 class Content(BaseModel):
-    """What a page shows, and what it says when it cannot."""
+    """The content of a page, or its problem."""
 
     ignored: list[FieldError] = []
     problem: Problem | None = None
 
 
 class Example(BaseModel):
-    """Something to begin with."""
+    """An example that a page offers."""
 
     label: str
     model: str
@@ -104,7 +104,7 @@ def rendered(request: Request, template: str, content: Content) -> HTMLResponse:
 
 
 def problem_page(request: Request, problem: Problem) -> HTMLResponse:
-    """What went wrong, for somebody who has come to a page that does not exist."""
+    """A problem as a page, for example for an address that does not exist."""
     templates: Jinja2Templates = request.app.state.templates
     content = {"page": Content(problem=problem), "json_url": twin_url(request)}
     context = {**content, **language.context(request)}
@@ -145,7 +145,7 @@ async def answered(
 
 
 def printable(value: Any) -> Any:
-    """Text, or a list of texts, that can be sent back: what UTF-8 cannot hold is replaced."""
+    """Text, or a list of texts, with what UTF-8 cannot encode replaced."""
     if isinstance(value, list):
         return [printable(item) for item in value]
     return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value
@@ -155,7 +155,7 @@ def printable(value: Any) -> Any:
 
 
 async def opened(service: Service, *names: str) -> list[FieldError]:
-    """Models of an address that were put aside, in memory again; those that fail are named."""
+    """Load models of an address that are no longer in memory; those that fail are named."""
     try:
         await service.ready(*names)
     except errors.AppError as error:
@@ -192,7 +192,7 @@ def numbers(n: int) -> list[str]:
 
 
 class Choice:
-    """What an address chooses of what there is; the rest of it is ignored, and named."""
+    """The choices of an address. Values that do not exist are ignored, and named."""
 
     def __init__(self, query: PageQuery, ignored: Sequence[FieldError] = ()) -> None:
         self.query = query
@@ -240,7 +240,7 @@ class Choice:
             return default
 
     def layer_and_head(self, model: ModelSummary, kind: str) -> dict[str, int | None]:
-        """Those of the address, else those that the card names; no head is the mean of heads."""
+        """The address's layer and head, else those named in the card; None is the mean of heads."""
         n_layer, n_head = model.shapes[kind]
         measure = model.metrics.get("alignment_error_rate")
         place = measure.detail.replace("L", "").split(" H") if measure else []

@@ -40,7 +40,7 @@ class Top(BaseModel):
 
 
 class ExplorePage(Content):
-    ready_to_open: list[str] = Field(description="models that are opened when they are chosen")
+    ready_to_open: list[str] = Field(description="models that are opened when chosen")
     opens: bool = Field(description="whether the page may open models by name")
     models: list[ModelSummary]
     examples: list[Example]
@@ -52,7 +52,7 @@ class ExplorePage(Content):
     kind: str
     layer: int
     head: int
-    query: int | None = Field(description="index of the locked token, on the side it is of")
+    query: int | None = Field(description="index of the locked token, on its axis")
     side: str
     view: str
     special: str
@@ -116,7 +116,7 @@ class ExploreQuery(PageQuery):
 
 @page("/explore", "explore.html", ExplorePage, router)
 async def explore(request: Request, query: Annotated[ExploreQuery, Query()]) -> ExplorePage:
-    """A text, its tokens, and one head's numbers; what is not in the address has a default."""
+    """A text, its tokens, and one head's numbers; missing fields have defaults."""
     service: Service = request.app.state.service
     first = next(iter(examples_for(summaries(service), EXAMPLES)), EXAMPLES[0])
     model, text = query.model or first.model, query.text
@@ -129,7 +129,7 @@ async def explore(request: Request, query: Annotated[ExploreQuery, Query()]) -> 
 
 
 def _offered(service: Service) -> dict[str, Any]:
-    """What the page lets one choose from."""
+    """The choices that the page offers."""
     models = summaries(service)
     return {
         "models": models,

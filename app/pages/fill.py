@@ -1,4 +1,4 @@
-"""The Fill page: words hidden and guessed."""
+"""The Fill page: words hidden and predicted."""
 
 # No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
 
@@ -37,7 +37,7 @@ router = APIRouter(tags=["pages"])
 class FillPage(Content):
     models: list[ModelSummary] = Field(description="those that fill in blanks")
     examples: list[Example]
-    partners: list[str] = Field(description="sentences that follow nothing in particular")
+    partners: list[str] = Field(description="unrelated second sentences")
     model: str
     text: str
     text_pair: str
@@ -94,7 +94,7 @@ class FillQuery(PageQuery):
 
 @page("/fill", "fill.html", FillPage, router)
 async def fill_page(request: Request, query: Annotated[FillQuery, Query()]) -> FillPage:
-    """Words hidden and guessed, BERT's training noise, and whether a sentence follows another."""
+    """Words hidden and predicted, BERT's masking procedure, next-sentence prediction."""
     service: Service = request.app.state.service
     choice = Choice(query, await opened(service, query.model))
     models = able(service, "fill-mask")
@@ -120,7 +120,7 @@ async def fill_page(request: Request, query: Annotated[FillQuery, Query()]) -> F
 
 
 def _answers(service: Service, fields: dict[str, Any]) -> dict[str, Any]:
-    """Words guessed, if some are hidden; training noise; whether the second sentence follows."""
+    """Predictions of hidden words; the masking procedure; whether the second sentence follows."""
     text, text_pair = fields["text"], fields["text_pair"]
     spec = {"model": fields["model"], "text": text, "text_pair": text_pair or None}
     noise = CorruptionRequest.model_validate({**spec, "seed": fields["seed"]})

@@ -1,4 +1,4 @@
-"""The Generate page: a continuation as it comes about."""
+"""The Generate page: a continuation, step by step."""
 
 # No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
 
@@ -74,7 +74,7 @@ class GenerateQuery(PageQuery):
 
 @page("/generate", "generate.html", GeneratePage, router)
 async def generate_page(request: Request, query: Annotated[GenerateQuery, Query()]) -> GeneratePage:
-    """A continuation as it comes about: candidates, filters, attention, and how sure it was."""
+    """A continuation, step by step: candidates, filters, attention, and surprise."""
     service: Service = request.app.state.service
     choice = Choice(query, await opened(service, query.model))
     models = able(service, "generate")

@@ -46,7 +46,7 @@ class MasksPage(Content):
 
 TEXTS = ("This is a test", "This is a new test", "This is it")
 MASKS = ("", "causal", "padding", "causal,padding")  # of a decoder
-MASKS_AROUND = ("", "padding")  # of attention that may look ahead
+MASKS_AROUND = ("", "padding")  # of attention without a causal mask
 FILLS = ("", "-1", "-5", "-10", "-100", "-10000")
 
 

@@ -18,7 +18,7 @@ router = APIRouter(tags=["pages"])
 
 class ModelsPage(Content):
     models: list[ModelSummary]
-    ready_to_open: list[str] = Field(description="opened when they are asked for by name")
+    ready_to_open: list[str] = Field(description="opened when requested by name")
     headlines: dict[str, str] = Field(description="model -> the measure it is best known by")
     missing: dict[str, str] = Field(description="models that could not be loaded, and why")
 
@@ -41,7 +41,7 @@ class ModelPage(Content):
     places: dict[str, str] = Field({}, description="measure -> its head, in the explorer")
     kind: str = ""
     metric: str = ""
-    metrics: list[str] = Field([], description="those the heads' scores are known by")
+    metrics: list[str] = Field([], description="those with scores of every head")
     forming: list[Forming] = []
 
 
@@ -55,7 +55,7 @@ class ModelQuery(PageQuery):
 
 @page("/models", "models.html", ModelsPage, router)
 async def all_models(request: Request) -> ModelsPage:
-    """The models there are, and how good they are."""
+    """All models, and their quality."""
     service: Service = request.app.state.service
     models = summaries(service)
     best = {m.name: next((name for name in HEADLINES if name in m.metrics), None) for m in models}
@@ -72,7 +72,7 @@ async def all_models(request: Request) -> ModelsPage:
 async def one_model(
     request: Request, name: str, query: Annotated[ModelQuery, Query()]
 ) -> ModelPage:
-    """A model's card: what it can do, how it learned, its texts; how one metric's heads formed."""
+    """A model's card: its measures, training and texts; its heads by one metric over training."""
     service: Service = request.app.state.service
     return await answered(ModelPage, {"name": name}, _carded(service, name, Choice(query)))
 

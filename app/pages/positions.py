@@ -1,4 +1,4 @@
-"""The Positions page: encodings beside each other, and what they are for."""
+"""The Positions page: encodings beside each other, and their purpose."""
 
 # No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
 
@@ -34,7 +34,7 @@ router = APIRouter(tags=["pages"])
 
 class PositionsPage(Content):
     models: list[ModelSummary] = Field(description="those that have position vectors")
-    others: list[ModelSummary] = Field(description="those that know positions in another way")
+    others: list[ModelSummary] = Field(description="those with other kinds of positions")
     model: str
     n_positions: int
     d_model: int

@@ -38,7 +38,7 @@ async def standalone(request: Request, page: ExplorePage = Depends(explore)) -> 
     service: Service = request.app.state.service
     if page.problem:
         return PlainTextResponse(page.problem.detail, page.problem.status)
-    model = re.sub(r"[^\w.-]", "-", page.model, flags=re.ASCII)  # a header is not for any letter
+    model = re.sub(r"[^\w.-]", "-", page.model, flags=re.ASCII)  # headers are ASCII
     name = f"attention-{model}-L{page.layer}H{page.head}.html"
     headers = {
         "Content-Disposition": f'attachment; filename="{name}"',
@@ -87,7 +87,7 @@ def _answers(service: Service, page: ExplorePage) -> dict[str, Any]:
 
 @cache
 def modules() -> dict[str, str]:
-    """An import map: every script as a data address; the network's part is offline.js."""
+    """An import map: every script as a data: address, with offline.js in place of api.js."""
     root = folder("static") / "js"
     needed = [*scripts(root / "pages" / "explore.js"), *scripts(root / "lib" / "offline.js")]
     paths = {path.stem: path for path in needed}
@@ -97,7 +97,7 @@ def modules() -> dict[str, str]:
 
 
 def _bare(path: Path) -> str:
-    """A script whose imports are names: a data address has no folder to look in."""
+    """A script that imports by name: relative addresses do not work in a data: address."""
     return IMPORT.sub(r'\1"atlas/\2.js"', path.read_text("utf-8"))
 
 
@@ -107,7 +107,7 @@ def _data(script: str) -> str:
 
 @cache
 def styles() -> Markup:
-    """Our own CSS, which is not text to be escaped: inside <style> entities mean nothing."""
+    """The page's CSS, not escaped: entities are not decoded inside <style>."""
     css = "\n".join(
         (folder("static") / "css" / f"{name}.css").read_text("utf-8") for name in STYLES
     )

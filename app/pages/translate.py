@@ -1,4 +1,4 @@
-"""The Translate page: a translation as it comes about."""
+"""The Translate page: a translation, step by step."""
 
 # No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
 
@@ -30,7 +30,7 @@ class TranslatePage(Content):
     models: list[ModelSummary] = Field(description="those that translate")
     examples: list[Example]
     model: str
-    model_b: str = Field(description="the one beside it; empty for none")
+    model_b: str = Field(description="a second model to compare with; empty for none")
     text: str
     num_beams: int
     length_penalty: float
@@ -70,7 +70,7 @@ class TranslateQuery(PageQuery):
 async def translate_page(
     request: Request, query: Annotated[TranslateQuery, Query()]
 ) -> TranslatePage:
-    """A translation as it comes about, beside another model's; a reference, read by the first."""
+    """A translation, step by step, beside another model's; a reference, scored by the first."""
     service: Service = request.app.state.service
     choice = Choice(query, await opened(service, query.model, query.model_b))
     models = able(service, "translate")
