@@ -43,7 +43,7 @@ def test_anatomy_leads_step_by_step_to_the_attention(get, model, kind):
     [
         ({"query": 99}, "query 99 does not exist: the text has query tokens 0 to 8"),
         ({"layer": 6}, "layer 6 does not exist: bert has layers 0 to 5"),
-        ({"head": 8}, "head 8 does not exist: bert has heads 0 to 7"),
+        ({"head": 12}, "head 12 does not exist: bert has heads 0 to 11"),
         ({"kind": "cross"}, "bert has encoder attention, not cross"),
     ],
 )

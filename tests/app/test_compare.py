@@ -237,7 +237,7 @@ def test_a_long_wrong_alignment_is_put_aside_at_once(client):
         ({"align": "1-1,1-2"}, ["align"], "a word of A is in more than one pair"),
         ({"occurrence_a": "5"}, ["occurrence_a"], "of 'bank' does not exist: they are 0 to 0"),
         ({"occurrence_b": "7", "align": "0-99"}, ["align", "occurrence_b"], "B has words 0 to"),
-        ({"off": "9.9"}, ["off"], "off 9.9 does not exist: 0.0 to 5.7"),
+        ({"off": "9.9"}, ["off"], "off 9.9 does not exist: 0.0 to 5.11"),
     ],
 )
 def test_what_these_texts_do_not_have_is_put_aside(client, asked, fields, said):

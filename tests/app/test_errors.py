@@ -16,22 +16,22 @@ BAD = [
     ("/run?model=bert&text=hi&edits=%7B", 422, "edits", "is JSON"),
     ("/run?model=bert&text=hi&edits=[{%22op%22:%22x%22}]", 422, "edits.0.op", "'ablate'"),
     (
-        "/run?model=bert&text=hi&edits=[{%22op%22:%22ablate%22,%22head%22:8}]",
+        "/run?model=bert&text=hi&edits=[{%22op%22:%22ablate%22,%22head%22:12}]",
         422,
         "edits",
-        "head 8 does not exist: bert has heads 0 to 7",
+        "head 12 does not exist: bert has heads 0 to 11",
     ),
     (
         "/run?model=bert&text=hi&edits=[{%22op%22:%22set%22,%22row%22:[1,2]}]",
         422,
         "edits",
-        "row has 2 numbers; there are 4 keys",
+        "row has 2 numbers; there are 3 keys",
     ),
     (
         "/run?model=bert&text=hi&edits=[{%22op%22:%22block%22,%22key%22:9}]",
         422,
         "edits",
-        "key 9 does not exist: the text has 4 key tokens",
+        "key 9 does not exist: the text has 3 key tokens",
     ),
     (
         "/run?model=translator&text=hola&edits=[{%22op%22:%22set%22,%22row%22:[1]}]",

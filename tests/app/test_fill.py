@@ -29,13 +29,13 @@ def test_blanks_sentences_and_noise(get):
 @pytest.mark.parametrize(
     ("path", "params", "said"),
     [
-        ("/next-token", {"model": "bert", "text": "hi"}, "bert does not next-token"),
+        ("/next-token", {"model": "bert", "text": "hi"}, "bert is not for next-token"),
         ("/fill-mask", {"model": "bert", "text": "hi"}, "no [MASK]"),
-        ("/fill-mask", {"model": "gpt", "text": "hi"}, "gpt does not fill-mask"),
+        ("/fill-mask", {"model": "gpt", "text": "hi"}, "gpt is not for fill-mask"),
         ("/next-sentence", {"model": "bert", "text": "hi"}, "text_pair"),
         ("/next-sentence", {"model": "bert", "text": "hi", "text_pair": " "}, "second text"),
-        ("/next-token", {"model": "gpt", "text": "hi", "top": 101}, "equal to 100"),
-        ("/corruption", {"model": "bert", "text": "hi", "seed": -1}, "equal to 0"),
+        ("/next-token", {"model": "gpt", "text": "hi", "top": 101}, "at most 100"),
+        ("/corruption", {"model": "bert", "text": "hi", "seed": -1}, "at least 0"),
     ],
 )
 def test_what_cannot_be_is_said(client, path, params, said):

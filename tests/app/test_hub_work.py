@@ -126,7 +126,7 @@ def test_a_short_decoder_has_few_shots_as_far_as_they_fit(hub: TestClient) -> No
 def test_without_a_mask_token_there_are_no_blanks(hub: TestClient) -> None:
     assert post(hub, "/tokenize", model="nomask", text="hi")
     answer = hub.post("/api/v1/fill-mask", json={"model": "nomask", "text": "hi"})
-    assert answer.status_code == 422 and "does not fill-mask" in answer.json()["detail"]
+    assert answer.status_code == 422 and "is not for fill-mask" in answer.json()["detail"]
     assert hub.get("/fill?model=nomask").status_code == 200
 
 

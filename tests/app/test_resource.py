@@ -220,9 +220,9 @@ def test_a_huge_answer_is_refused_as_json_and_given_as_safetensors(client):
     asked = {"model": "bert", "text": "bank " * 300}
     refused = client.post("/api/v1/attention", json=asked)
     assert refused.status_code == 422
-    assert "4377792 numbers are too many for json" in refused.json()["detail"]
+    assert "6566688 numbers are too many for json" in refused.json()["detail"]
     given = client.post("/api/v1/attention", json={**asked, "format": "safetensors"})
-    assert safetensors.numpy.load(given.content)["attn"].shape == (6, 8, 302, 302)
+    assert safetensors.numpy.load(given.content)["attn"].shape == (6, 12, 302, 302)
 
 
 @pytest.mark.parametrize("edits", [None, '[{"op": "block", "layer": 0, "head": 1, "key": 0}]'])

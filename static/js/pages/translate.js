@@ -248,7 +248,8 @@ function drawCross(id, record, {model, translation, title, part}, theme, locked 
   const place = `${layer} ${head ?? _("mean of all")}`;
   showMap(byId(id), {...SHARES, z: rowsOf(headOf(record)), qLabels: record.qTokens.map(label),
     kLabels: record.kTokens.map(label), theme, locked}, {title: `${title} · ${place}`,
-    provenance: provenanceOf(translation), file: ["translate", model, part, `${layer}${head ?? "mean"}`]});
+    provenance: provenanceOf(translation),
+    file: ["translate", model, part, `${layer}${head ?? "mean"}`]});
 }
 
 const provenanceOf = ({model, provenance: {sha256, version}}) =>
