@@ -12,7 +12,7 @@ import transformers as hf
 from attention_atlas.model.zoo import WEIGHTS
 from tokenizers import decoders, models, normalizers
 
-SIZES = {"vocab_size": 8192, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4}
+SIZES = {"vocab_size": 12000, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4}
 SIZES |= {"intermediate_size": 40, "max_position_embeddings": 64}
 
 

@@ -19,11 +19,17 @@ def framing(model: Any) -> dict[str, Any]:
 
 
 def _ids(model: Any, name: str) -> tuple[int, ...]:
-    """What generation_config.json says, else config.json: one id, several, or none."""
+    """What generation_config.json says, else config.json: one id, several, or none.
+
+    Ids beyond the vocabulary, such as a default that was left in a small model's config, are no
+    tokens of it.
+    """
     settings = (getattr(model, "generation_config", None), model.config)
     values: list[Any] = [getattr(part, name, None) for part in settings]
     known = next((value for value in values if value not in (None, [])), ())
-    return (known,) if isinstance(known, int) else tuple(known)
+    vocab_size = model.get_input_embeddings().weight.size(0)
+    ids = (known,) if isinstance(known, int) else tuple(known)
+    return tuple(i for i in ids if 0 <= i < vocab_size)
 
 
 def _read_first(model: Any, labels: list[int]) -> int | None:

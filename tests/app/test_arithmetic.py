@@ -30,7 +30,8 @@ def test_the_scale_keeps_the_softmax_soft(get):
 @pytest.mark.parametrize(("model", "layer"), [("bert", 0), ("gpt", 5), ("translator", 3)])
 def test_the_heads_parts_are_the_whole(get, model, layer):
     found = get("/arithmetic/heads", model=model, text=TEXT, layer=layer)
-    assert np.shape(found["norms"]) == (8, len(found["tokens"]))
+    n_head = 12 if model == "bert" else 8
+    assert np.shape(found["norms"]) == (n_head, len(found["tokens"]))
     assert found["error"] < 1e-4
     assert len(found["output"]) == len(found["tokens"])
 

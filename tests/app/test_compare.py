@@ -182,17 +182,19 @@ def test_get_answers_what_post_answers(client):
 
 
 @pytest.mark.parametrize(
-    ("model", "sequence", "n_layer"),
+    ("model", "sequence", "n_layer", "d_model"),
     [
-        ("bert", "source", 6),
-        ("gpt", "source", 6),
-        ("translator", "source", 4),
-        ("translator", "target", 4),
+        ("bert", "source", 6, 384),
+        ("gpt", "source", 6, 256),
+        ("translator", "source", 4, 256),
+        ("translator", "target", 4, 256),
     ],
 )
-def test_hidden_states_are_at_the_embedding_and_after_each_layer(get, model, sequence, n_layer):
+def test_hidden_states_are_at_the_embedding_and_after_each_layer(
+    get, model, sequence, n_layer, d_model
+):
     found = get("/hidden-states", model=model, text="El banco.", sequence=sequence)
-    assert found["shape"] == [n_layer + 1, len(found["tokens"]), 256]
+    assert found["shape"] == [n_layer + 1, len(found["tokens"]), d_model]
     assert np.shape(found["hidden"]) == tuple(found["shape"])
 
 

@@ -279,7 +279,7 @@ def test_the_words_of_the_examples_are_whole(train) -> None:
 @pytest.mark.parametrize("name", zoo.names())
 def test_the_shipped_vocabularies_know_bank_and_river(name: str) -> None:
     tokenizer = Tokenizer.load(zoo.WEIGHTS / name / "tokenizer.json")
-    words = ["bank", "river", "account", "money", "water", "watched", "Bob", "cashed", "check"]
+    words = ["bank", "river", "account", "money", "water", "watched", "Bob", "check"]
     if "</s>" in tokenizer.backend.get_vocab():
         words += ["banco", "cerrado", "parque", "está"]
     assert {word for word in words if len(tokenizer.ids(word)) > 1} == set()
