@@ -40,6 +40,8 @@ class AnyTokenizer(Protocol):
     @property
     def separates(self) -> bool: ...
     @property
+    def token_type(self) -> int | None: ...
+    @property
     def vocab_size(self) -> int: ...
     def id(self, raw: str) -> int: ...
     def raw(self, i: int) -> str: ...
@@ -77,6 +79,11 @@ class Tokenizer:
     def separates(self) -> bool:
         """Whether a token separates the two texts of a pair."""
         return self.has_types
+
+    @property
+    def token_type(self) -> int | None:
+        """The token type of each token of one text; None if it gives none."""
+        return 0 if self.has_types else None
 
     def _first(self, *spellings: str) -> int | None:
         """The id of the first of these special tokens that the vocabulary has."""

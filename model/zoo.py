@@ -139,8 +139,10 @@ class Loaded:
     @property
     def takes_pair(self) -> bool:
         """Whether a second text may follow the first."""
-        both = self.family == "encoder-decoder"
-        return self.family == "encoder" or (both and self.tokenizer.separates)
+        if self.family != "encoder-decoder":
+            return self.family == "encoder"
+        tokenizer = self.tokenizer  # whose token types, if it gives any, have no place there
+        return tokenizer.separates and tokenizer.token_type is None
 
     @property
     def has_self_attention(self) -> bool:

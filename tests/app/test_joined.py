@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -153,3 +154,15 @@ def test_two_vocabularies_need_two_tokenizers(tmp_path: Path) -> None:
     folder = kept(tmp_path, "other", model)
     with pytest.raises(BadModel, match="reads 8,192 kinds of tokens and its decoder writes 7,000"):
         open_model(str(folder), torch.device("cpu"))
+
+
+def test_a_pair_is_refused_where_token_types_would_tell_its_texts_apart(
+    models: dict[str, Any], tmp_path: Path
+) -> None:
+    """transformers gives them to the encoder; here a translator's is given none."""
+    folder = kept(tmp_path, "untied", models["untied"])
+    assert open_model(str(folder), torch.device("cpu")).takes_pair
+    names = ["input_ids", "token_type_ids", "attention_mask"]
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_input_names": names}))
+    assert not open_model(str(folder), torch.device("cpu")).takes_pair
