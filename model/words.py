@@ -37,13 +37,16 @@ class Word(NamedTuple):
 
 
 def word_spans(text: str, specials: Iterable[Span] = ()) -> list[Span]:
-    """Where each word of a text is; special tokens typed in the text are left out."""
+    """Where each word of a text is, and each special token typed in it, which ends a word.
+
+    So a word keeps its number when one before it is replaced by [MASK].
+    """
     spans: list[Span] = []
     start = 0
-    for end, after in (*sorted(specials), (len(text), len(text))):
-        spans += _spans(text[start:end], start)
-        start = max(start, after)
-    return spans
+    for span in sorted(specials):
+        spans += [*_spans(text[start : span[0]], start), span]
+        start = span[1]
+    return [*spans, *_spans(text[start:], start)]
 
 
 def is_blank(text: str) -> bool:

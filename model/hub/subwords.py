@@ -103,7 +103,7 @@ class HubTokenizer:
         mark = self._mark(text, direction)
         inputs = {"text": mark + text, "text_pair": pair}
         tokens = self._tokens(inputs, (mark + text, pair or ""), direction)
-        return _without_mark(tokens, len(mark)) if mark else tokens
+        return numbered(_without_mark(tokens, len(mark)), (text, pair or "")) if mark else tokens
 
     def encode_target(self, text: str, direction: Direction | None = None) -> tuple[Token, ...]:
         """A text of a translator's output side as it learns to write it, but for its end."""

@@ -207,7 +207,7 @@ def test_specials_typed_in_the_text_are_special(wordpiece: HubTokenizer) -> None
     assert [(t.raw, t.special, t.word) for t in tokens[1:-1]] == [
         ("the", False, 0),
         ("[MASK]", True, None),
-        ("bank", False, 1),
+        ("bank", False, 2),
     ]
     assert (tokens[2].start, tokens[2].end) == (4, 10)
 

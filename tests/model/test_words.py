@@ -67,8 +67,11 @@ def test_a_mark_on_a_space_is_a_word_without_the_space() -> None:
     assert word_spans("a \u0301b") == [(0, 1), (2, 3), (3, 4)]
 
 
-def test_a_special_token_in_the_text_is_no_word_and_ends_one() -> None:
-    assert word_spans("x__en__y z", [(1, 7)]) == [(0, 1), (7, 8), (9, 10)]
+def test_a_special_token_in_the_text_ends_a_word_and_takes_a_number() -> None:
+    assert word_spans("x__en__y z", [(1, 7)]) == [(0, 1), (1, 7), (7, 8), (9, 10)]
+    special = Token(1, "__en__", "__en__", 1, 7, special=True)
+    found = numbered([special, Token(2, "y", "y", 7, 8)], ["x__en__y z"])
+    assert [token.word for token in found] == [None, 2]
 
 
 def test_pieces_of_a_word_are_one_word() -> None:

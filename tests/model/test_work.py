@@ -254,12 +254,12 @@ def test_edits_that_do_not_fit_are_refused_everywhere(
 
 def test_a_hidden_word_is_told_from_a_mask_that_was_typed(bert: Loaded) -> None:
     text, pair = "He sat on the [MASK] bank.", "It was cold."
-    found = blanks.fill(bert, text, pair, words=([4], [2]))
+    found = blanks.fill(bert, text, pair, words=([5], [2]))
     assert found.texts == ("He sat on the [MASK] [MASK].", "It was [MASK].")
     own = [(token.text, word) for token, word in zip(found.tokens, found.words, strict=True)]
     assert own == [
         ("[CLS]", None), ("He", 0), ("sat", 1), ("on", 2), ("the", 3), ("[MASK]", None),
-        ("[MASK]", 4), (".", 5), ("[SEP]", None), ("It", 0), ("was", 1), ("[MASK]", 2),
+        ("[MASK]", 5), (".", 6), ("[SEP]", None), ("It", 0), ("was", 1), ("[MASK]", 2),
         (".", 3), ("[SEP]", None),
     ]  # fmt: skip
     assert len(found.masks) == 3
