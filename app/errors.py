@@ -13,6 +13,7 @@ AppError
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -103,11 +104,15 @@ def problem(error: AppError, status: int | None = None) -> Problem:
 def field_error(field: str, message: str) -> FieldError:
     """What is wrong with a field, with the limit and the value that the message names."""
     code, values = (message.code, message.values) if isinstance(message, Message) else ("", {})
-    limit, value = (
-        found if isinstance(found := values.get(name), str | int | float | bool) else None
-        for name in ("limit", "value")
-    )
+    limit, value = _plain(values.get("limit")), _plain(values.get("value"))
     return FieldError(field=field, message=in_words(message), code=code, limit=limit, value=value)
+
+
+def _plain(value: object) -> Value:
+    """A value as JSON can hold it: what is not finite is text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, str | int | float | bool) else None
 
 
 def validation_problem(rows: Sequence[Mapping[str, Any]]) -> Problem:
@@ -170,7 +175,9 @@ def wants_html(request: Request) -> bool:
 
 def bug() -> Problem:
     """The problem of an error in this program."""
-    return _problem(500, "a mistake of ours; the server's log has the details", [])
+    return _problem(
+        500, Message("internal-error", "a mistake of ours; the server's log has the details"), []
+    )
 
 
 def respond(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:

@@ -82,6 +82,7 @@ def test_pictures_show_something():
 COLUMNS = ("model", "measure", "value", "95 % interval", "over", "where, how", "to compare")
 MEASURED = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
 SHOWN = ("bleu", "alignment", "cross", "masked", "next", "bank", "blimp", "encoder", "decod")
+SHOWN += ("bits_per_masked", "sensible", "other_senses", "heads_", "relation")
 CORPORA = ("vital_wiki", "enwiki2018", "classics", "tatoeba_en")
 
 

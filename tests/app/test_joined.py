@@ -50,7 +50,7 @@ def tied() -> Any:
 MADE = {
     "untied": lambda: bert2bert(hf.BertConfig(**saved.SIZES)),
     "wider": lambda: bert2bert(hf.BertConfig(**WIDER)),
-    "gpt2": lambda: bert2bert(hf.GPT2Config(vocab_size=8192, **GPT2)),
+    "gpt2": lambda: bert2bert(hf.GPT2Config(vocab_size=saved.SIZES["vocab_size"], **GPT2)),
     "tied": tied,
 }
 
@@ -152,7 +152,7 @@ def test_a_tied_model_lacks_nothing_by_its_files(models: dict[str, Any], tmp_pat
 def test_two_vocabularies_need_two_tokenizers(tmp_path: Path) -> None:
     model = bert2bert(hf.GPT2Config(vocab_size=7000, **GPT2))
     folder = kept(tmp_path, "other", model)
-    with pytest.raises(BadModel, match="reads 8,192 kinds of tokens and its decoder writes 7,000"):
+    with pytest.raises(BadModel, match="reads 12,000 kinds of tokens and its decoder writes 7,000"):
         open_model(str(folder), torch.device("cpu"))
 
 

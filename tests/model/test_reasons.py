@@ -106,7 +106,7 @@ SPOILT: list[tuple[Spoil, str, str]] = [
     (without("tokenizer*"), "no-tokenizer", "no tokenizer is saved with the model: save the one"),
     (spoilt.settings_of(tokenizer_class="Mine"), "no-tokenizer", "tokenizer.save_pretrained"),
     (spoilt.settings_of(auto_map={"AutoTokenizer": ["a.B", None]}), "remote-code", "tokenizer br"),
-    (spoilt.fewer_tokens, "damaged", "its tokenizer has 500 tokens and the model 8,192"),
+    (spoilt.fewer_tokens, "damaged", "its tokenizer has 500 tokens and the model 12,000"),
     (spoilt.words_without_merges, "damaged", "has vocab.json, but not merges.txt"),
     (written("tokenizer.json", "{"), "damaged", "tokenizer.json is not valid JSON"),
     (written("tokenizer.json", "{}"), "damaged", "its tokenizer (TokenizersBackend) cannot be"),

@@ -196,7 +196,7 @@ def test_the_next_sentence_is_as_a_run_says(bert: Loaded) -> None:
 def test_what_a_model_does_not_do_is_said(bert: Loaded, gpt: Loaded) -> None:
     with pytest.raises(BadInput, match="bert is not for translate; its tasks: fill-mask"):
         returned(translation.translate(bert, Spec("hi")))
-    with pytest.raises(BadInput, match="gpt does not fill-mask; it has generate, next-token"):
+    with pytest.raises(BadInput, match="gpt is not for fill-mask; its tasks: generate, next-token"):
         blanks.fill(gpt, "hi", None)
     with pytest.raises(BadInput, match="at most 509 fit"):
         returned(work.generate(gpt, "The king", sampling=Sampling(), max_new_tokens=600))
