@@ -3,7 +3,7 @@
 # No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import quote
 
 from attention_atlas.app import errors, language, wire
@@ -226,6 +226,25 @@ class Choice:
             self.ignore("model", value, reasons[value])
             return models[0]
         return by_name[self.among("model", list(by_name))]
+
+    def languages(self, model: ModelSummary) -> dict[str, str | None]:
+        """The address's languages, or the model's own; None where it has none to choose."""
+        return {f"{side}_lang": self._language(side, model) for side in ("source", "target")}
+
+    def _language(self, side: Literal["source", "target"], model: ModelSummary) -> str | None:
+        field, known = f"{side}_lang", model.languages
+        codes = getattr(known, side) if known else []
+        value = self.sent(field)
+        if value in codes:
+            return value
+        if value and codes:
+            self.ignore(field, value, listed(codes), UNKNOWN)
+        elif value:
+            none = Message(
+                "no-languages", "{model} has no {value} languages", model=model.name, value=side
+            )
+            self.ignore(field, value, none)
+        return known.default[side] if known else None
 
     def accepted(self, field: str, request_type: type[BaseModel], default: Any) -> Any:
         """The address's value if a request takes it, else the default, and its limits named."""

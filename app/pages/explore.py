@@ -6,7 +6,7 @@ from typing import Annotated, Any, get_args
 
 from attention_atlas.app.api.attention import AttentionRequest, attention_record
 from attention_atlas.app.api.common import TokenOut, labels, spec_of
-from attention_atlas.app.api.models import ModelSummary, summaries
+from attention_atlas.app.api.models import ModelSummary, summaries, summary
 from attention_atlas.app.api.run import RunAnswer, run_fields
 from attention_atlas.app.api.spec import RunRequest
 from attention_atlas.app.pages.engine import (
@@ -49,6 +49,8 @@ class ExplorePage(Content):
     text: str
     text_pair: str | None
     target: str | None
+    source_lang: str | None = Field(description="null where the model has none to choose")
+    target_lang: str | None
     kind: str
     layer: int
     head: int
@@ -104,6 +106,8 @@ class ExploreQuery(PageQuery):
     text: str | None = None
     text_pair: str | None = None
     target: str | None = None
+    source_lang: str = ""
+    target_lang: str = ""
     kind: str = ""
     layer: str = ""
     head: str = ""
@@ -124,7 +128,8 @@ async def explore(request: Request, query: Annotated[ExploreQuery, Query()]) -> 
         text = next((e.text for e in EXAMPLES if e.model == model), first.text)
     typed = {"model": model, "text": text, "text_pair": query.text_pair or None}
     typed["target"] = query.target or None
-    fields = {**typed, **NOTHING, **_offered(service)}
+    languages = {"source_lang": query.source_lang or None, "target_lang": query.target_lang or None}
+    fields = {**typed, **languages, **NOTHING, **_offered(service)}
     return await answered(ExplorePage, fields, _explored(service, typed, Choice(query)))
 
 
@@ -150,9 +155,11 @@ async def _explored(
 
 def _shown(service: Service, typed: dict[str, str | None], choice: Choice) -> dict[str, Any]:
     request = RunRequest.model_validate(typed)
-    spec = spec_of(request)
-    texts = {"text": spec.text, "text_pair": spec.text_pair, "target": spec.target}
+    texts = request.model_dump(include={"text", "text_pair", "target"})
     with service.lent(request.model, **texts) as loaded:
+        languages = choice.languages(summary(loaded))
+        request = request.model_copy(update=languages)
+        spec = spec_of(request)
         run = service.run(loaded, spec)
         kind = choice.among("kind", loaded.kinds)
         n_layer, n_head = loaded.shape(next(k for k in loaded.kinds if k == kind))
@@ -163,7 +170,7 @@ def _shown(service: Service, typed: dict[str, str | None], choice: Choice) -> di
             "special": choice.among("special", SPECIAL),
             "merge": choice.among("merge", MERGE),
         }
-        one_head = AttentionRequest.model_validate({**typed, **chosen})
+        one_head = AttentionRequest.model_validate({**typed, **languages, **chosen})
         _, record = attention_record(service, one_head, loaded, spec)
     largest = enumerate(largest_keys(record.attn[0, 0]))
     top = [{"query": query, "key": key, "attn": attn} for query, (key, attn) in largest]
@@ -171,6 +178,7 @@ def _shown(service: Service, typed: dict[str, str | None], choice: Choice) -> di
     n_token = len(record.q_tokens if side == "query" else record.k_tokens)
     query = choice.among("query", ["", *numbers(n_token)])
     return {
+        **languages,
         **chosen,
         "side": side,
         "query": int(query) if query else None,

@@ -63,7 +63,8 @@ async def standalone(request: Request, page: ExplorePage = Depends(explore)) -> 
 
 def _answers(service: Service, page: ExplorePage) -> dict[str, Any]:
     """What the API would answer, in base64: all heads as pictures, their metrics, the numbers."""
-    spec = page.model_dump(include={"model", "text", "text_pair", "target", "kind"})
+    inputs = {"model", "text", "text_pair", "target", "source_lang", "target_lang", "kind"}
+    spec = page.model_dump(include=inputs)
     options = {**spec, "special": page.special, "merge": page.merge}
     every = AttentionRequest.model_validate(options)
     shown = AttentionRequest.model_validate({**options, "layer": page.layer, "head": page.head})

@@ -32,6 +32,8 @@ class TranslatePage(Content):
     model: str
     model_b: str = Field(description="a second model to compare with; empty for none")
     text: str
+    source_lang: str | None = Field(description="null where the model has none to choose")
+    target_lang: str | None
     num_beams: int
     length_penalty: float
     reference: str
@@ -58,6 +60,8 @@ TRANSLATIONS = tuple(
 class TranslateQuery(PageQuery):
     model_b: str = ""
     text: str | None = None
+    source_lang: str = ""
+    target_lang: str = ""
     num_beams: str = ""
     length_penalty: str = ""
     reference: str = ""
@@ -81,6 +85,7 @@ async def translate_page(
         "model": model.name,
         "model_b": "" if alone else choice.among("model_b", others),
         "text": TRANSLATIONS[0].text if query.text is None else query.text,
+        **choice.languages(model),
         "num_beams": choice.accepted("num_beams", TranslateRequest, 1),
         "length_penalty": choice.accepted("length_penalty", TranslateRequest, 1.0),
         "reference": query.reference,
@@ -95,10 +100,19 @@ async def translate_page(
 
 def _answers(service: Service, fields: dict[str, Any]) -> dict[str, Any]:
     spec = {name: fields[name] for name in ("model", "text", "num_beams", "length_penalty")}
-    answers = {"translation": {**spec, "reference": fields["reference"] or None}}
+    languages = {name: fields[name] for name in ("source_lang", "target_lang")}
+    answers = {"translation": {**spec, **languages, "reference": fields["reference"] or None}}
     if fields["model_b"]:
-        answers["other"] = {**spec, "model": fields["model_b"]}
+        beside = next(model for model in fields["models"] if model.name == fields["model_b"])
+        answers["other"] = {**spec, "model": beside.name, **_known(languages, beside)}
     return {name: _translated(service, sent) for name, sent in answers.items()}
+
+
+def _known(languages: dict[str, str | None], model: ModelSummary) -> dict[str, str | None]:
+    """The languages that a model has too; None, its own, in place of others."""
+    known = model.languages
+    codes = {"source_lang": known.source, "target_lang": known.target} if known else {}
+    return {name: code if code in codes.get(name, []) else None for name, code in languages.items()}
 
 
 def _translated(service: Service, sent: dict[str, Any]) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -204,3 +205,57 @@ def test_each_side_is_spelled_by_its_own_vocabulary(client: TestClient) -> None:
         tokens = [token for token in sequences[side] if not token["special"]]
         assert "".join(token["raw"] for token in tokens).replace("▁", " ").strip() == text
         assert not any(token["unknown"] for token in tokens)
+
+
+def twin(client: TestClient, path: str, **query: str) -> Any:
+    answer = client.get(f"{path}.json", params=query)
+    assert answer.status_code == 200, answer.text
+    assert client.get(path, params=query).status_code == 200
+    return answer.json()
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_pages_are_of_the_chosen_languages(client: TestClient, name: str) -> None:
+    source, target = OTHER[name]
+    spec = {"model": name, "text": A, "source_lang": source, "target_lang": target}
+    found = twin(client, "/explore", **spec)
+    assert (found["source_lang"], found["target_lang"], found["ignored"]) == (source, target, [])
+    assert found["run"]["sequences"] == get(client, "/run", **spec)["sequences"]
+    usual = twin(client, "/explore", model=name, text=A)
+    assert usual["run"]["sequences"] != found["run"]["sequences"]
+    translated = twin(client, "/translate", **spec)
+    assert (translated["source_lang"], translated["target_lang"]) == (source, target)
+    assert translated["translation"]["sequences"] == get(client, "/translate", **spec)["sequences"]
+
+
+def test_the_target_of_a_mark_is_chosen_on_a_page(client: TestClient) -> None:
+    spec = {"model": "Marian of two languages", "text": A}
+    usual = twin(client, "/explore", **spec)
+    assert (usual["source_lang"], usual["target_lang"]) == (None, None)
+    found = twin(client, "/explore", **spec, target_lang="deu")
+    assert found["run"]["sequences"]["source"][0]["raw"] == ">>deu<<"
+    page = client.get("/translate", params={**spec, "target_lang": "deu"}).text
+    assert '<option value="">none</option>' in page
+    assert '<option value="deu" selected>German</option>' in page
+
+
+@pytest.mark.parametrize("path", ["/explore", "/translate"])
+def test_a_page_ignores_and_names_an_unknown_language(client: TestClient, path: str) -> None:
+    usual = twin(client, path, model="NLLB", text=A)
+    found = twin(client, path, model="NLLB", text=A, target_lang="xx", source_lang="spa_Latn")
+    assert [row["field"] for row in found["ignored"]] == ["target_lang"]
+    assert (found["source_lang"], found["target_lang"]) == ("spa_Latn", usual["target_lang"])
+    none = twin(client, path, model="translator", text=A, source_lang="fr")
+    assert [row["field"] for row in none["ignored"]] == ["source_lang"]
+    assert none["ignored"][0]["message"].endswith("translator has no source languages")
+    assert none["source_lang"] is None
+
+
+def test_a_file_that_stands_alone_is_of_the_chosen_languages(client: TestClient) -> None:
+    spec = {"model": "NLLB", "text": A}
+    usual = client.get("/explore.html", params=spec)
+    chosen = client.get("/explore.html", params={**spec, "target_lang": "deu_Latn"})
+    assert chosen.status_code == usual.status_code == 200
+    attention = re.compile(r'"attention": ?"([\w+/=]{200,})"')
+    [before], [after] = (attention.findall(answer.text) for answer in (usual, chosen))
+    assert before != after

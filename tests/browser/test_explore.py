@@ -412,7 +412,7 @@ def test_the_translator_decodes_and_shows_three_kinds(explore: Explore) -> None:
     expect(page).to_have_url(re.compile("kind=cross"))
     assert "<s>" in tokens(page, "query")
     assert "banco" in "".join(tokens(page, "key"))
-    page.get_by_label("Target").fill("The bank is closed.")
+    page.get_by_role("textbox", name="Target").fill("The bank is closed.")
     expect(page.locator("#predictions")).to_contain_text("given")
 
 

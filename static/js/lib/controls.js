@@ -3,6 +3,7 @@
 import {modelIn} from "./data.js";
 import {byId, fillSelect, h, roving} from "./dom.js";
 import {_} from "./language.js";
+import {fillLanguages} from "./languages.js";
 import {mountOpening} from "./opening.js";
 import {takenBy} from "./picture.js";
 import {KIND_NAMES, METRIC_NAMES} from "./reading.js";
@@ -52,7 +53,9 @@ export function mountInputs(form, page, retyped) {
   });
 
   return function update(wanted, decoded) {
-    const takes = takenBy(modelIn(page.models, wanted.model));
+    const chosen = modelIn(page.models, wanted.model);
+    const takes = takenBy(chosen);
+    fillLanguages(form, chosen, wanted);
     shown = wanted.model;
     for (const part of form.querySelectorAll("[data-takes]")) {
       part.hidden = !takes[part.dataset.takes];

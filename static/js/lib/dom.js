@@ -84,12 +84,14 @@ const COMPOSING = 229;
 export const isEnter = ({key, shiftKey, isComposing, keyCode}) =>
   key === "Enter" && !shiftKey && !isComposing && keyCode !== COMPOSING;
 
-/** A select's options, replaced only if they are others; its value stays where it can. */
+/** A select's options, replaced only if they are others, which it answers; its value stays where
+ *  it can. */
 export function fillSelect(select, entries) {
   const same = entries.map(([value, text]) => `${value}\t${text}`).join("\n")
     === Array.from(select.options, ({value, textContent}) => `${value}\t${textContent}`).join("\n");
-  if (same) return;
+  if (same) return false;
   const {value} = select;
   select.replaceChildren(...entries.map(([name, text]) => h("option", {value: name}, text)));
   if (entries.some(([name]) => `${name}` === value)) select.value = value;
+  return true;
 }

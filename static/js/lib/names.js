@@ -1,6 +1,7 @@
 // JSON is snake_case, scripts are camelCase.
 
-const toCamel = (key) => key.replace(/_([a-z])/g, (whole, letter) => letter.toUpperCase());
+/** A key of JSON as scripts have it. */
+export const toCamel = (key) => key.replace(/_([a-z])/g, (whole, letter) => letter.toUpperCase());
 const toSnake = (key) => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 
 /** Every key of a JSON value in camelCase. */

@@ -3,6 +3,7 @@
 import {anatomy, attention, metrics, overview, pictureSize, run} from "./api.js";
 import {modelIn, pick} from "./data.js";
 import {shownHeads} from "./heads.js";
+import {languagesIn} from "./languages.js";
 
 const OF_CROSS = ["", "entropy", "first_token", "special"]; // metrics of two sequences
 const REMEMBERED = 24; // answers kept, so that going back or choosing again asks for nothing
@@ -19,6 +20,7 @@ export function fit(state, models, fallback = {layer: 0, head: 0}) {
   const quantity = model.lacks.includes("scores") ? "attn" : state.quantity;
   const fitted = {
     ...state,
+    ...languagesIn(model, state),
     kind,
     view,
     quantity,
@@ -54,12 +56,15 @@ export const takenBy = (model) => ({
   target: model?.tasks.includes("translate") ?? false
 });
 
-/** The inputs that the model takes: a second sentence for BERT, a target for a translator. */
+/**
+ * The inputs that the model takes: a second sentence for BERT; for a translator a target, languages.
+ */
 export function inputsOf(state, models) {
-  const takes = takenBy(modelIn(models, state.model));
+  const model = modelIn(models, state.model);
+  const takes = takenBy(model);
   const textPair = takes.textPair ? state.textPair : null;
   const target = takes.target ? state.target : null;
-  return {model: state.model, text: state.text, textPair, target};
+  return {model: state.model, text: state.text, textPair, target, ...languagesIn(model, state)};
 }
 
 /** What each part of a picture is asked for with. */

@@ -19,6 +19,8 @@ export const EXPLORE = {
   text: {name: "text", initial: null, ...text},
   textPair: {name: "text_pair", initial: null, ...text},
   target: {name: "target", initial: null, ...text},
+  sourceLang: {name: "source_lang", initial: null, ...text},
+  targetLang: {name: "target_lang", initial: null, ...text},
   kind: {name: "kind", initial: null, ...oneOf("encoder", "decoder", "cross")},
   layer: {name: "layer", initial: null, ...whole},
   head: {name: "head", initial: null, ...whole},
@@ -126,6 +128,8 @@ const listed = {parse: (s) => s, valid: (s) => /^(\d{1,6}(,\d{1,6})*)?$/.test(s)
 export const TRANSLATE = {
   model: COMPARE.model,
   text: COMPARE.text,
+  sourceLang: EXPLORE.sourceLang,
+  targetLang: EXPLORE.targetLang,
   modelB: COMPARE.modelB,
   numBeams: {name: "num_beams", initial: null, ...whole},
   lengthPenalty: {name: "length_penalty", initial: null, ...number},

@@ -7,6 +7,7 @@ import {byId} from "../lib/dom.js";
 import {figure} from "../lib/figure.js";
 import {shownHeads} from "../lib/heads.js";
 import {_} from "../lib/language.js";
+import {ownLanguages} from "../lib/languages.js";
 import {
   fetchAnatomy, fetchMetrics, fetchParts, fit, follow, inputsOf, partsOf, remember
 } from "../lib/picture.js";
@@ -55,9 +56,11 @@ function alone({view, layer, head}) {
     layer: layer ?? data.layer, head: head ?? data.head};
 }
 
-/** A model that is not open yet is not asked for. */
-const retype = (wanted, before) =>
-  ({...wanted, model: modelIn(data.models, wanted.model) ? wanted.model : before.model});
+/** A model that is not open yet is not asked for; another one comes with its own languages. */
+function retype(wanted, before) {
+  const {model} = modelIn(data.models, wanted.model) ? wanted : before;
+  return {...wanted, model, ...ownLanguages({model}, before)};
+}
 
 /** What is chosen last counts: words, or a mean of heads, take the place of scores. */
 function agreed(patch) {
@@ -165,12 +168,13 @@ async function save(ending, view = page.get().view) {
 }
 
 const page = mountPage({data, fields: url.EXPLORE, form, busy: picture,
-  given: {...data, textPair: null, target: null, query: null},
+  given: {...data, textPair: null, target: null, sourceLang: null, targetLang: null, query: null},
   first: isOffline && !url.hasQuery() ? url.parse(data.offline) : url.current(),
   more: {several: false}, // a click on a head adds it to those shown
   fit: fitted, retype, asks, answer, controls, draw,
   addressed: (state) => ({...state, ...inputsOf(state, data.models)}),
-  example: ({model, text, textPair}) => ({model, text, textPair, target: null}),
+  example: ({model, text, textPair}) => ({model, text, textPair, target: null,
+    sourceLang: null, targetLang: null}),
   help: {
     focusText: () => form?.elements.text.focus(),
     fullScreen: () => (document.fullscreenElement ? document.exitFullscreen()

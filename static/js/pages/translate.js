@@ -1,10 +1,11 @@
 // The Translate page: a translation token by token, and what each of its tokens looked at.
 
 import {address, anatomy, attention, translate} from "../lib/api.js";
-import {modelIn, pageData} from "../lib/data.js";
+import {modelIn, pageData, pick as keep} from "../lib/data.js";
 import {byId, fillSelect, h} from "../lib/dom.js";
 import {figure} from "../lib/figure.js";
 import {_} from "../lib/language.js";
+import {fillLanguages, languagesIn, ownLanguages} from "../lib/languages.js";
 import {saveSheet, showMap} from "../lib/numbers.js";
 import {fileName, pngBlob, saveBlob, svgBlob} from "../lib/save.js";
 import {copyLink, waysOut} from "../lib/summary.js";
@@ -25,24 +26,25 @@ const data = pageData();
 const form = document.querySelector(".work");
 const modelOf = (name) => modelIn(data.models, name) ?? data.models[0];
 const given = {...data,
-  head: `${data.head ?? "mean"}`, modelB: data.modelB || "none", view: "matrix"};
+  sourceLang: null, targetLang: null, head: `${data.head ?? "mean"}`, modelB: data.modelB || "none", view: "matrix"};
 
-/** A wish with a layer, a head and another model that are there. */
+/** A wish with languages, a layer, a head and another model that are there. */
 function fit(wanted) {
   const [nLayer, nHead] = modelOf(wanted.model).shapes.cross;
   const layer = Math.max(0, Math.min(Number(wanted.layer) || 0, nLayer - 1));
   const head = wanted.head === "mean" || Number(wanted.head) < nHead ? wanted.head : "mean";
   const others = data.models.map(({name}) => name).filter((name) => name !== wanted.model);
   const modelB = [...others, "none"].includes(wanted.modelB) ? wanted.modelB : others[0] ?? "none";
-  return {...wanted, layer, head, modelB};
+  return {...wanted, ...languagesIn(modelOf(wanted.model), wanted), layer, head, modelB};
 }
 
 /**
- * With another model comes the head that its card names; another text begins at its first token.
+ * With another model come its languages and the head that its card names; another text begins at its first token.
  */
 function retype(wanted, before) {
   const placed = wanted.model === before.model ? {} : named(wanted.model);
-  return {...wanted, ...placed, ...(wanted.text === before.text ? {} : {step: 0})};
+  return {...wanted, ...placed, ...ownLanguages(wanted, before),
+    ...(wanted.text === before.text ? {} : {step: 0})};
 }
 
 /**
@@ -54,8 +56,8 @@ function named(name) {
   return layer === undefined ? {layer: nLayer - 1, head: "mean"} : {layer: Number(layer), head};
 }
 
-const specOf = ({model, text, numBeams, lengthPenalty, reference}) =>
-  ({model, text, numBeams, lengthPenalty, reference: reference || null});
+const specOf = ({model, text, sourceLang, targetLang, numBeams, lengthPenalty, reference}) => ({
+  model, text, sourceLang, targetLang, numBeams, lengthPenalty, reference: reference || null});
 
 const decoded = new Map(); // model -> what it decoded last; another head asks for no more
 
@@ -64,14 +66,16 @@ async function translated(spec, options, rows = {}) {
   const key = JSON.stringify(spec);
   const last = decoded.get(spec.model);
   if (last?.key === key) return last.translation;
-  const translation = await translate({...spec, ...rows}, options);
+  const {sourceLang, targetLang} = spec;
+  const found = await translate({...spec, ...rows}, options);
+  const translation = {...found, sourceLang, targetLang};
   decoded.set(spec.model, {key, translation});
   return translation;
 }
 
 /** A run with just these tokens of the target: its text might be cut into others. */
-const spokenBy = ({model, text, tokens}) =>
-  ({model, text, targetIds: tokens.map(({id}) => id).join()});
+const spokenBy = ({model, text, sourceLang, targetLang, tokens}) =>
+  ({model, text, sourceLang, targetLang, targetIds: tokens.map(({id}) => id).join()});
 
 /** The layer and head of a kind: an encoder may have fewer than the decoder. */
 function placeIn({model, layer, head}, kind) {
@@ -88,8 +92,8 @@ async function answer(wanted, options) {
   const look = (of, kind) => attention({...of, kind, ...placeIn(wanted, kind)}, options);
   const [found, forced, beside] = await Promise.all([
     Promise.all(kinds.map((kind) => look(own, kind))),
-    wanted.reference ? look({model: wanted.model, text: wanted.text, target: wanted.reference},
-      "cross") : null,
+    wanted.reference ? look({...keep(wanted, ["model", "text", "sourceLang", "targetLang"]),
+      target: wanted.reference}, "cross") : null,
     wanted.modelB === "none" ? null : other(wanted, options)
   ]);
   const records = Object.fromEntries(kinds.map((kind, i) => [kind, found[i]]));
@@ -97,8 +101,9 @@ async function answer(wanted, options) {
 }
 
 /** The other model's translation of the same sentence, and its cross-attention. */
-async function other({modelB, text, numBeams, lengthPenalty}, options) {
-  const spec = {model: modelB, text, numBeams, lengthPenalty};
+async function other({modelB, text, numBeams, lengthPenalty, ...wanted}, options) {
+  const languages = languagesIn(modelOf(modelB), wanted);
+  const spec = {model: modelB, text, ...languages, numBeams, lengthPenalty};
   const translation = await translated(spec, {...options, onEvent: () => {}});
   const {layer, head} = named(modelB);
   const cross = await attention({...spokenBy(translation), kind: "cross", ...placeOf(layer, head)},
@@ -338,8 +343,9 @@ function drawFoot(state, step, theme) {
   const spec = specOf(state);
   byId("foot").replaceChildren(h("span", {}, line), waysOut({
     links: [["json", address("translate", spec)],
-      [_("Explore"), url.pageOf("explore", {model: state.model,
-      text: state.text, ...(state.numBeams > 1 ? {target: translation.target} : {})})]],
+      [_("Explore"), url.pageOf("explore", {model: state.model, text: state.text,
+        source_lang: state.sourceLang ?? undefined, target_lang: state.targetLang ?? undefined,
+        ...(state.numBeams > 1 ? {target: translation.target} : {})})]],
     actions: [[_("Copy link"), () => copyLink(url.href())], ["SVG", () => save("svg")],
       ["PNG", () => save("png")]]
   }));
@@ -368,5 +374,7 @@ function draw(state, theme) {
 
 const page = mountPage({data, fields: url.TRANSLATE, form, busy: byId("work"), given,
   local: ["step", "view"],
-  isLive: true, fit, retype, answer, draw, example: ({text}) => ({text, reference: "", step: 0})});
+  isLive: true, fit, retype, answer, draw,
+  controls: (wanted) => fillLanguages(form, modelOf(wanted.model), wanted),
+  example: ({text}) => ({text, reference: "", step: 0})});
 
