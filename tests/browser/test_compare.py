@@ -180,7 +180,7 @@ def test_nonsense_in_the_address_is_named_and_put_aside(page: Page) -> None:
     for part in ("layer 99", "head x", "align 1", "off zz", "kind cross", "query 99", "side_b x"):
         expect(page.locator("#notice")).to_contain_text(part)
     expect(page.get_by_role("alert")).to_be_empty()
-    expect(page.locator(".compare-map button")).to_have_count(48)
+    expect(page.locator(".compare-map button")).to_have_count(72)
 
 
 def test_words_that_are_not_there_are_named_and_put_aside(page: Page) -> None:

@@ -58,7 +58,7 @@ def tokens(page: Page, side: str) -> list[str]:
 
 
 def point_at_head(page: Page, layer: int, head: int) -> dict[str, float]:
-    """Where a head's picture is, inside the grid of a 6 × 8 model."""
+    """Where a head's picture is, inside the grid of 6 layers."""
     box = page.get_by_role("grid").bounding_box()
     assert box is not None
     cell = (box["height"] - 24) / 6
@@ -80,7 +80,7 @@ RUNS = """([x, y]) => {
 
 def test_the_grid_shows_every_head(explore: Explore) -> None:
     found = explore(model="bert", text=RIVER).evaluate(RUNS, [26, -10])
-    assert (found["layers"], found["heads"]) == (6, 8)
+    assert (found["layers"], found["heads"]) == (6, 12)
     assert found["shades"] > 20, "they are pictures, not blank squares"
 
 

@@ -370,7 +370,7 @@ def test_the_grid_sorts_and_filters_by_a_metric(explore: Explore, server: str) -
     expect(cell).to_have_accessible_name(re.compile(f"layer {layer}, head {head}"))
     page.get_by_label("at least").fill("0.3")
     n = sum(score >= 0.3 for score, _, _ in ranked)
-    expect(page.get_by_text(f"{n} of 48 heads")).to_be_visible()
+    expect(page.get_by_text(f"{n} of 72 heads")).to_be_visible()
     assert query_of(page)["least"] == "0.3"
 
 
@@ -395,7 +395,7 @@ def test_the_grid_has_a_table_for_a_twin(explore: Explore, server: str) -> None:
     expect(heading).to_have_attribute("aria-sort", "descending")
     best = max(score for row in scores for score in row)
     expect(table.locator("tbody tr").first).to_contain_text(f"{best:.3f}")
-    expect(table.locator("tbody tr")).to_have_count(48)
+    expect(table.locator("tbody tr")).to_have_count(72)
 
 
 # Files to take along.
@@ -427,7 +427,7 @@ def test_every_view_can_be_taken_along(explore: Explore, view: str, tmp_path: Pa
 def test_all_heads_can_be_taken_along(explore: Explore, tmp_path: Path) -> None:
     page = explore(model="bert", text=RIVER)
     root = ElementTree.parse(saved(page, "All heads as SVG", tmp_path)).getroot()
-    assert len(list(root.iter(f"{SVG}image"))) == 48
+    assert len(list(root.iter(f"{SVG}image"))) == 72
 
 
 def test_a_png_is_twice_as_sharp(explore: Explore, tmp_path: Path) -> None:
