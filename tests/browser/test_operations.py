@@ -361,7 +361,7 @@ def test_the_grid_sorts_and_filters_by_a_metric(explore: Explore, server: str) -
     ranked = sorted(((s, la, h) for la, row in enumerate(scores) for h, s in enumerate(row)))[::-1]
     grid = page.get_by_role("grid")
     grid.press("ArrowUp")
-    for _ in range(8):
+    for _ in range(12):
         grid.press("ArrowLeft")
     for _ in range(6):
         grid.press("ArrowUp")
