@@ -90,17 +90,17 @@ def test_a_scores_slider_moves_the_softmax(page: Page) -> None:
 
 def test_query_key_value_are_the_models_own(page: Page, server: str) -> None:
     opened(page)
-    found = api(server, "anatomy", model="bert", text=TEXT, layer=0, head=0, query=4)
+    found = api(server, "anatomy", model="bert", text=TEXT, layer=0, head=0, query=5)
     scores = page.locator("#anatomy tbody .n:nth-last-child(1), #anatomy .anatomy-attn")
     expect(scores.first).to_have_text(f"{found['attn'][0]:.3f}")
-    expect(page.locator("#anatomy tbody tr")).to_have_count(9)
+    expect(page.locator("#anatomy tbody tr")).to_have_count(10)
     page.get_by_label("Stop words").select_option("hidden")
-    expect(page.locator("#anatomy tbody tr")).to_have_count(6)
+    expect(page.locator("#anatomy tbody tr")).to_have_count(7)
     hidden = [i for i, t in enumerate(found["k_tokens"]) if t["text"] in ("a", "at", "the")]
     share = sum(found["attn"][i] for i in hidden)
     expect(page.locator("#left-out")).to_contain_text(f"{100 * share:.1f} % of this query")
     expect(page.locator("#left-out")).to_contain_text("the 3 keys left out")
-    expect(page.locator("#shapes")).to_contain_text("8 × 9 × 32")
+    expect(page.locator("#shapes")).to_contain_text("12 × 10 × 32")
     page.get_by_role("combobox", name="Query").select_option(label="1  Bob")
     expect(page).to_have_url(re.compile("word=1"))
 
@@ -154,7 +154,7 @@ def test_each_control_changes_the_numbers(page: Page, server: str) -> None:
 def test_the_head_changes_the_anatomy(page: Page, server: str) -> None:
     opened(page)
     page.get_by_label("Head", exact=True).fill("5")
-    found = api(server, "anatomy", model="bert", text=TEXT, layer=0, head=5, query=4)
+    found = api(server, "anatomy", model="bert", text=TEXT, layer=0, head=5, query=5)
     scores = page.locator("#anatomy .anatomy-attn")
     expect(scores).to_have_text([f"{share:.3f}" for share in found["attn"]])
 
@@ -218,7 +218,7 @@ def test_a_stop_word_inside_a_word_is_not_one(page: Page) -> None:
 
 def test_stop_words_are_in_the_address(page: Page) -> None:
     opened(page, stops="hidden")
-    expect(page.locator("#anatomy tbody tr")).to_have_count(6)
+    expect(page.locator("#anatomy tbody tr")).to_have_count(7)
 
 
 def test_a_width_that_cannot_be_is_said(page: Page) -> None:
@@ -289,7 +289,7 @@ def test_a_refused_text_is_said_and_the_picture_stays(page: Page) -> None:
     opened(page)
     page.get_by_label("Text", exact=True).fill("")
     expect(page.get_by_role("alert")).to_contain_text("the text is empty")
-    expect(page.locator("#anatomy tbody tr")).to_have_count(9)
+    expect(page.locator("#anatomy tbody tr")).to_have_count(10)
 
 
 def test_a_refused_text_in_the_address_leaves_the_rest(page: Page) -> None:

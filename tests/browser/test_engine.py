@@ -107,7 +107,7 @@ def test_what_is_refused_leaves_the_picture_and_the_address(page: Page) -> None:
     opened(page, "masks")
     address = page.url
     page.get_by_role("textbox").fill("\n".join(["hi"] * 9))
-    expect(page.get_by_role("alert")).to_contain_text("at most 8")
+    expect(page.get_by_role("alert")).to_contain_text("one to eight texts")
     expect(page.locator("#ids-table")).to_contain_text("new")
     assert page.url == address
 

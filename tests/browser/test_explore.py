@@ -526,7 +526,7 @@ def test_without_a_script_there_are_tokens_and_numbers(page: Page, server: str) 
     most = [max(row) for row in head_of(server, RIVER, 2, 3)]
     expect(page.locator("#view td.n")).to_have_text([f"{a:.3f}" for a in most])
     expect(page.locator("ol.tokens li").nth(6)).to_have_text("bank")
-    page.get_by_role("link", name="L4 H1").click()
+    page.get_by_role("link", name="L4 H1", exact=True).click()
     expect(page.get_by_role("heading", name="Layer 4 · Head 1")).to_be_visible()
     text_field(page).fill("the </textarea> bank")
     page.get_by_role("button", name="Show").click()

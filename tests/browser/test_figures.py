@@ -72,7 +72,7 @@ def test_a_figure_of_lines_keeps_the_weights_on_screen(
     shown = page.locator(f".lines-column.{other} .n").all_text_contents()
     numbers = [text for text in texts(saved(page, "SVG", tmp_path)) if re.match(r"0\.\d{3}$", text)]
     assert numbers == [text for text in shown if text]
-    assert len(numbers) > 3
+    assert len(numbers) > 1
 
 
 def test_all_heads_are_named_as_all_and_have_a_scale(explore: Explore, tmp_path: Path) -> None:

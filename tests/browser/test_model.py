@@ -96,7 +96,7 @@ def test_all_models_lead_to_their_cards(page: Page) -> None:
         ("previous", "bert", "encoder_previous_token"),
         ("next", "bert", "encoder_next_token"),
         ("induction", "gpt", "decoder_induction"),
-        ("alignment", "translator", "cross_alignment_error_rate"),
+        ("alignment", "translator", "alignment_error_rate"),
     ],
 )
 def test_the_pictures_of_the_heads(

@@ -102,7 +102,7 @@ def random_state(seed: int) -> dict[str, object]:
     small = [None, 0, 1, 7, 511]
     return {
         "model": pick(["bert", "gpt", "a b&c"]),
-        **{key: pick(WORDS) for key in ("text", "textPair", "target")},
+        **{key: pick(WORDS) for key in ("text", "textPair", "target", "sourceLang", "targetLang")},
         "kind": pick([None, "encoder", "decoder", "cross"]),
         **{key: pick(small) for key in ("layer", "head", "query")},
         "side": pick(["query", "key"]),

@@ -59,8 +59,8 @@ def test_a_real_model_is_chosen_and_drawn(
     L, H = shape
     label = page.get_by_role("grid", name=f"All heads: {L} layers by {H} heads")
     expect(label).to_be_visible(timeout=SECONDS)
-    assert query_of(page)["model"] == name
     expect(page.locator("#foot")).to_contain_text(name)
+    assert query_of(page)["model"] == name
     spec = {"model": name, "text": RIVER, "layer": 1, "head": 2}
     page.goto(f"/explore?{urlencode({**spec, 'view': 'table'})}")
     page.locator("#picture[aria-busy=false]").wait_for()

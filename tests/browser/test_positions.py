@@ -113,8 +113,8 @@ def test_a_shift_is_shown_as_a_rotation(page: Page, server: str) -> None:
 
 
 def test_what_a_model_does_not_have_is_not_drawn(page: Page) -> None:
-    opened(page, n_positions=700, d_model=300, dimension=280, position=690, model="bert")
-    expect(page.locator("#wave-note")).to_contain_text("bert has no dimension 280: it has 256")
+    opened(page, n_positions=700, d_model=500, dimension=480, position=690, model="bert")
+    expect(page.locator("#wave-note")).to_contain_text("bert has no dimension 480: it has 384")
     expect(page.locator("#code-note")).to_have_text("bert has no position 690 here: it has 512.")
     names = "(plot) => document.querySelector(plot).data.map(({name}) => name)"
     for plot in ("#wave-plot", "#code-plot"):

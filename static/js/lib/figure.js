@@ -284,8 +284,8 @@ function anatomy({anatomy: found, theme}, ink) {
     parts.push(...row.map((content, i) =>
       text(columns[i][1], 34 + k * ROW, content, {"text-anchor": "end", "font-size": 12})));
   }
-  const key = legendSvg(legendOf({range: {high: most, scale: "signed"}, name: "q ∘ k",
-    masked: false}, theme), ink);
+  const key = legendSvg(legendOf({range: {low: -most, high: most, scale: "signed"},
+    name: "q ∘ k", masked: false}, theme), ink);
   parts.push(svg("g", {transform: `translate(0 ${34 + n * ROW})`}, ...key.parts));
   return {width: Math.max(right + 200, key.width), height: 48 + n * ROW, parts};
 }
