@@ -57,7 +57,7 @@ export const takenBy = (model) => ({
 });
 
 /**
- * The inputs that the model takes: a second sentence for BERT; for a translator a target, languages.
+ * The inputs that the model takes: a second sentence for BERT; a translator's target, languages.
  */
 export function inputsOf(state, models) {
   const model = modelIn(models, state.model);

@@ -26,7 +26,8 @@ const data = pageData();
 const form = document.querySelector(".work");
 const modelOf = (name) => modelIn(data.models, name) ?? data.models[0];
 const given = {...data,
-  sourceLang: null, targetLang: null, head: `${data.head ?? "mean"}`, modelB: data.modelB || "none", view: "matrix"};
+  sourceLang: null, targetLang: null, head: `${data.head ?? "mean"}`,
+  modelB: data.modelB || "none", view: "matrix"};
 
 /** A wish with languages, a layer, a head and another model that are there. */
 function fit(wanted) {
@@ -39,7 +40,8 @@ function fit(wanted) {
 }
 
 /**
- * With another model come its languages and the head that its card names; another text begins at its first token.
+ * With another model come its languages and the head that its card names; another text begins at
+ * its first token.
  */
 function retype(wanted, before) {
   const placed = wanted.model === before.model ? {} : named(wanted.model);
