@@ -108,6 +108,5 @@ def is_wrong(text: str, request: dict[str, str], language: str) -> bool:
     """A library's sentence, or a sentence in another language than the one asked for."""
     if LIBRARY.search(text):
         return True
-    rest = plain(text, request)
-    rest = NAMES.sub("", rest)
+    rest = plain(NAMES.sub("", text), request)
     return bool(ENGLISH.search(rest)) or not CHINESE.search(text) if language == "zh" else False
