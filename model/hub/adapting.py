@@ -123,7 +123,7 @@ def _through_the_lens(trial: Trial, own: Attention, *, is_rotary: bool) -> Calls
     except Exception as error:  # a family that looks its attention up in a table of its own
         return Calls(f"{name} does not take another attention function ({type(error).__name__})")
     if not all(seen.values()):
-        return Calls(f"{name} computes attention in a way of its own")
+        return Calls(f"{name} does not use the attention interface")
     every = [call for calls in seen.values() for call in calls]
     if beyond := {name for call in every for name in call.beyond}:
         names = ", ".join(sorted(beyond))

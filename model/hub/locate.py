@@ -23,7 +23,7 @@ MOST_NAMED = 3  # files or folders that a sentence names
 
 @dataclass(frozen=True)
 class Located:
-    """The folder or GGUF file of a model, and what there is to know of it."""
+    """The folder or GGUF file of a model, and what is known about it."""
 
     path: Path
     notes: tuple[Note, ...] = ()

@@ -1,6 +1,6 @@
 """A model of the Hub, of a folder or of a GGUF file, opened: what is done in which order.
 
-Nothing but safetensors and GGUF is read, no code of a model is run, and what there is to know of a
+Nothing but safetensors and GGUF is read, no code of a model is run, and what is known about a
 model before its tensors are touched is looked at first. Raises `BadModel`, which says why not.
 """
 

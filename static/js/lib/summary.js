@@ -53,7 +53,7 @@ function stats({record, shown, layer, head}) {
 function lacking({lacks, why}) {
   if (!lacks.length) return [];
   const what = lacks.map((name) => LACKS[name]).join(", ");
-  return [h("span", {class: "lacks"}, _("Not to be had of this model: {what} ({why}).",
+  return [h("span", {class: "lacks"}, _("Not available for this model: {what} ({why}).",
     {what, why}))];
 }
 
