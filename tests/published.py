@@ -326,7 +326,9 @@ def saved(folder: Path, form: Form) -> Path:
         config.decoder_start_token_id = getattr(tokenizer, f"{form.start}_token_id")
     torch.manual_seed(0)
     model = form.auto.from_config(config, attn_implementation="eager").eval()
-    for parameter in model.parameters():
+    for name, parameter in model.named_parameters():
         parameter.data += 0.2 * torch.randn_like(parameter)
+        if name.endswith(".q.weight") and hasattr(config, "d_kv"):  # T5 does not scale its scores
+            parameter.data /= config.d_kv**0.5
     model.save_pretrained(folder)
     return folder

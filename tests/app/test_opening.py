@@ -21,6 +21,7 @@ from attention_atlas.model.zoo import Loaded
 from fastapi.testclient import TestClient
 
 from tests import saved
+from tests.asynchronous import awaited
 
 TEXT = "He sat on the river bank."
 ROOT = Path(__file__).parents[2]
@@ -210,7 +211,7 @@ def test_the_server_answers_while_a_model_is_opened(monkeypatch) -> None:
         go.set()
         return await asyncio.gather(*waiting)
 
-    assert asyncio.run(meanwhile()) == ["bert"] * MOST_OPENING
+    assert awaited(meanwhile) == ["bert"] * MOST_OPENING
     service.close()
 
 

@@ -17,6 +17,8 @@ from attention_atlas.model.record import Selection
 from attention_atlas.model.spec import Spec
 from fastapi.testclient import TestClient
 
+from tests.asynchronous import awaited
+
 
 @pytest.fixture
 def service():
@@ -40,8 +42,8 @@ def test_a_full_queue_is_busy_at_once(service):
         release.set()
         return [refused.value.headers, await asyncio.gather(*waiting)]
 
-    assert asyncio.run(flood()) == [{"Retry-After": "1"}, [True, True]]
-    assert asyncio.run(service.compute(lambda: "free again")) == "free again"
+    assert awaited(flood) == [{"Retry-After": "1"}, [True, True]]
+    assert awaited(service.compute, lambda: "free again") == "free again"
 
 
 def test_busy_is_503_with_retry_after(app, client, monkeypatch):

@@ -16,6 +16,8 @@ from attention_atlas.app.settings import Settings
 from attention_atlas.model import generate
 from fastapi import FastAPI
 
+from tests.asynchronous import awaited
+
 BODY = {"model": "gpt", "text": "The king", "max_new_tokens": 400}
 TEXT = "El banco está cerrado."
 STEPWISE = [
@@ -108,7 +110,7 @@ def test_a_client_that_goes_stops_the_work_within_one_token(one_worker, counted,
             await asyncio.sleep(0.01)
         assert again.status == 200
 
-    asyncio.run(visit())
+    awaited(visit)
     assert counted.n <= 4 + 2  # one more token at most, and the two of the second visit
 
 
@@ -118,7 +120,7 @@ def test_an_error_inside_a_stream_is_an_event(one_worker, monkeypatch):
         raise errors.Invalid("not that", "text")
 
     monkeypatch.setattr(at_work.work, "generating", failing)
-    client = asyncio.run(visited(one_worker))
+    client = awaited(visited, one_worker)
     assert client.status == 200
     last = client.chunks[-1].decode()
     assert last.startswith("event: problem\n")
@@ -134,7 +136,7 @@ def test_a_mistake_of_ours_inside_a_stream_says_so(one_worker, monkeypatch, capl
         raise KeyError("secret")
 
     monkeypatch.setattr(at_work.work, "generating", broken)
-    client = asyncio.run(visited(one_worker))
+    client = awaited(visited, one_worker)
     last = client.chunks[-1].decode()
     assert "a mistake of ours" in last and "secret" not in last
     assert "secret" in caplog.text
@@ -152,7 +154,7 @@ def test_a_busy_server_says_so_before_it_streams(one_worker):
         await held
         return client.status
 
-    assert asyncio.run(busy()) == 503
+    assert awaited(busy) == 503
 
 
 def test_events_are_one_line_each() -> None:

@@ -112,7 +112,7 @@ def test_what_a_family_lacks_is_refused_by_name(tmp_path: Path) -> None:
     config = hf.DebertaV2Config(**saved.SIZES, relative_attention=True, pos_att_type=["c2p"])
     hf.DebertaV2ForMaskedLM(config).save_pretrained(folder)
     loaded = open_model(str(folder), CPU)
-    with pytest.raises(BadInput, match="has no edits to show: deberta-v2 computes attention in a"):
+    with pytest.raises(BadInput, match="has no edits to show: deberta-v2 does not use"):
         run(loaded, Spec(TEXT, edits=(Edit("scale", by=2.0),)))
     assert run(loaded, Spec(TEXT)).records["encoder"].attn.sum(-1).allclose(torch.tensor(1.0))
 
