@@ -35,7 +35,7 @@ Batch = dict[str, Tensor]
 Number = TypeVar("Number", int, float)
 
 # How many times a file's documents are seen for each time another's are.
-WEIGHTS = {"classics": 0.35, "asp": 2.0, "onestop": 2.0, "fairytaleqa": 2.0, "europarl": 0.0}
+WEIGHTS = {"classics": 0.5, "asp": 2.0, "onestop": 2.0, "fairytaleqa": 2.0, "europarl": 0.0}
 NO_LABEL = -100  # nothing is to be predicted here
 N_LOOK = 16  # texts a head is judged by
 COPIED = 50  # random tokens that are said twice
@@ -381,13 +381,15 @@ class GPTTask:
     learning_rate = 2e-3
     matrix_rate = 5e-3
     batch_tokens = 4096
-    lengths = ((32, 0.3), (64, 0.45), (128, 0.8), (512, 1.0))  # until this share of the run
-    copying = ((0.15, 0.45), (0.04, 1.0))  # share of the rows, likewise
-    small_until = 0.45  # this share of the run, batches are half as large
+    lengths = ((32, 0.1), (64, 0.2), (128, 1.0))  # until this share of the run
+    long = ((0.0, 0.5), (0.4, 1.0))  # share of the batches whose rows have n_ctx tokens, likewise
+    copying = ((0.15, 0.2), (0.06, 1.0))  # share of the rows, likewise
+    small_until = 0.2  # this share of the run, batches are half as large
     recipe = (
-        "32 tokens for 30 % of the run, 64 until 45 %, 128 until 80 %, then 512; batches half as "
-        "large for the first 45 %; to reward copying, 15 % of the rows until then and 4 % after "
-        'are a random segment repeated, or lines "x → y" repeated in another order'
+        "32 tokens for 10 % of the run, 64 until 20 %, then 128, and from the middle on 512 in 40 "
+        "% of the batches; batches half as large for the first 20 %; to reward copying, 15 % of "
+        'the rows until then and 6 % after are a random segment repeated, or lines "x → y" '
+        "repeated in another order"
     )
     n_ctx = 512
 
@@ -426,7 +428,8 @@ class GPTTask:
 
     def batch(self, rng: Generator, n_token: int, progress: float) -> Batch:
         """Short texts and small steps first: they are cheaper, and heads form sooner."""
-        length = share_until(self.lengths, progress)
+        long = rng.random() < share_until(self.long, progress)
+        length = self.n_ctx if long else share_until(self.lengths, progress)
         n_token = n_token // 2 if progress < self.small_until else n_token
         copying = share_until(self.copying, progress)
         rows = [self._row(rng, length, copying) for _ in range(max(1, n_token // length))]

@@ -164,6 +164,7 @@ class Run:
         self.model = task.build().to(device).train()
         self.optimizers = optimizers(self.model, task)
         self.progress = Progress()
+        self.first_step = 0  # of these optimizers: they warm up from here
 
     def step(self, n_tokens: int, done: float) -> Tensor:
         rng = np.random.default_rng((self.seed, self.progress.step))
@@ -175,7 +176,7 @@ class Run:
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = rate(self.task, group, done, self.progress.step)
+                group["lr"] = rate(self.task, group, done, self.progress.step - self.first_step)
             optimizer.step()
             optimizer.zero_grad()
         self.progress.step += 1
@@ -198,6 +199,7 @@ class Run:
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "progress": asdict(self.progress),
+            "first_step": self.first_step,
         }
         new = self.folder / "state.new"
         torch.save(state, new)
@@ -212,6 +214,7 @@ class Run:
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["top_lr"] = rate
         self.progress = Progress(**state["progress"])
+        self.first_step = state.get("first_step", 0)
 
     def take_over(self, folder: Path) -> None:
         """Go on from finished weights, as far as their card says they have come."""
@@ -228,6 +231,7 @@ class Run:
             curve=card.curve,
             heads=card.heads,
         )
+        self.first_step = self.progress.step
 
 
 def steps(run: Run, budget: Budget, batch_tokens: int) -> Iterator[tuple[Tensor, float]]:

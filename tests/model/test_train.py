@@ -10,6 +10,7 @@ import pytest
 import torch
 from attention_atlas.model import zoo
 from attention_atlas.model.recurrent import Recurrent
+from attention_atlas.model.tokenizers import Tokenizer
 from attention_atlas.model.training import train
 from attention_atlas.model.training.tasks import (
     TASKS,
@@ -139,6 +140,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
 def even(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches that are the same whatever the budget is."""
     monkeypatch.setattr(GPTTask, "lengths", ((128, 1.0),))
+    monkeypatch.setattr(GPTTask, "long", ((0.0, 1.0),))
     monkeypatch.setattr(GPTTask, "copying", ((0.1, 1.0),))
     monkeypatch.setattr(GPTTask, "small_until", 0.0)
 
@@ -177,6 +179,21 @@ def test_no_data_is_said_plainly(
     [record] = caplog.records
     assert str(tmp_path) in record.message
     assert advice in record.message
+
+
+def test_new_optimizers_warm_up_also_after_finished_weights(
+    data: Path, command: list[str], tmp_path: Path
+) -> None:
+    train.main(["gpt", *command, "--tokens", str(GPT_STEP * 19 // 10)])
+    out = tmp_path / "out" / "own"
+    task = GPTTask(data, Tokenizer.load(out / "tokenizer.json"), 0)
+    run = Run(task, tmp_path / "next", CPU, 0)
+    run.take_over(out)
+    begun = run.progress.step
+    run.step(512, 0.0)
+    rates = [group["lr"] / group["top_lr"] for o in run.optimizers for group in o.param_groups]
+    assert begun > 1
+    assert rates == pytest.approx([0.01] * len(rates))
 
 
 def test_nothing_to_resume_is_said_plainly(
