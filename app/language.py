@@ -15,6 +15,7 @@ from babel.messages.pofile import read_po
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+THEMES = ("light", "dark")
 LOCALE = Path(__file__).parent / "locale"
 of_request: ContextVar[str] = ContextVar("language of the request", default="en")
 
@@ -78,6 +79,13 @@ class RequestLanguage:
         await self.app(scope, receive, send)
 
 
+def kept(request: Request) -> dict[str, str]:
+    """The language and the theme of the address, which every link of the page keeps."""
+    sent, code = request.query_params, chosen(request).code
+    theme = {"theme": sent["theme"]} if sent.get("theme") in THEMES else {}
+    return ({"lang": code} if "lang" in sent else {}) | theme
+
+
 def context(request: Request) -> dict[str, object]:
     """What every template gets: `_`, the language, the other language's address, the messages."""
     language = chosen(request)
@@ -87,6 +95,6 @@ def context(request: Request) -> dict[str, object]:
         "language": language,
         "other_language": other,
         "other_query": request.url.include_query_params(lang=other.code).query,
-        "kept": {"lang": language.code} if "lang" in request.query_params else {},
+        "kept": kept(request),
         "words": dict(catalogue(language.code)),
     }

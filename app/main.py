@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from attention_atlas.app import errors, language
+from attention_atlas.app import errors, language, navigation
 from attention_atlas.app.api import routes as api
 from attention_atlas.app.assets import Assets, folder
 from attention_atlas.app.middleware import BodyLimit, HeadAsGet
@@ -47,6 +47,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         "static": f"/static/{assets.version}",
         "modules": assets.modules(),
         "version": __version__,
+        "bar": navigation.BAR,
     }
     app.mount("/static", assets, name="static")
     for router in (*api.ROUTERS, *pages.ROUTERS):

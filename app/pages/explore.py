@@ -23,7 +23,6 @@ from attention_atlas.app.pages.engine import (
 from attention_atlas.app.service import Service
 from attention_atlas.model.reductions import largest_keys
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field
 
 router = APIRouter(tags=["pages"])
@@ -94,12 +93,6 @@ NOTHING: dict[str, Any] = {  # where there is a problem
     **{"special": SPECIAL[0], "merge": MERGE[0], "side": SIDES[0], "view": VIEWS[0]},
     **{"q_tokens": [], "k_tokens": [], "top": []},
 }
-
-
-@router.get("/", include_in_schema=False)
-def home() -> RedirectResponse:
-    """The explorer is the first page."""
-    return RedirectResponse("/explore")
 
 
 class ExploreQuery(PageQuery):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from attention_atlas.app.pages import (
-    arithmetic,
+    attention,
     compare,
     docs,
     explore,
     fill,
     generate,
+    home,
     masks,
     models,
     positions,
@@ -16,5 +17,5 @@ from attention_atlas.app.pages import (
     translate,
 )
 
-PAGES = (models, explore, compare, positions, masks, arithmetic, translate, generate, fill)
-ROUTERS = tuple(page.router for page in (*PAGES, standalone, docs))
+PAGES = (models, explore, compare, positions, masks, attention, translate, generate, fill)
+ROUTERS = tuple(page.router for page in (home, *PAGES, standalone, docs))

@@ -141,8 +141,8 @@ def test_without_a_mask_token_there_are_no_blanks(hub: TestClient) -> None:
         "/masks?model=plain&kind=cross",
         "/compare?model=gpt2",
         "/positions?model=bart",
-        "/arithmetic?model=gpt2&layer=2&head=3",
-        "/arithmetic?model=plain&layer=1",
+        "/attention?model=gpt2&layer=2&head=3",
+        "/attention?model=plain&layer=1",
         "/explore?model=half&view=anatomy&query=1",
     ],
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from attention_atlas.app.language import LANGUAGES, catalogue
+from attention_atlas.app.navigation import BAR, Group, Link
 from attention_atlas.app.pages import compare, explore, fill, generate, translate
 from attention_atlas.model.analysis import few_shot
 from attention_atlas.model.hub.folder import OTHER_WEIGHTS
@@ -26,6 +27,7 @@ def said() -> set[str]:
     work = (*translate.TRANSLATIONS, *generate.PROMPTS, *fill.BLANKS)
     examples = [*explore.EXAMPLES, *compare.EXAMPLES, *work]
     found: set[str] = {NOT_FOR, *templates(), *(example.label for example in examples)}
+    found |= {label for entry in BAR for label in labels(entry)}
     found |= {*few_shot.definitions().values(), *few_shot.score_definitions().values()}
     for path in (ROOT / "static/js").rglob("*.js"):
         with path.open("rb") as file:
@@ -35,6 +37,11 @@ def said() -> set[str]:
         with path.open("rb") as file:
             found |= {str(row[2]) for row in babel_extract(file, ("_",), [], {}) if row[2]}
     return found | reasons()
+
+
+def labels(entry: Link | Group) -> list[str]:
+    links = entry.links if isinstance(entry, Group) else ()
+    return [entry.label, *(link.label for link in links)]
 
 
 TEMPLATES = {"BadModel": 1, "unexpected": 2, "Note": 0}  # what is called -> its argument
@@ -100,7 +107,7 @@ def test_translations_fill_in_the_same_values(code):
         "/compare",
         "/positions",
         "/masks",
-        "/arithmetic",
+        "/attention",
         "/translate",
         "/generate",
         "/fill",
@@ -116,8 +123,8 @@ def test_a_page_speaks_the_language_asked_for(client, path, query, accept, tag):
     assert bool(CHINESE.search(body)) == (tag == "zh-CN")
 
 
-def test_links_stay_in_the_language(client):
-    page = client.get("/models?lang=zh").text
-    assert 'href="/explore?lang=zh"' in page
-    assert 'href="/models/gpt?lang=zh"' in page
-    assert 'href="?lang=en"' in page
+def test_links_stay_in_the_language_and_the_theme(client):
+    page = client.get("/models?lang=zh&theme=dark").text
+    assert 'href="/explore?lang=zh&amp;theme=dark"' in page
+    assert 'href="/models/gpt?lang=zh&amp;theme=dark"' in page
+    assert 'href="?theme=dark&amp;lang=en"' in page

@@ -95,7 +95,7 @@ def test_a_page_that_is_not_there_says_so_as_a_page(client):
 
 def test_pages_without_a_model_for_them_say_so():
     with TestClient(create_app(Settings(models="recurrent", threads=1))) as alone:
-        for path in ("/positions", "/masks", "/arithmetic", "/generate", "/fill"):
+        for path in ("/positions", "/masks", "/attention", "/generate", "/fill"):
             answer = alone.get(path, headers={"accept": "text/html"})
             assert (answer.status_code, 'role="alert"' in answer.text) == (503, True), path
         assert alone.get("/translate").status_code == 200

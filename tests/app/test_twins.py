@@ -13,7 +13,7 @@ PAGES = [
     "/compare",
     "/positions",
     "/masks",
-    "/arithmetic",
+    "/attention",
     "/translate",
     "/generate",
     "/fill",

@@ -16,7 +16,7 @@ TEXT = 'the "bank", the bank,'  # quotes, commas and equal tokens
 PAGES = {
     "/positions": {"text": TEXT, "n_positions": 8, "d_model": 6, "dimension": 1},
     "/masks": {"model": "gpt", "texts": f"{TEXT}\na a a"},
-    "/arithmetic": {"text": TEXT, "d_k": 16},
+    "/attention": {"text": TEXT, "d_k": 16},
     "/generate": {"text": TEXT, "max_new_tokens": 4, "n_max": 1},
     "/translate": {
         "text": "El banco, el banco.",
@@ -25,7 +25,7 @@ PAGES = {
     },
 }
 
-MEASURED = {"/arithmetic": "#memory-plot", "/generate": "#shots-plot"}  # by a button
+MEASURED = {"/attention": "#memory-plot", "/generate": "#shots-plot"}  # by a button
 MISSING = {"after", "surprise", "sinusoidal"}  # a first token follows none; one line is shorter
 
 

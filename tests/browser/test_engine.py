@@ -12,7 +12,7 @@ PAGES = {  # a field, by its name in the address, and what to type into it
     "compare": ("text_b", "They fished from the bank of the river."),
     "positions": ("text", "The river bank"),
     "masks": ("texts", "This is mine"),
-    "arithmetic": ("text", "The river bank"),
+    "attention": ("text", "The river bank"),
     "explore": ("text", "The river bank"),
     "fill": ("text", "The river bank"),
 }
@@ -20,7 +20,7 @@ CHOICES = {  # what changes the picture without a request: the control, its valu
     "explore": ("combobox", "Sorted by", "entropy", "metric", "entropy"),
     "generate": ("combobox", "Shaded by", "entropy", "shade", "entropy"),
     "translate": ("combobox", "Shown as", "lines", "view", "lines"),
-    "arithmetic": ("combobox", "Stop words", "hidden", "stops", "hidden"),
+    "attention": ("combobox", "Stop words", "hidden", "stops", "hidden"),
 }
 READY = ":is(#comparison, #encodings, #batch, #picture, #work, .sums)[aria-busy=false]"
 
@@ -78,7 +78,7 @@ def test_back_undoes_a_choice_that_asks_for_nothing(page: Page, name: str) -> No
     assert [url for url in requests if "/api/" in url] == []
 
 
-@pytest.mark.parametrize("name", ["explore", "masks", "arithmetic", "generate"])
+@pytest.mark.parametrize("name", ["explore", "masks", "attention", "generate"])
 def test_a_refused_text_survives_a_reload(page: Page, name: str) -> None:
     box = opened(page, name).locator("main textarea, main [name=text]").first
     box.fill("\u0000 is no text")
@@ -113,7 +113,7 @@ def test_what_is_refused_leaves_the_picture_and_the_address(page: Page) -> None:
 
 
 def test_a_picture_follows_the_words_and_not_an_unfinished_number(page: Page) -> None:
-    opened(page, "arithmetic")
+    opened(page, "attention")
     layer = page.get_by_label("Layer", exact=True)
     layer.fill("")
     expect(page.get_by_role("alert")).to_be_empty()

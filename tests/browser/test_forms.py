@@ -14,13 +14,13 @@ READY = {
     "compare": "#comparison",
     "positions": "#encodings",
     "masks": "#batch",
-    "arithmetic": ".sums",
+    "attention": ".sums",
     "translate": "#work",
     "generate": "#work",
     "fill": "#work",
 }
 TEXTS = [(name, "texts" if name == "masks" else "text") for name in READY]
-LONG = [name for name in READY if name not in ("compare", "positions", "arithmetic")]
+LONG = [name for name in READY if name not in ("compare", "positions", "attention")]
 MAY_BE_EMPTY = {"text_pair", "text_b", "word_b", "off", "reference", "target"}
 ODD = ["\u0000x", "\U0001f600\u202e<b>&amp; שלום", "bank " * 4000]
 LIGHT = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}

@@ -12,7 +12,7 @@ PATHS = [
     "/compare",
     "/positions",
     "/masks",
-    "/arithmetic",
+    "/attention",
     "/translate",
     "/generate",
     "/fill",
@@ -26,7 +26,7 @@ PATHS = [
 
 def test_every_page_of_the_top_bar_is_tried(page: Page) -> None:
     page.goto("/models")
-    links = page.locator("header nav a").all()
+    links = page.locator("header nav a:not([type])").all()
     assert {link.get_attribute("href") for link in links} <= set(PATHS)
 
 
@@ -61,6 +61,34 @@ def test_a_slash_leads_to_the_text(page: Page, path: str) -> None:
 def test_the_documentation_has_a_way_back(page: Page) -> None:
     page.goto("/docs?lang=zh")
     expect(page.locator("#swagger")).to_contain_text("/api/v1/attention", timeout=30_000)
-    expect(page.locator("header [aria-current=page]")).to_have_text("API")
-    page.get_by_role("link", name="探索").click()
+    expect(page.locator(".bar-pages [aria-current=page]")).to_have_text("API")
+    page.get_by_role("link", name="探索", exact=True).click()
     expect(page).to_have_url(re.compile(r"/explore\?lang=zh"))
+
+
+def test_menus_close_with_escape_and_with_a_click_elsewhere(page: Page) -> None:
+    page.goto("/masks")
+    page.locator("#theme button").wait_for()
+    inside = page.locator(".bar-pages summary", has_text="Inside")
+    items = page.locator(".bar-pages").get_by_role("link", name="Positions")
+    inside.click()
+    expect(items).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(items).to_be_hidden()
+    expect(inside).to_be_focused()
+    inside.click()
+    page.get_by_role("heading", name="Masks").click()
+    expect(items).to_be_hidden()
+
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+
+
+@pytest.mark.parametrize("setting", [PHONE, PHONE | {"java_script_enabled": False}])
+def test_a_phone_has_all_pages_in_less_than_a_fifth_of_its_screen(page: Page) -> None:
+    page.goto("/masks")
+    box = page.locator("header.top").bounding_box()
+    assert box and box["height"] < 844 / 5
+    page.locator("summary[aria-label=Pages]").click()
+    page.locator(".pages").get_by_role("link", name="Positions").click()
+    expect(page).to_have_url(re.compile("/positions"))

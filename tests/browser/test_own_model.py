@@ -173,7 +173,7 @@ def test_a_phone_has_room_for_it(explore: Explore) -> None:
 
 @REAL
 def test_its_own_q_k_and_v_are_taken_apart(page: Page) -> None:
-    page.goto("/arithmetic?model=SmolLM2-135M-Instruct&layer=3&head=4")
+    page.goto("/attention?model=SmolLM2-135M-Instruct&layer=3&head=4")
     page.locator("form.sums[aria-busy=false]").wait_for()
     expect(page.locator("#anatomy tbody tr")).to_have_count(8)
     expect(page.locator("#shapes")).to_contain_text("576 × 3 · 64")

@@ -102,8 +102,8 @@ export const MASKS = {
   theme: EXPLORE.theme
 };
 
-/** The same of the Arithmetic page. */
-export const ARITHMETIC = {
+/** The same of the page that computes attention step by step. */
+export const ATTENTION = {
   model: COMPARE.model,
   text: COMPARE.text,
   word: {name: "word", initial: null, ...whole},

@@ -1,4 +1,4 @@
-"""The Arithmetic page: attention's steps, one by one, with numbers that move."""
+"""The page that computes attention step by step, with numbers that move."""
 
 # No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
 
@@ -39,7 +39,7 @@ NO_DOT_PRODUCTS = Message("not-available", "has no dot products")
 router = APIRouter(tags=["pages"])
 
 
-class ArithmeticPage(Content):
+class AttentionPage(Content):
     models: list[ModelSummary]
     model: str
     text: str
@@ -58,7 +58,7 @@ TEXT, WORD = "Bob cashed a check at the bank", "check"
 WIDTHS, DEPTHS = range(1, 4097), range(1, 65)  # of ScalingRequest, GradientsRequest
 
 
-class ArithmeticQuery(PageQuery):
+class AttentionQuery(PageQuery):
     text: str | None = None
     word: str = ""
     layer: str = ""
@@ -67,10 +67,10 @@ class ArithmeticQuery(PageQuery):
     depth: str = ""
 
 
-@page("/arithmetic", "arithmetic.html", ArithmeticPage, router)
-async def arithmetic_page(
-    request: Request, query: Annotated[ArithmeticQuery, Query()]
-) -> ArithmeticPage:
+@page("/attention", "attention.html", AttentionPage, router)
+async def attention_page(
+    request: Request, query: Annotated[AttentionQuery, Query()]
+) -> AttentionPage:
     """Scores, q, k and v, the scale, heads, a layer's block, and the cost of it all."""
     service: Service = request.app.state.service
     choice = Choice(query, await opened(service, query.model))
@@ -97,7 +97,7 @@ async def arithmetic_page(
         "ignored": choice.ignored,
     }
     answers = service.compute(lambda: _answers(service, fields, choice))
-    return await answered(ArithmeticPage, fields, answers)
+    return await answered(AttentionPage, fields, answers)
 
 
 def _answers(service: Service, fields: dict[str, Any], choice: Choice) -> dict[str, Any]:

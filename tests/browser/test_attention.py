@@ -29,7 +29,7 @@ def api(server: str, path: str, **query: object) -> Any:
 
 
 def opened(page: Page, **query: object) -> Page:
-    page.goto(f"/arithmetic?{urlencode(query)}")
+    page.goto(f"/attention?{urlencode(query)}")
     page.locator(".sums[aria-busy=false]").wait_for()
     return page
 
@@ -293,7 +293,7 @@ def test_a_refused_text_is_said_and_the_picture_stays(page: Page) -> None:
 
 
 def test_a_refused_text_in_the_address_leaves_the_rest(page: Page) -> None:
-    page.goto("/arithmetic?text=")
+    page.goto("/attention?text=")
     expect(page.get_by_role("alert")).to_contain_text("the text is empty")
     page.get_by_label("x, dimension 0", exact=True).fill("3")
     expect(page.get_by_role("table", name="x and y of 4 dimensions")).to_contain_text("8.5000")
@@ -318,7 +318,7 @@ def test_a_phone_never_scrolls_sideways(page: Page) -> None:
 
 @pytest.mark.parametrize("setting", [LIGHT | {"java_script_enabled": False}], ids=["no script"])
 def test_without_a_script_there_are_numbers(page: Page, server: str) -> None:
-    page.goto("/arithmetic")
+    page.goto("/attention")
     found = api(server, "arithmetic/scaling", d_k=256)["widths"]
     expect(page.locator("#scaling td.n").first).to_have_text(f"{found[0]['variance']:.2f}")
     mask = page.locator(".sums-map").get_by_role("link", name="mask")

@@ -1,4 +1,4 @@
-// The Arithmetic page: attention's steps, one by one, with numbers that move.
+// Attention step by step: scores, scale, heads, the block around them, with numbers that move.
 
 import {address, anatomy, blocks, cost, gradients, headParts, run, scaling} from "../lib/api.js";
 import {diagram} from "../lib/diagram.js";
@@ -353,7 +353,7 @@ function drawFoot(state) {
 }
 
 byId("measure").addEventListener("click", measure);
-const page = mountPage({data, fields: url.ARITHMETIC, form, busy: form,
+const page = mountPage({data, fields: url.ATTENTION, form, busy: form,
   more: {follow: null}, // the word that the query stays in
   local: ["stops", "x", "y", "scores", "temperature"], fit, retype, answer, draw});
 const drawHand = mountHand();
