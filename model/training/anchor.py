@@ -8,6 +8,7 @@ layers; the teacher is the model as it was at the start.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from torch.nn import functional as F
 
 WEIGHT = 1.5  # of the anchor, beside the two losses of BERT
 HEADS_UNTIL = 0.08  # this share of the run trains the heads alone
+N_CTX = 512
 WARM_UP = 0.01  # share of the run in which the other rates rise; about 50 steps of two hours
 HEAD_RATE = 2e-3  # of AdamW, while the heads train alone
 HEADS = ("pooler.", "next_head.", "mlm_")
@@ -79,10 +81,10 @@ def taught(
 def divergence(teacher: Sequence[Tensor], student: Sequence[Tensor], real: Tensor) -> Tensor:
     """KL(teacher ‖ student) of log attention (B, H, T, T), mean over real rows, heads, layers."""
     rows = [
-        F.kl_div(ours, theirs, reduction="none", log_target=True).sum(-1).mean(1)[real].mean()
+        F.kl_div(ours, theirs, reduction="none", log_target=True).sum(-1).mean(1)  # (B, T)
         for theirs, ours in zip(teacher, student, strict=True)
     ]
-    return torch.stack(rows).mean()
+    return (torch.stack(rows).mean(0) * real).sum() / real.sum()
 
 
 class AnchoredBertTask(BertTask):
@@ -91,7 +93,9 @@ class AnchoredBertTask(BertTask):
     learning_rate = 3e-4
     matrix_rate = 3e-4
     batch_tokens = 2048
-    lengths = ((64, 0.4), (128, 0.8), (512, 1.0))
+    lengths = ((64, 0.3), (128, 1.0))
+    long = ((0.0, 0.3), (0.3, 1.0))  # share of the batches whose rows have 512 tokens, until then
+    banks = 0.02  # with more, it guesses "bank" too often
     muon_steps = 3  # of its Newton-Schulz iteration: at 2 048 tokens five are a third of the time
     small_until = 0.0
     everyday = 0.08  # share of the rows: everyday sentences, one after another
@@ -104,23 +108,23 @@ class AnchoredBertTask(BertTask):
         "KL of its attention on the clean text to ours added with weight 1.5, two layers a step; "
         "15 % of the tokens chosen: 80 % [MASK], 10 % random, 10 % kept; next sentence 50/50; the "
         "heads alone for 8 % of the run (AdamW 0.002), then everything (AdamW 0.0003, embeddings "
-        "0.0002, Muon 0.0003), falling to 0 over the second half; 64 tokens for 40 % of the run, "
-        '128 until 80 %, then 512; 4 % of the rows are two sentences with "bank", 8 % everyday '
-        "sentences"
+        "0.0002, Muon 0.0003), falling to 0 over the second half; 64 tokens for 30 % of the run, "
+        'then 128, and 512 in 30 % of the batches; 2 % of the rows are two sentences with "bank", '
+        "8 % everyday sentences"
     )
 
     def __init__(
         self, data: Path, tokenizer: Tokenizer | None, seed: int, *, train: bool = True
     ) -> None:
-        self.teacher = Teacher.read()
+        teacher = Teacher.read()
         if tokenizer is None:
             found = [docs.train for docs in corpus.documents(data)]
             texts = [line for docs in found for doc in docs[::SAMPLED] for line in doc]
-            tokenizer = Tokenizer(trimmed(self.teacher.tokenizer, texts))
+            tokenizer = Tokenizer(trimmed(teacher.tokenizer, texts))
         super().__init__(data, tokenizer, seed, train=train)
         self.everyday_ids = self._everyday(data)
         self.sources.insert(0, NAME)
-        self.anchor = self.teacher.bert(self.tokenizer).eval().requires_grad_(False)
+        self.anchor = teacher.bert(self.tokenizer).eval().requires_grad_(False)
 
     def _everyday(self, data: Path) -> Ragged:
         found = list(corpus.named(data, EVERYDAY))
@@ -129,7 +133,7 @@ class AnchoredBertTask(BertTask):
         return Ragged.of(self.tokenizer, texts)
 
     def build(self) -> Bert:
-        model = self.teacher.bert(self.tokenizer)
+        model = deepcopy(self.anchor).requires_grad_(True)
         counts = np.bincount(self.train[0].ids, minlength=self.tokenizer.vocab_size)
         begin_heads(model, counts, self.mask)
         return model
@@ -150,13 +154,14 @@ class AnchoredBertTask(BertTask):
 
     def batch(self, rng: Generator, n_token: int, progress: float) -> Batch:
         """After the heads' share of the run, the clean text and two layers to hold."""
-        length = share_until(self.lengths, progress)
+        long = rng.random() < share_until(self.long, progress)
+        length = N_CTX if long else share_until(self.lengths, progress)
         batch = self._batch(self.train, rng, max(1, n_token // length), length)
         if progress < HEADS_UNTIL:
             return batch
         clean = batch["ids"].flatten().clone()
         clean[batch["places"]] = batch["label"]
-        first = 2 * int(rng.integers(max(1, self.teacher.sizes["n_layer"] // 2)))
+        first = 2 * int(rng.integers(max(1, len(self.anchor.encoder) // 2)))
         return batch | {"clean": clean.view_as(batch["ids"]), "first_layer": torch.tensor(first)}
 
     def _row(

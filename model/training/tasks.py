@@ -39,6 +39,7 @@ WEIGHTS = {"classics": 0.5, "asp": 2.0, "onestop": 2.0, "fairytaleqa": 2.0, "eur
 NO_LABEL = -100  # nothing is to be predicted here
 N_LOOK = 16  # texts a head is judged by
 COPIED = 50  # random tokens that are said twice
+GPU_CHUNK = 16_384
 CHUNK = 512  # places whose logits are computed at a time, so that they stay in the cache
 
 
@@ -46,6 +47,7 @@ class Task(Protocol):
     name: str
     learning_rate: float  # of AdamW
     matrix_rate: float  # of Muon
+    muon_steps: int  # of its Newton-Schulz iteration
     batch_tokens: int
     recipe: str  # what else a card says of the training
     tokenizer: Tokenizer
@@ -100,13 +102,22 @@ def cross_entropy(
     logits: Callable[[Tensor], Tensor], x: Tensor, label: Tensor, *, smoothing: float = 0.0
 ) -> Tensor:
     """Mean loss where there is a label: x (..., D), label (...), without all logits at once."""
-    there = label != NO_LABEL
-    x, label = x[there], label[there]  # (N, D), (N,)
+    x, label = x.flatten(0, label.ndim - 1), label.flatten()
+    chunk = GPU_CHUNK
+    if x.device.type != "cuda":  # a GPU would have to wait for the number of labels
+        chosen = label != NO_LABEL
+        x, label, chunk = x[chosen], label[chosen], CHUNK  # (N, D), (N,)
     parts = [
-        F.cross_entropy(logits(some).float(), wanted, reduction="sum", label_smoothing=smoothing)
-        for some, wanted in zip(torch.split(x, CHUNK), torch.split(label, CHUNK), strict=True)
+        F.cross_entropy(
+            logits(some).float(),
+            wanted,
+            ignore_index=NO_LABEL,
+            reduction="sum",
+            label_smoothing=smoothing,
+        )
+        for some, wanted in zip(torch.split(x, chunk), torch.split(label, chunk), strict=True)
     ]
-    return torch.stack(parts).sum() / max(1, label.numel())
+    return torch.stack(parts).sum() / (label != NO_LABEL).sum().clamp(min=1)
 
 
 def share_until(shares: Sequence[tuple[Number, float]], progress: float) -> Number:
@@ -130,6 +141,7 @@ class TranslatorTask:
     name = "translator"
     learning_rate = 1e-3
     matrix_rate = 1.5e-3
+    muon_steps = 5
     batch_tokens = 4096
     small_until = 0.4  # this share of the run, batches are half as large
     recipe = "teacher forcing, label smoothing 0.1; batches half as large for the first 40 %"
@@ -223,6 +235,7 @@ class BertTask:
     name = "bert"
     learning_rate = 1.5e-3
     matrix_rate = 1.5e-3
+    muon_steps = 5
     batch_tokens = 4096
     lengths: Sequence[tuple[int, float]] = ((32, 0.15), (64, 0.35), (128, 0.8), (512, 1.0))
     small_until = 0.4  # this share of the run, batches are half as large
@@ -380,6 +393,7 @@ class GPTTask:
     name = "gpt"
     learning_rate = 2e-3
     matrix_rate = 5e-3
+    muon_steps = 5
     batch_tokens = 4096
     lengths = ((32, 0.1), (64, 0.2), (128, 1.0))  # until this share of the run
     long = ((0.0, 0.5), (0.4, 1.0))  # share of the batches whose rows have n_ctx tokens, likewise

@@ -11,7 +11,7 @@ import torch
 from attention_atlas.model.checkpoint import to_hugging_face
 from attention_atlas.model.tape import Tape
 from attention_atlas.model.tokenizers import train_wordpiece
-from attention_atlas.model.training import anchor, train
+from attention_atlas.model.training import anchor, run, train
 from attention_atlas.model.training.anchor import (
     AnchoredBertTask,
     divergence,
@@ -134,7 +134,7 @@ def test_rates_by_share_of_the_run(
     task: AnchoredBertTask, done: float, head: float, rest: float
 ) -> None:
     model = task.build()
-    adam, muon = train.optimizers(model, task)
+    adam, muon = run.optimizers(model, task, run.muon(task))
     rates = {
         id(p): task.rate(group, done)
         for group in (*adam.param_groups, *muon.param_groups)

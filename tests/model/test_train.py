@@ -11,7 +11,9 @@ import torch
 from attention_atlas.model import zoo
 from attention_atlas.model.recurrent import Recurrent
 from attention_atlas.model.tokenizers import Tokenizer
+from attention_atlas.model.training import run as runs
 from attention_atlas.model.training import train
+from attention_atlas.model.training.run import Budget, Progress, TrainingRun
 from attention_atlas.model.training.tasks import (
     TASKS,
     BertTask,
@@ -19,7 +21,6 @@ from attention_atlas.model.training.tasks import (
     RecurrentTask,
     TranslatorTask,
 )
-from attention_atlas.model.training.train import Budget, Progress, Run
 from attention_atlas.model.transformer import GPT, Bert, Config, EncoderDecoder
 from torch import Tensor, nn
 
@@ -126,12 +127,12 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
 ) -> None:
     task = TASKS[name](data, None, 0)
     budget = Budget(minutes=None, tokens=5000)
-    whole, first, second = (Run(task, tmp_path, CPU, 0) for _ in range(3))
-    losses = [loss for loss, _ in islice(train.steps(whole, budget, 512), 4)]
-    again = [loss for loss, _ in islice(train.steps(first, budget, 512), 2)]
+    whole, first, second = (TrainingRun(task, tmp_path, CPU, 0) for _ in range(3))
+    losses = [loss for loss, _ in islice(runs.steps(whole, budget, 512), 4)]
+    again = [loss for loss, _ in islice(runs.steps(first, budget, 512), 2)]
     first.save()
     second.resume()
-    again += [loss for loss, _ in islice(train.steps(second, budget, 512), 2)]
+    again += [loss for loss, _ in islice(runs.steps(second, budget, 512), 2)]
     assert again == losses
     torch.testing.assert_close(second.model.state_dict(), whole.model.state_dict(), atol=0, rtol=0)
 
@@ -187,7 +188,7 @@ def test_new_optimizers_warm_up_also_after_finished_weights(
     train.main(["gpt", *command, "--tokens", str(GPT_STEP * 19 // 10)])
     out = tmp_path / "out" / "own"
     task = GPTTask(data, Tokenizer.load(out / "tokenizer.json"), 0)
-    run = Run(task, tmp_path / "next", CPU, 0)
+    run = TrainingRun(task, tmp_path / "next", CPU, 0)
     run.take_over(out)
     begun = run.progress.step
     run.step(512, 0.0)
@@ -237,7 +238,7 @@ def test_the_time_left() -> None:
     [(0.0, 0, 0.01), (0.0, 49, 0.5), (0.3, 500, 1.0), (0.75, 500, 0.5), (1.0, 500, 0.0)],
 )
 def test_the_learning_rate_rises_stays_and_falls(done: float, step: int, factor: float) -> None:
-    assert train.schedule(done, step) == factor
+    assert runs.schedule(done, step) == factor
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -246,7 +247,7 @@ def test_every_parameter_is_trained_once(name: str, data: Path) -> None:
     model = task.build()
     trained = [
         parameter
-        for optimizer in train.optimizers(model, task)
+        for optimizer in runs.optimizers(model, task, runs.muon(task))
         for group in optimizer.param_groups
         for parameter in group["params"]
     ]
