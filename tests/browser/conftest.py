@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -92,12 +93,50 @@ def setting() -> dict[str, object]:
     return {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}
 
 
+class Contexts:
+    """One browser context for each setting, for the whole session.
+
+    A new context fetches and compiles every script again, which takes three times as long as
+    drawing a page. Chromium keeps what is compiled as long as a page of the context is open.
+    """
+
+    def __init__(self, browser: Browser, server: str) -> None:
+        self.browser, self.server = browser, server
+        self.kept: dict[str, tuple[BrowserContext, Page]] = {}
+
+    def lend(self, setting: dict[str, object]) -> BrowserContext:
+        key = json.dumps(setting, sort_keys=True)
+        if key not in self.kept:
+            context = self.browser.new_context(base_url=self.server, **setting)  # type: ignore[arg-type]
+            context.set_default_timeout(LONGEST_WAIT)
+            self.kept[key] = context, context.new_page()
+            self.kept[key][1].goto("/healthz")
+        return self.kept[key][0]
+
+    def clean(self, context: BrowserContext) -> None:
+        """Leave nothing of a test to the next one but the cache of the network."""
+        kept = next(page for known, page in self.kept.values() if known is context)
+        for page in context.pages:
+            if page is not kept:
+                page.close()
+        context.unroute_all()
+        context.set_offline(False)
+        context.clear_permissions()
+        context.clear_cookies()
+        clear = {"origin": self.server, "storageTypes": "all"}
+        context.new_cdp_session(kept).send("Storage.clearDataForOrigin", clear)
+
+
+@pytest.fixture(scope="session")
+def contexts(browser: Browser, server: str) -> Contexts:
+    return Contexts(browser, server)
+
+
 @pytest.fixture
-def context(browser: Browser, server: str, setting: dict[str, object]) -> Iterator[BrowserContext]:
-    context = browser.new_context(base_url=server, **setting)  # type: ignore[arg-type]
-    context.set_default_timeout(LONGEST_WAIT)
+def context(contexts: Contexts, setting: dict[str, object]) -> Iterator[BrowserContext]:
+    context = contexts.lend(setting)
     yield context
-    context.close()
+    contexts.clean(context)
 
 
 @pytest.fixture
