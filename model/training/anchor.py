@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from attention_atlas.model.tokenizers import Tokenizer
 from attention_atlas.model.training import corpus
-from attention_atlas.model.training.tasks import (
+from attention_atlas.model.training.bert_task import BertTask
+from attention_atlas.model.training.task import (
     NO_LABEL,
     Batch,
-    BertTask,
     Ragged,
     cross_entropy,
     share_until,
@@ -27,7 +27,7 @@ from attention_atlas.model.training.tasks import (
 from attention_atlas.model.training.teacher import NAME, Teacher, begin_heads, trimmed
 from attention_atlas.model.transformer import Bert, EncoderLayer, padding_mask
 from numpy.random import Generator
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 WEIGHT = 1.5  # of the anchor, beside the two losses of BERT
@@ -54,13 +54,12 @@ def encoded(
     model: Bert, ids: Tensor, segments: Tensor, real: Tensor, layers: Sequence[int]
 ) -> tuple[Tensor, list[Tensor]]:
     """What the encoder gives, and the log attention of some of its layers on the way."""
-    x, found, mask = model.embed(ids, segments), [], padding_mask(real)
-    for i, layer in enumerate(model.encoder):
-        assert isinstance(layer, EncoderLayer)
+    x, logs, mask = model.embed(ids, segments), [], padding_mask(real)
+    for i, layer in enumerate(cast(list[EncoderLayer], model.encoder)):
         if i in layers:
-            found.append(log_attention(layer, x, real))
+            logs.append(log_attention(layer, x, real))
         x = layer(x, mask, None)
-    return x, found
+    return x, logs
 
 
 @torch.no_grad()
@@ -68,14 +67,14 @@ def taught(
     teacher: Bert, ids: Tensor, segments: Tensor, real: Tensor, layers: Sequence[int]
 ) -> list[Tensor]:
     """The teacher's log attention of some layers; no layer after the last of them is computed."""
-    x, found, mask = teacher.embed(ids, segments), [], padding_mask(real)
-    for i, layer in enumerate(teacher.encoder[: max(layers) + 1]):
-        assert isinstance(layer, EncoderLayer)
+    x, logs, mask = teacher.embed(ids, segments), [], padding_mask(real)
+    first = cast(list[EncoderLayer], teacher.encoder[: max(layers) + 1])
+    for i, layer in enumerate(first):
         if i in layers:
-            found.append(log_attention(layer, x, real))
+            logs.append(log_attention(layer, x, real))
         if i < max(layers):
             x = layer(x, mask, None)
-    return found
+    return logs
 
 
 def divergence(teacher: Sequence[Tensor], student: Sequence[Tensor], real: Tensor) -> Tensor:
@@ -118,8 +117,8 @@ class AnchoredBertTask(BertTask):
     ) -> None:
         teacher = Teacher.read()
         if tokenizer is None:
-            found = [docs.train for docs in corpus.documents(data)]
-            texts = [line for docs in found for doc in docs[::SAMPLED] for line in doc]
+            read = [docs.train for docs in corpus.documents(data)]
+            texts = [line for docs in read for doc in docs[::SAMPLED] for line in doc]
             tokenizer = Tokenizer(trimmed(teacher.tokenizer, texts))
         super().__init__(data, tokenizer, seed, train=train)
         self.everyday_ids = self._everyday(data)
@@ -127,9 +126,9 @@ class AnchoredBertTask(BertTask):
         self.anchor = teacher.bert(self.tokenizer).eval().requires_grad_(False)
 
     def _everyday(self, data: Path) -> Ragged:
-        found = list(corpus.named(data, EVERYDAY))
-        self.sources += [docs.name for docs in found]
-        texts = [line for docs in found for doc in docs.train for line in doc]
+        files = list(corpus.named(data, EVERYDAY))
+        self.sources += [docs.name for docs in files]
+        texts = [line for docs in files for doc in docs.train for line in doc]
         return Ragged.of(self.tokenizer, texts)
 
     def build(self) -> Bert:
@@ -144,8 +143,7 @@ class AnchoredBertTask(BertTask):
             return 0.0, EMBEDDING_RATE
         return (HEAD_RATE if name.startswith(HEADS) else 0.0), self.learning_rate
 
-    @staticmethod
-    def rate(group: dict[str, Any], done: float) -> float:
+    def rate(self, group: dict[str, Any], done: float, step: int) -> float:
         """Level while the heads train alone; then up, level, and down to 0 from the middle on."""
         if done < HEADS_UNTIL:
             return float(group["head_lr"])
@@ -183,9 +181,8 @@ class AnchoredBertTask(BertTask):
         """A third of the batches: this model is larger, and its curve needs no more."""
         return super().held_out(rng, max(1, n_batch // 3))
 
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+    def loss(self, model: Bert, batch: Batch) -> Tensor:
         """BERT's two losses and the anchor; of a batch without clean text, the heads' alone."""
-        assert isinstance(model, Bert)
         if not model.training:
             return super().loss(model, batch)
         real = batch["ids"] != self.pad
@@ -196,9 +193,9 @@ class AnchoredBertTask(BertTask):
         first = int(batch["first_layer"])
         layers = [i for i in (first, first + 1) if i < len(model.encoder)]
         teacher = self.anchor.to(batch["ids"].device)
-        wanted = taught(teacher, batch["clean"], batch["segments"], real, layers)
-        x, found = encoded(model, batch["ids"], batch["segments"], real, layers)
-        return self.losses(model, x, batch) + WEIGHT * divergence(wanted, found, real)
+        theirs = taught(teacher, batch["clean"], batch["segments"], real, layers)
+        x, ours = encoded(model, batch["ids"], batch["segments"], real, layers)
+        return self.losses(model, x, batch) + WEIGHT * divergence(theirs, ours, real)
 
     @staticmethod
     def losses(model: Bert, x: Tensor, batch: Batch) -> Tensor:

@@ -29,7 +29,7 @@ from attention_atlas.model.training import (
     sense_quality,
     word_quality,
 )
-from attention_atlas.model.training.tasks import TASKS
+from attention_atlas.model.training.trainers import TRAINERS
 from attention_atlas.model.zoo import WEIGHTS
 
 log = logging.getLogger("evaluate")
@@ -58,24 +58,24 @@ def evaluate(
     """Measure the model in folder/name and write the results into its card."""
     loaded = zoo.load(name, device, folder)
     assert isinstance(loaded.tokenizer, Tokenizer)
-    task = TASKS[loaded.card.name](data, loaded.tokenizer, 0, train=False)
-    found: dict[str, dict[str, Any]] = {}
+    task = TRAINERS[loaded.card.name](data, loaded.tokenizer, 0, train=False)
+    results: dict[str, dict[str, Any]] = {}
     for measure in MEASURES[loaded.card.name]:
         if only in ("", measure.__name__):
             measures = measure(loaded, task, data)
             if not measures:
                 log.info(f"{name} {measure.__name__}: {data} has no text for it")
             for key, value in measures.items():
-                log.info(f"{name} {key}: {said(value)}")
-                found[key] = asdict(value)
+                log.info(f"{name} {key}: {described(value)}")
+                results[key] = asdict(value)
     path = folder / name / "card.json"
     card = json.loads(path.read_text("utf-8"))
-    card["metrics"] |= found  # what could not be measured here was, of the same weights
+    card["metrics"] |= results  # beside earlier measures of the same weights
     path.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    return found
+    return results
 
 
-def said(measure: Measure) -> str:
+def described(measure: Measure) -> str:
     """0.34 (0.33 to 0.35) over 13546 masked words, L2 H3"""
     detail = f", {measure.detail}" if measure.detail else ""
     low, high = measure.low, measure.high

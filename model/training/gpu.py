@@ -25,10 +25,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from attention_atlas.model.training.bert_task import BertTask
 from attention_atlas.model.training.loop import train, write
 from attention_atlas.model.training.prepared import unpacked
 from attention_atlas.model.training.run import Budget, MatrixOptimizer, TrainingRun, to
-from attention_atlas.model.training.tasks import NO_LABEL, Batch, BertTask, Task
+from attention_atlas.model.training.task import NO_LABEL, Batch, Task
 from attention_atlas.model.transformer import MultiHeadAttention
 from attention_atlas.model.zoo import pick_device
 from torch import Tensor, nn
@@ -130,7 +131,9 @@ def set_dropout(model: nn.Module, share: float) -> None:
 class Batches(Dataset[Batch]):
     """The batch of each step: a function of the seed, the step and how far the run has come."""
 
-    def __init__(self, task: Task, seed: int, n_tokens: int, done: Synchronized[float]) -> None:
+    def __init__(
+        self, task: Task[Any], seed: int, n_tokens: int, done: Synchronized[float]
+    ) -> None:
         self.task, self.seed, self.n_tokens, self.done = task, seed, n_tokens, done
 
     def __getitem__(self, step: int) -> Batch:

@@ -13,8 +13,9 @@ from attention_atlas.model.analysis.statistics import Array, Measure, mean, meas
 from attention_atlas.model.record import Token
 from attention_atlas.model.tape import Tape
 from attention_atlas.model.training import corpus
+from attention_atlas.model.training.bert_task import BertTask
 from attention_atlas.model.training.quality import joined
-from attention_atlas.model.training.tasks import BertTask
+from attention_atlas.model.training.task import trained
 from attention_atlas.model.training.word_quality import passages
 from attention_atlas.model.transformer import Bert
 from attention_atlas.model.zoo import Loaded
@@ -31,8 +32,7 @@ UNIFORM = 0.9  # of the entropy of attention to all tokens alike
 
 def attention(loaded: Loaded, tokens: tuple[Token, ...]) -> Tensor:
     """(L, H, T, T)"""
-    model, tape = loaded.model, Tape()
-    assert isinstance(model, Bert)
+    model, tape = trained(loaded, Bert), Tape()
     ids = torch.tensor([[token.id for token in tokens]], device=loaded.device)
     model.encode(ids, torch.zeros_like(ids), tape)
     return torch.cat([step.attn for step in tape])

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 from attention_atlas.model import checkpoint
 from attention_atlas.model.training import corpus
-from attention_atlas.model.training.anchor import AnchoredBertTask
 from attention_atlas.model.training.run import Budget, TrainingRun, held_out_loss, steps
 from attention_atlas.model.zoo import Card
 
@@ -53,7 +52,7 @@ def write(run: TrainingRun, out: Path, batch_tokens: int) -> None:
     card = Card(
         name=run.task.name,
         architecture=type(run.model).__name__,
-        config=asdict(run.model.config),  # type: ignore[call-overload]
+        config=asdict(run.model.config),
         sha256=sha256,
         data=corpus.provenance(run.task.sources),
         training={
@@ -70,7 +69,7 @@ def write(run: TrainingRun, out: Path, batch_tokens: int) -> None:
             "seed": run.seed,
             "recipe": run.task.recipe,
             "preset": run.preset,
-            **({"start": run.task.start} if isinstance(run.task, AnchoredBertTask) else {}),
+            **({"start": run.task.start} if run.task.start else {}),
         },
         curve=progress.curve,
         heads=progress.heads,

@@ -22,7 +22,8 @@ import tokenizers as hf
 import torch
 from attention_atlas.model.tokenizers import Tokenizer
 from attention_atlas.model.training.anchor import AnchoredBertTask
-from attention_atlas.model.training.tasks import TASKS, Ragged, Task
+from attention_atlas.model.training.task import Ragged, Task
+from attention_atlas.model.training.trainers import TRAINERS
 from attention_atlas.model.transformer import Bert, Config
 from attention_atlas.model.zoo import WEIGHTS
 from safetensors import safe_open
@@ -30,11 +31,11 @@ from safetensors.numpy import save
 from torch import nn
 
 Arrays = dict[str, np.ndarray]
-CLASSES: dict[str, type[Any]] = {**TASKS, "bert": AnchoredBertTask}
+CLASSES: dict[str, type[Any]] = {**TRAINERS, "bert": AnchoredBertTask}
 MOST_TOKENS = 28_000_000  # about 36 MB of compressed ids
 
 
-def packed(task: Task) -> bytes:
+def packed(task: Task[Any]) -> bytes:
     """A task's tokenizer, arrays and starting model as compressed safetensors."""
     arrays: Arrays = {}
     plain: dict[str, Any] = {"name": task.name, "tokenizer": task.tokenizer.backend.to_str()}
@@ -50,7 +51,7 @@ def packed(task: Task) -> bytes:
     return lzma.compress(save(smallest, {"plain": json.dumps(plain)}), preset=6)
 
 
-def unpacked(path: Path) -> Task:
+def unpacked(path: Path) -> Task[Any]:
     """The task as `packed` had it, without the texts it came from: enough to train and to look."""
     raw = path.with_suffix(".safetensors")
     raw.write_bytes(lzma.decompress(path.read_bytes()))
@@ -162,7 +163,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--tokens", type=int, default=MOST_TOKENS, help="at most, of the texts")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
-    make: Callable[..., Task] = CLASSES[args.name]
+    make: Callable[..., Task[Any]] = CLASSES[args.name]
     file = WEIGHTS / args.name / "tokenizer.json"
     task: Any = make(args.data, Tokenizer.load(file) if file.exists() else None, args.seed)
     task.train = shortened(task.train, args.tokens)

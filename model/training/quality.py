@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -31,20 +31,15 @@ from attention_atlas.model.generate import Beam, beam_search, returned, translat
 from attention_atlas.model.languages import Frame
 from attention_atlas.model.protocol import Translator
 from attention_atlas.model.record import Token
-from attention_atlas.model.recurrent import Recurrent
 from attention_atlas.model.run import run
 from attention_atlas.model.spec import Spec
 from attention_atlas.model.tape import Tape
 from attention_atlas.model.training import corpus
-from attention_atlas.model.training.tasks import (
-    COPIED,
-    BertTask,
-    GPTTask,
-    Task,
-    TranslatorTask,
-    padded,
-)
-from attention_atlas.model.transformer import GPT, Bert, EncoderDecoder
+from attention_atlas.model.training.bert_task import BertTask
+from attention_atlas.model.training.gpt_task import GPTTask
+from attention_atlas.model.training.task import COPIED, Task, padded, trained
+from attention_atlas.model.training.translator_task import TranslatorTask
+from attention_atlas.model.transformer import GPT, Bert
 from attention_atlas.model.zoo import Loaded
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -69,15 +64,15 @@ def bleu(loaded: Loaded, task: TranslatorTask, data: Path) -> Measures:
     ]
     if not pairs:
         return {}
-    most = max(len(references) for _, references in pairs)
-    wanted: list[Any] = [[(*refs, *[None] * most)[i] for _, refs in pairs] for i in range(most)]
-    found: Measures = {}
+    most = max(len(refs) for _, refs in pairs)
+    references: list[Any] = [[(*refs, *[None] * most)[i] for _, refs in pairs] for i in range(most)]
+    measures: Measures = {}
     for name, n_beam in (("bleu", 4), ("bleu_greedy", 1)):
-        said = translated(loaded, [text for text, _ in pairs], n_beam)
+        texts = translated(loaded, [text for text, _ in pairs], n_beam)
         metric = BLEU()
-        score = metric.corpus_score(said, wanted, n_bootstrap=N_SAMPLE)
+        score = metric.corpus_score(texts, references, n_bootstrap=N_SAMPLE)
         detail = f"beam {n_beam}; {metric.get_signature()}" if n_beam > 1 else "greedy"
-        found[name] = Measure(
+        measures[name] = Measure(
             value=round(score.score, 2),
             low=round(score._mean - score._ci, 2),
             high=round(score._mean + score._ci, 2),
@@ -85,7 +80,7 @@ def bleu(loaded: Loaded, task: TranslatorTask, data: Path) -> Measures:
             of="pairs",
             detail=detail,
         )
-    return found
+    return measures
 
 
 def decoding_speed(loaded: Loaded, task: TranslatorTask, data: Path) -> Measures:
@@ -96,9 +91,9 @@ def decoding_speed(loaded: Loaded, task: TranslatorTask, data: Path) -> Measures
     tokens, seconds = [], []
     for text, _ in pairs:
         began = time.perf_counter()
-        found = returned(translation.translate(loaded, Spec(text), top=1))
+        decoded = returned(translation.translate(loaded, Spec(text), top=1))
         seconds.append(time.perf_counter() - began)
-        tokens.append(len(found.steps))
+        tokens.append(len(decoded.steps))
     n, s = np.array(tokens, float), np.array(seconds)
     threads = torch.get_num_threads()
     detail = f"{loaded.device}, {threads} thread{'s' if threads > 1 else ''}"
@@ -109,24 +104,23 @@ def decoding_speed(loaded: Loaded, task: TranslatorTask, data: Path) -> Measures
 @torch.inference_mode()
 def translated(loaded: Loaded, texts: list[str], n_beam: int) -> list[str]:
     """Each text in the other language, n_beam 1 greedily; in batches of like length."""
-    model, tokenizer = loaded.model, loaded.tokenizer
-    assert isinstance(model, EncoderDecoder | Recurrent)
+    model, tokenizer = loaded.translator, loaded.tokenizer
     end, begin, pad = (tokenizer.id(raw) for raw in ("</s>", "<s>", "<pad>"))
     longest = model.config.n_ctx - 1
     rows = [np.array([*tokenizer.ids(text)[:longest], end]) for text in texts]
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    found = [""] * len(rows)
+    translations = [""] * len(rows)
     for start in range(0, len(order), 50):
-        some = order[start : start + 50]
-        source = padded([rows[i] for i in some], pad).to(loaded.device)
+        chosen = order[start : start + 50]
+        source = padded([rows[i] for i in chosen], pad).to(loaded.device)
         limit = min(model.config.n_ctx, 2 * source.size(1) + 10)
         for i, ids in zip(
-            some,
+            chosen,
             _decode(model, source, source != pad, Frame(begin, None, end), limit, n_beam),
             strict=True,
         ):
-            found[i] = tokenizer.decode(ids)
-    return found
+            translations[i] = tokenizer.decode(ids)
+    return translations
 
 
 def _decode(
@@ -139,8 +133,8 @@ def _decode(
 ) -> list[list[int]]:
     if n_beam == 1:
         return translate(model, source, frame, padding=real, max_tokens=limit)
-    found = beam_search(model, source, frame, Beam(n_beam, max_tokens=limit), padding=real)
-    return [ids for _, ids in found]
+    hypotheses = beam_search(model, source, frame, Beam(n_beam, max_tokens=limit), padding=real)
+    return [ids for _, ids in hypotheses]
 
 
 def alignment(loaded: Loaded, task: TranslatorTask, data: Path) -> Measures:
@@ -157,9 +151,9 @@ def alignment(loaded: Loaded, task: TranslatorTask, data: Path) -> Measures:
         return {}
     hits, guesses, links = [], [], []
     for english, spanish, gold in pairs:
-        found = _links(loaded, english, spanish)  # of heads, then of means
-        hits.append([len(gold & link) for link in found])
-        guesses.append([len(link) for link in found])
+        predicted = _links(loaded, english, spanish)  # of heads, then of means
+        hits.append([len(gold & link) for link in predicted])
+        guesses.append([len(link) for link in predicted])
         links.append(len(gold))
     hit = np.array(hits, float)  # (pairs, heads and means)
     total = np.array(guesses, float) + np.array(links, float)[:, None]
@@ -170,13 +164,13 @@ def alignment(loaded: Loaded, task: TranslatorTask, data: Path) -> Measures:
     straight = 1 - 2 * sum(map(_straight, pairs)) / sum(len(e) + len(g) for e, _, g in pairs)
     compare = f"each word with the one as far along: {straight:.2f}"
 
-    def rate(at: int) -> Measure:
-        def of_pairs(i: Array) -> float:
-            return float(1 - 2 * hit[i, at].sum() / total[i, at].sum())
+    def rate(n: int) -> Measure:
+        def over_pairs(i: Array) -> float:
+            return float(1 - 2 * hit[i, n].sum() / total[i, n].sum())
 
-        return replace(measured(of_pairs, len(pairs), "pairs", names[at]), compare=compare)
+        return replace(measured(over_pairs, len(pairs), "pairs", names[n]), compare=compare)
 
-    by = {name: round(rates[at], 4) for at, name in enumerate(names) if at >= L * H}
+    by = {name: round(rates[n], 4) for n, name in enumerate(names) if n >= L * H}
     return {
         "alignment_error_rate": replace(rate(int(rates.argmin())), by=by),
         "cross_alignment_error_rate": rate(int(rates[: L * H].argmin())),
@@ -195,16 +189,16 @@ def _links(loaded: Loaded, english: list[str], spanish: list[str]) -> list[set[t
     record = run(loaded, Spec(source, target=target)).records["cross"]
     key_of = _words_of(record.k_tokens, source_spans)  # (Tk,)
     query_of = _words_of(record.q_tokens, target_spans)  # (Tq,)
-    if isinstance(loaded.model, Recurrent):
+    if loaded.family == "recurrent":
         query_of = [*query_of[1:], None]
     attn = torch.cat([record.attn.flatten(0, 1), record.attn.mean(1)])  # and the means
     merged = attn.new_zeros(len(attn), len(english), len(spanish))
     for q, word in enumerate(query_of):
-        for k, looked in enumerate(key_of):
-            if word is not None and looked is not None:
-                merged[:, word, looked] += attn[:, q, k]  # the mean's divisor changes no maximum
-    there = sorted({word for word in query_of if word is not None})  # a mark may be in another's
-    return [{(word, best[word]) for word in there} for best in merged.argmax(-1).tolist()]
+        for k, key_word in enumerate(key_of):
+            if word is not None and key_word is not None:
+                merged[:, word, key_word] += attn[:, q, k]  # the mean's divisor changes no maximum
+    words = sorted({word for word in query_of if word is not None})  # some marks have no token
+    return [{(word, best[word]) for word in words} for best in merged.argmax(-1).tolist()]
 
 
 def joined(tokens: list[str]) -> tuple[str, list[tuple[int, int]]]:
@@ -229,15 +223,14 @@ def _words_of(tokens: tuple[Token, ...], spans: list[tuple[int, int]]) -> list[i
 
 @torch.inference_mode()
 def masked_words(loaded: Loaded, task: BertTask, data: Path) -> Measures:
-    """Masked words guessed right, and pairs rightly told to follow each other or not."""
-    model = loaded.model
-    assert isinstance(model, Bert)
+    """Accuracy of masked words, and of whether the second text of a pair follows the first."""
+    model = trained(loaded, Bert)
     if not len(task.dev[0]):
         return {}
     rng = np.random.default_rng(1)
     right: list[float] = []
     words: list[float] = []
-    told: list[float] = []
+    next_right: list[float] = []
     the = 0
     for batch in task.held_out(rng, N_ROW // 32):
         ids, segments = batch["ids"].to(loaded.device), batch["segments"].to(loaded.device)
@@ -249,21 +242,20 @@ def masked_words(loaded: Loaded, task: BertTask, data: Path) -> Measures:
         row = places // ids.size(1)
         right += torch.zeros(len(ids)).double().index_add(0, row, hit).tolist()
         words += torch.bincount(row, minlength=len(ids)).tolist()
-        told += (model.next_sentence(x).argmax(-1).cpu() == batch["next"]).double().tolist()
+        next_right += (model.next_sentence(x).argmax(-1).cpu() == batch["next"]).double().tolist()
     masked = ratio(right, words, "masked words", f"in {len(words)} texts")
     always = f'always "the": {the / sum(words):.3f}'
     return {
         "masked_word_accuracy": replace(masked, compare=always),
-        "next_sentence_accuracy": replace(mean(told, "pairs"), compare="chance 0.5"),
+        "next_sentence_accuracy": replace(mean(next_right, "pairs"), compare="chance 0.5"),
     }
 
 
 @torch.inference_mode()
 def bits_per_byte(loaded: Loaded, task: GPTTask, data: Path) -> Measures:
     """How well each corpus's held-out documents are foreseen, in windows of n_ctx tokens."""
-    model, n_ctx = loaded.model, loaded.config.n_ctx
-    assert isinstance(model, GPT)
-    found: Measures = {}
+    model, n_ctx = trained(loaded, GPT), loaded.config.n_ctx
+    measures: Measures = {}
     for name, texts in task.dev_texts.items():
         ids = task.stream(texts)[: N_TOKEN + 1].astype(np.int64)
         if len(ids) < 2:
@@ -277,8 +269,8 @@ def bits_per_byte(loaded: Loaded, task: GPTTask, data: Path) -> Measures:
         text = task.tokenizer.decode(ids.tolist()).encode()
         packed = 8 * len(gzip.compress(text, 9)) / len(text)
         score = ratio(bits, size, "bytes", f"in {len(bits)} windows")
-        found[f"bits_per_byte_{name}"] = replace(score, compare=f"gzip -9: {packed:.2f}")
-    return found
+        measures[f"bits_per_byte_{name}"] = replace(score, compare=f"gzip -9: {packed:.2f}")
+    return measures
 
 
 def _n_byte(task: GPTTask, window: list[int]) -> int:
@@ -301,84 +293,90 @@ def blimp(loaded: Loaded, task: GPTTask, data: Path) -> Measures:
     texts = [text for name in names for pair in sets[name] for text in pair]
     log_p = np.array(sentence_log_probabilities(loaded, task, texts)).reshape(-1, 2)
     right = (log_p[:, 0] > log_p[:, 1]).astype(float)
-    of = np.repeat(np.arange(len(names)), [len(sets[name]) for name in names])
+    set_of = np.repeat(np.arange(len(names)), [len(sets[name]) for name in names])
 
     def mean_of_sets(i: Array) -> float:
-        hits, n = np.bincount(of[i], right[i], len(names)), np.bincount(of[i], minlength=len(names))
+        hits = np.bincount(set_of[i], right[i], len(names))
+        n = np.bincount(set_of[i], minlength=len(names))
         return float(np.mean(hits[n > 0] / n[n > 0]))
 
     score = measured(mean_of_sets, len(right), "pairs", f"mean of {len(names)} sets")
-    by = {name: round(float(right[of == k].mean()), 4) for k, name in enumerate(names)}
+    by = {name: round(float(right[set_of == k].mean()), 4) for k, name in enumerate(names)}
     return {"blimp": replace(score, by=by, compare="chance 0.5")}
 
 
 def sentence_log_probabilities(loaded: Loaded, task: GPTTask, texts: list[str]) -> list[float]:
     """Of each text after <|endoftext|>, summed over its tokens."""
-    model = loaded.model
-    assert isinstance(model, GPT)
+    model = trained(loaded, GPT)
     rows = [np.array([task.end, *task.tokenizer.ids(text)]) for text in texts]
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    found = [0.0] * len(rows)
+    totals = [0.0] * len(rows)
     for start in range(0, len(order), 100):
-        some = order[start : start + 100]
-        ids = padded([rows[i] for i in some], task.end).to(loaded.device)
+        chosen = order[start : start + 100]
+        ids = padded([rows[i] for i in chosen], task.end).to(loaded.device)
         log_p = model(ids[:, :-1]).log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
-        for i, row in zip(some, log_p, strict=True):  # what follows a sentence is not counted
-            found[i] = row[: len(rows[i]) - 1].sum().item()
-    return found
+        for i, row in zip(chosen, log_p, strict=True):  # without the padding
+            totals[i] = row[: len(rows[i]) - 1].sum().item()
+    return totals
 
 
-def best_heads(loaded: Loaded, task: Task, data: Path) -> Measures:
-    """The head that most looks at the token before, the one after, and a copy's next."""
+def best_heads(loaded: Loaded, task: Task[Any], data: Path) -> Measures:
+    """The best previous-token head, next-token head and induction head."""
     model, device = loaded.model, loaded.device
     if not task.can_look():
         return {}
-    names = ("previous_token",) if isinstance(task, GPTTask) else ("previous_token", "next_token")
-    found: Measures = {}
+    names = ("previous_token", "next_token")
+    measures: Measures = {}
     with torch.inference_mode():
         for kind in (kind for kind in loaded.kinds if kind != "cross"):
             for name in names if kind == "encoder" else names[:1]:
                 scores = _scores(task.look(model, device), kind, metrics.METRICS[name])
-                found[f"{kind}_{name}"] = _best(scores, "held-out texts")
-        if isinstance(task, GPTTask):
-            copies = task.look_at_copies(model, device)
-            scores = _scores(copies, "decoder", lambda attn: metrics.induction(attn, COPIED))
+                measures[f"{kind}_{name}"] = _best(scores, "held-out texts")
+        scores = _induction(task, model, device)
+        if len(scores):
             chance = f"chance {0.5 / COPIED:.2f}"
-            found["decoder_induction"] = replace(_best(scores, "random texts"), compare=chance)
-    return found
+            measures["decoder_induction"] = replace(_best(scores, "random texts"), compare=chance)
+    return measures
 
 
-def _scores(passes: Iterator[Tape], kind: str, metric: metrics.Metric) -> Tensor:
+def _induction(task: Task[Any], model: nn.Module, device: torch.device) -> Tensor:
+    """Every head's induction score on copies (texts, L, H); none where a task has no copies."""
+    copies = list(task.look_at_copies(model, device))
+    if not copies:
+        return torch.zeros(0)
+    return _scores(copies, "decoder", lambda attn: metrics.induction(attn, COPIED))
+
+
+def _scores(passes: Iterable[Tape], kind: str, metric: metrics.Metric) -> Tensor:
     """(texts, L, H)"""
     return torch.stack(
         [metric(torch.cat([step.attn for step in tape if step.kind == kind])) for tape in passes]
     )
 
 
-def _best(scores: Tensor, of: str) -> Measure:
+def _best(scores: Tensor, unit: str) -> Measure:
     layer, head = divmod(int(scores.mean(0).argmax()), scores.size(-1))
-    return mean(scores[:, layer, head].tolist(), of, f"L{layer} H{head}")
+    return mean(scores[:, layer, head].tolist(), unit, f"L{layer} H{head}")
 
 
 @torch.inference_mode()
-def look(task: Task, model: nn.Module, device: torch.device) -> Heads:
+def look(task: Task[Any], model: nn.Module, device: torch.device) -> Heads:
     """Every head by every metric on held-out texts; a GPT's by induction on copies too."""
     training = model.training
     model.eval()
     passes = list(task.look(model, device))
-    found: Heads = {
+    heads: Heads = {
         kind: {
-            name: _rounded(_scores(iter(passes), kind, metric))
+            name: _rounded(_scores(passes, kind, metric))
             for name, metric in metrics.METRICS.items()
         }
         for kind in dict.fromkeys(step.kind for step in passes[0])
     }
-    if isinstance(task, GPTTask):
-        copies = task.look_at_copies(model, device)
-        scores = _scores(copies, "decoder", lambda attn: metrics.induction(attn, COPIED))
-        found["decoder"]["induction"] = _rounded(scores)
+    scores = _induction(task, model, device)
+    if len(scores):
+        heads["decoder"]["induction"] = _rounded(scores)
     model.train(training)
-    return found
+    return heads
 
 
 def _rounded(scores: Tensor) -> list[list[float]]:

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 from attention_atlas.model import checkpoint
-from attention_atlas.model.training.anchor import AnchoredBertTask
 from attention_atlas.model.training.quality import look
-from attention_atlas.model.training.tasks import Batch, Task
+from attention_atlas.model.training.task import Batch, Task
 from attention_atlas.model.zoo import Card
 from torch import Tensor, nn
 
@@ -61,7 +60,7 @@ MatrixOptimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
 
 
 def optimizers(
-    model: nn.Module, task: Task, for_matrices: MatrixOptimizer | None, *, fused: bool = False
+    model: nn.Module, task: Task[Any], for_matrices: MatrixOptimizer | None, *, fused: bool = False
 ) -> list[torch.optim.Optimizer]:
     """Muon (Jordan et al. 2024) for the matrices inside the layers, AdamW for the rest."""
     inside = {
@@ -84,7 +83,7 @@ def optimizers(
     return both
 
 
-def muon(task: Task) -> MatrixOptimizer | None:
+def muon(task: Task[Any]) -> MatrixOptimizer | None:
     """torch's Muon, which there is since torch 2.9."""
     if not hasattr(torch.optim, "Muon"):
         return None
@@ -97,26 +96,12 @@ def muon(task: Task) -> MatrixOptimizer | None:
     )
 
 
-def _groups(parameters: list[tuple[str, nn.Parameter]], task: Task) -> list[dict[str, Any]]:
+def _groups(parameters: list[tuple[str, nn.Parameter]], task: Task[Any]) -> list[dict[str, Any]]:
     """AdamW's parameters, those of one rate together."""
-    if not isinstance(task, AnchoredBertTask):
-        return [{"params": [p for _, p in parameters], "lr": task.learning_rate}]
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, p in parameters:
         groups.setdefault(task.rates(name), []).append(p)
     return [{"params": ps, "head_lr": head, "lr": lr} for (head, lr), ps in groups.items()]
-
-
-def rate(task: Task, group: dict[str, Any], done: float, step: int) -> float:
-    """A parameter group's learning rate at a share of the run."""
-    if isinstance(task, AnchoredBertTask):
-        return task.rate(group, done)
-    return group["top_lr"] * schedule(done, step)
-
-
-def schedule(done: float, step: int) -> float:
-    """The learning rate's factor: 100 steps up, level, then down to 0 over the second half."""
-    return min(1.0, (step + 1) / 100, max(0.0, 2 * (1 - done)))
 
 
 def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
@@ -142,7 +127,7 @@ def to(batch: Batch, device: torch.device) -> Batch:
 
 
 @torch.inference_mode()
-def held_out_loss(task: Task, model: nn.Module, device: torch.device) -> float:
+def held_out_loss(task: Task[Any], model: nn.Module, device: torch.device) -> float:
     """Mean loss over the task's held-out batches, the same ones each time."""
     model.eval()
     rng = np.random.default_rng(0)
@@ -163,7 +148,7 @@ class TrainingRun:
         """Of a step, unless the command says otherwise."""
         return self.task.batch_tokens
 
-    def __init__(self, task: Task, folder: Path, device: torch.device, seed: int) -> None:
+    def __init__(self, task: Task[Any], folder: Path, device: torch.device, seed: int) -> None:
         torch.manual_seed(seed)
         self.task, self.folder, self.device, self.seed = task, folder, device, seed
         self.model = task.build().to(device).train()
@@ -190,7 +175,7 @@ class TrainingRun:
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = rate(self.task, group, done, self.progress.step - self.first_step)
+                group["lr"] = self.task.rate(group, done, self.progress.step - self.first_step)
             optimizer.step()
             optimizer.zero_grad()
         self.progress.step += 1

@@ -11,7 +11,8 @@ import torch
 from attention_atlas.model.analysis.statistics import Array, Measure, measured
 from attention_atlas.model.record import state_names
 from attention_atlas.model.training import corpus
-from attention_atlas.model.training.tasks import BertTask, padded
+from attention_atlas.model.training.bert_task import BertTask
+from attention_atlas.model.training.task import padded, trained
 from attention_atlas.model.transformer import Bert
 from attention_atlas.model.zoo import Loaded
 
@@ -87,8 +88,7 @@ def few_of_each(sentences: list[Sentence]) -> list[Sentence]:
 @torch.inference_mode()
 def word_states(loaded: Loaded, task: BertTask, sentences: list[Sentence]) -> Array:
     """The word's state at the embedding and after each layer: (n, L + 1, D)."""
-    model = loaded.model
-    assert isinstance(model, Bert)
+    model = trained(loaded, Bert)
     rows, places = [], []
     for text, (start, end), _ in sentences:
         tokens = task.tokenizer.encode(text)[: model.config.n_ctx]

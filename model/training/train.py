@@ -14,6 +14,7 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from attention_atlas.model import checkpoint
@@ -25,12 +26,13 @@ from attention_atlas.model.training.gpu import GPURun
 from attention_atlas.model.training.loop import train, write
 from attention_atlas.model.training.prepared import unpacked
 from attention_atlas.model.training.run import Budget, TrainingRun
-from attention_atlas.model.training.tasks import TASKS, Task
+from attention_atlas.model.training.task import Task
 from attention_atlas.model.training.teacher import NoTeacher
+from attention_atlas.model.training.trainers import TRAINERS
 from attention_atlas.model.zoo import WEIGHTS, pick_device
 
 log = logging.getLogger("train")
-Trainer = Callable[[Path, Tokenizer | None, int], Task]  # folder of text, tokenizer, seed
+Trainer = Callable[[Path, Tokenizer | None, int], Task[Any]]  # folder of text, tokenizer, seed
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m attention_atlas.model.training.train", description=__doc__
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("name", choices=sorted(TASKS))
+    parser.add_argument("name", choices=sorted(TRAINERS))
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of text or pairs")
     parser.add_argument("--out", type=Path, help="default: model/weights/NAME")
     parser.add_argument("--state", type=Path, help="default: runs/NAME")
@@ -88,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _task(args: argparse.Namespace, tokenizer: Tokenizer | None) -> Task:
+def _task(args: argparse.Namespace, tokenizer: Tokenizer | None) -> Task[Any]:
     """From the text, or, for a GPU, from the arrays that were prepared."""
     prepared = args.prepared / f"{args.name}.xz"
     if args.preset == "gpu" and prepared.exists():
@@ -97,7 +99,7 @@ def _task(args: argparse.Namespace, tokenizer: Tokenizer | None) -> Task:
             raise corpus.NoData(f"{prepared} was prepared with another tokenizer")
         return task
     begun = args.name == "bert" and not args.scratch
-    trainer: Trainer = AnchoredBertTask if begun else TASKS[args.name]
+    trainer: Trainer = AnchoredBertTask if begun else TRAINERS[args.name]
     return trainer(args.data, tokenizer, args.seed)
 
 

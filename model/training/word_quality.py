@@ -18,7 +18,8 @@ import torch
 from attention_atlas.model.analysis.statistics import Measure, ratio, share
 from attention_atlas.model.record import Token
 from attention_atlas.model.training import corpus
-from attention_atlas.model.training.tasks import BertTask, padded
+from attention_atlas.model.training.bert_task import BertTask
+from attention_atlas.model.training.task import padded, trained
 from attention_atlas.model.transformer import Bert
 from attention_atlas.model.zoo import Loaded
 
@@ -97,8 +98,7 @@ Scores = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Passage]
 
 def scored(loaded: Loaded, task: BertTask, texts: list[Passage]) -> Iterator[Scores]:
     """Of each passage's masked pieces: log probability, best guess, id, and the word it is of."""
-    model, mask = loaded.model, task.mask
-    assert isinstance(model, Bert)
+    model, mask = trained(loaded, Bert), task.mask
     for begin in range(0, len(texts), ROWS):
         some = texts[begin : begin + ROWS]
         tokens = [task.tokenizer.encode(passage.text)[: model.config.n_ctx] for passage in some]
@@ -143,8 +143,7 @@ def first_guesses(loaded: Loaded, task: BertTask, data: Path) -> dict[str, Measu
 
     The sentences and the words were written before any model was asked.
     """
-    model = loaded.model
-    assert isinstance(model, Bert)
+    model = trained(loaded, Bert)
     right = []
     for sentence, words in first_guess_sentences():
         ids = torch.tensor([[token.id for token in task.tokenizer.encode(sentence)]])

@@ -136,7 +136,7 @@ def test_rates_by_share_of_the_run(
     model = task.build()
     adam, muon = run.optimizers(model, task, run.muon(task))
     rates = {
-        id(p): task.rate(group, done)
+        id(p): task.rate(group, done, 0)
         for group in (*adam.param_groups, *muon.param_groups)
         for p in group["params"]
     }

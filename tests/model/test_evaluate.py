@@ -11,7 +11,7 @@ import torch
 from attention_atlas.model import checkpoint, zoo
 from attention_atlas.model.analysis.statistics import Measure
 from attention_atlas.model.training import evaluate
-from attention_atlas.model.training.tasks import GPTTask
+from attention_atlas.model.training.gpt_task import GPTTask
 from attention_atlas.model.transformer import GPT, Config
 
 
@@ -87,7 +87,7 @@ def test_no_data_is_said_plainly(
 
 def test_a_measure_as_it_is_said() -> None:
     measure = Measure(0.34, 0.33, 0.35, 120, "pairs", "L2 H3")
-    assert evaluate.said(measure) == "0.34 (0.33 to 0.35) over 120 pairs, L2 H3"
+    assert evaluate.described(measure) == "0.34 (0.33 to 0.35) over 120 pairs, L2 H3"
 
 
 def test_every_bundled_model_has_measures() -> None:

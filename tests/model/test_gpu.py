@@ -12,18 +12,13 @@ import torch
 from attention_atlas.model import zoo
 from attention_atlas.model.recurrent import Recurrent
 from attention_atlas.model.training import gpu, prepared, train
+from attention_atlas.model.training.bert_task import BertTask
+from attention_atlas.model.training.gpt_task import GPTTask
 from attention_atlas.model.training.gpu import Batches, GPURun, StackedMuon, fixed, set_dropout
 from attention_atlas.model.training.prepared import packed, shortened, unpacked
-from attention_atlas.model.training.tasks import (
-    NO_LABEL,
-    TASKS,
-    BertTask,
-    GPTTask,
-    Ragged,
-    RecurrentTask,
-    TranslatorTask,
-    cross_entropy,
-)
+from attention_atlas.model.training.task import NO_LABEL, Ragged, cross_entropy
+from attention_atlas.model.training.trainers import TRAINERS
+from attention_atlas.model.training.translator_task import RecurrentTask, TranslatorTask
 from attention_atlas.model.transformer import GPT, Bert, Config, EncoderDecoder
 from torch import nn
 
@@ -72,9 +67,9 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", TRAINERS)
 def test_a_prepared_task_makes_the_same_batches(name: str, data: Path, tmp_path: Path) -> None:
-    task = TASKS[name](data, None, 0)
+    task = TRAINERS[name](data, None, 0)
     path = tmp_path / f"{name}.xz"
     path.write_bytes(packed(task))
     again = unpacked(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from attention_atlas.model.training import corpus, head_quality
-from attention_atlas.model.training.tasks import BertTask
+from attention_atlas.model.training.bert_task import BertTask
 from attention_atlas.model.transformer import Bert, Config
 from attention_atlas.model.zoo import Card, Loaded
 from torch import Tensor

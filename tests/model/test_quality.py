@@ -17,7 +17,9 @@ from attention_atlas.model.record import Token
 from attention_atlas.model.recurrent import Recurrent
 from attention_atlas.model.spec import Spec
 from attention_atlas.model.training import quality
-from attention_atlas.model.training.tasks import BertTask, GPTTask, RecurrentTask, TranslatorTask
+from attention_atlas.model.training.bert_task import BertTask
+from attention_atlas.model.training.gpt_task import GPTTask
+from attention_atlas.model.training.translator_task import RecurrentTask, TranslatorTask
 from attention_atlas.model.transformer import GPT, Bert, Config, EncoderDecoder
 from attention_atlas.model.zoo import Card, Loaded
 from torch import Tensor

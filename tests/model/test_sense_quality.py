@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from attention_atlas.model.training import sense_quality
+from attention_atlas.model.training.bert_task import BertTask
 from attention_atlas.model.training.sense_quality import (
     PER_SENSE,
     few_of_each,
@@ -16,7 +17,6 @@ from attention_atlas.model.training.sense_quality import (
     told_apart,
     word_states,
 )
-from attention_atlas.model.training.tasks import BertTask
 from attention_atlas.model.transformer import Bert, Config
 from attention_atlas.model.zoo import Card, Loaded
 

@@ -13,14 +13,12 @@ from attention_atlas.model.recurrent import Recurrent
 from attention_atlas.model.tokenizers import Tokenizer
 from attention_atlas.model.training import run as runs
 from attention_atlas.model.training import train
+from attention_atlas.model.training.bert_task import BertTask
+from attention_atlas.model.training.gpt_task import GPTTask
 from attention_atlas.model.training.run import Budget, Progress, TrainingRun
-from attention_atlas.model.training.tasks import (
-    TASKS,
-    BertTask,
-    GPTTask,
-    RecurrentTask,
-    TranslatorTask,
-)
+from attention_atlas.model.training.task import schedule
+from attention_atlas.model.training.trainers import TRAINERS
+from attention_atlas.model.training.translator_task import RecurrentTask, TranslatorTask
 from attention_atlas.model.transformer import GPT, Bert, Config, EncoderDecoder
 from torch import Tensor, nn
 
@@ -71,7 +69,7 @@ def weights(tmp_path: Path) -> dict[str, Tensor]:
     return torch.load(tmp_path / "state" / "state.pt")["model"]
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", TRAINERS)
 def test_a_trained_model_can_be_loaded(name: str, command: list[str], tmp_path: Path) -> None:
     assert train.main([name, *command, "--tokens", "1500"]) == 0
     loaded = zoo.load("own", CPU, tmp_path / "out")
@@ -101,7 +99,7 @@ MEASURED = {
 }
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", TRAINERS)
 def test_a_card_says_what_was_done(name: str, command: list[str], tmp_path: Path) -> None:
     train.main([name, *command, "--tokens", "1500", "--seed", "3"])
     card = json.loads((tmp_path / "out" / "own" / "card.json").read_text())
@@ -114,18 +112,18 @@ def test_a_card_says_what_was_done(name: str, command: list[str], tmp_path: Path
     assert card["heads"][-1]["step"] == card["training"]["steps"]
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", TRAINERS)
 def test_the_loss_falls(name: str, command: list[str], tmp_path: Path) -> None:
     train.main([name, *command, "--tokens", "8000"])
     curve = json.loads((tmp_path / "out" / "own" / "card.json").read_text())["curve"]
     assert curve[-1]["held_out_loss"] < curve[0]["held_out_loss"] - 0.005
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", TRAINERS)
 def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
     name: str, data: Path, tmp_path: Path
 ) -> None:
-    task = TASKS[name](data, None, 0)
+    task = TRAINERS[name](data, None, 0)
     budget = Budget(minutes=None, tokens=5000)
     whole, first, second = (TrainingRun(task, tmp_path, CPU, 0) for _ in range(3))
     losses = [loss for loss, _ in islice(runs.steps(whole, budget, 512), 4)]
@@ -238,12 +236,12 @@ def test_the_time_left() -> None:
     [(0.0, 0, 0.01), (0.0, 49, 0.5), (0.3, 500, 1.0), (0.75, 500, 0.5), (1.0, 500, 0.0)],
 )
 def test_the_learning_rate_rises_stays_and_falls(done: float, step: int, factor: float) -> None:
-    assert runs.schedule(done, step) == factor
+    assert schedule(done, step) == factor
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", TRAINERS)
 def test_every_parameter_is_trained_once(name: str, data: Path) -> None:
-    task = TASKS[name](data, None, 0)
+    task = TRAINERS[name](data, None, 0)
     model = task.build()
     trained = [
         parameter

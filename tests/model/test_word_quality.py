@@ -12,7 +12,7 @@ import tokenizers as hf
 import torch
 from attention_atlas.model.tokenizers import Tokenizer
 from attention_atlas.model.training import word_quality
-from attention_atlas.model.training.tasks import BertTask
+from attention_atlas.model.training.bert_task import BertTask
 from attention_atlas.model.training.word_quality import (
     PASSAGE,
     SHARE,
