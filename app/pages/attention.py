@@ -87,7 +87,7 @@ async def attention_page(
     n_layer, n_head = model.shapes[model.kinds[0]]
     fields: dict[str, Any] = {
         "model": model.name,
-        "text": TEXT if query.text is None else query.text,
+        "text": choice.sentence(query.text, TEXT, every),
         "layer": choice.number("layer", n_layer),
         "head": choice.number("head", n_head),
         "d_k": int(choice.among("d_k", ["", *map(str, WIDTHS)]) or 256),

@@ -4,6 +4,7 @@
 
 from attention_atlas.app import language
 from attention_atlas.app.pages.engine import Content
+from attention_atlas.app.pages.shared import shared
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
@@ -13,7 +14,8 @@ router = APIRouter()
 @router.get("/docs", response_class=HTMLResponse, include_in_schema=False)
 async def documentation(request: Request) -> HTMLResponse:
     """Every resource, with a form to try it; /openapi.json is the twin."""
-    content = {"page": Content(), "json_url": "/openapi.json", **language.context(request)}
+    page = Content()
+    content = {"page": page, "json_url": "/openapi.json", **shared(request, page)}
     headers = {"Content-Language": language.chosen(request).tag, "Vary": "Accept-Language"}
     templates = request.app.state.templates
     return templates.TemplateResponse(request, "docs.html", content, headers=headers)

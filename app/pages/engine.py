@@ -9,6 +9,8 @@ from urllib.parse import quote
 from attention_atlas.app import errors, language, wire
 from attention_atlas.app.api.models import ModelSummary, summaries
 from attention_atlas.app.errors import FieldError, Problem
+from attention_atlas.app.pages.shared import shared
+from attention_atlas.app.pages.stand_in import other_language, shown_instead
 from attention_atlas.app.service import Service
 from attention_atlas.app.validation import in_our_words
 from attention_atlas.model.messages import Message
@@ -93,7 +95,7 @@ def rendered(request: Request, template: str, content: Content) -> HTMLResponse:
     return templates.TemplateResponse(
         request,
         template,
-        {"page": content, "json_url": json_url, **language.context(request)},
+        {"page": content, "json_url": json_url, **shared(request, content)},
         status_code=_status(content),
         headers={
             "Content-Language": language.chosen(request).tag,
@@ -106,9 +108,9 @@ def rendered(request: Request, template: str, content: Content) -> HTMLResponse:
 def problem_page(request: Request, problem: Problem) -> HTMLResponse:
     """A problem as a page, for example for an address that does not exist."""
     templates: Jinja2Templates = request.app.state.templates
-    content = {"page": Content(problem=problem), "json_url": twin_url(request)}
-    context = {**content, **language.context(request)}
-    return templates.TemplateResponse(request, "problem.html", context, problem.status)
+    page = Content(problem=problem)
+    content = {"page": page, "json_url": twin_url(request), **shared(request, page)}
+    return templates.TemplateResponse(request, "problem.html", content, problem.status)
 
 
 def twin(path: str) -> str:
@@ -196,6 +198,8 @@ class Choice:
 
     def __init__(self, query: PageQuery, ignored: Sequence[FieldError] = ()) -> None:
         self.query = query
+        self.instead: ModelSummary | None = None  # the model in place of the address's
+        self.text_field = "texts" if "texts" in type(query).model_fields else "text"
         self.ignored = list(ignored)
 
     def sent(self, field: str) -> str:
@@ -223,9 +227,20 @@ class Choice:
         by_name = {model.name: model for model in models}
         value = self.sent("model")
         if reasons and value in reasons and value not in by_name:
-            self.ignore("model", value, reasons[value])
+            self.instead = models[0]
+            self.ignore("model", value, shown_instead(reasons[value], models[0]))
             return models[0]
         return by_name[self.among("model", list(by_name))]
+
+    def sentence(self, text: str | None, example: str, every: Sequence[ModelSummary]) -> str:
+        """The address's text; the example if another model is shown, of another language."""
+        if text is None:
+            return example
+        before = next((model for model in every if model.name == self.sent("model")), None)
+        why = self.instead and other_language(before, self.instead)
+        if why:
+            self.ignore(self.text_field, text, why)
+        return example if why else text
 
     def languages(self, model: ModelSummary) -> dict[str, str | None]:
         """The address's languages, or the model's own; None where it has none to choose."""

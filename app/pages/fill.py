@@ -15,7 +15,7 @@ from attention_atlas.app.api.fill import (
     fill_mask,
     next_sentence,
 )
-from attention_atlas.app.api.models import ModelSummary
+from attention_atlas.app.api.models import ModelSummary, summaries
 from attention_atlas.app.pages.engine import (
     Choice,
     Content,
@@ -27,6 +27,7 @@ from attention_atlas.app.pages.engine import (
     opened,
     page,
 )
+from attention_atlas.app.pages.stand_in import unable
 from attention_atlas.app.service import Service
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
@@ -98,14 +99,15 @@ async def fill_page(request: Request, query: Annotated[FillQuery, Query()]) -> F
     service: Service = request.app.state.service
     choice = Choice(query, await opened(service, query.model))
     models = able(service, "fill-mask")
-    model = choice.model(models)
-    first = BLANKS[0]
-    is_first = query.text is None
+    every, first = summaries(service), BLANKS[0]
+    model = choice.model(models, unable(every, "fill-mask"))
+    text = choice.sentence(query.text, first.text, every)
+    is_first = query.text is None or text != query.text
     text_pair = first.text_pair if is_first and query.text_pair is None else query.text_pair
     words = ",".join(map(str, choice.accepted("words", FillMaskRequest, ())))
     fields: dict[str, Any] = {
         "model": model.name,
-        "text": first.text if query.text is None else query.text,
+        "text": text,
         "text_pair": text_pair or "",
         "words": first.words if is_first and query.words is None else words,
         "words_pair": ",".join(map(str, choice.accepted("words_pair", FillMaskRequest, ()))),

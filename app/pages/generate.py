@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from attention_atlas.app.api.few_shot import FewShotRequest
 from attention_atlas.app.api.generate import GenerateAnswer, GenerateRequest, generate
-from attention_atlas.app.api.models import ModelSummary
+from attention_atlas.app.api.models import ModelSummary, summaries
 from attention_atlas.app.pages.engine import (
     Choice,
     Content,
@@ -18,6 +18,7 @@ from attention_atlas.app.pages.engine import (
     opened,
     page,
 )
+from attention_atlas.app.pages.stand_in import unable
 from attention_atlas.app.service import Service
 from attention_atlas.app.streaming import no_events
 from attention_atlas.model.analysis import few_shot
@@ -77,12 +78,12 @@ async def generate_page(request: Request, query: Annotated[GenerateQuery, Query(
     """A continuation, step by step: candidates, filters, attention, and surprise."""
     service: Service = request.app.state.service
     choice = Choice(query, await opened(service, query.model))
-    models = able(service, "generate")
+    models, every = able(service, "generate"), summaries(service)
     fields: dict[str, Any] = {
         **{name: choice.accepted(name, GenerateRequest, FIRST[name]) for name in FIRST},
         "forced": ",".join(map(str, choice.accepted("forced", GenerateRequest, ()))),
-        "model": choice.model(models).name,
-        "text": PROMPTS[0].text if query.text is None else query.text,
+        "model": choice.model(models, unable(every, "generate")).name,
+        "text": choice.sentence(query.text, PROMPTS[0].text, every),
         "step": choice.number("step", 1000),
         "pattern": choice.among("pattern", list(few_shot.PATTERNS)),
         "n_max": choice.accepted("n_max", FewShotRequest, 3),

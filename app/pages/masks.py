@@ -75,6 +75,8 @@ async def masks_page(request: Request, query: Annotated[MasksQuery, Query()]) ->
     kind = choice.among("kind", model.kinds)
     n_layer, n_head = model.shapes[kind]
     texts = list(TEXTS) if query.texts is None else lines(query.texts)
+    if texts and choice.sentence(texts[0], "", every) != texts[0]:
+        texts = list(TEXTS)
     fill = choice.among("fill", FILLS)
     spec: dict[str, Any] = {
         "model": model.name,

@@ -88,14 +88,17 @@ async def positions_page(
         for model in others
     }
     sizes = {name: choice.accepted(name, PositionsRequest, FIRST[name]) for name in FIRST}
+    model = choice.model(models, why)
+    text = choice.sentence(query.text, TEXT, every)
+    text_b = TEXT_B if text == TEXT else ""
     fields: dict[str, Any] = {
-        "model": choice.model(models, why).name,
+        "model": model.name,
         "measure": choice.among("measure", ["cosine", "dot"]),
         **sizes,
         "dimension": choice.number("dimension", sizes["d_model"]),
         "position": choice.number("position", sizes["n_positions"]),
-        "text": TEXT if query.text is None else query.text,
-        "text_b": (TEXT_B if query.text is None else "") if query.text_b is None else query.text_b,
+        "text": text,
+        "text_b": text_b if query.text_b is None else query.text_b,
         "models": models,
         "others": others,
         "ignored": choice.ignored,

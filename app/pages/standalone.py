@@ -29,7 +29,7 @@ router = APIRouter(tags=["pages"])
 
 MOST_NUMBERS = 4_000_000  # of all heads together; a longer text's file has the chosen head alone
 IMPORT = re.compile(r"""((?:from|import)\s*\(?\s*)"\.{1,2}/(?:[\w-]+/)*([\w-]+)\.js\"""")
-STYLES = ("app", "explore", "grid", "lines", "matrix", "tokens", "table")
+STYLES = ("app", "explore", "grid", "lines", "matrix", "tokens", "table", "controls")
 
 
 @router.get("/explore.html", response_class=HTMLResponse, responses={422: {"description": "why"}})

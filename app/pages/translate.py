@@ -5,7 +5,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from attention_atlas.app.api.models import ModelSummary
+from attention_atlas.app.api.models import ModelSummary, summaries
 from attention_atlas.app.api.translate import TranslateAnswer, TranslateRequest, translate
 from attention_atlas.app.pages.engine import (
     Choice,
@@ -18,6 +18,7 @@ from attention_atlas.app.pages.engine import (
     opened,
     page,
 )
+from attention_atlas.app.pages.stand_in import unable
 from attention_atlas.app.service import Service
 from attention_atlas.app.streaming import no_events
 from fastapi import APIRouter, Query, Request
@@ -78,13 +79,14 @@ async def translate_page(
     service: Service = request.app.state.service
     choice = Choice(query, await opened(service, query.model, query.model_b))
     models = able(service, "translate")
-    model = choice.model(models)
+    every = summaries(service)
+    model = choice.model(models, unable(every, "translate"))
     others = [other.name for other in models if other is not model]
     alone = query.model_b == "none" or not others
     fields: dict[str, Any] = {
         "model": model.name,
         "model_b": "" if alone else choice.among("model_b", others),
-        "text": TRANSLATIONS[0].text if query.text is None else query.text,
+        "text": choice.sentence(query.text, TRANSLATIONS[0].text, every),
         **choice.languages(model),
         "num_beams": choice.accepted("num_beams", TranslateRequest, 1),
         "length_penalty": choice.accepted("length_penalty", TranslateRequest, 1.0),

@@ -135,7 +135,7 @@ def test_a_decoders_parts_lead_to_a_decoders_numbers(page: Page) -> None:
 
 def test_each_control_changes_the_numbers(page: Page, server: str) -> None:
     opened(page)
-    page.get_by_label("Layer", exact=True).fill("3")
+    page.get_by_role("combobox", name="Layer", exact=True).select_option("3")
     found = api(server, "arithmetic/heads", model="bert", text=TEXT, layer=3)
     expect(page.locator("#heads-table")).to_contain_text(f"{found['norms'][2][4]:.2f}")
     page.get_by_label("widths up to", exact=True).fill("16")
@@ -153,7 +153,7 @@ def test_each_control_changes_the_numbers(page: Page, server: str) -> None:
 
 def test_the_head_changes_the_anatomy(page: Page, server: str) -> None:
     opened(page)
-    page.get_by_label("Head", exact=True).fill("5")
+    page.get_by_role("combobox", name="Head", exact=True).select_option("5")
     found = api(server, "anatomy", model="bert", text=TEXT, layer=0, head=5, query=5)
     scores = page.locator("#anatomy .anatomy-attn")
     expect(scores).to_have_text([f"{share:.3f}" for share in found["attn"]])

@@ -114,11 +114,11 @@ def test_what_is_refused_leaves_the_picture_and_the_address(page: Page) -> None:
 
 def test_a_picture_follows_the_words_and_not_an_unfinished_number(page: Page) -> None:
     opened(page, "attention")
-    layer = page.get_by_label("Layer", exact=True)
-    layer.fill("")
+    width = page.get_by_label("widths up to", exact=True)
+    width.fill("")
     expect(page.get_by_role("alert")).to_be_empty()
-    layer.fill("9")
-    expect(page.get_by_role("alert")).to_contain_text("Layer")
-    layer.fill("2")
+    width.fill("9999")
+    expect(page.get_by_role("alert")).to_contain_text("widths up to")
+    width.fill("32")
     expect(page.get_by_role("alert")).to_be_empty()
-    expect(page).to_have_url(re.compile("layer=2"))
+    expect(page).to_have_url(re.compile("d_k=32"))

@@ -75,7 +75,7 @@ def test_each_control_changes_the_numbers(page: Page, server: str) -> None:
     drawn(page, "attn", absent(found["attn"][0]))
     choose(page, "Text shown", "1")
     drawn(page, "attn", absent(found["attn"][1]))
-    page.get_by_label("Layer", exact=True).fill("3")
+    page.get_by_role("combobox", name="Layer", exact=True).select_option("3")
     found = api(server, model="gpt", layer=3, head=2, fill=-1)
     drawn(page, "scores", found["scores"][1])
     expect(page).to_have_url(re.compile("layer=3.*fill=-1"))
@@ -102,7 +102,7 @@ def test_a_mask_that_is_off_is_drawn_so(page: Page) -> None:
 def test_kind_head_and_precision_change_the_numbers(page: Page, server: str) -> None:
     opened(page, model="translator")
     choose(page, "Attention", "cross")
-    page.get_by_label("Head", exact=True).fill("7")
+    page.get_by_role("combobox", name="Head", exact=True).select_option("7")
     choose(page, "Masked scores become", "-10")
     choose(page, "in", "bfloat16")
     spec = {"model": "translator", "kind": "cross", "head": 7, "fill": -10}

@@ -70,11 +70,21 @@ export function mountInputs(form, page, retyped) {
 const modelLabel = ({name, nLayer: L, nHead: H}) =>
   _("{name}, layers × heads: {L} × {H}", {name, L, H});
 
-/** "Words whole": a label in muted ink, and its value, which a click opens. */
+/** A label and its choices. */
 function choice(name, entries, onchange) {
-  const select = h("select", {onchange: () => onchange(select.value)},
-    ...entries.map(([value, text]) => h("option", {value}, text)));
-  const el = h("label", {class: "choice"}, `${name} `, select);
+  const select = h("select", {}, ...entries.map(([value, text]) => h("option", {value}, text)));
+  return chosenIn(h("label", {class: "choice"}, `${name} `, select), onchange);
+}
+
+/** The same in the context bar, where the page has one; else made here. */
+function barChoice(key, name, onchange) {
+  const select = document.querySelector(`.context select[name=${key}]`);
+  return select ? chosenIn(select.closest("label"), onchange) : choice(name, [], onchange);
+}
+
+function chosenIn(el, onchange) {
+  const select = el.querySelector("select");
+  select.addEventListener("change", () => onchange(select.value));
   const set = (value) => {
     if (select.value !== `${value}`) select.value = value;
   };
@@ -109,7 +119,9 @@ const range = (n) => Array.from({length: n}, (none, i) => [`${i}`, `${i}`]);
 export function mountOptions(page, emit) {
   const parts = optionsOf(emit);
   const all = {...parts.options, ...parts.grid};
-  byId("options").replaceChildren(...Object.values(parts.options).map(({el}) => el));
+  const inBar = ({el}) => el.closest(".context");
+  byId("options").replaceChildren(...Object.values(parts.options)
+    .filter((part) => !inBar(part)).map(({el}) => el));
   byId("kind").replaceChildren(...Object.values(parts.grid).map(({el}) => el));
 
   return function update(state) {
@@ -129,9 +141,9 @@ function optionsOf(emit) {
   const chosen = (key) => (value) => emit({[key]: value});
   const index = (key) => (value) => emit({[key]: Number(value)});
   const options = {
-    layer: choice(_("Layer"), [], index("layer")),
+    layer: barChoice("layer", _("Layer"), index("layer")),
     reduce: choice(_("Heads"), REDUCE, chosen("reduce")),
-    head: choice(_("Head"), [], index("head")),
+    head: barChoice("head", _("Head"), index("head")),
     quantity: choice(_("Numbers"), QUANTITY, chosen("quantity")),
     special: choice(_("Special tokens"), SPECIAL, chosen("special")),
     merge: choice(_("Words"), MERGE, chosen("merge")),

@@ -67,10 +67,6 @@ export const rowOf = ({data, shape: [, m]}, i) => Array.from(data.subarray(i * m
 export const rowsOf = ({attn, mask}) => Array.from({length: attn.shape[0]}, (none, q) =>
   rowOf(attn, q).map((value, k) => (mask.data[q * attn.shape[1] + k] ? value : null)));
 
-/** The heads of a model, and the mean of all. */
-export const headEntries = (nHead) => [["mean", _("mean of all")],
-  ...Array.from({length: nHead}, (none, i) => [`${i}`, `${i}`])];
-
 /** What is asked of /attention for a layer and a head, or the mean of all. */
 export const placeOf = (layer, head) => ({layer,
   ...(head === "mean" ? {reduce: "mean_heads"} : {head: Number(head)})});

@@ -19,7 +19,8 @@ const NO_FORM = {typed: () => ({}), fill: () => {}};
 export function mountForm({form, fields, given, local, onTyped, onLocal, onWrong}) {
   if (!form) return NO_FORM;
   const controls = Object.entries(fields).map(([key, {name}]) => [key, form.elements[name]])
-    .filter(([key, el]) => el && key !== "lang" && key !== "theme");
+    .filter(([key, el]) => el && !("aside" in (el.dataset ?? {})) && key !== "lang"
+      && key !== "theme");
   const typable = controls.filter(([key, el]) => el.type !== "hidden" && !local.includes(key));
   const valueOf = (key, el) => (typeof given[key] === "number" ? Number(el.value) : el.value);
   const typed = () => Object.fromEntries(typable.map(([key, el]) => [key, valueOf(key, el)]));

@@ -205,6 +205,7 @@ export function parse(search, fields = EXPLORE) {
 }
 
 export const current = (fields = EXPLORE) => parse(location.search, fields);
+export const search = () => location.search;
 export const hasQuery = () => location.search !== "";
 export const standalone = () => `${location.pathname}.html${location.search}`;
 export const href = () => location.href;
@@ -228,6 +229,17 @@ export function push(state, fields = EXPLORE) {
   else history.pushState(null, "", address(state, fields));
 }
 
+/** Whether the address is the one that a page opened at by itself: nobody has chosen anything. */
+export function isUntouched() {
+  const chosen = [...new URLSearchParams(location.search).keys()];
+  return history.state?.untouched ?? chosen.every((name) => name === "lang" || name === "theme");
+}
+
+/** The address of what the page has opened at, or of the same in another theme: no choice. */
+export function settle(state, fields = EXPLORE) {
+  history.replaceState({untouched: isUntouched()}, "", address(state, fields));
+}
+
 /** The same step, gone on with: the next letters of a sentence being typed. */
 export function replace(state, fields = EXPLORE) {
   history.replaceState(null, "", address(state, fields));
@@ -248,10 +260,12 @@ function having(address, name, value) {
 }
 
 /** Another page's address, in this page's language and theme. */
-export function pageOf(path, parts) {
+export const pageOf = (path, parts) => inThisLanguage(`/${path}`, parts);
+
+export function inThisLanguage(path, parts) {
   const {lang, theme} = Object.fromEntries(new URLSearchParams(location.search));
   const kept = Object.entries({...parts, lang, theme}).filter(([, value]) => value !== undefined);
-  return `/${path}?${new URLSearchParams(kept)}`;
+  return kept.length ? `${path}?${new URLSearchParams(kept)}` : path;
 }
 
 /** The link to the other language leads to what is on screen then. */

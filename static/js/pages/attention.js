@@ -2,6 +2,7 @@
 
 import {address, anatomy, blocks, cost, gradients, headParts, run, scaling} from "../lib/api.js";
 import {diagram} from "../lib/diagram.js";
+import {fillHeads} from "../lib/context.js";
 import {modelIn, pageData} from "../lib/data.js";
 import {byId, h} from "../lib/dom.js";
 import {centred, cosine, dot, gelu, pearson, relu, softmax} from "../lib/formulas.js";
@@ -311,9 +312,7 @@ function draw(state, theme, isLocal) {
   drawHand(state);
   drawWords(state, theme);
   if (isLocal) return;
-  const [nLayer, nHead] = shapeOf(state.model);
-  form.elements.layer.max = nLayer - 1;
-  form.elements.head.max = nHead - 1;
+  fillHeads(form, shapeOf(state.model));
   const own = isOwn(state.model);
   for (const part of form.querySelectorAll("[data-own]")) part.hidden = !own;
   byId("elsewhere").hidden = own;
@@ -355,6 +354,8 @@ function drawFoot(state) {
 byId("measure").addEventListener("click", measure);
 const page = mountPage({data, fields: url.ATTENTION, form, busy: form,
   more: {follow: null}, // the word that the query stays in
-  local: ["stops", "x", "y", "scores", "temperature"], fit, retype, answer, draw});
+  local: ["stops", "x", "y", "scores", "temperature"], fit, retype, answer, draw,
+  context: ({word, found: {tokens}}) => ({
+    token: tokens[word] ? _("Token {token}", {token: label(tokens[word])}) : ""})});
 const drawHand = mountHand();
 drawHand(page.get());

@@ -291,6 +291,7 @@ byId("options").replaceChildren(h("label", {class: "choice"},
 
 function drawHead(found) {
   const {layer, head} = found;
+  byId("context-place").textContent = placeName(layer, head);
   byId("head-title").textContent = _("Layer {layer} · Head {head}", {layer, head});
   const stats = [[_("divergence"), found.divergence[layer][head]],
     [_("on aligned words"), found.divergenceAligned[layer][head]],
@@ -350,6 +351,13 @@ function draw(state, theme) {
 
 const page = mountPage({data, fields: url.COMPARE, form, busy: byId("comparison"), given, fit,
   more: {pointed: null}, // the token under the pointer
+  context: (state) => {
+    const {layer, head, a: {kind, qWords, word}} = state.found.comparison;
+    const {side = "query", index = ""} = lockOf("a", state) ?? {};
+    const place = {kind, layer, head, query: index, side};
+    return {...Object.fromEntries(Object.entries(place).map(([key, value]) => [key, `${value}`])),
+      token: _("Token {token}", {token: visible(qWords[word])})};
+  },
   local: ["threshold", ...Object.values(LOCKS).flat(), "pointed"],
   retype: (wanted) => ({...wanted, ...FRESH}), answer, draw,
   example: ({model, text, textB, word, modelB, wordB, off}) =>

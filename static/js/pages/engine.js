@@ -1,6 +1,7 @@
 // What all pages share: a form, the newest request, its picture, the address, Back, the theme.
 
 import {pick} from "../lib/data.js";
+import {refreshSeeIn} from "../lib/context.js";
 import {byId} from "../lib/dom.js";
 import {mountForm} from "../lib/form.js";
 import {mountHelp} from "../lib/help.js";
@@ -33,6 +34,7 @@ const same = (value) => value;
  *     => Promise<{found: Object, later?: (options: Object) => Promise<Object>}>,
  *     with other keys of the state; `later` adds to `found` when it is on screen
  *   help?: {focusText?: () => void, fullScreen?: () => void},   what the keys / and f do
+ *   context?: (state: Object) => Object,   what of the context is not in the address: the token
  *   controls?: (wanted: Object, state: Object) => void,   the controls that are not in the form
  *   draw: (state: Object, theme: string, isLocal: boolean) => void
  * }} options
@@ -43,8 +45,8 @@ const same = (value) => value;
  */
 export function mountPage(options) {
   const page = {given: options.data, more: {}, local: [], isLive: false, fit: same, retype: same,
-    addressed: same, example: same, controls: () => {}, first: url.current(options.fields),
-      ...options};
+    addressed: same, example: same, context: () => ({}), controls: () => {},
+    first: url.current(options.fields), ...options};
   const isAsked = (key) => ![...page.local, "theme", "lang"].includes(key);
   page.asks ??= (wanted) => pick(wanted, Object.keys(page.fields).filter(isAsked));
   page.keys = [...Object.keys(page.fields), ...Object.keys(page.more)];
@@ -70,7 +72,7 @@ function firstState(page) {
 
 function start(page, form) {
   const {store, data, fields} = page;
-  page.updateTheme = mountTheme((patch) => want(page, patch, {step: {isPushed: true}}));
+  page.updateTheme = mountTheme((patch) => want(page, patch, {step: {isSettled: true}}));
   store.subscribe((state) => render(page, state));
   onSystemTheme(() => render(page, store.get()));
   mountHelp(page.help);
@@ -86,7 +88,7 @@ function start(page, form) {
   if (draft) page.form.fill({...store.get(), ...draft}, true);
   if (data.problem && !draft) return;
   // a bare address becomes a link to just this picture; one with nonsense stays to be looked at
-  load(page, page.fit({...store.get(), ...draft}), ignored.length ? null : {isPushed: true});
+  load(page, page.fit({...store.get(), ...draft}), ignored.length ? null : {isSettled: true});
 }
 
 // The address.
@@ -119,7 +121,8 @@ function stepOf(page, name) {
 
 function write(page, step) {
   if (!step) return;
-  const tell = step.isPushed ? url.replace : url.push;
+  const goOn = step.isPushed ? url.replace : url.push;
+  const tell = step.isSettled ? url.settle : goOn;
   tell(page.addressed(page.store.get()), page.fields);
   step.isPushed = true;
 }
@@ -240,6 +243,7 @@ function render(page, state) {
   page.busy.classList.toggle("stale", Boolean(found && (problem || wrong)));
   if (!found) return;
   page.controls({...state, ...draft}, state);
+  refreshSeeIn(url.format(page.addressed(state), page.fields), page.context(state));
   const drawn = {...pick(state, page.keys), found, theme};
   const {drawn: before} = page;
   if (before && Object.keys(drawn).every((key) => Object.is(drawn[key], before[key]))) return;

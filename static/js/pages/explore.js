@@ -11,10 +11,11 @@ import {ownLanguages} from "../lib/languages.js";
 import {
   fetchAnatomy, fetchMetrics, fetchParts, fit, follow, inputsOf, partsOf, remember
 } from "../lib/picture.js";
-import {pictureTitle, placeName} from "../lib/reading.js";
+import {pictureTitle, placeName, sidesOf} from "../lib/reading.js";
 import {fileName, pngBlob, saveAddress, saveBlob, svgBlob} from "../lib/save.js";
 import {copyLink, gridProvenance, provenance, showPicture, waysOut} from "../lib/summary.js";
 import {themeOf} from "../lib/theme.js";
+import {label} from "../lib/token.js";
 import * as url from "../lib/url.js";
 import {frame} from "../lib/view.js";
 import * as anatomy from "../views/anatomy.js";
@@ -119,6 +120,7 @@ function draw(state, theme) {
   mounted.view.update(next)?.catch((error) => page.patch({problem: error.message}));
 }
 
+const tokenText = (token) => (token ? _("Token {token}", {token: label(token)}) : "");
 const frameOf = (drawn, theme) => frame({...pick(drawn, FRAME), theme});
 
 function describe(drawn, theme) {
@@ -170,6 +172,8 @@ async function save(ending, view = page.get().view) {
 const page = mountPage({data, fields: url.EXPLORE, form, busy: picture,
   given: {...data, textPair: null, target: null, sourceLang: null, targetLang: null, query: null},
   first: isOffline && !url.hasQuery() ? url.parse(data.offline) : url.current(),
+  context: ({query, side, found: {record}}) => ({
+    token: query === null ? "" : tokenText(sidesOf(record, side)[0][query])}),
   more: {several: false}, // a click on a head adds it to those shown
   fit: fitted, retype, asks, answer, controls, draw,
   addressed: (state) => ({...state, ...inputsOf(state, data.models)}),

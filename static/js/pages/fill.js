@@ -1,8 +1,9 @@
 // The Fill in page: hidden words and guesses, sentences that follow, and the noise of training.
 
 import {address, attention, corruption, fillMask, nextSentence} from "../lib/api.js";
+import {fillHeads} from "../lib/context.js";
 import {modelIn, pageData} from "../lib/data.js";
-import {byId, fillSelect, h} from "../lib/dom.js";
+import {byId, h} from "../lib/dom.js";
 import {_} from "../lib/language.js";
 import {copyLink, waysOut} from "../lib/summary.js";
 import {sortable} from "../lib/tables.js";
@@ -11,7 +12,7 @@ import {label} from "../lib/token.js";
 import * as url from "../lib/url.js";
 import {frame} from "../lib/view.js";
 import * as lines from "../views/lines.js";
-import {candidatesTable, drawTokens, headEntries, mostOf, placeOf, replaceContent,
+import {candidatesTable, drawTokens, mostOf, placeOf, replaceContent,
   rowOf} from "../lib/decoding.js";
 import {mountPage} from "./engine.js";
 
@@ -169,8 +170,7 @@ function drawFoot(state) {
 
 function draw(state, theme) {
   const {nLayer, nHead} = modelOf(state.model);
-  fillSelect(form.elements.head, headEntries(nHead));
-  form.elements.layer.max = nLayer - 1;
+  fillHeads(form, [nLayer, nHead]);
   drawSentence(state, theme);
   drawMasks(state);
   drawPair(state, theme);

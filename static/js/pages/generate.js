@@ -1,6 +1,7 @@
 // The Generate page: a text that goes on token by token, and what each token was drawn from.
 
 import {address, fewShot, generate, nextToken} from "../lib/api.js";
+import {fillHeads} from "../lib/context.js";
 import {modelIn, pageData} from "../lib/data.js";
 import {byId, h} from "../lib/dom.js";
 import {_} from "../lib/language.js";
@@ -152,7 +153,7 @@ function draw(state, theme) {
   const step = Math.max(0, Math.min(state.step, generation.steps.length - 1));
   const layer = Math.min(state.layer, nLayer - 1);
   form.elements.step.max = Math.max(0, generation.steps.length - 1);
-  form.elements.layer.max = nLayer - 1;
+  fillHeads(form, [nLayer, 0]);
   byId("pattern-said").textContent = _(data.patterns[state.pattern]);
   drawText(state, step, layer, theme);
   drawStep(state, step, layer, theme);

@@ -1,6 +1,7 @@
 // The Masks page: several texts in one batch, and what masks do to one head.
 
 import {address, masks} from "../lib/api.js";
+import {fillHeads} from "../lib/context.js";
 import {modelIn, pageData} from "../lib/data.js";
 import {byId, fillSelect, h} from "../lib/dom.js";
 import {_} from "../lib/language.js";
@@ -157,12 +158,10 @@ function drawFoot(state) {
 /** The choices that a model and the texts leave. */
 function drawChoices({model, texts, kind}) {
   const {kinds, shapes} = modelIn(data.models, model);
-  const [nLayer, nHead] = shapes[kind];
   const {elements} = form;
   fillSelect(elements.kind, kinds.map((kind) => [kind, KIND_NAMES[kind]]));
   fillSelect(elements.row, linesOf(texts).map((line, i) => [i, line.slice(0, 40)]));
-  elements.layer.max = nLayer - 1;
-  elements.head.max = nHead - 1;
+  fillHeads(form, shapes[kind]);
 }
 
 /** A decoder alone has a causal mask to switch off; a precision matters to a number alone. */

@@ -1,6 +1,7 @@
 // The Translate page: a translation token by token, and what each of its tokens looked at.
 
 import {address, anatomy, attention, translate} from "../lib/api.js";
+import {fillHeads} from "../lib/context.js";
 import {modelIn, pageData, pick as keep} from "../lib/data.js";
 import {byId, fillSelect, h} from "../lib/dom.js";
 import {figure} from "../lib/figure.js";
@@ -18,7 +19,7 @@ import {frame} from "../lib/view.js";
 import * as anatomyView from "../views/anatomy.js";
 import * as lines from "../views/lines.js";
 import * as matrix from "../views/matrix.js";
-import {candidatesTable, drawTokens, headEntries, mostOf, placeOf, replaceContent, rowOf,
+import {candidatesTable, drawTokens, mostOf, placeOf, replaceContent, rowOf,
   rowsOf} from "../lib/decoding.js";
 import {mountPage} from "./engine.js";
 
@@ -358,12 +359,10 @@ function draw(state, theme) {
   const last = found.translation.steps.length - 1;
   const step = Math.min(state.step, last);
   form.elements.step.max = last;
-  const [nLayer, nHead] = modelOf(state.model).shapes.cross;
-  fillSelect(form.elements.head, headEntries(nHead));
+  fillHeads(form, modelOf(state.model).shapes.cross);
   fillSelect(form.elements.model_b, [...data.models.map(({name}) => [name, name])
     .filter(([name]) => name !== state.model), ["none", _("none")]]);
   form.elements.model_b.value = state.modelB;
-  form.elements.layer.max = nLayer - 1;
   drawSteps(found, step, theme);
   drawJoint(state, step, theme);
   drawDrove(found);

@@ -1,0 +1,44 @@
+"""What a page takes when it cannot show the model, or the sentence, of the context it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attention_atlas.app.api.models import ModelSummary
+from attention_atlas.model.messages import Message
+
+UNABLE = {
+    "translate": Message("not-able", "does not translate"),
+    "generate": Message("not-able", "does not generate text"),
+    "fill-mask": Message("not-able", "does not fill in blanks"),
+}
+NAMES = {"en": Message("language-name", "English"), "es": Message("language-name", "Spanish")}
+
+
+def unable(models: Sequence[ModelSummary], task: str) -> dict[str, Message]:
+    """Why the page of a task does not show each model that is not for it."""
+    return {model.name: UNABLE[task] for model in models if task not in model.tasks}
+
+
+def shown_instead(why: str, taken: ModelSummary) -> Message:
+    return Message("stands-in", "{why}; {taken} is shown instead", why=why, taken=taken.name)
+
+
+def language_of(model: ModelSummary | None) -> str:
+    """The language that a bundled model reads; empty where that is not known."""
+    if model is None or model.source != "bundled":
+        return ""
+    return "es" if "translate" in model.tasks else "en"
+
+
+def other_language(before: ModelSummary | None, taken: ModelSummary) -> Message | None:
+    """Why a sentence for one model is not for another: it is in another language."""
+    language = language_of(taken)
+    if not language or language_of(before) in ("", language):
+        return None
+    return Message(
+        "other-language",
+        "{taken} reads {language}; an example is shown instead",
+        taken=taken.name,
+        language=NAMES[language],
+    )
