@@ -1,24 +1,46 @@
-"""The first page, and addresses of earlier versions."""
+"""The first page: one picture and the ways in; and addresses of earlier versions."""
 
 # No `from __future__ import annotations`: FastAPI reads the annotations of the routes below.
 
-from attention_atlas.app.navigation import MOVED
+from attention_atlas.app.api.common import TokenOut
+from attention_atlas.app.navigation import LINKS, MOVED
+from attention_atlas.app.pages.engine import Content, page
+from attention_atlas.app.pages.explore import ExploreQuery, Top, explore
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse
+from pydantic import Field
 
 router = APIRouter(tags=["pages"])
 
 
-@router.get("/", include_in_schema=False)
-def home(request: Request) -> RedirectResponse:
-    """The explorer is the first page."""
-    return moved(request, "/explore", 307)
+class HomePage(Content):
+    """The explorer's first picture, and which doors there are."""
+
+    model: str
+    text: str
+    kind: str
+    layer: int
+    head: int
+    query: int | None = Field(description="the token whose attention is shown at first")
+    q_tokens: list[TokenOut]
+    k_tokens: list[TokenOut]
+    top: list[Top]
+    opens: bool = Field(description="whether models can be opened by name")
+    has_course: bool
 
 
-def moved(request: Request, path: str, status: int = 308) -> RedirectResponse:
+@page("/", "home.html", HomePage, router)
+async def first_page(request: Request) -> HomePage:
+    """What this is, in one picture; Learn, Explore, a model of one's own."""
+    shown = await explore(request, ExploreQuery())
+    has_course = any(link.path == "/learn" for link in LINKS)
+    return HomePage.model_validate({**shown.model_dump(), "has_course": has_course})
+
+
+def moved(request: Request, path: str) -> RedirectResponse:
     """The same parameters at another path."""
     query = request.scope["query_string"].decode("ascii")
-    return RedirectResponse(f"{path}?{query}" if query else path, status)
+    return RedirectResponse(f"{path}?{query}" if query else path, 308)
 
 
 def _moved_to(path: str) -> object:

@@ -33,9 +33,7 @@ def shared(request: Request, content: BaseModel) -> dict[str, Any]:
         **language.context(request),
         "context": here,
         "to": to,
-        "see_in": [
-            (page, label, to(page, here), page in seen_in) for page, label in SEEN if page != path
-        ],
+        "see_in": [(page, label, to(page, here), page in seen_in) for page, label in others],
         "context_table": context.table(suited, path),
     }
 

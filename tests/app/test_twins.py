@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+from attention_atlas.app.pages.engine import twin
 
 PAGE = re.compile(r'<script type="application/json" id="page">(.*?)</script>', re.DOTALL)
 PAGES = [
@@ -87,9 +88,9 @@ def test_every_page_has_a_twin_and_says_so(app, client):
     paths = app.openapi()["paths"]
     pages = [p for p in paths if "text/html" in str(paths[p].get("get", {}).get("responses"))]
     assert pages.pop() == "/explore.html", "a file, which holds its own numbers"
-    assert pages == ["/models", "/models/{name}", *PAGES]
+    assert pages == ["/", "/models", "/models/{name}", *PAGES]
     for path in pages:
-        assert f"{path}.json" in paths
+        assert twin(path) in paths
     for path in ("/models", "/models/gpt", *PAGES):
         assert client.get(path).headers["link"] == (
             f'<{path}.json>; rel="alternate"; type="application/json"'
@@ -135,9 +136,15 @@ def test_nonsense_in_the_address_falls_back_and_is_named(client):
     assert "layer 99 does not exist: 0 to 5" in twin["ignored"][1]["message"]
 
 
-def test_home_leads_to_the_explorer(client):
-    answer = client.get("/", follow_redirects=False)
-    assert (answer.status_code, answer.headers["location"]) == (307, "/explore")
+def test_the_first_page_has_the_explorers_first_picture(client):
+    home, explore = client.get("/index.json").json(), client.get("/explore.json").json()
+    assert {name: home[name] for name in SHOWN} == {name: explore[name] for name in SHOWN}
+    page = client.get("/").text
+    assert embedded(page) == home
+    assert 'href="/explore?model=bert&amp;text=' in page
+
+
+SHOWN = ("model", "text", "kind", "layer", "head", "query", "top")
 
 
 def test_words_and_specials_are_those_of_the_head_shown(client):

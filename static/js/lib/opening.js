@@ -3,6 +3,7 @@
 import {openModel} from "./api.js";
 import {isEnter} from "./dom.js";
 import {_} from "./language.js";
+import * as url from "./url.js";
 
 const STAGES = {
   looking: ({name}) => _("Looking for {name}", {name}),
@@ -82,6 +83,11 @@ function listen(part, open) {
     }
   };
   part.hidden = false;
+  if (url.hash() === "#own") {
+    part.open = true;
+    // once the browser has gone to that part of the page, which takes the focus away
+    addEventListener("load", () => setTimeout(() => field.focus()));
+  }
   part.querySelector("button").addEventListener("click", act);
   field.addEventListener("keydown", (event) => {
     if (!isEnter(event)) return;

@@ -206,6 +206,8 @@ export function parse(search, fields = EXPLORE) {
 
 export const current = (fields = EXPLORE) => parse(location.search, fields);
 export const search = () => location.search;
+export const hash = () => location.hash;
+export const path = () => `${location.pathname}${location.search}`;
 export const hasQuery = () => location.search !== "";
 export const standalone = () => `${location.pathname}.html${location.search}`;
 export const href = () => location.href;
