@@ -8,7 +8,13 @@ from typing import Any
 
 import torch
 import transformers as hf
+from attention_atlas.model.hub.adapters import Adapter, HubDecoder, HubEncoder, HubEncoderDecoder
 from attention_atlas.model.hub.opening import adapt
+from attention_atlas.model.tape import Tape
+from torch import Tensor
+
+SOURCE = torch.tensor([[5, 9, 7, 12, 3, 22]])  # Tk 6
+TARGET = torch.tensor([[4, 11, 8, 30]])  # Tq 4
 
 ONE = {"vocab_size": 50, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4}
 ONE |= {"intermediate_size": 40, "max_position_embeddings": 32, "pad_token_id": 0}
@@ -140,3 +146,28 @@ def made(name: str, seed: int = 0, **options: Any) -> Any:
 def adapted(name: str) -> Any:
     """The same model through the lens."""
     return adapt(made(name))
+
+
+def through(adapter: Adapter, tape: Tape | None = None) -> Tensor:
+    """The last hidden state of a source, or of a source's target."""
+    if isinstance(adapter, HubEncoder):
+        return adapter.encode(SOURCE, torch.zeros_like(SOURCE), tape)
+    if isinstance(adapter, HubDecoder):
+        return adapter.hidden(SOURCE, tape)
+    assert isinstance(adapter, HubEncoderDecoder)
+    return adapter.hidden(TARGET, adapter.encode(SOURCE, tape), tape)
+
+
+def rotated(adapter: Adapter) -> frozenset[Any]:
+    """The layers whose queries and keys carry their positions."""
+    return adapter.findings.calls.rotated
+
+
+def adapter_of(config: Any, **options: Any) -> Adapter:
+    """A model of a config, sharp enough to tell its layers apart."""
+    torch.manual_seed(0)
+    auto = options.pop("auto", hf.AutoModelForCausalLM)
+    model = auto.from_config(config, attn_implementation="eager").eval()
+    for parameter in model.parameters():
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    return adapt(model.to(options.get("dtype", torch.float32)))

@@ -71,6 +71,12 @@ WORDING = {"language", "reading", "token", "heads"}
 VIEWS_IMPORT = DRAWING | WORDING
 
 
+LONGEST_FILE = {"app": 400, "model": 400, "static": 400, "templates": 400, "tests": 400}
+LONGER_FILES = {"model/transformer.py": 450}
+LONGEST_FUNCTION = 45  # lines
+MOST_PARAMETERS = 7  # without self and cls
+
+
 def files(ban: Ban) -> list[Path]:
     return [path for path in sorted(ROOT.glob(ban.where)) if path.name not in ban.alone]
 
@@ -120,6 +126,41 @@ def circle(edges: dict[str, set[str]]) -> list[str]:
 def code(path: Path) -> str:
     """A script without its comments; a // after a colon is part of an address."""
     return re.sub(r"/\*.*?\*/|(?<!:)//[^\n]*", "", path.read_text("utf-8"), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("folder", LONGEST_FILE)
+def test_no_file_is_too_long(folder: str) -> None:
+    lengths = {
+        str(path.relative_to(ROOT)): path.read_text("utf-8").count("\n")
+        for ending in ("py", "js", "css", "html")
+        for path in (ROOT / folder).rglob(f"*.{ending}")
+    }
+    assert lengths
+    limits = {name: LONGER_FILES.get(name, LONGEST_FILE[folder]) for name in lengths}
+    assert {name: n for name, n in lengths.items() if n > limits[name]} == {}
+
+
+def functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+    return [n for n in nodes if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    a = function.args
+    named = [*a.posonlyargs, *a.args, *a.kwonlyargs, a.vararg, a.kwarg]
+    return [one.arg for one in named if one and one.arg not in ("self", "cls")]
+
+
+@pytest.mark.parametrize("folder", ["app", "model", "tests"])
+def test_no_function_is_too_long_or_takes_too_much(folder: str) -> None:
+    too_much = [
+        f"{path.relative_to(ROOT)}: {function.name}"
+        for path in (ROOT / folder).rglob("*.py")
+        for function in functions(path)
+        if function.end_lineno - function.lineno >= LONGEST_FUNCTION
+        or len(parameters(function)) > MOST_PARAMETERS
+    ]
+    assert too_much == []
 
 
 @pytest.mark.parametrize("ban", IMPORTS, ids=lambda ban: f"{ban.where} {ban.what}")

@@ -78,15 +78,7 @@ def masks(
     `fill` replaces -inf in this head's scores.
     """
     kind = kind or loaded.kinds[0]
-    if not loaded.has_self_attention:
-        raise BadInput(
-            "model",
-            Message(
-                "no-batches", "{model} reads one text at a time: it has no masks", model=loaded.name
-            ),
-        )
-    check_heads(loaded, kind, (layer,), (head,))
-    check_has(loaded, "scores", "model")
+    _check(loaded, kind, layer, head)
     source = padded(loaded, [tokenize(loaded, text) for text in texts])
     tape = Tape(KEEP, (kind,), (layer,), (head,))
     target = _run(loaded, source, off, tape)
@@ -110,6 +102,19 @@ def masks(
     tensors = [allowed, own, scores, masked.float(), attn.float()]
     combined, own, scores, masked, attn = (tensor.cpu() for tensor in tensors)
     return Masks(kind, q, k, causal, combined, own, scores, masked, attn, losses, leaks)
+
+
+def _check(loaded: Loaded, kind: Kind, layer: int, head: int) -> None:
+    """Refuse a model without masks, and a head that it does not have."""
+    if not loaded.has_self_attention:
+        raise BadInput(
+            "model",
+            Message(
+                "no-batches", "{model} reads one text at a time: it has no masks", model=loaded.name
+            ),
+        )
+    check_heads(loaded, kind, (layer,), (head,))
+    check_has(loaded, "scores", "model")
 
 
 def unmasked(loaded: Loaded, step: Attended) -> Tensor:

@@ -79,32 +79,29 @@ def lens(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    position_bias: Tensor | None = None,
-    softcap: float | None = None,
-    is_causal: bool | None = None,
-    **rest: Any,
+    **options: Any,
 ) -> tuple[Tensor, None]:
     """The attention function that transformers calls: query (B, H, Tq, d) -> (B, Tq, H, d).
 
-    Grouped queries: key and value of fewer heads are repeated, one for each query head.
+    Of transformers' options it uses scaling, position_bias, softcap and is_causal. Grouped queries:
+    key and value of fewer heads are repeated, one for each query head.
     """
     call = _call.get() or Call(None)
+    scaling, softcap, is_causal = (options.get(o) for o in ("scaling", "softcap", "is_causal"))
     scale = query.size(-1) ** -0.5 if scaling is None else scaling
     place = call.place()
-    beyond = tuple(name for name in BEYOND if rest.get(name) is not None)
+    beyond = tuple(name for name in BEYOND if options.get(name) is not None)
     sizes = query.size(-2), key.size(-2), query.size(1), key.size(1), query.size(-1)
     call.seen.append(Seen(*sizes, scale, softcap, beyond))
     group = query.size(1) // key.size(1)
     k, v = (x.repeat_interleave(group, dim=1) if group > 1 else x for x in (key, value))
-    mask, bias = split(attention_mask, position_bias)
+    mask, bias = split(attention_mask, options.get("position_bias"))
     ahead = getattr(module, "is_causal", False) if is_causal is None else is_causal
     if mask is None and ahead and (place is None or place.kind == "decoder"):
         mask = causal_mask(query.size(-2), key.size(-2), query.device)
-    found = None if place is None else track(call.tape, place.kind, place.layer)
+    tracked = None if place is None else track(call.tape, place.kind, place.layer)
     scoring = Scoring(scale, bias, None if softcap is None else capped(scale, softcap))
-    z = attend(query, k, v, mask=mask, scoring=scoring, track=found)
+    z = attend(query, k, v, mask=mask, scoring=scoring, track=tracked)
     return z.transpose(1, 2).contiguous(), None
 
 

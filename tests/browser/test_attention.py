@@ -17,9 +17,8 @@ from playwright.sync_api import Page, expect
 from scipy.stats import pearsonr
 from torch.nn import functional as F
 
-LIGHT = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}
-DARK = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "dark"}
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+from tests.browser.screens import DARK, LIGHT, NO_SCRIPT, PHONE, violations
+
 TEXT = "Bob cashed a check at the bank"
 
 
@@ -303,11 +302,8 @@ def test_a_refused_text_in_the_address_leaves_the_rest(page: Page) -> None:
 
 @pytest.mark.parametrize("setting", [LIGHT, DARK, PHONE], ids=["light", "dark", "phone"])
 def test_axe_finds_no_violation(page: Page) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
     opened(page).locator("#depth-plot .xtick text").first.wait_for()
-    found = Axe().run(page).response["violations"]
-    assert [(rule["id"], rule["nodes"][0]["html"][:160]) for rule in found] == []
+    assert violations(page) == []
 
 
 @pytest.mark.parametrize("setting", [PHONE], ids=["phone"])
@@ -316,7 +312,7 @@ def test_a_phone_never_scrolls_sideways(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
-@pytest.mark.parametrize("setting", [LIGHT | {"java_script_enabled": False}], ids=["no script"])
+@pytest.mark.parametrize("setting", [NO_SCRIPT], ids=["no script"])
 def test_without_a_script_there_are_numbers(page: Page, server: str) -> None:
     page.goto("/attention")
     found = api(server, "arithmetic/scaling", d_k=256)["widths"]

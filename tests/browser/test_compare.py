@@ -12,11 +12,10 @@ from urllib.request import Request, urlopen
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.screens import DARK, LIGHT, NO_SCRIPT, PHONE, violations
+
 RIVER = "He sat on the river bank and watched the water."
 MONEY = "She opened an account at the bank to save money."
-LIGHT = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}
-DARK = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "dark"}
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
 def compared(server: str, a: str = RIVER, b: str = MONEY, **options: object) -> Any:
@@ -233,15 +232,11 @@ def test_a_picture_can_be_taken_along(page: Page, tmp_path: Path) -> None:
 @pytest.mark.parametrize("setting", [LIGHT, DARK, PHONE], ids=["light", "dark", "phone"])
 @pytest.mark.parametrize("query", ["", "?word=nope", "?lang=zh&off=0.2"])
 def test_axe_finds_no_violation(page: Page, query: str) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
     page.goto(f"/compare{query}")
     page.locator("#comparison[aria-busy=false]").wait_for(state="attached")
     if "nope" not in query:
         page.locator("#difference .xtick text").first.wait_for()
-    found = Axe().run(page).response["violations"]
-    shown = [(rule["id"], [node["html"][:160] for node in rule["nodes"][:3]]) for rule in found]
-    assert shown == []
+    assert violations(page) == []
 
 
 @pytest.mark.parametrize("setting", [PHONE], ids=["phone"])
@@ -250,7 +245,7 @@ def test_a_phone_never_scrolls_sideways(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
-@pytest.mark.parametrize("setting", [LIGHT | {"java_script_enabled": False}], ids=["no script"])
+@pytest.mark.parametrize("setting", [NO_SCRIPT], ids=["no script"])
 def test_without_a_script_there_are_numbers(page: Page, server: str) -> None:
     page.goto("/compare")
     found = compared(server)

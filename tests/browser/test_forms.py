@@ -9,6 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.browser.screens import LIGHT
+
 READY = {
     "explore": "#picture",
     "compare": "#comparison",
@@ -23,7 +25,6 @@ TEXTS = [(name, "texts" if name == "masks" else "text") for name in READY]
 LONG = [name for name in READY if name not in ("compare", "positions", "attention")]
 MAY_BE_EMPTY = {"text_pair", "text_b", "word_b", "off", "reference", "target"}
 ODD = ["\u0000x", "\U0001f600\u202e<b>&amp; שלום", "bank " * 4000]
-LIGHT = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}
 FIELDS = """() => [...document.querySelectorAll("main [name]")].filter((el) => !el.disabled
   && el.checkVisibility() && el.matches("textarea, input:not([type=range])"))
   .map((el) => [el.name, el.type])"""

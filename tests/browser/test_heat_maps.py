@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-LAPTOP = {"viewport": {"width": 1024, "height": 768}}
+from tests.browser.screens import LAPTOP, PHONE
+
 MAPS = {  # page -> its heat maps
     "/positions?n_positions=40": ["own-encoding", "own-similarity", "sines-similarity"],
     "/masks?model=gpt": ["causal-plot", "combined-plot", "scores-plot", "masked-plot", "attn-plot"],

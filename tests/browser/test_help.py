@@ -7,6 +7,8 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.screens import PHONE
+
 PATHS = [
     "/explore",
     "/compare",
@@ -79,9 +81,6 @@ def test_menus_close_with_escape_and_with_a_click_elsewhere(page: Page) -> None:
     inside.click()
     page.get_by_role("heading", name="Masks").click()
     expect(items).to_be_hidden()
-
-
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
 @pytest.mark.parametrize("setting", [PHONE, PHONE | {"java_script_enabled": False}])

@@ -13,10 +13,9 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.screens import DARK, LIGHT, NO_SCRIPT, PHONE, violations
+
 TEXTS = ["This is a test", "This is a new test", "This is it"]
-LIGHT = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}
-DARK = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "dark"}
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
 def api(server: str, **query: object) -> Any:
@@ -199,11 +198,8 @@ def test_nonsense_in_the_address_is_named(page: Page) -> None:
 
 @pytest.mark.parametrize("setting", [LIGHT, DARK, PHONE], ids=["light", "dark", "phone"])
 def test_axe_finds_no_violation(page: Page) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
     opened(page, model="gpt")
-    found = Axe().run(page).response["violations"]
-    assert [(rule["id"], rule["nodes"][0]["html"][:160]) for rule in found] == []
+    assert violations(page) == []
 
 
 @pytest.mark.parametrize("setting", [PHONE], ids=["phone"])
@@ -211,7 +207,7 @@ def test_a_phone_never_scrolls_sideways(page: Page) -> None:
     assert opened(page).evaluate("document.documentElement.scrollWidth") == 390
 
 
-@pytest.mark.parametrize("setting", [LIGHT | {"java_script_enabled": False}], ids=["no script"])
+@pytest.mark.parametrize("setting", [NO_SCRIPT], ids=["no script"])
 def test_without_a_script_there_are_numbers(page: Page) -> None:
     page.goto("/masks")
     expect(page.locator("#ids-table td")).to_have_count(21)

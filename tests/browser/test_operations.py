@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
-from urllib.request import urlopen
+from urllib.parse import urlencode
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
-RIVER = "He sat on the river bank and watched the water."
-SVG = "{http://www.w3.org/2000/svg}"
-DARK = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "dark"}
-LIGHT = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-CHINESE = LIGHT | {"locale": "zh-CN"}
-
-Explore = Callable[..., Page]
-
-
-def api(server: str, path: str, **query: object) -> Any:
-    spec = {"model": "bert", "text": RIVER, **query}
-    with urlopen(f"{server}/api/v1/{path}?{urlencode(spec)}") as answer:
-        return json.load(answer)
-
-
-def query_of(page: Page) -> dict[str, str]:
-    return {key: values[0] for key, values in parse_qs(urlsplit(page.url).query).items()}
-
-
-def option(page: Page, name: str) -> Any:
-    return page.get_by_role("combobox", name=name, exact=True)
+from tests.browser.exploring import RIVER, SVG, Explore, api, option, query_of, saved, three
+from tests.browser.screens import CHINESE, DARK, LIGHT, PHONE, violations
 
 
 def bank(page: Page) -> Any:
@@ -45,18 +22,6 @@ def bank(page: Page) -> Any:
 
 def numbers(page: Page) -> list[str]:
     return page.locator(".lines-column.key .n").all_text_contents()
-
-
-def three(values: list[float]) -> list[str]:
-    return [f"{value:.3f}" for value in values]
-
-
-def saved(page: Page, button: str, tmp_path: Path) -> Path:
-    with page.expect_download() as download:
-        page.locator("#foot").get_by_role("button", name=button, exact=True).click()
-    path = tmp_path / download.value.suggested_filename
-    download.value.save_as(path)
-    return path
 
 
 # Several heads at once.
@@ -136,11 +101,15 @@ BLIND = {  # Machado et al. 2009, full protanopia, deuteranopia and tritanopia; 
         [0.004733, 0.691367, 0.3039],
     ],
 }
+
+
 TO_LMS = [
     [0.4122214708, 0.5363325363, 0.0514459929],
     [0.2119034982, 0.6806995451, 0.1073969566],
     [0.0883024619, 0.2817188376, 0.6299787005],
 ]
+
+
 TO_LAB = [
     [0.2104542553, 0.793617785, -0.0040720468],
     [1.9779984951, -2.428592205, 0.4505937099],
@@ -258,210 +227,6 @@ def test_a_crowded_axis_is_thinned_and_a_zoom_brings_labels_back(explore: Explor
     assert before > 1
 
 
-# Tokens, Anatomy, Table: the API's numbers.
-
-
-def test_tokens_are_shaded_by_the_api_s_attention(explore: Explore, server: str) -> None:
-    page = explore(model="bert", text=RIVER, layer=0, head=2, query=6, view="tokens")
-    [[rows]] = api(server, "attention", layer=0, head=2)["attn"]
-    best = max(range(13), key=lambda k: rows[6][k])
-    expect(page.locator(".tokens-said")).to_contain_text(f"river {rows[6][best]:.3f}")
-    shades = page.evaluate(
-        """[...document.querySelectorAll(".tokens-text button")]
-        .map((el) => getComputedStyle(el).backgroundColor.match(/\\d+/g).map(Number))"""
-    )
-    assert min(range(13), key=lambda k: sum(shades[k]) if len(shades[k]) == 3 else 999) == best
-    page.get_by_role("button", name="who looks at it").click()
-    column = [row[6] for row in rows]
-    expect(page.locator(".tokens-said")).to_contain_text(f"{max(column):.3f}")
-    assert query_of(page)["side"] == "key"
-
-
-def test_tokens_of_two_texts_are_two_paragraphs(explore: Explore, server: str) -> None:
-    spec = {"model": "translator", "text": "El banco está cerrado.", "kind": "cross"}
-    page = explore(**spec, view="tokens", layer=1, head=3)
-    page.get_by_role("group", name="query tokens").get_by_role("button").nth(1).hover()
-    found = api(server, "attention", **spec, layer=1, head=3)
-    [[rows]] = found["attn"]
-    expect(page.locator(".tokens-said")).to_contain_text(f"{max(rows[1]):.3f}")
-    expect(page.get_by_role("group", name="key tokens").get_by_role("button")).to_have_count(
-        len(found["k_tokens"])
-    )
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [
-        {"model": "bert", "text": RIVER, "layer": 2, "head": 3},
-        {"model": "gpt", "text": "Once upon a time", "layer": 1, "head": 1},
-        {"model": "recurrent", "text": "El banco.", "layer": 0, "head": 0},
-    ],
-    ids=lambda spec: spec["model"],
-)
-def test_anatomy_shows_the_api_s_steps(
-    explore: Explore, server: str, spec: dict[str, object]
-) -> None:
-    page = explore(**spec, view="anatomy", query=2)
-    found = api(server, "anatomy", **spec, query=2)
-    cells = page.locator(".anatomy tbody tr")
-    expect(cells).to_have_count(len(found["k_tokens"]))
-    rows = [row.locator(".n").all_text_contents() for row in cells.all()]
-    minus = [[text.replace("−", "-") for text in row] for row in rows]
-    for row, dot, score, attn, allowed in zip(
-        minus, found["dots"], found["scores"], found["attn"], found["mask"], strict=True
-    ):
-        expected = [f"{score:.2f}", f"{attn:.3f}"] if allowed else ["-∞", "masked"]
-        assert row == [f"{dot:.2f}", *expected]
-
-
-def test_anatomy_names_the_dimensions_that_count(explore: Explore, server: str) -> None:
-    page = explore(model="bert", text=RIVER, layer=2, head=3, view="anatomy", query=6)
-    found = api(server, "anatomy", layer=2, head=3, query=6)
-    view = page.get_by_role("group", name="One query token, step by step")
-    for key in ("ArrowDown", "ArrowDown", "ArrowDown"):
-        view.press(key)
-    products = found["products"][2]
-    most = max(range(32), key=lambda d: abs(products[d]))
-    expect(page.locator(".anatomy-said")).to_contain_text(f"most from dimensions {most} (")
-    view.press("ArrowRight")
-    said = (
-        f"sat, dimension 0:  q {found['q'][0]:.3f} × k {found['k'][2][0]:.3f} = {products[0]:.3f}"
-    )
-    expect(page.locator(".anatomy-said")).to_contain_text(said.replace("-", "−"))
-
-
-def test_anatomy_has_its_own_query_picker(explore: Explore) -> None:
-    page = explore(model="bert", text=RIVER, view="anatomy", merge="words")
-    expect(page.locator("#notice")).to_contain_text("merge=words")
-    expect(option(page, "Query")).to_have_value("1")
-    option(page, "Query").select_option(label="6  bank")
-    expect(page).to_have_url(re.compile("query=6"))
-    page.go_back()
-    expect(option(page, "Query")).to_have_value("1")
-
-
-def test_the_table_sorts_by_any_column(explore: Explore, server: str) -> None:
-    page = explore(model="bert", text=RIVER, layer=2, head=3, view="table", query=6)
-    [[rows]] = api(server, "attention", layer=2, head=3)["attn"]
-    heading = page.get_by_role("columnheader", name="position")
-    heading.get_by_role("button").click()
-    heading.get_by_role("button").click()
-    expect(heading).to_have_attribute("aria-sort", "ascending")
-    cells = page.locator("#view tbody td:last-child")
-    expect(cells).to_have_text([f"{a:.4f}" for a in rows[6]])
-
-
-# The grid's numbers.
-
-
-def test_the_grid_sorts_and_filters_by_a_metric(explore: Explore, server: str) -> None:
-    page = explore(model="bert", text=RIVER)
-    option(page, "Sorted by").select_option("previous_token")
-    scores = api(server, "metrics")["metrics"]["previous_token"]
-    ranked = sorted(((s, la, h) for la, row in enumerate(scores) for h, s in enumerate(row)))[::-1]
-    grid = page.get_by_role("grid")
-    grid.press("ArrowUp")
-    for _ in range(12):
-        grid.press("ArrowLeft")
-    for _ in range(6):
-        grid.press("ArrowUp")
-    _, layer, head = ranked[0]
-    cell = page.get_by_role("gridcell")
-    expect(cell).to_have_accessible_name(re.compile(f"layer {layer}, head {head}"))
-    page.get_by_label("at least").fill("0.3")
-    n = sum(score >= 0.3 for score, _, _ in ranked)
-    expect(page.get_by_text(f"{n} of 72 heads")).to_be_visible()
-    assert query_of(page)["least"] == "0.3"
-
-
-def test_the_preview_has_the_metrics_of_the_api(explore: Explore, server: str) -> None:
-    page = explore(model="bert", text=RIVER, layer=3, head=4)
-    page.get_by_role("grid").focus()
-    page.keyboard.press("ArrowDown")
-    found = api(server, "metrics")["metrics"]
-    preview = page.locator(".grid-preview")
-    expect(preview).to_contain_text("L4 H4")
-    expect(preview).to_contain_text(f"entropy {found['entropy'][4][4]:.2f}")
-    expect(preview).to_contain_text(f"special tokens {found['special'][4][4]:.2f}")
-
-
-def test_the_grid_has_a_table_for_a_twin(explore: Explore, server: str) -> None:
-    page = explore(model="bert", text=RIVER)
-    page.get_by_text("The heads as a table").click()
-    scores = api(server, "metrics")["metrics"]["previous_token"]
-    table = page.get_by_role("table", name="Every head by every metric")
-    heading = table.get_by_role("columnheader", name="previous token")
-    heading.get_by_role("button").click()
-    expect(heading).to_have_attribute("aria-sort", "descending")
-    best = max(score for row in scores for score in row)
-    expect(table.locator("tbody tr").first).to_contain_text(f"{best:.3f}")
-    expect(table.locator("tbody tr")).to_have_count(72)
-
-
-# Files to take along.
-
-
-def test_an_svg_of_the_lines_says_all_that_a_figure_must(explore: Explore, tmp_path: Path) -> None:
-    page = explore(model="bert", text=RIVER, layer=2, head=3, query=6)
-    path = saved(page, "SVG", tmp_path)
-    assert path.name == "bert-encoder-L2H3-lines.svg"
-    texts = [el.text for el in ElementTree.parse(path).getroot().iter(f"{SVG}text")]
-    assert {"Layer 2 · Head 3 · bert", RIVER, "query", "key", "bank", "[SEP]"} <= set(texts)
-    assert re.search(r"weights .* Attention Atlas", " ".join(text for text in texts if text))
-
-
-def test_an_svg_of_the_matrix_has_a_cell_for_each_number(explore: Explore, tmp_path: Path) -> None:
-    page = explore(model="gpt", text="Once upon a time", view="matrix", theme="dark")
-    root = ElementTree.parse(saved(page, "SVG", tmp_path)).getroot()
-    cells = sum(path.attrib["d"].count("z") for path in root.iter(f"{SVG}path"))
-    assert cells == 5 * 5
-
-
-@pytest.mark.parametrize("view", ["tokens", "anatomy", "table"])
-def test_every_view_can_be_taken_along(explore: Explore, view: str, tmp_path: Path) -> None:
-    page = explore(model="bert", text="</text> & <b>", view=view, query=2)
-    texts = ElementTree.parse(saved(page, "SVG", tmp_path)).getroot().itertext()
-    assert "&" in list(texts)
-
-
-def test_all_heads_can_be_taken_along(explore: Explore, tmp_path: Path) -> None:
-    page = explore(model="bert", text=RIVER)
-    root = ElementTree.parse(saved(page, "All heads as SVG", tmp_path)).getroot()
-    assert len(list(root.iter(f"{SVG}image"))) == 72
-
-
-def test_a_png_is_twice_as_sharp(explore: Explore, tmp_path: Path) -> None:
-    page = explore(model="bert", text=RIVER, view="matrix")
-    picture = saved(page, "PNG", tmp_path).read_bytes()
-    assert picture.startswith(b"\x89PNG")
-    width = ElementTree.parse(saved(page, "SVG", tmp_path)).getroot().attrib["width"]
-    assert int.from_bytes(picture[16:20], "big") == round(2 * int(float(width)))
-
-
-def test_a_file_that_stands_alone_opens_without_a_server(
-    explore: Explore, server: str, tmp_path: Path
-) -> None:
-    page = explore(model="bert", text=RIVER, layer=2, head=3, query=6, threshold=0)
-    path = saved(page, "HTML", tmp_path)
-    assert path.name == "attention-bert-L2H3.html"
-    [[rows]] = api(server, "attention", layer=2, head=3)["attn"]
-    [[others]] = api(server, "attention", layer=2, head=4)["attn"]
-    page.context.set_offline(True)
-    page = page.context.new_page()
-    page.goto(path.as_uri())
-    expect(page.locator(".lines-column.key .n")).to_have_text(three(rows[6]))
-    grid = page.get_by_role("grid")
-    grid.press("ArrowRight")
-    grid.press("Enter")
-    expect(page.locator(".lines-column.key .n")).to_have_text(three(others[6]))
-    page.get_by_role("tab", name="Matrix").click()
-    page.locator(".matrix .xtick text").first.wait_for()
-    page.go_back()
-    page.go_back()
-    expect(page.get_by_role("heading", name="Layer 2 · Head 3")).to_be_visible()
-    assert page.get_by_role("tab", name="Anatomy").count() == 0
-
-
 # Keys, full screen, languages, accessibility.
 
 
@@ -514,16 +279,12 @@ AXE_PAGES = [
 @pytest.mark.parametrize("setting", [LIGHT, DARK, PHONE], ids=["light", "dark", "phone"])
 @pytest.mark.parametrize("path", AXE_PAGES)
 def test_axe_finds_no_violation(page: Page, path: str) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
     page.goto(path)
     if path.startswith("/explore") and "99" not in path:
         page.locator("#picture[aria-busy=false]").wait_for()
     if "matrix" in path:
         page.locator(".matrix .xtick text").first.wait_for()
-    found = Axe().run(page).response["violations"]
-    shown = [(rule["id"], [node["html"][:160] for node in rule["nodes"][:3]]) for rule in found]
-    assert shown == []
+    assert violations(page) == []
 
 
 @pytest.mark.parametrize("setting", [PHONE], ids=["phone"])

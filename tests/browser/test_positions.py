@@ -13,9 +13,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect
 
-LIGHT = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}
-DARK = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "dark"}
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+from tests.browser.screens import DARK, LIGHT, NO_SCRIPT, PHONE, violations
 
 
 def api(server: str, path: str, **query: object) -> Any:
@@ -289,12 +287,9 @@ def test_nonsense_in_the_address_is_named(page: Page) -> None:
 
 @pytest.mark.parametrize("setting", [LIGHT, DARK, PHONE], ids=["light", "dark", "phone"])
 def test_axe_finds_no_violation(page: Page) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
     opened(page, model="translator")
     page.locator("#waves-plot .xtick text").first.wait_for()
-    found = Axe().run(page).response["violations"]
-    assert [(rule["id"], rule["nodes"][0]["html"][:160]) for rule in found] == []
+    assert violations(page) == []
 
 
 @pytest.mark.parametrize("setting", [PHONE], ids=["phone"])
@@ -303,7 +298,7 @@ def test_a_phone_never_scrolls_sideways(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
-@pytest.mark.parametrize("setting", [LIGHT | {"java_script_enabled": False}], ids=["no script"])
+@pytest.mark.parametrize("setting", [NO_SCRIPT], ids=["no script"])
 def test_without_a_script_there_are_numbers(page: Page, server: str) -> None:
     page.goto("/positions")
     found = api(server, "permutation", model="bert", text="I like NLP", text_b="NLP like I")

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 import torch
 import transformers as hf
-from attention_atlas.model.hub.adapters import Adapter, HubDecoder, HubEncoder, HubEncoderDecoder
+from attention_atlas.model.hub.adapters import HubDecoder, HubEncoder, HubEncoderDecoder
 from attention_atlas.model.hub.opening import adapt
 from attention_atlas.model.hub.stacks import attentions
 from attention_atlas.model.tape import Edit, Kind, Quantity, Tape
 from torch import Tensor
 
-from tests.families import DECODERS, FAMILIES, GROUPED, LENS, ONE, OWN_WAY, adapted, made
+from tests.families import (
+    DECODERS,
+    FAMILIES,
+    GROUPED,
+    LENS,
+    ONE,
+    OWN_WAY,
+    SOURCE,
+    TARGET,
+    adapted,
+    adapter_of,
+    made,
+    rotated,
+    through,
+)
 
-SOURCE = torch.tensor([[5, 9, 7, 12, 3, 22]])  # Tk 6
-TARGET = torch.tensor([[4, 11, 8, 30]])  # Tq 4
 CLOSE = {"atol": 1e-5, "rtol": 0.0}
 
 
@@ -25,16 +36,6 @@ CLOSE = {"atol": 1e-5, "rtol": 0.0}
 def no_grad():
     with torch.inference_mode():
         yield
-
-
-def through(adapter: Adapter, tape: Tape | None = None) -> Tensor:
-    """The last hidden state of a source, or of a source's target."""
-    if isinstance(adapter, HubEncoder):
-        return adapter.encode(SOURCE, torch.zeros_like(SOURCE), tape)
-    if isinstance(adapter, HubDecoder):
-        return adapter.hidden(SOURCE, tape)
-    assert isinstance(adapter, HubEncoderDecoder)
-    return adapter.hidden(TARGET, adapter.encode(SOURCE, tape), tape)
 
 
 def own(name: str) -> dict[Kind, list[Tensor]]:
@@ -211,86 +212,6 @@ def test_a_family_of_the_lens_lacks_nothing(name: str) -> None:
     assert (adapted(name).lacks, adapted(name).why) == ((), "")
 
 
-TABLES = ("BERT", "RoBERTa", "DistilBERT", "ELECTRA", "ALBERT", "GPT-2", "OPT", "Marian", "BART")
-TABLES += ("M2M100", "Pegasus")
-
-
-@pytest.mark.parametrize("name", TABLES)
-def test_positions_can_be_left_out(name: str) -> None:
-    """Without them an encoder's states are the same in another order of the words."""
-    adapter = adapted(name)
-    none = Tape(layers=(), edits=[Edit("positions", value="none")])
-    assert not torch.allclose(through(adapter), through(adapter, none), atol=1e-3)
-    if isinstance(adapter, HubEncoder):
-        order = [3, 0, 5, 1, 4, 2]
-        x = through(adapter, none)
-        y = adapter.encode(SOURCE[:, order], torch.zeros_like(SOURCE), none)
-        torch.testing.assert_close(y, x[:, order], atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize(("name", "first"), [("BERT", 0), ("RoBERTa", 1), ("OPT", 2), ("BART", 2)])
-def test_the_first_position_is_found_in_the_table(name: str, first: int) -> None:
-    adapter = adapted(name)
-    assert next(iter(adapter.findings.tables.values())).first == first
-    assert adapter.position_vectors().size(1) == 24
-
-
-@pytest.mark.parametrize(
-    ("name", "positions"),
-    [
-        ("BERT", "learned"),
-        ("Marian", "sinusoidal"),
-        ("M2M100", "sinusoidal"),
-        ("Llama", "rotary"),
-        ("ModernBERT", "rotary"),
-        ("BLOOM", "alibi"),
-        ("T5", "relative"),
-        ("DeBERTa-v2", "relative"),
-    ],
-)
-def test_how_positions_are_known(name: str, positions: str) -> None:
-    assert adapted(name).positions == positions
-
-
-def rotated(adapter: Adapter) -> frozenset[Any]:
-    """The layers whose queries and keys carry their positions."""
-    return adapter.findings.calls.rotated
-
-
-def of(config: Any, **options: Any) -> Adapter:
-    """A model of a config, sharp enough to tell its layers apart."""
-    torch.manual_seed(0)
-    auto = options.pop("auto", hf.AutoModelForCausalLM)
-    model = auto.from_config(config, attn_implementation="eager").eval()
-    for parameter in model.parameters():
-        parameter.data += 0.2 * torch.randn_like(parameter)
-    return adapt(model.to(options.get("dtype", torch.float32)))
-
-
-def test_layers_that_do_not_rotate_are_told_apart() -> None:
-    """Cohere 2 rotates where a window slides; SmolLM3 and Llama 4 leave layers out by a list."""
-    slides = ["sliding_attention", "full_attention"]
-    cohere = of(hf.Cohere2Config(**GROUPED, sliding_window=3, layer_types=slides))
-    smol = of(hf.SmolLM3Config(**GROUPED, no_rope_layers=[0, 1]))
-    llama = of(hf.Llama4TextConfig(**GROUPED, num_local_experts=2, no_rope_layers=[1, 0]))
-    found = [sorted(place.layer for place in rotated(x)) for x in (cohere, smol, llama)]
-    assert found == [[0], [1], [0]]
-    assert [sorted(p.layer for p in rotated(adapted(n))) for n in ("Llama", "BERT")] == [[0, 1], []]
-
-
-def test_falcon_with_alibi_does_not_rotate() -> None:
-    assert of(hf.FalconConfig(**ONE, alibi=True)).positions == "alibi"
-    assert adapted("Falcon").positions == "rotary"
-
-
-def test_sines_for_rotation_are_no_table() -> None:
-    """RoFormer keeps them where others keep vectors that are added to the words."""
-    adapter = of(hf.RoFormerConfig(**ONE, embedding_size=24), auto=hf.AutoModelForMaskedLM)
-    assert (adapter.positions, adapter.has_input_parts) == ("rotary", False)
-    assert not adapter.findings.tables
-    through(adapter)
-
-
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", ["BERT", "RoBERTa", "GPT-2", "BART", "Marian", "T5", "Gemma 2"])
 def test_half_precision_keeps_what_float32_has(name: str, dtype: torch.dtype) -> None:
@@ -310,7 +231,7 @@ def test_a_window_outside_the_lens_is_a_mask_too() -> None:
     """What gpt-oss may not look at is what its own attention leaves at zero."""
     kinds = ["full_attention", "sliding_attention"]
     options = {"num_local_experts": 4, "num_experts_per_tok": 2, "layer_types": kinds}
-    adapter = of(hf.GptOssConfig(**GROUPED, **options, sliding_window=3))
+    adapter = adapter_of(hf.GptOssConfig(**GROUPED, **options, sliding_window=3))
     tape = Tape(keep=("attn", "mask"))
     through(adapter, tape)
     assert "scores" in adapter.lacks

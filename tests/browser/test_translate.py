@@ -1,0 +1,151 @@
+"""Translate: tokens one by one, attention, beams, references, two models."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.working import api, opened
+
+PARK = "Me senté en el banco del parque."
+
+
+def test_a_translation_comes_token_by_token(page: Page, server: str) -> None:
+    opened(page, "/translate")
+    field = page.get_by_role("textbox", name="Text", exact=True)
+    field.fill("La casa de mi padre es blanca.")
+    found = api(server, "/translate", model="translator", text="La casa de mi padre es blanca.")
+    expected = [token["text"].strip() for token in found["tokens"]]
+    expect(page.locator("#target .token")).to_have_text(expected)
+    expect(page).to_have_url(re.compile("text=La\\+casa"))
+    page.go_back()
+    expect(page.locator("#target .token").nth(1)).to_have_text("bank")
+
+
+def test_a_step_lights_its_row_and_its_candidates(page: Page, server: str) -> None:
+    opened(page, "/translate")
+    found = api(server, "/translate", model="translator", text="El banco está cerrado.")
+    page.locator("#target button").nth(3).click()
+    step = found["steps"][3]
+    expect(page.locator("#step-said")).to_contain_text(f"probability {step['probability']:.3f}")
+    rows = page.locator("#candidates tbody tr")
+    expect(rows).to_have_count(5)
+    expect(rows.first).to_contain_text(f"{step['candidates'][0]['probability']:.4f}")
+    expect(page).to_have_url(re.compile("step=3"))
+    attn = api(
+        server,
+        "/attention",
+        model="translator",
+        text="El banco está cerrado.",
+        kind="cross",
+        layer=0,
+        head=7,
+    )["attn"][0][0][3]
+    best = found["sequences"]["source"][attn.index(max(attn))]["text"].strip()
+    expect(page.locator("#step-said")).to_contain_text(f"looks most at {best} {max(attn):.2f}")
+    page.get_by_role("slider", name="Step").fill("1")
+    expect(page.locator("#target [aria-pressed=true]")).to_have_text("bank")
+
+
+def test_encoder_decoder_and_cross_are_one_matrix(page: Page, server: str) -> None:
+    opened(page, "/translate", layer=1, head=2)
+    asked = {"model": "translator", "text": "El banco está cerrado.", "layer": 1, "head": 2}
+    blocks = {
+        kind: api(server, "/attention", **asked, kind=kind)["attn"][0][0]
+        for kind in ("encoder", "decoder", "cross")
+    }
+    S, T = len(blocks["encoder"]), len(blocks["decoder"])
+    page.wait_for_function(
+        f"document.querySelector('#joint-view .matrix-plot')?.data?.[0].z.length == {S + T}"
+    )
+    z = page.evaluate("document.querySelector('#joint-view .matrix-plot').data[0].z")
+    assert z[0][:S] == pytest.approx(blocks["encoder"][0], abs=1e-5)
+    assert z[0][S:] == [None] * T
+    assert z[S + 2][:S] == pytest.approx(blocks["cross"][2], abs=1e-5)
+    assert z[S + 2][S : S + 3] == pytest.approx(blocks["decoder"][2][:3], abs=1e-5)
+    assert z[S + 2][S + 3 :] == [None] * (T - 3)
+    page.get_by_role("combobox", name="Shown as").select_option("lines")
+    expect(page.locator("#joint-view .lines-column.query button")).to_have_count(S + T)
+    page.locator("#joint-view .lines-column.query button").nth(S + 4).click()
+    expect(page.locator("#target [aria-pressed=true]")).to_have_text(".")
+
+
+def test_what_drove_a_word_is_read_in_both_ways(page: Page) -> None:
+    opened(page, "/translate")
+    row = page.locator("#drove-table tbody tr").nth(1)
+    expect(row.locator("th")).to_have_text("bank")
+    expect(row.locator("td").nth(0)).to_have_text("El")
+    expect(row.locator("td").nth(2)).to_have_text("banco")
+
+
+def test_a_beams_tree_leads_to_the_best(page: Page, server: str) -> None:
+    opened(page, "/translate", text=PARK)
+    expect(page.locator("#beam-section")).to_be_hidden()
+    page.get_by_label("Beams").fill("3")
+    found = api(server, "/translate", model="translator", text=PARK, num_beams=3)
+    expect(page.locator("#hypotheses > table tbody tr")).to_have_count(len(found["hypotheses"]))
+    expect(page.locator("#hypotheses > table tbody th").first).to_have_text(found["target"])
+    page.locator("#tree .work-node").first.focus()
+    first = found["tree"][0]
+    expect(page.locator("#node-said")).to_contain_text(f"so far {first['total']:.2f}")
+    path = page.locator("#tree .work-node.best")
+    expect(path).to_have_count(len(found["tokens"]))
+    expect(page.locator("#tree .work-node")).to_have_count(len(found["tree"]))
+
+
+def test_a_beam_in_other_pieces_is_drawn_with_its_own_tokens(page: Page, server: str) -> None:
+    """Its text would be cut into fewer tokens than the beam has."""
+    text = "Xi Jinping y Björk Guðmundsdóttir"
+    opened(page, "/translate", text=text, num_beams=2, model_b="none")
+    found = api(server, "/translate", model="translator", text=text, num_beams=2)
+    expect(page.locator("#target button")).to_have_count(len(found["tokens"]))
+    page.locator("#target button").last.click()
+    expect(page.locator("#step-said")).to_contain_text("looks most at")
+    expect(page.locator("#anatomy option:checked")).to_have_text(
+        re.compile(re.escape(found["tokens"][-2]["text"].strip()))
+    )
+    expect(page.get_by_role("alert")).to_be_empty()
+
+
+def test_a_reference_is_read_by_teacher_forcing(page: Page, server: str) -> None:
+    opened(page, "/translate", text=PARK)
+    page.get_by_role("textbox", name="Reference").fill("I sat on the park bench.")
+    asked = {"model": "translator", "text": PARK, "reference": "I sat on the park bench."}
+    steps = api(server, "/translate", **asked)["reference"]["steps"]
+    rows = page.locator("#reference-table tbody tr")
+    expect(rows).to_have_count(len(steps))
+    other = next(i for i, step in enumerate(steps) if step["rank"] > 0)
+    own = steps[other]["candidates"][0]["text"].strip()
+    expect(rows.nth(other).locator("td").nth(2)).to_have_text(own)
+    page.wait_for_function("document.querySelector('#forced-plot').data?.[0].z.length == 9")
+
+
+def test_two_models_stand_side_by_side(page: Page, server: str) -> None:
+    opened(page, "/translate")
+    rows = page.locator("#beside-table tbody tr")
+    expect(rows).to_have_count(2)
+    theirs = api(server, "/translate", model="recurrent", text="El banco está cerrado.")
+    expect(rows.nth(1)).to_contain_text(theirs["target"])
+    card = api_get(server, "/models/recurrent")["metrics"]
+    expect(rows.nth(1)).to_contain_text(f"{card['bleu']['value']:.1f}")
+    expect(rows.nth(1)).to_contain_text(f"{card['decoding_speed']['value']:.0f}")
+    page.get_by_role("combobox", name="Beside it").select_option("none")
+    expect(rows).to_have_count(1)
+
+
+def test_the_recurrent_models_context_is_a_weighted_sum(page: Page, server: str) -> None:
+    opened(page, "/translate", model="recurrent", step=2)
+    asked = {"model": "recurrent", "text": "El banco está cerrado.", "kind": "cross", "query": 2}
+    found = api(server, "/anatomy", **asked, layer=0, head=0)
+    expect(page.locator("#anatomy tbody tr")).to_have_count(len(found["attn"]))
+    expect(page.locator("#anatomy tbody tr").nth(1)).to_contain_text(f"{found['attn'][1]:.3f}")
+
+
+def api_get(server: str, path: str) -> Any:
+    with urlopen(f"{server}/api/v1{path}") as answer:
+        return json.load(answer)
