@@ -43,6 +43,7 @@ class Card:
     curve: list[dict[str, float]] = field(default_factory=list)
     heads: list[dict[str, Any]] = field(default_factory=list)  # metrics of each at some steps
     metrics: dict[str, Any] = field(default_factory=dict)
+    samples: list[dict[str, str]] = field(default_factory=list)  # continuations of fixed prompts
 
     @classmethod
     def read(cls, folder: Path) -> Card:

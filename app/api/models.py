@@ -71,6 +71,9 @@ class ModelCard(ModelSummary):
     heads: list[dict[str, Any]] = Field(
         description="step, tokens, and by kind and metric each head's score then, (L, H)"
     )
+    samples: list[dict[str, str]] = Field(
+        description="what it writes after fixed prompts: prompt, greedy, sampled; unchosen"
+    )
     parameter_shapes: dict[str, list[int]]
 
 
@@ -113,6 +116,7 @@ def card(loaded: Loaded) -> ModelCard:
         not_for=NOT_FOR,
         curve=known.curve,
         heads=known.heads,
+        samples=known.samples,
         parameter_shapes=loaded.parameter_shapes,
     )
 

@@ -26,9 +26,11 @@ from attention_atlas.model.training import (
     corpus,
     head_quality,
     quality,
+    samples,
     sense_quality,
     word_quality,
 )
+from attention_atlas.model.training.gpt_task import GPTTask
 from attention_atlas.model.training.trainers import TRAINERS
 from attention_atlas.model.zoo import WEIGHTS
 
@@ -48,7 +50,7 @@ MEASURES: dict[str, tuple[Callable[..., dict[str, Measure]], ...]] = {
         head_quality.relations,
         quality.best_heads,
     ),
-    "gpt": (quality.bits_per_byte, quality.blimp, quality.best_heads),
+    "gpt": (quality.bits_per_byte, quality.blimp, quality.best_heads, samples.repeats),
 }
 
 
@@ -71,6 +73,8 @@ def evaluate(
     path = folder / name / "card.json"
     card = json.loads(path.read_text("utf-8"))
     card["metrics"] |= results  # beside earlier measures of the same weights
+    if isinstance(task, GPTTask) and not only:
+        card["samples"] = samples.continuations(loaded, task)
     path.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf-8")
     return results
 

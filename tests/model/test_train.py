@@ -16,6 +16,7 @@ from attention_atlas.model.training import train
 from attention_atlas.model.training.bert_task import BertTask
 from attention_atlas.model.training.gpt_task import GPTTask
 from attention_atlas.model.training.run import Budget, Progress, TrainingRun
+from attention_atlas.model.training.samples import PROMPTS
 from attention_atlas.model.training.task import schedule
 from attention_atlas.model.training.trainers import TRAINERS
 from attention_atlas.model.training.translator_task import RecurrentTask, TranslatorTask
@@ -95,7 +96,12 @@ MEASURED = {
         "encoder_previous_token",
         "encoder_next_token",
     },
-    "gpt": {"bits_per_byte_own", "decoder_previous_token", "decoder_induction"},
+    "gpt": {
+        "bits_per_byte_own",
+        "decoder_previous_token",
+        "decoder_induction",
+        "repeated_tokens",
+    },
 }
 
 
@@ -109,6 +115,7 @@ def test_a_card_says_what_was_done(name: str, command: list[str], tmp_path: Path
     assert set(card["metrics"]) == MEASURED[name]
     assert set(card["curve"][0]) == {"step", "tokens", "loss", "held_out_loss"}
     assert card["heads"][0]["step"] == 0
+    assert len(card["samples"]) == (len(PROMPTS) if name == "gpt" else 0)
     assert card["heads"][-1]["step"] == card["training"]["steps"]
 
 
