@@ -1,4 +1,4 @@
-# make run, test, test-fast, check, train, evaluate, bench, pretrained. Each also works by hand in .venv.
+# make run, test, test-fast, check, train, evaluate, examples, bench, pretrained. Each also works by hand in .venv.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,7 +8,7 @@ MINUTES ?= 120
 DATA ?= data
 WORKERS ?= 2
 
-.PHONY: run test test-fast check train evaluate bench pretrained
+.PHONY: run test test-fast check train evaluate examples bench pretrained
 
 run: .venv/run
 	@$(BIN)/python -m attention_atlas.app
@@ -36,6 +36,10 @@ evaluate: .venv/train
 	for name in translator recurrent bert gpt; do \
 	  $(BIN)/python -m attention_atlas.model.training.evaluate $$name --data "$(DATA)" || exit; \
 	done
+
+# Where the pages' examples are seen with the weights at hand: after new weights.
+examples: .venv/run
+	OMP_NUM_THREADS=1 $(BIN)/python -m attention_atlas.app.examples.choose
 
 pretrained: .venv/pretrained
 

@@ -3,26 +3,29 @@
 # No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
 from attention_atlas.app import errors
 from attention_atlas.app.api.compare import CompareAnswer, CompareRequest, compare
 from attention_atlas.app.api.models import ModelSummary, summaries
-from attention_atlas.app.api.spec import BANK, MONEY, KindName, texts_in
+from attention_atlas.app.api.spec import KindName, texts_in
+from attention_atlas.app.examples import catalogue
 from attention_atlas.app.pages.engine import (
     SIDES,
     Choice,
     Content,
     PageQuery,
     answered,
+    examples_for,
     numbers,
     opened,
     page,
+    placed,
 )
 from attention_atlas.app.service import Service, refusing
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 router = APIRouter(tags=["pages"])
 
@@ -31,20 +34,8 @@ Lock = int | Literal["none"] | None
 LOCK = "the locked token, on the side it is of; left out, the compared word"
 
 
-class CompareExample(BaseModel):
-    label: str
-    model: str
-    text: str
-    text_b: str
-    word: str
-    model_b: str | None = None
-    word_b: str | None = None
-    off: str = ""
-
-
 class ComparePage(Content):
     models: list[ModelSummary]
-    examples: list[CompareExample]
     model: str
     text: str
     model_b: str
@@ -53,6 +44,8 @@ class ComparePage(Content):
     word_b: str | None
     off: str = Field(description="a head of B that is switched off: layer.head")
     kind: str
+    layer: int | None = Field(None, description="of the head shown")
+    head: int | None = None
     query: Lock = Field(None, description=f"of A: {LOCK}")
     side: str = "query"
     query_b: Lock = Field(None, description=f"of B: {LOCK}")
@@ -60,56 +53,6 @@ class ComparePage(Content):
     comparison: CompareAnswer | None
 
 
-EXAMPLES = (
-    CompareExample(
-        label="river and financial bank",
-        model="bert",
-        text=BANK,
-        text_b=MONEY,
-        word="bank",
-    ),
-    CompareExample(
-        label="two rivers",
-        model="bert",
-        text=BANK,
-        text_b="They fished from the bank of the river all day.",
-        word="bank",
-    ),
-    CompareExample(
-        label="who is “it”",
-        model="bert",
-        text="The cat did not cross the street because it was tired.",
-        text_b="The cat did not cross the street because it was wide.",
-        word="it",
-    ),
-    CompareExample(
-        label="active and passive",
-        model="bert",
-        text="The boy closed the door.",
-        text_b="The door was closed by the boy.",
-        word="boy",
-    ),
-    CompareExample(
-        label="another order",
-        model="bert",
-        text="The dog chased the cat.",
-        text_b="The cat chased the dog.",
-        word="dog",
-    ),
-    CompareExample(
-        label="two models", model="bert", text=BANK, model_b="gpt", text_b=BANK, word="bank"
-    ),
-    CompareExample(
-        label="a head switched off", model="bert", text=BANK, text_b=BANK, word="bank", off="0.2"
-    ),
-    CompareExample(
-        label="two translations",
-        model="translator",
-        text="El banco está cerrado.",
-        text_b="Me senté en el banco.",
-        word="banco",
-    ),
-)
 KINDS: tuple[str, ...] = get_args(KindName)
 ALIGN = re.compile(r"^[0-9]{1,4}-[0-9]{1,4}(?:,[0-9]{1,4}-[0-9]{1,4})*$")
 
@@ -137,11 +80,12 @@ class CompareQuery(PageQuery):
 async def compare_page(request: Request, query: Annotated[CompareQuery, Query()]) -> ComparePage:
     """A word in two runs, layer by layer and head by head; missing fields are an example's."""
     service: Service = request.app.state.service
-    choice = Choice(query, await opened(service, query.model, query.model_b))
+    ignored = await opened(service, query.model, query.model_b)
     models = summaries(service)
-    names = {model.name for model in models}
-    first = next((e for e in EXAMPLES if e.model in names), EXAMPLES[0])
-    typed = _typed(query, first)
+    examples = examples_for(models, "compare")
+    query, example = placed(query, examples, ("text", "text_b", "word", "model_b"))
+    choice = Choice(query, ignored)
+    typed = _typed(query, catalogue.stored("compare")[0].inputs)
     both = [model for model in models if model.name in (typed["model"], typed["model_b"])]
     chosen = _chosen(choice, both)
     heads = heads_of(model for model in both if model.name == typed["model_b"])
@@ -149,7 +93,8 @@ async def compare_page(request: Request, query: Annotated[CompareQuery, Query()]
     fields = {
         **typed,
         "models": models,
-        "examples": [e for e in EXAMPLES if {e.model, e.model_b or e.model} <= names],
+        "examples": examples,
+        "example": example,
         "kind": chosen["kind"],
         "ignored": choice.ignored,
         "comparison": None,
@@ -158,15 +103,15 @@ async def compare_page(request: Request, query: Annotated[CompareQuery, Query()]
     return await answered(ComparePage, fields, compared)
 
 
-def _typed(query: CompareQuery, first: CompareExample) -> dict[str, Any]:
+def _typed(query: CompareQuery, first: Mapping[str, str]) -> dict[str, Any]:
     """The two texts, models and words of the address; missing fields are an example's."""
-    model = query.model or first.model
+    model = query.model or first["model"]
     return {
         "model": model,
         "model_b": query.model_b or model,
-        "text": first.text if query.text is None else query.text,
-        "text_b": first.text_b if query.text_b is None else query.text_b,
-        "word": query.word or (first.word if query.text is None else ""),
+        "text": first["text"] if query.text is None else query.text,
+        "text_b": first["text_b"] if query.text_b is None else query.text_b,
+        "word": query.word or (first["word"] if query.text is None else ""),
         "word_b": query.word_b or None,
     }
 
@@ -200,7 +145,9 @@ def _compared(
             locks = _lock(choice, fields["a"], "query", "side")
             locks |= _lock(choice, fields["b"], "query_b", "side_b")
             kind = fields["a"]["kind"]
-            return {**locks, "comparison": fields, "kind": kind, "ignored": choice.ignored}
+            head = {name: fields[name] for name in ("layer", "head")}
+            shown = {**locks, **head, "comparison": fields, "kind": kind}
+            return {**shown, "ignored": choice.ignored}
         except errors.Invalid as error:
             field = error.field or ""
             if not chosen.get(field):

@@ -9,6 +9,8 @@ from urllib.parse import quote
 from attention_atlas.app import errors, language, wire
 from attention_atlas.app.api.models import ModelSummary, summaries
 from attention_atlas.app.errors import FieldError, Problem
+from attention_atlas.app.examples import catalogue
+from attention_atlas.app.examples.sentences import sentence
 from attention_atlas.app.pages.shared import shared
 from attention_atlas.app.pages.stand_in import other_language, shown_instead
 from attention_atlas.app.service import Service
@@ -36,25 +38,35 @@ class PageQuery(BaseModel):
     model: str = ""
 
 
-class Content(BaseModel):
-    """The content of a page, or its problem."""
-
-    ignored: list[FieldError] = []
-    problem: Problem | None = None
-
-
 class Example(BaseModel):
     """An example that a page offers."""
 
     label: str
     model: str
-    text: str
+    text: str = ""
     text_pair: str | None = None
     words: str = Field("", description="fill: numbers of the words to hide, by comma")
+    model_b: str | None = None
+    text_b: str = ""
+    word: str = ""
+    word_b: str | None = None
+    off: str = ""
+    address: dict[str, str | int] = Field(description="the fields of the address it opens at")
+    observation: str = Field(description="what is seen there, in the language of the request")
+
+
+class Content(BaseModel):
+    """The content of a page, or its problem."""
+
+    examples: list[Example] = []
+    example: int | None = Field(None, description="which of the examples a bare address opened at")
+    observation: str = Field("", description="what the picture shows, if it is an example's")
+    ignored: list[FieldError] = []
+    problem: Problem | None = None
 
 
 ContentT = TypeVar("ContentT", bound=Content)
-ExampleT = TypeVar("ExampleT", bound=Example)
+QueryT = TypeVar("QueryT", bound=PageQuery)
 Build = Callable[..., Awaitable[Content]]
 
 
@@ -137,7 +149,9 @@ async def answered(
 ) -> ContentT:
     """The page's fields and its answers; or the fields and why there are no answers."""
     try:
-        return content.model_validate({**fields, **await answers})
+        page = content.model_validate({**fields, **await answers})
+        shown = (each for each in page.examples if is_shown(each, page))
+        return page.model_copy(update={"observation": next((e.observation for e in shown), "")})
     except ValidationError as error:
         problem = errors.validation_problem(error.errors())
     except errors.AppError as error:
@@ -183,10 +197,57 @@ def able(service: Service, task: str) -> list[ModelSummary]:
     return suited(summaries(service), lambda model: task in model.tasks, none)
 
 
-def examples_for(models: Sequence[ModelSummary], examples: Sequence[ExampleT]) -> list[ExampleT]:
-    """The examples whose model is there."""
+def examples_for(models: Sequence[ModelSummary], page: str) -> list[Example]:
+    """The examples of a page whose models are there."""
     names = {model.name for model in models}
-    return [example for example in examples if example.model in names]
+    return [_example(each) for each in catalogue.offered(page) if each.models <= names]
+
+
+def _example(example: catalogue.Example) -> Example:
+    note = Message("note", example.note) if example.note else ""
+    seen = (sentence(example), note)
+    return Example(
+        label=example.label,
+        address=example.opens_at,
+        observation=" ".join(language.in_words(text) for text in seen if text),
+        **{name: value for name, value in example.inputs.items() if name in Example.model_fields},
+    )
+
+
+def placed(
+    query: QueryT, examples: Sequence[Example], typed: Sequence[str] = ("text",)
+) -> tuple[QueryT, int | None]:
+    """The query as its model's first example has it, if nothing was typed; and which that is."""
+    if any(getattr(query, field) not in (None, "") for field in typed):
+        return query, None
+    for i, example in enumerate(examples):
+        if query.model in ("", example.model):
+            fields = type(query).model_fields
+            given = {k: str(v) for k, v in example.address.items() if k in fields}
+            missing = {k: v for k, v in given.items() if getattr(query, k) in (None, "")}
+            return query.model_copy(update=missing), i
+    return query, None
+
+
+def is_shown(example: Example, page: Content) -> bool:
+    """Whether the page's picture is the example's, whichever token is locked."""
+    address = {**dict.fromkeys(NO_OTHERS, ""), **example.address}
+    return all(
+        _same(getattr(page, name), value)
+        for name, value in address.items()
+        if name not in ("query", "step") and hasattr(page, name)
+    )
+
+
+NO_OTHERS = ("text_pair", "target", "words", "words_pair", "off", "fill")  # but the example's
+
+
+def _same(value: Any, wanted: str | int) -> bool:
+    if isinstance(value, list):
+        value = ("," if "\n" not in str(wanted) else "\n").join(value)
+    if isinstance(value, float):
+        return value == float(wanted or "nan")
+    return str("" if value is None else value) == str(wanted)
 
 
 def numbers(n: int) -> list[str]:
@@ -241,6 +302,29 @@ class Choice:
         if why:
             self.ignore(self.text_field, text, why)
         return example if why else text
+
+    def take_example(
+        self,
+        query: QueryT,
+        examples: Sequence[Example],
+        every: Sequence[ModelSummary],
+        typed: Sequence[str] = (),
+    ) -> tuple[QueryT, int | None]:
+        """The query, read on as if it were the model's first example's, and which that is.
+
+        So it is where nothing is typed, and where another model stands in that does not read the
+        language of the text. None, and the same query, where something is typed.
+        """
+        text = getattr(query, self.text_field)
+        taken = {"model": self.instead.name} if self.instead else {}
+        if text is not None and self.sentence(text, "", every) != text:
+            query = type(query).model_validate(taken)
+        placed_query, example = placed(
+            query.model_copy(update=taken), examples, typed or (self.text_field,)
+        )
+        query = query if example is None else placed_query
+        self.query = query
+        return query, example
 
     def languages(self, model: ModelSummary) -> dict[str, str | None]:
         """The address's languages, or the model's own; None where it has none to choose."""

@@ -9,16 +9,17 @@ from attention_atlas.app.api.common import TokenOut, labels, spec_of
 from attention_atlas.app.api.models import ModelSummary, summaries, summary
 from attention_atlas.app.api.run import RunAnswer, run_fields
 from attention_atlas.app.api.spec import RunRequest
+from attention_atlas.app.examples import catalogue
 from attention_atlas.app.pages.engine import (
     SIDES,
     Choice,
     Content,
-    Example,
     PageQuery,
     answered,
     examples_for,
     numbers,
     page,
+    placed,
 )
 from attention_atlas.app.service import Service
 from attention_atlas.model.reductions import largest_keys
@@ -42,7 +43,6 @@ class ExplorePage(Content):
     ready_to_open: list[str] = Field(description="models that are opened when chosen")
     opens: bool = Field(description="whether the page may open models by name")
     models: list[ModelSummary]
-    examples: list[Example]
     limits: Limits
     model: str
     text: str
@@ -65,26 +65,6 @@ class ExplorePage(Content):
 
 
 TWICE = "The river bank is closed. The river bank is closed."  # where induction heads look back
-EXAMPLES = (
-    Example(
-        label="river bank", model="bert", text="He sat on the river bank and watched the water."
-    ),
-    Example(
-        label="financial bank",
-        model="bert",
-        text="She opened an account at the bank to save money.",
-    ),
-    Example(
-        label="two sentences",
-        model="bert",
-        text="The children went to the river.",
-        text_pair="They played in the water all day.",
-    ),
-    Example(label="Bob cashed a check", model="gpt", text="Bob cashed a check at the bank"),
-    Example(label="said twice", model="gpt", text=TWICE),
-    Example(label="El banco está cerrado", model="translator", text="El banco está cerrado."),
-    Example(label="the same, recurrent", model="recurrent", text="El banco está cerrado."),
-)
 SPECIAL: tuple[str, ...] = get_args(AttentionRequest.model_fields["special"].annotation)
 MERGE: tuple[str, ...] = get_args(AttentionRequest.model_fields["merge"].annotation)
 VIEWS = ("lines", "matrix", "tokens", "anatomy", "table")
@@ -115,14 +95,14 @@ class ExploreQuery(PageQuery):
 async def explore(request: Request, query: Annotated[ExploreQuery, Query()]) -> ExplorePage:
     """A text, its tokens, and one head's numbers; missing fields have defaults."""
     service: Service = request.app.state.service
-    first = next(iter(examples_for(summaries(service), EXAMPLES)), EXAMPLES[0])
-    model, text = query.model or first.model, query.text
-    if text is None:
-        text = next((e.text for e in EXAMPLES if e.model == model), first.text)
+    query, example = placed(query, examples_for(summaries(service), "explore"))
+    first = catalogue.stored("explore")[0].inputs  # where no model of an example is there
+    model = query.model or first["model"]
+    text = first["text"] if query.text is None else query.text
     typed = {"model": model, "text": text, "text_pair": query.text_pair or None}
     typed["target"] = query.target or None
     languages = {"source_lang": query.source_lang or None, "target_lang": query.target_lang or None}
-    fields = {**typed, **languages, **NOTHING, **_offered(service)}
+    fields = {**typed, **languages, **NOTHING, **_offered(service), "example": example}
     return await answered(ExplorePage, fields, _explored(service, typed, Choice(query)))
 
 
@@ -131,7 +111,7 @@ def _offered(service: Service) -> dict[str, Any]:
     models = summaries(service)
     return {
         "models": models,
-        "examples": examples_for(models, EXAMPLES),
+        "examples": examples_for(models, "explore"),
         "limits": Limits(max_characters=service.settings.max_characters),
         "ready_to_open": service.library.ready_to_open,
         "opens": service.settings.opens,

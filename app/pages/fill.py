@@ -16,10 +16,10 @@ from attention_atlas.app.api.fill import (
     next_sentence,
 )
 from attention_atlas.app.api.models import ModelSummary, summaries
+from attention_atlas.app.examples import catalogue
 from attention_atlas.app.pages.engine import (
     Choice,
     Content,
-    Example,
     PageQuery,
     able,
     answered,
@@ -37,7 +37,6 @@ router = APIRouter(tags=["pages"])
 
 class FillPage(Content):
     models: list[ModelSummary] = Field(description="those that fill in blanks")
-    examples: list[Example]
     partners: list[str] = Field(description="unrelated second sentences")
     model: str
     text: str
@@ -52,25 +51,6 @@ class FillPage(Content):
     corruption: CorruptionAnswer | None = None
 
 
-BLANKS = (
-    Example(
-        label="two sentences",
-        model="bert",
-        text="The children went to the river.",
-        text_pair="They played in the water all day.",
-        words="5",
-    ),
-    Example(
-        label="river bank",
-        model="bert",
-        text="He sat on the river bank and watched the water.",
-        words="4",
-    ),
-    Example(
-        label="two blanks", model="bert", text="The king and the queen lived in a castle.",
-        words="1,4",
-    ),
-)  # fmt: skip
 PARTNERS = (
     "The train was two hours late.",
     "Gold is heavier than iron.",
@@ -97,24 +77,24 @@ class FillQuery(PageQuery):
 async def fill_page(request: Request, query: Annotated[FillQuery, Query()]) -> FillPage:
     """Words hidden and predicted, BERT's masking procedure, next-sentence prediction."""
     service: Service = request.app.state.service
-    choice = Choice(query, await opened(service, query.model))
+    ignored = await opened(service, query.model)
     models = able(service, "fill-mask")
-    every, first = summaries(service), BLANKS[0]
+    every, examples = summaries(service), examples_for(models, "fill")
+    choice = Choice(query, ignored)
     model = choice.model(models, unable(every, "fill-mask"))
-    text = choice.sentence(query.text, first.text, every)
-    is_first = query.text is None or text != query.text
-    text_pair = first.text_pair if is_first and query.text_pair is None else query.text_pair
+    query, example = choice.take_example(query, examples, every)
     words = ",".join(map(str, choice.accepted("words", FillMaskRequest, ())))
     fields: dict[str, Any] = {
         "model": model.name,
-        "text": text,
-        "text_pair": text_pair or "",
-        "words": first.words if is_first and query.words is None else words,
+        "text": catalogue.first_text("fill") if query.text is None else query.text,
+        "text_pair": query.text_pair or "",
+        "words": words,
         "words_pair": ",".join(map(str, choice.accepted("words_pair", FillMaskRequest, ()))),
         **choice.layer_and_head(model, "encoder"),
         "seed": choice.accepted("seed", CorruptionRequest, 0),
         "models": models,
-        "examples": examples_for(models, BLANKS),
+        "examples": examples,
+        "example": example,
         "partners": PARTNERS,
         "ignored": choice.ignored,
     }

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from attention_atlas.app.api.few_shot import FewShotRequest
 from attention_atlas.app.api.generate import GenerateAnswer, GenerateRequest, generate
 from attention_atlas.app.api.models import ModelSummary, summaries
+from attention_atlas.app.examples import catalogue
 from attention_atlas.app.pages.engine import (
     Choice,
     Content,
-    Example,
     PageQuery,
     able,
     answered,
@@ -30,7 +30,6 @@ router = APIRouter(tags=["pages"])
 
 class GeneratePage(Content):
     models: list[ModelSummary] = Field(description="those that generate")
-    examples: list[Example]
     model: str
     text: str
     max_new_tokens: int
@@ -40,21 +39,11 @@ class GeneratePage(Content):
     seed: int
     forced: str
     step: int
+    layer: int = Field(description="whose mean attention is drawn")
     pattern: str
     patterns: dict[str, str] = Field(description="pattern -> what it is")
     n_max: int
     generation: GenerateAnswer | None = None
-
-
-PROMPTS = tuple(
-    Example(label=label, model="gpt", text=text)
-    for label, text in (
-        ("a tale begins", "Once upon a time, there was a king who"),
-        ("a fact", "The capital of France is"),
-        ("said twice", "river money king house water; river money king"),
-        ("pairs", "house water\n money river\n king queen\n house water\n king"),
-    )
-)
 
 
 FIRST = {"max_new_tokens": 24, "temperature": 0.8, "top_k": 40, "top_p": 0.95, "seed": 1}
@@ -69,6 +58,7 @@ class GenerateQuery(PageQuery):
     seed: str = ""
     forced: str = ""
     step: str = ""
+    layer: str = ""
     pattern: str = ""
     n_max: str = ""
 
@@ -77,18 +67,24 @@ class GenerateQuery(PageQuery):
 async def generate_page(request: Request, query: Annotated[GenerateQuery, Query()]) -> GeneratePage:
     """A continuation, step by step: candidates, filters, attention, and surprise."""
     service: Service = request.app.state.service
-    choice = Choice(query, await opened(service, query.model))
+    ignored = await opened(service, query.model)
     models, every = able(service, "generate"), summaries(service)
+    examples = examples_for(models, "generate")
+    choice = Choice(query, ignored)
+    model = choice.model(models, unable(every, "generate"))
+    query, example = choice.take_example(query, examples, every)
     fields: dict[str, Any] = {
         **{name: choice.accepted(name, GenerateRequest, FIRST[name]) for name in FIRST},
         "forced": ",".join(map(str, choice.accepted("forced", GenerateRequest, ()))),
-        "model": choice.model(models, unable(every, "generate")).name,
-        "text": choice.sentence(query.text, PROMPTS[0].text, every),
+        "model": model.name,
+        "text": catalogue.first_text("generate") if query.text is None else query.text,
         "step": choice.number("step", 1000),
+        "layer": choice.number("layer", model.n_layer),
         "pattern": choice.among("pattern", list(few_shot.PATTERNS)),
         "n_max": choice.accepted("n_max", FewShotRequest, 3),
         "models": models,
-        "examples": examples_for(models, PROMPTS),
+        "examples": examples,
+        "example": example,
         "patterns": few_shot.definitions(),
         "ignored": choice.ignored,
     }

@@ -12,6 +12,7 @@ from attention_atlas.app.pages.engine import (
     Content,
     PageQuery,
     answered,
+    examples_for,
     opened,
     page,
     suited,
@@ -65,18 +66,19 @@ class MasksQuery(PageQuery):
 async def masks_page(request: Request, query: Annotated[MasksQuery, Query()]) -> MasksPage:
     """Texts in one batch, one a line: ids, masks, scores before, attention after."""
     service: Service = request.app.state.service
-    choice = Choice(query, await opened(service, query.model))
+    ignored = await opened(service, query.model)
     every = summaries(service)
+    examples = examples_for(every, "masks")
+    choice = Choice(query, ignored)
     none = Message("no-suitable-model", "no loaded model has masks; /models lists the models")
     models = suited(every, lambda m: m.family != "recurrent" and not m.lacks, none)
     model = choice.model(
         models, {m.name: m.why or Message("not-available", "has no masks") for m in every}
     )
+    query, example = choice.take_example(query, examples, every)
     kind = choice.among("kind", model.kinds)
     n_layer, n_head = model.shapes[kind]
     texts = list(TEXTS) if query.texts is None else lines(query.texts)
-    if texts and choice.sentence(texts[0], "", every) != texts[0]:
-        texts = list(TEXTS)
     fill = choice.among("fill", FILLS)
     spec: dict[str, Any] = {
         "model": model.name,
@@ -89,7 +91,8 @@ async def masks_page(request: Request, query: Annotated[MasksQuery, Query()]) ->
         "fill": float(fill) if fill else None,
     }
     row = choice.number("row", max(1, len(texts)))
-    fields = {**spec, "models": models, "row": row, "ignored": choice.ignored}
+    page = {"models": models, "examples": examples, "example": example}
+    fields = {**spec, **page, "row": row, "ignored": choice.ignored}
     return await answered(MasksPage, fields, service.compute(lambda: _answers(service, spec, row)))
 
 

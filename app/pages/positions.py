@@ -20,6 +20,7 @@ from attention_atlas.app.pages.engine import (
     Content,
     PageQuery,
     answered,
+    examples_for,
     opened,
     page,
     suited,
@@ -72,8 +73,10 @@ async def positions_page(
 ) -> PositionsPage:
     """Sines beside a model's own positions; words and positions; the words in another order."""
     service: Service = request.app.state.service
-    choice = Choice(query, await opened(service, query.model))
+    ignored = await opened(service, query.model)
     every = summaries(service)
+    examples = examples_for(every, "positions")
+    choice = Choice(query, ignored)
     none = Message(
         "no-suitable-model", "no loaded model adds position vectors; /models lists the models"
     )
@@ -87,9 +90,10 @@ async def positions_page(
         )
         for model in others
     }
-    sizes = {name: choice.accepted(name, PositionsRequest, FIRST[name]) for name in FIRST}
     model = choice.model(models, why)
-    text = choice.sentence(query.text, TEXT, every)
+    query, example = choice.take_example(query, examples, every, ("text", "text_b"))
+    sizes = {name: choice.accepted(name, PositionsRequest, FIRST[name]) for name in FIRST}
+    text = TEXT if query.text is None else query.text
     text_b = TEXT_B if text == TEXT else ""
     fields: dict[str, Any] = {
         "model": model.name,
@@ -100,6 +104,8 @@ async def positions_page(
         "text": text,
         "text_b": text_b if query.text_b is None else query.text_b,
         "models": models,
+        "examples": examples,
+        "example": example,
         "others": others,
         "ignored": choice.ignored,
     }

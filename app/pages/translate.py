@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from attention_atlas.app.api.models import ModelSummary, summaries
 from attention_atlas.app.api.translate import TranslateAnswer, TranslateRequest, translate
+from attention_atlas.app.examples import catalogue
 from attention_atlas.app.pages.engine import (
     Choice,
     Content,
-    Example,
     PageQuery,
     able,
     answered,
@@ -29,7 +29,6 @@ router = APIRouter(tags=["pages"])
 
 class TranslatePage(Content):
     models: list[ModelSummary] = Field(description="those that translate")
-    examples: list[Example]
     model: str
     model_b: str = Field(description="a second model to compare with; empty for none")
     text: str
@@ -43,19 +42,6 @@ class TranslatePage(Content):
     step: int
     translation: TranslateAnswer | None = None
     other: TranslateAnswer | None = None
-
-
-TRANSLATIONS = tuple(
-    Example(label=label, model="translator", text=text)
-    for label, text in (
-        ("the bank is closed", "El banco está cerrado."),
-        ("a bench in the park", "Me senté en el banco del parque."),
-        ("a question", "¿Dónde está la casa de tu padre?"),
-        ("a negation", "No quiero ir a la escuela mañana."),
-        ("a long sentence", "Cuando era niño, mi madre me contaba historias todas las noches "
-         "antes de dormir."),
-    )
-)  # fmt: skip
 
 
 class TranslateQuery(PageQuery):
@@ -77,16 +63,18 @@ async def translate_page(
 ) -> TranslatePage:
     """A translation, step by step, beside another model's; a reference, scored by the first."""
     service: Service = request.app.state.service
-    choice = Choice(query, await opened(service, query.model, query.model_b))
+    ignored = await opened(service, query.model, query.model_b)
     models = able(service, "translate")
-    every = summaries(service)
+    every, examples = summaries(service), examples_for(models, "translate")
+    choice = Choice(query, ignored)
     model = choice.model(models, unable(every, "translate"))
+    query, example = choice.take_example(query, examples, every)
     others = [other.name for other in models if other is not model]
     alone = query.model_b == "none" or not others
     fields: dict[str, Any] = {
         "model": model.name,
         "model_b": "" if alone else choice.among("model_b", others),
-        "text": choice.sentence(query.text, TRANSLATIONS[0].text, every),
+        "text": catalogue.first_text("translate") if query.text is None else query.text,
         **choice.languages(model),
         "num_beams": choice.accepted("num_beams", TranslateRequest, 1),
         "length_penalty": choice.accepted("length_penalty", TranslateRequest, 1.0),
@@ -94,7 +82,8 @@ async def translate_page(
         **choice.layer_and_head(model, "cross"),
         "step": choice.number("step", 1000),
         "models": models,
-        "examples": examples_for(models, TRANSLATIONS),
+        "examples": examples,
+        "example": example,
         "ignored": choice.ignored,
     }
     return await answered(TranslatePage, fields, service.compute(lambda: _answers(service, fields)))

@@ -27,7 +27,8 @@ BY_POSITION = ("previous_token", "next_token", "self", "positional")
 class Claim:
     """A word, and the words that it attends to in some head.
 
-    `occurrence` says which `query` is meant where the text has several, `key_occurrence` likewise.
+    `occurrence` says which `query` is meant where the text has several, -1 the last, and
+    `key_occurrence` likewise.
     `by_position` admits heads whose card says that they follow position, not meaning.
     """
 
@@ -48,25 +49,30 @@ class Observation:
     head: int
     query: int  # index of the word's last token on the query axis
     attn: float
+    even: float  # what the key words had if the query gave every token it sees the same
 
 
 def best_head(loaded: Loaded, spec: Spec, claim: Claim) -> Observation:
     """The head with the most attention from the claim's query word to its key words."""
     kind = claim.kind or loaded.kinds[0]
     skipped = set() if claim.by_position else heads_by_position(loaded)
-    attn, query = word_attention(run(loaded, spec, Selection(kind=kind)), kind, claim)
+    result = run(loaded, spec, Selection(kind=kind))
+    attn, query = word_attention(result, kind, claim)
     for layer, head in ((layer, head) for of, layer, head in skipped if of == kind):
         attn[layer, head] = -1
     layer, head = divmod(int(attn.argmax()), attn.size(1))
-    return Observation(kind, layer, head, query, round(attn[layer, head].item(), 4))
+    even = even_share(result, kind, claim, query)
+    return Observation(kind, layer, head, query, round(attn[layer, head].item(), 4), even)
 
 
 def observed(loaded: Loaded, spec: Spec, claim: Claim, place: Place) -> Observation:
     """The same of one head, whichever it is."""
     kind, layer, head = place
     selection = Selection(kind=kind, layers=(layer,), heads=(head,))
-    attn, query = word_attention(run(loaded, spec, selection), kind, claim)
-    return Observation(kind, layer, head, query, round(attn.item(), 4))
+    result = run(loaded, spec, selection)
+    attn, query = word_attention(result, kind, claim)
+    even = even_share(result, kind, claim, query)
+    return Observation(kind, layer, head, query, round(attn.item(), 4), even)
 
 
 def word_attention(result: Run, kind: Kind, claim: Claim) -> tuple[Tensor, int]:
@@ -83,6 +89,15 @@ def word_attention(result: Run, kind: Kind, claim: Claim) -> tuple[Tensor, int]:
     return by_word[:, :, query, keys].sum(-1), q[query].tokens[-1]
 
 
+def even_share(result: Run, kind: Kind, claim: Claim, query: int) -> float:
+    """The share of the key words' tokens among all those that the query token may attend to."""
+    record = result.records[kind]
+    k = words(result, record)[1]
+    keys = [k[_occurrence(k, key, claim.key_occurrence)] for key in claim.keys]
+    n_seen = int(record.mask.expand(record.attn.shape)[0, 0, query].sum())
+    return round(sum(len(word.tokens) for word in keys) / n_seen, 4)
+
+
 def words(result: Run, record: AttentionRecord) -> tuple[list[Word], list[Word]]:
     """The words of a record's query axis and of its key axis."""
     texts = {"source": [result.text, result.text_pair or ""], "target": [result.target or ""]}
@@ -95,7 +110,7 @@ def _occurrence(found: list[Word], word: str, occurrence: int) -> int:
     places = occurrences(found, word)
     if word.startswith("["):  # a special token, such as [MASK]
         places = [i for i, other in enumerate(found) if other.text == word]
-    if occurrence >= len(places):
+    if not -len(places) <= occurrence < len(places):
         raise BadInput(
             "text",
             Message(

@@ -89,6 +89,23 @@ def senses(a: Tensor, b: Tensor, known: Sequence[WordState]) -> Senses:
     )
 
 
+class Nearer(NamedTuple):
+    """The sense that a word is nearer to after the last layer, and since which hidden state."""
+
+    sense: str
+    since: int  # from this hidden state on, always this sense; 0 is the embedding
+    margins: list[float]  # of the first sense over the second, by hidden state
+
+
+def nearer(cosines: dict[str, list[float]]) -> Nearer:
+    """Of two senses, by the word's mean cosines with the reference sentences of each."""
+    (first, x), (second, y) = list(cosines.items())[:2]
+    margins = [a - b for a, b in zip(x, y, strict=True)]
+    is_first = margins[-1] > 0
+    others = [i for i, margin in enumerate(margins) if (margin > 0) != is_first]
+    return Nearer(first if is_first else second, max(others, default=-1) + 1, margins)
+
+
 def _within(states: Tensor) -> list[float]:
     """The mean cosine of two different sentences of one sense: (n, L + 1, D) -> L + 1 numbers."""
     cosines = similarity(states[:, None], states[None])  # (n, n, L + 1)

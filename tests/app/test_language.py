@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
+from attention_atlas.app.examples import catalogue as examples
 from attention_atlas.app.language import LANGUAGES, catalogue
 from attention_atlas.app.navigation import BAR, Group, Link
-from attention_atlas.app.pages import compare, explore, fill, generate, translate
 from attention_atlas.model.analysis import few_shot
 from attention_atlas.model.hub.folder import OTHER_WEIGHTS
 from attention_atlas.model.zoo import NOT_FOR
@@ -24,9 +24,9 @@ CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 def said() -> set[str]:
     """All that templates and scripts say, and what of Python's they show."""
-    work = (*translate.TRANSLATIONS, *generate.PROMPTS, *fill.BLANKS)
-    examples = [*explore.EXAMPLES, *compare.EXAMPLES, *work]
-    found: set[str] = {NOT_FOR, *templates(), *(example.label for example in examples)}
+    rows = [example for page in examples.PAGES for example in examples.stored(page)]
+    written = {text for example in rows for text in (example.label, example.note) if text}
+    found: set[str] = {NOT_FOR, *templates(), *written}
     found |= {label for entry in BAR for label in labels(entry)}
     found |= {*few_shot.definitions().values(), *few_shot.score_definitions().values()}
     for path in (ROOT / "static/js").rglob("*.js"):

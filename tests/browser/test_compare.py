@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
+from attention_atlas.app.examples.catalogue import offered
 from playwright.sync_api import Page, expect
 
 from tests.browser.screens import DARK, LIGHT, NO_SCRIPT, PHONE, violations
@@ -211,7 +212,7 @@ def test_two_models_are_compared_without_a_curve(page: Page) -> None:
     expect(page.locator("#view-b")).to_contain_text("<|endoftext|>")
 
 
-@pytest.mark.parametrize("example", range(8))
+@pytest.mark.parametrize("example", range(len(offered("compare"))))
 def test_every_example_works(page: Page, example: int) -> None:
     opened(page)
     page.locator(".examples a").nth(example).click()

@@ -8,6 +8,8 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.working import api, opened
 
+CHILDREN, PLAYED = "The children went to the river.", "They played in the water all day."
+
 
 def test_a_click_hides_a_word_and_another_shows_it(page: Page, server: str) -> None:
     text = "He sat on the river bank and watched the water."
@@ -43,7 +45,7 @@ def test_words_beside_a_typed_mask_and_of_the_second_sentence(page: Page) -> Non
 
 
 def test_a_lock_of_a_longer_text_is_let_go(page: Page) -> None:
-    opened(page, "/fill")
+    opened(page, "/fill", text=CHILDREN, text_pair=PLAYED)
     page.locator("#across-view .lines-column.query button").last.click()
     expect(page).to_have_url(re.compile("query="))
     page.get_by_role("textbox", name="Second sentence").fill("No.")
@@ -60,8 +62,8 @@ def test_the_attention_from_a_blank_shades_the_text(page: Page, server: str) -> 
 
 
 def test_sentences_are_swapped_and_partnered(page: Page, server: str) -> None:
-    opened(page, "/fill")
-    a, b = "The children went to the river.", "They played in the water all day."
+    opened(page, "/fill", text=CHILDREN, text_pair=PLAYED)
+    a, b = CHILDREN, PLAYED
     found = api(server, "/next-sentence", model="bert", text=a, text_pair=b)
     cells = page.locator("#next-table td")
     expect(cells).to_have_text([f"{found['is_next']:.3f}", f"{found['swapped']:.3f}"])

@@ -66,7 +66,7 @@ def test_a_branch_is_of_the_text_on_screen(page: Page) -> None:
 def test_another_text_begins_at_its_first_step(page: Page) -> None:
     opened(page, "/generate", max_new_tokens=8, step=6)
     page.locator(".examples a").nth(1).click()
-    expect(page).to_have_url(re.compile("capital"))
+    expect(page).to_have_url(re.compile("house\\+water"))
     expect(page.locator("#said [aria-pressed=true]")).to_have_attribute(
         "data-index", str(page.locator("#said .given").count())
     )
@@ -135,7 +135,7 @@ def test_examples_in_the_prompt_are_measured(page: Page) -> None:
     expect(rows).to_have_count(2)
     expect(page.locator("#shots-title")).to_have_text("pairs A B … A · gpt · Seed 1")
     with_one, without = (float(rows.nth(1).locator("td").nth(i).inner_text()) for i in (0, 2))
-    assert with_one > 0.4 > 0.2 > without
+    assert with_one > 2 * without, "with an example in the prompt, and without induction heads"
     page.get_by_role("combobox", name="Pattern").select_option("list")
     expect(page.locator("#pattern-said")).to_contain_text("six words")
     page.get_by_role("button", name="Put such a prompt above").click()

@@ -149,9 +149,10 @@ export function staleText({problem, draft, found, text = null, texts = text}) {
   return isStale ? _("The picture is of the earlier text: {text}", {text: quote(texts ?? "")}) : "";
 }
 
-function say(id, text) {
+/** Text in an element, if the page has it and it differs. */
+export function say(id, text) {
   const el = byId(id);
-  if (el.textContent !== text) el.textContent = text;
+  if (el && el.textContent !== text) el.textContent = text;
 }
 
 /** Put an address on the clipboard; answers what to say of it. */

@@ -204,6 +204,10 @@ export function parse(search, fields = EXPLORE) {
   return {state, ignored};
 }
 
+/** The state that an address says, given as an object: only what stands in it. */
+export const stateOf = (parts, fields) => Object.fromEntries(Object.entries(parts)
+  .filter(([key]) => key in fields).map(([key, value]) => [key, fields[key].parse(`${value}`)]));
+
 export const current = (fields = EXPLORE) => parse(location.search, fields);
 export const search = () => location.search;
 export const hash = () => location.hash;

@@ -52,7 +52,10 @@ async function answer(wanted, options) {
   return {found: {comparison, records: {a: records[0], b: records[1]}}, pointed: null};
 }
 
-const fit = (wanted) => ({...wanted, kind: bothHave(wanted)});
+const fit = (wanted) => {
+  const both = {...wanted, modelB: wanted.modelB || wanted.model};
+  return {...both, kind: bothHave(both)};
+};
 
 /** The kind of attention that is asked for, if both models have it. */
 function bothHave({kind, model, modelB}) {
@@ -360,5 +363,4 @@ const page = mountPage({data, fields: url.COMPARE, form, busy: byId("comparison"
   },
   local: ["threshold", ...Object.values(LOCKS).flat(), "pointed"],
   retype: (wanted) => ({...wanted, ...FRESH}), answer, draw,
-  example: ({model, text, textB, word, modelB, wordB, off}) =>
-    ({model, text, textB, word, modelB: modelB ?? model, wordB, off, ...FRESH, kind: null})});
+  plain: {modelB: "", wordB: "", off: "", ...FRESH, kind: null}});

@@ -7,7 +7,7 @@ import {mountForm} from "../lib/form.js";
 import {mountHelp} from "../lib/help.js";
 import {newestOnly} from "../lib/newest.js";
 import {createStore} from "../lib/store.js";
-import {showNotice, staleText} from "../lib/summary.js";
+import {say, showNotice, staleText} from "../lib/summary.js";
 import {mountTheme, onSystemTheme, themeOf} from "../lib/theme.js";
 import * as url from "../lib/url.js";
 
@@ -29,7 +29,7 @@ const same = (value) => value;
  *   fit?: (wanted: Object) => Object,     a wish with what exists in place of what does not
  *   retype?: (wanted: Object, before: Object) => Object,  a wish after its form has changed
  *   addressed?: (state: Object) => Object,  the state as the address has it
- *   example?: (example: Object) => Object,  the patch that shows one
+ *   plain?: Object,     what an example leaves out, as it has to be
  *   answer: (wanted: Object, options: import("../lib/api.js").Options, before: Object|null)
  *     => Promise<{found: Object, later?: (options: Object) => Promise<Object>}>,
  *     with other keys of the state; `later` adds to `found` when it is on screen
@@ -45,8 +45,9 @@ const same = (value) => value;
  */
 export function mountPage(options) {
   const page = {given: options.data, more: {}, local: [], isLive: false, fit: same, retype: same,
-    addressed: same, example: same, context: () => ({}), controls: () => {},
+    addressed: same, plain: {}, context: () => ({}), controls: () => {},
     first: url.current(options.fields), ...options};
+  page.first = atExample(page);
   const isAsked = (key) => ![...page.local, "theme", "lang"].includes(key);
   page.asks ??= (wanted) => pick(wanted, Object.keys(page.fields).filter(isAsked));
   page.keys = [...Object.keys(page.fields), ...Object.keys(page.more)];
@@ -82,13 +83,42 @@ function start(page, form) {
     const link = event.target.closest("a");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    want(page, page.example(data.examples[Number(link.dataset.example)]));
+    want(page, exampleState(page, data.examples[Number(link.dataset.example)]));
   });
   const {draft, ignored} = store.get();
   if (draft) page.form.fill({...store.get(), ...draft}, true);
   if (data.problem && !draft) return;
   // a bare address becomes a link to just this picture; one with nonsense stays to be looked at
   load(page, page.fit({...store.get(), ...draft}), ignored.length ? null : {isSettled: true});
+}
+
+// The examples.
+
+/** Locked tokens: an example's picture is the same whichever it is. */
+const LOCKS = ["query", "side", "queryB", "sideB"];
+
+/** What shows an example. */
+const exampleState = ({plain, fields}, {address}) => ({...plain, ...url.stateOf(address, fields)});
+
+/** A bare address opens at the example that the server chose for it. */
+function atExample(page) {
+  const {first, data: {examples, example}, fields} = page;
+  const chosen = examples?.[example];
+  if (!chosen) return first;
+  const typed = Object.entries(first.state).filter(([key, value]) => value !== fields[key].initial);
+  const opened = url.stateOf(chosen.address, fields);
+  return {...first, state: {...first.state, ...opened, ...Object.fromEntries(typed)}};
+}
+
+/** What there is to see, if the picture is an example's. */
+function observation(page, state) {
+  const isShown = (example) => {
+    const patch = exampleState(page, example);
+    const wanted = page.fit({...state, ...patch});
+    return Object.keys(patch).every((key) => LOCKS.includes(key)
+      || `${state[key] ?? ""}` === `${wanted[key] ?? ""}`);
+  };
+  return page.data.examples?.find(isShown)?.observation ?? "";
 }
 
 // The address.
@@ -242,6 +272,7 @@ function render(page, state) {
   page.busy.ariaBusy = busy || !(found || problem);
   page.busy.classList.toggle("stale", Boolean(found && (problem || wrong)));
   if (!found) return;
+  say("observation", observation(page, state));
   page.controls({...state, ...draft}, state);
   refreshSeeIn(url.format(page.addressed(state), page.fields), page.context(state));
   const drawn = {...pick(state, page.keys), found, theme};

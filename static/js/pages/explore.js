@@ -177,8 +177,8 @@ const page = mountPage({data, fields: url.EXPLORE, form, busy: picture,
   more: {several: false}, // a click on a head adds it to those shown
   fit: fitted, retype, asks, answer, controls, draw,
   addressed: (state) => ({...state, ...inputsOf(state, data.models)}),
-  example: ({model, text, textPair}) => ({model, text, textPair, target: null,
-    sourceLang: null, targetLang: null}),
+  plain: {textPair: null, target: null, sourceLang: null, targetLang: null, heads: "",
+    reduce: "none", quantity: "attn", query: null, side: "query"},
   help: {
     focusText: () => form?.elements.text.focus(),
     fullScreen: () => (document.fullscreenElement ? document.exitFullscreen()

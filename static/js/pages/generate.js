@@ -21,7 +21,7 @@ const SEEDS = 2 ** 31 - 1;
 const data = pageData();
 const form = document.querySelector(".work");
 const modelOf = (name) => modelIn(data.models, name) ?? data.models[0];
-const given = {...data, layer: 0, shade: "attention"};
+const given = {...data, layer: 0, step: 0, shade: "attention"};
 
 const specOf = ({model, text, maxNewTokens, temperature, topK, topP, seed, forced}) =>
   ({model, text, maxNewTokens, temperature, topK, topP, seed, forced: forced || null});
@@ -167,7 +167,7 @@ const page = mountPage({data, fields: url.GENERATE, form, busy: byId("work"), gi
     draw,
   retype: (wanted, before) => (wanted.text === before.text && wanted.model === before.model ? wanted
     : {...wanted, forced: "", step: 0}),
-  example: ({text}) => ({text, forced: "", step: 0})});
+  plain: {forced: "", step: 0}});
 
 byId("stop").addEventListener("click", () => stop());
 byId("again").addEventListener("click", () =>

@@ -189,6 +189,7 @@ function draw(state, theme) {
 }
 
 mountPage({data, fields: url.MASKS, form, busy: byId("batch"), given,
+  plain: {row: 0, off: "", fill: "", precision: "float32"},
   fit: (wanted) => withMasks(fit(wanted)),
   answer: async (wanted, options) => ({found: await masks(specOf(wanted), options)}), draw});
 

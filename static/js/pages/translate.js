@@ -28,7 +28,7 @@ const form = document.querySelector(".work");
 const modelOf = (name) => modelIn(data.models, name) ?? data.models[0];
 const given = {...data,
   sourceLang: null, targetLang: null, head: `${data.head ?? "mean"}`,
-  modelB: data.modelB || "none", view: "matrix"};
+  modelB: data.modelB || "none", view: "matrix", step: 0};
 
 /** A wish with languages, a layer, a head and another model that are there. */
 function fit(wanted) {
@@ -377,5 +377,6 @@ const page = mountPage({data, fields: url.TRANSLATE, form, busy: byId("work"), g
   local: ["step", "view"],
   isLive: true, fit, retype, answer, draw,
   controls: (wanted) => fillLanguages(form, modelOf(wanted.model), wanted),
-  example: ({text}) => ({text, reference: "", step: 0})});
+  plain: {reference: "", step: 0, sourceLang: null, targetLang: null, numBeams: 1,
+    lengthPenalty: 1}});
 
