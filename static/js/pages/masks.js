@@ -135,7 +135,7 @@ function fillsOf({fill, dtype, reach, nKey, blind, by, leak, lowest, added}) {
 function drawNumbers({found, row, kind, off}) {
   const {leak, losses, padAttention, fills} = found;
   const strong = (name, value) => h("span", {}, `${name} `, h("b", {}, value));
-  const parts = [strong(_("Largest attention to what may not be seen:"), leak.toPrecision(2)),
+  const parts = [strong(_("Max weight on masked positions:"), leak.toPrecision(2)),
     strong(_("To padding, on average:"), padAttention[row].toFixed(3))];
   if ("on" in losses) {
     parts.push(strong(_("Loss of the next word, causal mask on:"), losses.on.toFixed(2)),
