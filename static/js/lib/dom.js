@@ -33,6 +33,10 @@ export function fitCanvas(canvas, width, height) {
   return ratio;
 }
 
+/** How much larger an element is drawn than its own CSS pixels: 1 but for the presenter. */
+export const zoomOf = (el) => (el.offsetWidth && el.getBoundingClientRect().width
+  / el.offsetWidth) || 1;
+
 /** Call back when the element changes its size; answers a function that stops it. */
 export function onResize(el, callback) {
   let last = "";

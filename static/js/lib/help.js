@@ -18,7 +18,7 @@ function fullScreenOfAll() {
 export function mountHelp({focusText = focusFirstText, fullScreen = fullScreenOfAll} = {}) {
   const dialog = byId("help");
   const open = () => dialog.open || dialog.showModal();
-  const keys = {"?": open, "/": focusText, f: fullScreen};
+  const keys = {"?": open, "/": focusText, f: fullScreen, p: () => byId("present")?.click()};
   const isOn = byId("keys-on");
   isOn.checked = localStorage.getItem("keys") !== "off";
   isOn.addEventListener("change", () => localStorage.setItem("keys", isOn.checked ? "on" : "off"));

@@ -235,10 +235,12 @@ export function push(state, fields = EXPLORE) {
   else history.pushState(null, "", address(state, fields));
 }
 
+const KEPT = ["lang", "theme", "present"];
+
 /** Whether the address is the one that a page opened at by itself: nobody has chosen anything. */
 export function isUntouched() {
   const chosen = [...new URLSearchParams(location.search).keys()];
-  return history.state?.untouched ?? chosen.every((name) => name === "lang" || name === "theme");
+  return history.state?.untouched ?? chosen.every((name) => KEPT.includes(name));
 }
 
 /** The address of what the page has opened at, or of the same in another theme: no choice. */
@@ -254,6 +256,19 @@ export function replace(state, fields = EXPLORE) {
 /** Another theme, and the rest of the address as it is: for pages whose rest the server reads. */
 export function setTheme(theme) {
   history.replaceState(history.state, "", themed(location.href, theme));
+}
+
+/** Which part of the page is presented; null is none. */
+export function presented() {
+  const at = new URLSearchParams(location.search).get("present");
+  return /^\d{1,2}$/.test(at ?? "") ? Number(at) : null;
+}
+
+export function setPresented(index) {
+  const address = new URL(location.href);
+  if (index === null) address.searchParams.delete("present");
+  else address.searchParams.set("present", index);
+  history.replaceState(history.state, "", address.href);
 }
 
 /** An address that opens in a theme. */

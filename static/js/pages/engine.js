@@ -35,6 +35,7 @@ const same = (value) => value;
  *     with other keys of the state; `later` adds to `found` when it is on screen
  *   help?: {focusText?: () => void, fullScreen?: () => void},   what the keys / and f do
  *   context?: (state: Object) => Object,   what of the context is not in the address: the token
+ *   step?: (state: Object, by: number) => Object,   the patch that goes a token or a step further
  *   controls?: (wanted: Object, state: Object) => void,   the controls that are not in the form
  *   draw: (state: Object, theme: string, isLocal: boolean) => void
  * }} options
@@ -77,6 +78,9 @@ function start(page, form) {
   store.subscribe((state) => render(page, state));
   onSystemTheme(() => render(page, store.get()));
   mountHelp(page.help);
+  document.addEventListener("presenter-step", ({detail}) => {
+    if (page.step && page.store.get().found) want(page, page.step(page.store.get(), detail));
+  });
   if (byId("language")) url.linkLanguage(byId("language")); // a file that stands alone has one
   url.onBack((address) => goBack(page, address), fields);
   form?.querySelector(".examples")?.addEventListener("click", (event) => {

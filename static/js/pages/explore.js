@@ -120,6 +120,7 @@ function draw(state, theme) {
   mounted.view.update(next)?.catch((error) => page.patch({problem: error.message}));
 }
 
+const stepped = (i, by, n) => Math.max(0, Math.min(n - 1, (i ?? -1) + by));
 const tokenText = (token) => (token ? _("Token {token}", {token: label(token)}) : "");
 const frameOf = (drawn, theme) => frame({...pick(drawn, FRAME), theme});
 
@@ -174,6 +175,8 @@ const page = mountPage({data, fields: url.EXPLORE, form, busy: picture,
   first: isOffline && !url.hasQuery() ? url.parse(data.offline) : url.current(),
   context: ({query, side, found: {record}}) => ({
     token: query === null ? "" : tokenText(sidesOf(record, side)[0][query])}),
+  step: ({query, side, found: {record}}, by) => ({side,
+    query: stepped(query, by, sidesOf(record, side)[0].length)}),
   more: {several: false}, // a click on a head adds it to those shown
   fit: fitted, retype, asks, answer, controls, draw,
   addressed: (state) => ({...state, ...inputsOf(state, data.models)}),

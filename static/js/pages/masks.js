@@ -190,6 +190,8 @@ function draw(state, theme) {
 
 mountPage({data, fields: url.MASKS, form, busy: byId("batch"), given,
   plain: {row: 0, off: "", fill: "", precision: "float32"},
+  step: ({row, texts}, by) => ({
+    row: Math.max(0, Math.min(linesOf(texts).length - 1, row + by))}),
   fit: (wanted) => withMasks(fit(wanted)),
   answer: async (wanted, options) => ({found: await masks(specOf(wanted), options)}), draw});
 

@@ -3,11 +3,13 @@
 import {refreshBar} from "../lib/context.js";
 import {rememberPage} from "../lib/last.js";
 import {mountMenus} from "../lib/menus.js";
+import {mountPresenter} from "../lib/presenter.js";
 import * as url from "../lib/url.js";
 
 const NOT_KEPT = ["/", "/models", "/docs"];
 
 mountMenus();
+mountPresenter();
 if (!NOT_KEPT.includes(url.path().split("?")[0])) addEventListener("pagehide", rememberPage);
 for (const event of ["pointerdown", "focusin", "click"]) {
   document.addEventListener(event, ({target}) => {

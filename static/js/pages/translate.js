@@ -373,7 +373,8 @@ function draw(state, theme) {
   drawFoot(state, step, theme);
 }
 
-const page = mountPage({data, fields: url.TRANSLATE, form, busy: byId("work"), given,
+const page = mountPage({step: ({step, found}, by) => ({
+  step: Math.max(0, Math.min(found.translation.steps.length - 1, Number(step) + by))}), data, fields: url.TRANSLATE, form, busy: byId("work"), given,
   local: ["step", "view"],
   isLive: true, fit, retype, answer, draw,
   controls: (wanted) => fillLanguages(form, modelOf(wanted.model), wanted),

@@ -1,7 +1,7 @@
 // Every layer × every head as a small picture, all on one canvas; the one under hand enlarged.
 
 import {HUES, paint, palette} from "../lib/color.js";
-import {fitCanvas, h, onResize, roving} from "../lib/dom.js";
+import {fitCanvas, h, onResize, roving, zoomOf} from "../lib/dom.js";
 import {choose, shownHeads, toggle} from "../lib/heads.js";
 import {_} from "../lib/language.js";
 import {METRIC_NAMES, metricText, metricsOf, placeName} from "../lib/reading.js";
@@ -271,7 +271,8 @@ function hide(view) {
 /** The head at a pointer's place; -1 between heads. */
 function under({grid, plan}, {clientX, clientY}) {
   const {left, top} = grid.getBoundingClientRect();
-  return plan.find(clientX - left, clientY - top);
+  const zoom = zoomOf(grid);
+  return plan.find((clientX - left) / zoom, (clientY - top) / zoom);
 }
 
 function point(view, event) {

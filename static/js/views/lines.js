@@ -1,7 +1,7 @@
 // Two columns of tokens, and a curve for each attention that reaches the threshold.
 
 import {HUES} from "../lib/color.js";
-import {fitCanvas, focusIn, h, onResize} from "../lib/dom.js";
+import {fitCanvas, focusIn, h, onResize, zoomOf} from "../lib/dom.js";
 import {toggle} from "../lib/heads.js";
 import {_} from "../lib/language.js";
 import {mostText, placeName} from "../lib/reading.js";
@@ -177,12 +177,13 @@ function describe({heads, frame: {record}, active}, values) {
 function measure(view) {
   const [q, k] = [view.sides.query, view.sides.key].map((list) => list.getBoundingClientRect());
   const origin = view.scroll.getBoundingClientRect();
+  const zoom = zoomOf(view.scroll);
   const first = (view.sides.query.firstChild ?? view.sides.query).getBoundingClientRect();
   view.place = {
-    top: first.top - origin.top + view.scroll.scrollTop + first.height / 2,
-    step: first.height,
-    start: q.right - origin.left,
-    end: k.left - origin.left,
+    top: (first.top - origin.top + first.height / 2) / zoom + view.scroll.scrollTop,
+    step: first.height / zoom,
+    start: (q.right - origin.left) / zoom,
+    end: (k.left - origin.left) / zoom,
     width: view.stage.clientWidth,
     height: view.stage.clientHeight
   };
