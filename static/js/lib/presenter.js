@@ -91,7 +91,9 @@ function fit(view) {
 }
 
 function clear() {
-  for (const el of document.querySelectorAll(".presenter-off")) el.classList.remove("presenter-off");
+  for (const el of document.querySelectorAll(".presenter-off")) {
+    el.classList.remove("presenter-off");
+  }
   const part = document.querySelector(".presenter-part");
   part?.classList.remove("presenter-part");
   part?.style.removeProperty("zoom");

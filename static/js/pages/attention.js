@@ -353,7 +353,8 @@ function drawFoot(state) {
 
 byId("measure").addEventListener("click", measure);
 const page = mountPage({step: ({word, found}, by) => ({
-  word: Math.max(0, Math.min(found.tokens.length - 1, word + by))}), data, fields: url.ATTENTION, form, busy: form,
+  word: Math.max(0, Math.min(found.tokens.length - 1, word + by))}),
+  data, fields: url.ATTENTION, form, busy: form,
   more: {follow: null}, // the word that the query stays in
   local: ["stops", "x", "y", "scores", "temperature"], fit, retype, answer, draw,
   context: ({word, found: {tokens}}) => ({

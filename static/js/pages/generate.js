@@ -163,7 +163,8 @@ function draw(state, theme) {
 }
 
 const page = mountPage({step: ({step, found}, by) => ({
-  step: Math.max(0, Math.min(found.generation.steps.length - 1, Number(step) + by))}), data, fields: url.GENERATE, form, busy: byId("work"), given,
+  step: Math.max(0, Math.min(found.generation.steps.length - 1, Number(step) + by))}),
+  data, fields: url.GENERATE, form, busy: byId("work"), given,
   local: ["step", "layer", "shade", "pattern", "nMax"], more: {shots: null}, isLive: true, answer,
     draw,
   retype: (wanted, before) => (wanted.text === before.text && wanted.model === before.model ? wanted

@@ -374,7 +374,8 @@ function draw(state, theme) {
 }
 
 const page = mountPage({step: ({step, found}, by) => ({
-  step: Math.max(0, Math.min(found.translation.steps.length - 1, Number(step) + by))}), data, fields: url.TRANSLATE, form, busy: byId("work"), given,
+  step: Math.max(0, Math.min(found.translation.steps.length - 1, Number(step) + by))}),
+  data, fields: url.TRANSLATE, form, busy: byId("work"), given,
   local: ["step", "view"],
   isLive: true, fit, retype, answer, draw,
   controls: (wanted) => fillLanguages(form, modelOf(wanted.model), wanted),
