@@ -13,13 +13,13 @@ WORKERS ?= 2
 run: .venv/run
 	@$(BIN)/python -m attention_atlas.app
 
-# A file's tests stay together, so that each worker starts one server and one browser.
+# A file's tests stay together: what they share is made once. conftest.py orders the files.
 test: .venv/dev
 	@$(BIN)/python tests/browser/chromium.py
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-fast: .venv/dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not browser and not weights"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not browser and not weights"
 
 check: .venv/dev
 	$(BIN)/ruff check .

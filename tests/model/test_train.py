@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -23,13 +25,15 @@ from attention_atlas.model.training.translator_task import RecurrentTask, Transl
 from attention_atlas.model.transformer import GPT, Bert, Config, EncoderDecoder
 from torch import Tensor, nn
 
+pytestmark = pytest.mark.usefixtures("tiny")
 CPU = torch.device("cpu")
 GPT_STEP = 512  # tokens of a GPT batch of 512
 
 
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def tiny() -> Iterator[None]:
     """Models of a few thousand parameters; dropout on, so that resuming must get it right."""
+    patch = pytest.MonkeyPatch()
     sizes = {"n_layer": 1, "n_head": 2, "d_model": 8, "d_ff": 12, "dropout": 0.1}
     for task, architecture, n_ctx in (
         (TranslatorTask, EncoderDecoder, 128),
@@ -37,17 +41,19 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
         (GPTTask, GPT, 512),
         (RecurrentTask, Recurrent, 128),
     ):
-        one = {"n_head": 1} if architecture is Recurrent else {}
+        one_head = {"n_head": 1} if architecture is Recurrent else {}
 
         def build(
             self: TranslatorTask | BertTask | GPTTask,
             architecture: type[nn.Module] = architecture,
             n_ctx: int = n_ctx,
-            own: dict[str, int] = sizes | one,
+            dimensions: dict[str, int] = sizes | one_head,
         ) -> nn.Module:
-            return architecture(Config(self.tokenizer.vocab_size, n_ctx, **own))
+            return architecture(Config(self.tokenizer.vocab_size, n_ctx, **dimensions))
 
-        monkeypatch.setattr(task, "build", build)
+        patch.setattr(task, "build", build)
+    yield
+    patch.undo()
 
 
 @pytest.fixture(scope="module")
@@ -59,24 +65,46 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def options(data: Path, folder: Path) -> list[str]:
+    folders = ["--data", str(data), "--state", str(folder / "state"), "--out"]
+    common = ["--device", "cpu", "--batch-tokens", "512", "--scratch"]
+    return [*folders, str(folder / "out" / "own"), *common]
+
+
 @pytest.fixture
 def command(data: Path, tmp_path: Path) -> list[str]:
-    folders = ["--data", str(data), "--state", str(tmp_path / "state"), "--out"]
-    common = ["--device", "cpu", "--batch-tokens", "512", "--scratch"]
-    return [*folders, str(tmp_path / "out" / "own"), *common]
+    return options(data, tmp_path)
+
+
+class Trained(NamedTuple):
+    name: str
+    folder: Path
+
+    @property
+    def card(self) -> Any:
+        return json.loads((self.folder / "out" / "own" / "card.json").read_text())
+
+
+@pytest.fixture(scope="module", params=sorted(TRAINERS))
+def trained(
+    request: pytest.FixtureRequest, tiny: None, data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Trained:
+    """Each model, trained once for all tests that look at the result."""
+    folder = tmp_path_factory.mktemp(request.param)
+    command = [request.param, *options(data, folder), "--tokens", "8000", "--seed", "3"]
+    assert train.main(command) == 0
+    return Trained(request.param, folder)
 
 
 def weights(tmp_path: Path) -> dict[str, Tensor]:
     return torch.load(tmp_path / "state" / "state.pt")["model"]
 
 
-@pytest.mark.parametrize("name", TRAINERS)
-def test_a_trained_model_can_be_loaded(name: str, command: list[str], tmp_path: Path) -> None:
-    assert train.main([name, *command, "--tokens", "1500"]) == 0
-    loaded = zoo.load("own", CPU, tmp_path / "out")
-    assert loaded.name == name
+def test_a_trained_model_can_be_loaded(trained: Trained) -> None:
+    loaded = zoo.load("own", CPU, trained.folder / "out")
+    assert loaded.name == trained.name
     assert loaded.tokenizer.vocab_size == loaded.config.vocab_size
-    expected = {key: tensor.half().float() for key, tensor in weights(tmp_path).items()}
+    expected = {key: tensor.half().float() for key, tensor in weights(trained.folder).items()}
     torch.testing.assert_close(loaded.model.state_dict(), expected, atol=0, rtol=0)
 
 
@@ -105,24 +133,20 @@ MEASURED = {
 }
 
 
-@pytest.mark.parametrize("name", TRAINERS)
-def test_a_card_says_what_was_done(name: str, command: list[str], tmp_path: Path) -> None:
-    train.main([name, *command, "--tokens", "1500", "--seed", "3"])
-    card = json.loads((tmp_path / "out" / "own" / "card.json").read_text())
+def test_a_card_says_what_was_done(trained: Trained) -> None:
+    card = trained.card
     assert card["data"][0]["licence"] == "your own text"
-    assert card["training"]["tokens"] >= 1500
+    assert card["training"]["tokens"] >= 8000
     assert (card["training"]["seed"], card["training"]["device"]) == (3, "cpu")
-    assert set(card["metrics"]) == MEASURED[name]
+    assert set(card["metrics"]) == MEASURED[trained.name]
     assert set(card["curve"][0]) == {"step", "tokens", "loss", "held_out_loss"}
     assert card["heads"][0]["step"] == 0
     assert len(card["samples"]) == (len(PROMPTS) if name == "gpt" else 0)
     assert card["heads"][-1]["step"] == card["training"]["steps"]
 
 
-@pytest.mark.parametrize("name", TRAINERS)
-def test_the_loss_falls(name: str, command: list[str], tmp_path: Path) -> None:
-    train.main([name, *command, "--tokens", "8000"])
-    curve = json.loads((tmp_path / "out" / "own" / "card.json").read_text())["curve"]
+def test_the_loss_falls(trained: Trained) -> None:
+    curve = trained.card["curve"]
     assert curve[-1]["held_out_loss"] < curve[0]["held_out_loss"] - 0.005
 
 
