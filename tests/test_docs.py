@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from attention_atlas.app.main import create_app
+from attention_atlas.app.navigation import LINKS
 from attention_atlas.app.pages.explore import VIEWS
 from attention_atlas.app.settings import Settings
 from attention_atlas.model.metrics import METRICS
@@ -71,6 +72,50 @@ def test_every_link_picture_and_file_is_there(path):
     targets = [path.parent / target for target in LINK.findall(text)]
     targets += [ROOT / target for target in FILE.findall(text) if not PLACEHOLDER.search(target)]
     assert [target for target in targets if not target.exists()] == []
+
+
+MAP_NAME = re.compile(r"`(?:[\w./]+/)?(\w+\.(?:py|js))`")
+
+
+def map_of_the_code() -> set[str]:
+    """The files that the map names, without their folders."""
+    return set(MAP_NAME.findall(doc("architecture").partition("## How to add")[0]))
+
+
+def code_files(*folders: str) -> set[str]:
+    paths = [path for folder in folders for path in (ROOT / folder).rglob("*.*")]
+    return {path.name for path in paths if path.suffix in (".py", ".js")} - {"__init__.py"}
+
+
+def test_every_file_is_on_the_map():
+    assert code_files("app", "model", "static/js") - map_of_the_code() == set()
+
+
+def test_every_file_of_the_map_is_there():
+    assert map_of_the_code() - code_files("app", "model", "static/js", "tests") == set()
+
+
+def test_every_setting_of_the_docs_is_there():
+    named = set(re.findall(r"(?m)^\| `(\w+)`", doc("settings")))
+    assert named == {name.upper() for name in Settings.model_fields}
+
+
+def test_every_resource_of_the_docs_is_there(client):
+    named = set(re.findall(r"`(/api/v1/[\w/{}-]*)`", doc("api")))
+    assert named <= set(client.app.openapi()["paths"])
+    assert len(named) > 10
+
+
+def test_every_page_has_a_section_and_every_section_a_page():
+    """But for the cards, which models.md is about, and the API."""
+    headings = re.findall(r"(?m)^## (.*)$", doc("pages"))
+    sections = [name for heading in headings for name in heading.split(", ")]
+    assert sorted(sections) == sorted({link.label for link in LINKS} - {"Models", "API"})
+
+
+def test_every_view_of_the_docs_is_there():
+    table = doc("pages").split("| view | what it shows |")[1].split("\n\n")[0]
+    assert set(re.findall(r"(?m)^\| `(\w+)`", table)) == {"grid", *VIEWS}
 
 
 def test_pictures_show_something():
