@@ -141,7 +141,7 @@ def test_a_card_says_what_was_done(trained: Trained) -> None:
     assert set(card["metrics"]) == MEASURED[trained.name]
     assert set(card["curve"][0]) == {"step", "tokens", "loss", "held_out_loss"}
     assert card["heads"][0]["step"] == 0
-    assert len(card["samples"]) == (len(PROMPTS) if name == "gpt" else 0)
+    assert len(card["samples"]) == (len(PROMPTS) if trained.name == "gpt" else 0)
     assert card["heads"][-1]["step"] == card["training"]["steps"]
 
 
