@@ -24,6 +24,7 @@ from attention_atlas.app.pages.engine import (
     placed,
 )
 from attention_atlas.app.service import Service, refusing
+from attention_atlas.model.words import folded, word_spans
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
@@ -42,6 +43,7 @@ class ComparePage(Content):
     text_b: str
     word: str
     word_b: str | None
+    chosen_word: bool = Field(False, description="no word was asked for: the page took one")
     off: str = Field(description="a head of B that is switched off: layer.head")
     kind: str
     layer: int | None = Field(None, description="of the head shown")
@@ -86,12 +88,16 @@ async def compare_page(request: Request, query: Annotated[CompareQuery, Query()]
     query, example = placed(query, examples, ("text", "text_b", "word", "model_b"))
     choice = Choice(query, ignored)
     typed = _typed(query, catalogue.stored("compare")[0].inputs)
+    chosen_word = not typed["word"]
+    if chosen_word:
+        typed.update(word_pair(typed["text"], typed["text_b"]))
     both = [model for model in models if model.name in (typed["model"], typed["model_b"])]
     chosen = _chosen(choice, both)
     heads = heads_of(model for model in both if model.name == typed["model_b"])
     typed["off"] = choice.among("off", ["", *heads])
     fields = {
         **typed,
+        "chosen_word": chosen_word,
         "models": models,
         "examples": examples,
         "example": example,
@@ -114,6 +120,19 @@ def _typed(query: CompareQuery, first: Mapping[str, str]) -> dict[str, Any]:
         "word": query.word or (first["word"] if query.text is None else ""),
         "word_b": query.word_b or None,
     }
+
+
+def _words(text: str) -> list[str]:
+    return [text[start:end] for start, end in word_spans(text)]
+
+
+def word_pair(text: str, text_b: str) -> dict[str, str | None]:
+    """The longest word that both texts have; else the longest of each. Empty where none is."""
+    a, b = ([w for w in _words(t) if w[0].isalnum()] for t in (text, text_b))
+    b_folded = {folded(word) for word in b}
+    shared = [word for word in a if folded(word) in b_folded]
+    word = max(shared or a, key=len, default="")
+    return {"word": word, "word_b": None if shared else max(b, key=len, default=None)}
 
 
 def _chosen(choice: Choice, models: Sequence[ModelSummary]) -> dict[str, str]:

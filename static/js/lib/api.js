@@ -198,8 +198,8 @@ async function apiError(response) {
   return asError(problem, response.status, response.statusText);
 }
 
-const asError = ({detail}, status, text = "") =>
-  Object.assign(new Error(detail || `${status} ${text}`), {name: "ApiError", status});
+const asError = ({detail, code}, status, text = "") =>
+  Object.assign(new Error(detail || `${status} ${text}`), {name: "ApiError", status, code});
 
 function pause(milliseconds, signal) {
   return new Promise((resolve, reject) => {

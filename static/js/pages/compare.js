@@ -14,6 +14,7 @@ import {fileName, saveBlob, svgBlob} from "../lib/save.js";
 import {copyLink, waysOut} from "../lib/summary.js";
 import {sortable} from "../lib/tables.js";
 import {visible} from "../lib/token.js";
+import {drawWordLines, withWords} from "../lib/wordpick.js";
 import * as url from "../lib/url.js";
 import {frame} from "../lib/view.js";
 import * as lines from "../views/lines.js";
@@ -40,16 +41,18 @@ function specOf({model, text, modelB, textB, word, wordB, off, kind, layer, head
     kind, layer, head, align, occurrenceA, occurrenceB};
 }
 
-async function answer(wanted, options) {
+async function answer(wanted, options, before) {
   const spec = specOf(wanted);
-  const comparison = await compare(spec, options);
+  const ask = (other) => compare(specOf(other), options);
+  const {comparison, words} = await withWords(ask, wanted, before?.comparison);
   const {a, b, layer, head} = comparison;
   const edits = spec.b.edits ? {edits: JSON.stringify(spec.b.edits)} : {};
   const records = await Promise.all([
     attention({...spec.a, kind: a.kind, layer, head}, options),
     attention({...spec.b, kind: b.kind, layer, head, ...edits}, options)
   ]);
-  return {found: {comparison, records: {a: records[0], b: records[1]}}, pointed: null};
+  return {...words, asksWord: Boolean(words), pointed: null,
+    found: {comparison, records: {a: records[0], b: records[1]}}};
 }
 
 const fit = (wanted) => {
@@ -122,7 +125,7 @@ function drawMap({divergence, layer, head, ranked, unalignedA, unalignedB}, them
         {layer: l, head: k, value: value.toFixed(3)}),
       title: _("on words without a partner: A {a}, B {b}",
         {a: unalignedA[l][k].toFixed(2), b: unalignedB[l][k].toFixed(2)}),
-      onclick: () => page.want({layer: l, head: k})}, value.toFixed(2));
+      onclick: () => pickHead(l, k)}, value.toFixed(2));
     button.style.background = css(bytes);
     button.style.color = textOn(bytes);
     return h("td", {}, button);
@@ -148,6 +151,23 @@ function drawMap({divergence, layer, head, ranked, unalignedA, unalignedB}, them
       page.want({layer: l, head: k});
     }
   }));
+}
+
+/** A head of the map is shown; or switched off in B, after "Pick on the map". */
+function pickHead(layer, head) {
+  if (!page.get().picksOff) return page.want({layer, head});
+  page.patch({picksOff: false});
+  return page.want({off: `${layer}.${head}`});
+}
+
+function drawPicking({picksOff, off, asksWord, found: {comparison}}) {
+  byId("pick-off").hidden = false;
+  byId("pick-off").setAttribute("aria-pressed", picksOff);
+  byId("pick-off").textContent = picksOff ? _("Click a head of the map") : _("Pick on the map");
+  byId("all-on").hidden = !off;
+  byId("word-note").textContent = asksWord
+    ? _("These texts do not have the word before: click the word to compare in each.") : "";
+  drawWordLines(byId("word-lines"), comparison, (patch) => page.want({...patch, ...FRESH}));
 }
 
 function drawKinds({model, modelB, kind}) {
@@ -353,7 +373,8 @@ function draw(state, theme) {
 }
 
 const page = mountPage({data, fields: url.COMPARE, form, busy: byId("comparison"), given, fit,
-  more: {pointed: null}, // the token under the pointer
+  more: {pointed: null, picksOff: false, asksWord: false}, // the token under the pointer
+  controls: (wanted, state) => drawPicking(state),
   context: (state) => {
     const {layer, head, a: {kind, qWords, word}} = state.found.comparison;
     const {side = "query", index = ""} = lockOf("a", state) ?? {};
@@ -364,3 +385,6 @@ const page = mountPage({data, fields: url.COMPARE, form, busy: byId("comparison"
   local: ["threshold", ...Object.values(LOCKS).flat(), "pointed"],
   retype: (wanted) => ({...wanted, ...FRESH}), answer, draw,
   plain: {modelB: "", wordB: "", off: "", ...FRESH, kind: null}});
+
+byId("pick-off").addEventListener("click", () => page.patch({picksOff: !page.get().picksOff}));
+byId("all-on").addEventListener("click", () => page.want({off: ""}));
