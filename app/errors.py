@@ -3,6 +3,7 @@
 AppError
   Invalid        422  a field that is invalid, and why
   UnknownModel   404  no model of that name
+  UnknownStep    404  no chapter or step of that name
   NotAllowed     403  opening a model, where the server does not
   CannotOpen     422  a model that cannot be opened, and why
   BodyTooLarge   413  the request body is over the limit
@@ -71,6 +72,10 @@ class Invalid(AppError):
 
 
 class UnknownModel(AppError):
+    status = 404
+
+
+class UnknownStep(AppError):
     status = 404
 
 

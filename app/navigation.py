@@ -24,6 +24,7 @@ class Group(NamedTuple):
 
 
 BAR: tuple[Link | Group, ...] = (
+    Link("/learn", "Learn"),
     Link("/explore", "Explore"),
     Link("/compare", "Compare"),
     Group(

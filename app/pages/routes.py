@@ -10,6 +10,7 @@ from attention_atlas.app.pages import (
     fill,
     generate,
     home,
+    learn,
     masks,
     models,
     positions,
@@ -17,5 +18,5 @@ from attention_atlas.app.pages import (
     translate,
 )
 
-PAGES = (models, explore, compare, positions, masks, attention, translate, generate, fill)
+PAGES = (learn, models, explore, compare, positions, masks, attention, translate, generate, fill)
 ROUTERS = tuple(page.router for page in (home, *PAGES, standalone, docs))

@@ -103,6 +103,7 @@ def test_translations_fill_in_the_same_values(code):
 @pytest.mark.parametrize(
     "path",
     [
+        "/learn",
         "/explore",
         "/compare",
         "/positions",

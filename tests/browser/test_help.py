@@ -10,6 +10,8 @@ from playwright.sync_api import Page, expect
 from tests.browser.screens import PHONE
 
 PATHS = [
+    "/learn",
+    "/learn/0/look",
     "/explore",
     "/compare",
     "/positions",

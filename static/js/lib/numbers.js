@@ -22,15 +22,17 @@ const MOST = 64; // rows and columns of a table that somebody may read
 /**
  * A heat map, a row for each query; `sheet` names its axes and numbers in a CSV. @param {Words}
  * words
+ * @returns {Promise<void>} when it is drawn
  */
 export function showMap(el, options, words) {
   const {z, qLabels, kLabels, axes = [_("query"), _("key")], sheet} = options;
-  heatmap(el, options);
+  const drawn = heatmap(el, options);
   const rows = () => z.map((row, q) => [qLabels[q], ...row.map((value) => value ?? NaN)]);
   const digits = z.flat().every((value) => value === null || Number.isInteger(value)) ? 0 : 4;
   const columns = [[axes.join(" \\ ")], ...kLabels.map((name) => [name, digits])];
   beneath(el, words, {columns, rows, sheet: () => sheetOfMap(options, sheet),
     legend: mapLegend(options)});
+  return drawn;
 }
 
 /**
@@ -38,13 +40,14 @@ export function showMap(el, options, words) {
  */
 export function showCurves(el, options, words) {
   const {lines, x, ticks, sheet} = options;
-  curves(el, options);
+  const drawn = curves(el, options);
   const [longest] = [...lines].sort((a, b) => b.x.length - a.x.length);
   const rows = () => longest.x.map((value, i) =>
     [ticks?.[i] ?? value, ...lines.map(({y}) => y[i] ?? NaN)]);
   const digits = longest.x.every(Number.isInteger) ? 0 : 1;
   const columns = [ticks ? [x] : [x, digits], ...lines.map(({name}) => [name, 4])];
   beneath(el, words, {columns, rows, sheet: () => sheetOfLines(lines, sheet)});
+  return drawn;
 }
 
 /** The line under a plot; it stays open or closed, and another drawing has other numbers. */

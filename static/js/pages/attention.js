@@ -5,10 +5,10 @@ import {diagram} from "../lib/diagram.js";
 import {fillHeads} from "../lib/context.js";
 import {modelIn, pageData} from "../lib/data.js";
 import {byId, h} from "../lib/dom.js";
-import {centred, cosine, dot, gelu, pearson, relu, softmax} from "../lib/formulas.js";
+import {gelu, relu} from "../lib/formulas.js";
+import {mountSoftmax, mountVectors} from "../lib/hand.js";
 import {_} from "../lib/language.js";
 import {showCurves} from "../lib/numbers.js";
-import {mountPlane} from "../lib/plane.js";
 import {stateTicks} from "../lib/reading.js";
 import {copyLink, waysOut} from "../lib/summary.js";
 import {sortable} from "../lib/tables.js";
@@ -56,27 +56,7 @@ async function answer({model, text, layer, head, word: wanted, follow, dK, depth
   return {word, follow: null, found: {widths, parts, block, deep, apart, tokens}};
 }
 
-// Scores: two vectors, by hand.
-
-const numbersOf = (text) => text.split(",").map(Number);
-
-/** A row of sliders; what they say stands in the address once the hand lets go. */
-function mountSliders(name, key) {
-  const sliders = numbersOf(page.get()[key]).map((none, i) => h("input", {type: "range", min: -3,
-    max: 3, step: 0.1, "aria-label": _("{name}, dimension {i}", {name, i}),
-    oninput: () => move(), onchange: () => page.commit()}));
-  const said = sliders.map(() => h("output"));
-  const move = () => moved({[key]: sliders.map(({value}) => Number(value)).join()}, false);
-  const el = h("div", {class: "sums-vector"}, h("b", {}, name),
-    ...sliders.map((slider, i) => h("span", {}, slider, said[i])));
-  const update = (state) => {
-    for (const [i, value] of numbersOf(state[key]).entries()) {
-      if (sliders[i].valueAsNumber !== value) sliders[i].value = value;
-      said[i].textContent = value.toFixed(1);
-    }
-  };
-  return {el, update};
-}
+// Scores: two vectors, by hand; what they say stands in the address once the hand lets go.
 
 function moved(patch, isDone) {
   page.patch(patch);
@@ -84,42 +64,12 @@ function moved(patch, isDone) {
   drawHand(page.get());
 }
 
-/** Draws what the hand has set; mounts what it sets it with. */
 function mountHand() {
-  const [x, y, s] = [["x", "x"], ["y", "y"], ["s", "scores"]].map((names) =>
-    mountSliders(...names));
-  const plane = h("div");
-  const drawPlane = mountPlane(plane, ["x", "y"], (name, place, isDone) =>
-    moved({[name]: [...place, ...numbersOf(page.get()[name]).slice(2)].join()}, isDone));
-  const warm = h("input", {type: "range", min: 0.1, max: 5, step: 0.1,
-    "aria-label": _("temperature"),
-    oninput: () => moved({temperature: warm.valueAsNumber}, false), onchange: () => page.commit()});
-  byId("vectors").replaceChildren(plane, h("div", {}, x.el, y.el));
-  byId("softmax-controls").replaceChildren(s.el,
-    h("label", {class: "choice"}, `${_("temperature")} `, warm));
+  const draws = [mountVectors(byId("vectors"), byId("likeness"), moved),
+    mountSoftmax(byId("softmax-controls"), byId("softmax"), moved)];
   return (state) => {
-    for (const {update} of [x, y, s]) update(state);
-    drawPlane({x: numbersOf(state.x), y: numbersOf(state.y)});
-    warm.value = state.temperature;
-    drawLikeness(state);
+    for (const draw of draws) draw(state);
   };
-}
-
-function drawLikeness(state) {
-  const [x, y, scores] = [state.x, state.y, state.scores].map(numbersOf);
-  const {temperature} = state;
-  const rows = [[_("dot product"), dot(x, y)],
-    [_("dot product / √d"), dot(x, y) / Math.sqrt(x.length)],
-    [_("cosine"), cosine(x, y)], [_("Pearson's r"), pearson(x, y)],
-    [_("cosine of the centred vectors"), cosine(centred(x), centred(y))]];
-  byId("likeness").replaceChildren(sortable({caption: _("x and y of {d} dimensions", {d: x.length}),
-    columns: [[_("measure")], [_("value"), 4]], rows}));
-  const shares = softmax(scores, temperature);
-  byId("softmax").replaceChildren(sortable({
-    caption: _("softmax of s at temperature {t}", {t: temperature.toFixed(1)}),
-    columns: [[_("key")], [_("score"), 1], [_("attention"), 4]],
-    rows: scores.map((score, i) => [`${i}`, score, shares[i]])
-  }));
 }
 
 // A text's own numbers.

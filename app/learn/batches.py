@@ -1,0 +1,152 @@
+"""Numbers of masks: a padded batch, what a mask does to a row, what happens without one."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import urlencode
+
+import torch
+from attention_atlas.app.api.common import PREFIX
+from attention_atlas.app.api.masks import MasksRequest, masks
+from attention_atlas.app.language import in_words
+from attention_atlas.app.learn.figures import Cell, Numbers, Panel
+from attention_atlas.app.learn.heads import looked
+from attention_atlas.app.learn.measures import ATTENTION, WORD
+from attention_atlas.app.service import Service
+from attention_atlas.app.wire import Answer
+from attention_atlas.model.messages import Message
+
+BESIDE = ("This is a new test", "This is it")  # in the batch with the reader's sentence
+MODEL = "gpt"
+AHEAD = 0.01  # nats that the loss must fall by when the mask is off
+
+
+def batch(service: Service, asked: dict[str, object]) -> Answer:
+    texts = json.loads(str(asked["texts"]))
+    with service.lent(str(asked["model"]), text=texts[0]) as loaded:
+        return masks(service, MasksRequest.model_validate(asked), loaded)
+
+
+def asked_for(text: str, **more: object) -> dict[str, object]:
+    texts = json.dumps([text, *BESIDE], ensure_ascii=False)
+    return {"model": MODEL, "texts": texts, **more}
+
+
+def addresses(asked: dict[str, object]) -> tuple[str, str]:
+    """The API's and the page's address of a batch."""
+    page = {**asked, "texts": "\n".join(json.loads(str(asked["texts"])))}
+    return f"{PREFIX}/masks?{urlencode(asked)}", f"/masks?{urlencode(page)}"
+
+
+def _names(answer: Answer, row: int) -> list[str]:
+    """The tokens of a text and the padding after them."""
+    tokens = answer.fields["k_tokens"][row]
+    names = [token["text"].strip() or token["raw"] for token in tokens]
+    width = answer.tensors["ids"].shape[1]
+    return [*names, *[answer.fields["pad"]] * (width - len(names))]
+
+
+def padded(service: Service, text: str) -> Numbers:
+    """Three texts as one rectangle of tokens."""
+    asked = asked_for(text, model="bert")
+    answer = batch(service, asked)
+    rows = tuple((str(i), *_names(answer, i)) for i in range(1 + len(BESIDE)))
+    n_pad = int((~torch.tensor(answer.tensors["padding"])).sum())
+    width = len(rows[0]) - 1
+    columns = (Message("column", "text"), *map(str, range(width)))
+    values = {"T": str(width), "n": str(n_pad), "pad": answer.fields["pad"]}
+    return Numbers(columns, rows, *addresses(asked), values, n_pad > 0)
+
+
+def to_padding(service: Service, text: str) -> Numbers:
+    """How much the shortest text of the batch gives to padding, with its mask and without."""
+    kept, off = (
+        asked_for(text, model="bert", layer=0, head=0),
+        asked_for(text, model="bert", layer=0, head=0, off="padding"),
+    )
+    answers = [batch(service, asked) for asked in (kept, off)]
+    shares = [answer.fields["pad_attention"] for answer in answers]
+    rows = tuple(
+        (text_of, with_mask, without)
+        for text_of, with_mask, without in zip((text, *BESIDE), *shares, strict=True)
+    )
+    most = max(shares[1])
+    columns = (
+        Message("column", "text"),
+        Message("column", "to padding, with the mask"),
+        Message("column", "to padding, without"),
+    )
+    values = {"most": f"{most:.2f}", "kept": f"{max(shares[0]):.2f}"}
+    return Numbers(columns, rows, *addresses(off), values, most > 0.01 and max(shares[0]) == 0)
+
+
+def masked_row(service: Service, panel: Panel, text: str) -> Numbers:
+    """One query's scores before and after the causal mask, and the attention: −∞ against 0."""
+    look = looked(service, panel, text)
+    kind, layer, head = look.place
+    asked = asked_for(text, kind=kind, layer=layer, head=head)
+    answer = batch(service, asked)
+    scores = torch.tensor(answer.tensors["scores"])[0, look.query]
+    allowed = torch.tensor(answer.tensors["combined"])[0, look.query].bool()
+    attn = torch.tensor(answer.tensors["attn"])[0, look.query]
+    zero = scores.masked_fill(~allowed, 0.0).softmax(-1)
+    n = len(answer.fields["k_tokens"][0])
+    rows: list[tuple[Cell, ...]] = [
+        (name, score, score if may else "−∞", share, leak)
+        for name, score, may, share, leak in zip(
+            _names(answer, 0)[:n],
+            scores.tolist(),
+            allowed.tolist(),
+            attn.tolist(),
+            zero.tolist(),
+            strict=False,
+        )
+    ]
+    columns = (
+        WORD,
+        Message("column", "score"),
+        Message("column", "masked score"),
+        ATTENTION,
+        Message("column", "with 0 in place of −∞"),
+    )
+    leak = float(zero[~allowed].sum())
+    values = {"query": look.word, "leak": f"{leak:.2f}", "sum": f"{attn.sum():.3f}"}
+    choices = (
+        (Message("choice", "with −∞"), float(attn[~allowed].sum())),
+        (Message("choice", "with 0"), leak),
+    )
+    pair = addresses(asked)
+    return Numbers(columns, tuple(rows), *pair, values, leak > 0.01, choices=choices)
+
+
+def both_masks(service: Service, text: str) -> Numbers:
+    """Padding and causal mask together, of the shortest text in the batch."""
+    asked = asked_for(text)
+    answer = batch(service, asked)
+    padding = torch.tensor(answer.tensors["padding"])
+    row = int(padding.sum(-1).argmin())
+    names = _names(answer, row)
+    allowed = torch.tensor(answer.tensors["combined"])[row].bool().tolist()
+    rows: list[tuple[Cell, ...]] = [
+        (name, *[1.0 if may else None for may in line])
+        for name, line in zip(names, allowed, strict=True)
+    ]
+    n_real, width = int(padding[row].sum()), padding.size(1)
+    values = {"real": str(n_real), "T": str(width), "n": str(sum(map(sum, allowed)))}
+    options = {"name": in_words(Message("legend", "allowed")), "range": {"scale": "flag"}}
+    holds = n_real < width
+    return Numbers(("", *names), tuple(rows), *addresses(asked), values, holds, options)
+
+
+def look_ahead(service: Service, text: str) -> Numbers:
+    """The loss of the next word with the causal mask and without it."""
+    asked = asked_for(text, off="causal")
+    answer = batch(service, asked)
+    losses = answer.fields["losses"]
+    rows = (
+        (Message("row", "with the causal mask"), losses["on"]),
+        (Message("row", "without it"), losses["off"]),
+    )
+    columns = (Message("column", "model"), Message("column", "loss of the next word, nats"))
+    values = {"on": f"{losses['on']:.2f}", "off": f"{losses['off']:.2f}"}
+    return Numbers(columns, rows, *addresses(asked), values, losses["on"] != losses["off"])

@@ -1,0 +1,147 @@
+"""Every figure of the course by its name: the same in all languages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attention_atlas.app.learn import batches, layers, measures, more, tasks, writing
+from attention_atlas.app.learn.figures import Draw, Figure, Heads, Measured, Numbers, Panel
+from attention_atlas.app.service import Service
+from attention_atlas.model.analysis.observations import Claim
+
+RIVER = "He sat on the river bank and watched the water."
+MONEY = "She opened an account at the bank to save money."
+CLOSED = "El banco está cerrado."
+CHECK = "Bob cashed a check at the bank."
+
+BANK = Panel("bert", RIVER, Claim("bank", ("river",)), least=0.4)
+BANK_MONEY = Panel("bert", MONEY, Claim("bank", ("account",)), least=0.3)
+CERRADO = Panel("translator", CLOSED, Claim("closed", ("cerrado",), "cross"), least=0.5)
+CASHED = Panel("bert", CHECK, Claim("check", ("cashed",)), least=0.3, takes_any=True)
+TEST = "This is a test"
+STORY = "Once upon a time there was a little girl who lived in a village near the forest."
+TWICE = "The river bank is closed. The river bank is closed."
+LIST = "red house green tree blue stone red house green tree"
+NEXT = Panel("gpt", CHECK, Claim("check", ("cashed",)), least=0.2, takes_any=True)
+COPY = Panel("gpt", TWICE, Claim("river", ("bank",), occurrence=1), least=0.5)
+LISTED = Panel("gpt", LIST, Claim("green", ("tree",), occurrence=1), least=0.4)
+SPANISH = "El perro negro duerme en la casa."
+ENGLISH = "The black dog is sleeping in the house."
+MASKED = "He put his money in the [MASK]."
+PASSAGE = (
+    "The old man walked slowly along the river every morning, because he liked to watch the "
+    "boats and to talk with the people who lived near the water."
+)
+WENT, PLAYED = "The children went to the river.", "They played in the water all day."
+BORN = "The president of the United"
+KNOWN, INVENTED = "The capital of France is", "The capital of Zubrowka is"
+SOURCE = Panel("translator", CLOSED, Claim("está", ("banco",), "encoder"), takes_any=True)
+WRITTEN = Panel("translator", CLOSED, Claim("closed", ("bank",), "decoder"), takes_any=True)
+NEGRO = Panel("translator", SPANISH, Claim("black", ("negro",), "cross"), 0.5, takes_any=True)
+MASK = Panel("bert", MASKED, Claim("[MASK]", ("money",)), least=0.2)
+ALIGNED = Panel("recurrent", CLOSED, Claim("is", ("cerrado",), "cross"), least=0.5)
+
+
+def of_head(
+    measure: Callable[[Service, Panel, str], Numbers],
+    panel: Panel,
+    draw: Draw = "table",
+    text: str = "",
+) -> Measured:
+    """Numbers of the head that a panel's claim chooses."""
+
+    def measured(service: Service, text: str) -> Numbers:
+        return measure(service, panel, text)
+
+    return Measured(measured, draw, panel.text)
+
+
+CHAPTER_0: dict[str, Figure] = {
+    "bank-river": Heads((BANK,), "tokens"),
+    "two-banks": Heads((BANK, BANK_MONEY), "tokens", same_head=True),
+    "closed": Heads((CERRADO,), "lines"),
+    "self-and-cross": Heads((BANK, CERRADO), "matrix"),
+    "rows": Heads((BANK,), "table"),
+}
+CHAPTER_1: dict[str, Figure] = {
+    "alignment": Heads((ALIGNED,), "matrix"),
+    "context": Heads((ALIGNED,), "anatomy"),
+    "vectors": Measured(more.vectors, "hand"),
+    "temperature": Measured(more.temperature, "hand"),
+    "qkv": Heads((CASHED,), "anatomy"),
+    "variance": Measured(more.variance_by_width, "curves"),
+    "shapes": Measured(more.shapes, "table", CHECK),
+    "why": Measured(more.recurrent_or_not, "table", CHECK),
+}
+CHAPTER_2: dict[str, Figure] = {
+    "one-head": Heads((CASHED,), "anatomy"),
+    "scores": Heads((CASHED,), "scores"),
+    "scale": of_head(measures.with_and_without_scale, CASHED),
+    "softmax-row": of_head(measures.softmax_of_row, CASHED, "bars"),
+    "values": of_head(measures.weights_and_values, CASHED, "bars"),
+    "all-queries": Heads((CASHED,), "matrix"),
+}
+CHAPTER_3: dict[str, Figure] = {
+    "batch": Measured(batches.padded, "table", TEST),
+    "to-padding": Measured(batches.to_padding, "table", TEST),
+    "causal": Heads((NEXT,), "matrix"),
+    "infinity": of_head(batches.masked_row, NEXT),
+    "both": Measured(batches.both_masks, "map", TEST),
+    "look-ahead": Measured(batches.look_ahead, "bars", STORY),
+}
+CHAPTER_4: dict[str, Figure] = {
+    "all-heads": Heads((BANK,), "grid"),
+    "named": Measured(layers.named_heads, "table"),
+    "induction": Heads((COPY,), "tokens"),
+    "parts": of_head(layers.parts_of_a_layer, BANK, "bars"),
+    "without": of_head(layers.without_a_head, LISTED, "bars"),
+    "regrouped": Measured(layers.other_numbers_of_heads, "table", RIVER),
+}
+CHAPTER_5: dict[str, Figure] = {
+    "activations": Measured(layers.activations, "curves"),
+    "norms": Measured(layers.states, "map", RIVER),
+    "lengths": Measured(layers.lengths_by_layer, "curves", CHECK),
+    "gradients": Measured(layers.gradients_by_depth, "curves"),
+    "order": Measured(layers.another_order, "table", "I like NLP"),
+    "sines": Measured(layers.sines, "map"),
+    "learned": Measured(layers.learned_positions, "map"),
+    "whole": Measured(layers.whole_model, "diagram", model="translator"),
+}
+CHAPTER_6: dict[str, Figure] = {
+    "three-kinds": Heads((SOURCE, WRITTEN, CERRADO), "matrix"),
+    "word-by-word": Heads((NEGRO,), "lines", plays=True),
+    "choices": Measured(tasks.choices_of_decoder, "table", SPANISH),
+    "forcing": Measured(tasks.teacher_forcing, "table", SPANISH, ENGLISH),
+}
+CHAPTER_7: dict[str, Figure] = {
+    "blank": Measured(tasks.blank, "bars", MASKED),
+    "both-sides": Heads((MASK,), "lines"),
+    "procedure": Measured(tasks.masking_procedure, "table", PASSAGE),
+    "following": Measured(tasks.following, "bars", WENT, PLAYED),
+    "ablations": Measured(tasks.ablations_of_bert, "table"),
+}
+CHAPTER_8: dict[str, Figure] = {
+    "next": Measured(writing.next_words, "bars", BORN),
+    "tied": Measured(writing.tied_head, "table", BORN),
+    "prompts": Measured(writing.prompts, "table", STORY),
+    "shots": Measured(writing.shots, "bars"),
+    "sizes": Measured(writing.sizes, "table"),
+    "formats": Measured(writing.input_formats, "table"),
+}
+CHAPTER_9: dict[str, Figure] = {
+    "ground": Measured(writing.known_and_invented, "table", KNOWN, INVENTED),
+    "stages": Measured(writing.stages_of_alignment, "table"),
+    "graph": Heads((BANK,), "lines"),
+}
+FIGURES: dict[str, Figure] = {
+    **CHAPTER_0,
+    **CHAPTER_1,
+    **CHAPTER_2,
+    **CHAPTER_3,
+    **CHAPTER_4,
+    **CHAPTER_5,
+    **CHAPTER_6,
+    **CHAPTER_7,
+    **CHAPTER_8,
+    **CHAPTER_9,
+}

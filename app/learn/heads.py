@@ -1,0 +1,103 @@
+"""A panel on a sentence: its head, its query word, and where that word looks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from attention_atlas.app import errors
+from attention_atlas.app.learn.figures import Panel
+from attention_atlas.app.service import Service
+from attention_atlas.model.analysis.observations import Place, best_head, words
+from attention_atlas.model.messages import Message
+from attention_atlas.model.record import Selection
+from attention_atlas.model.spec import Spec
+from attention_atlas.model.words import Word, merged, occurrences
+from attention_atlas.model.zoo import Loaded
+
+PUNCTUATION = ".,;:!?。，；：！？"
+
+
+class Share(NamedTuple):
+    """A word that is looked at, and its share of the attention."""
+
+    word: str
+    attn: float
+    special: bool
+
+
+class Look(NamedTuple):
+    """Where the query word looks in one head."""
+
+    place: Place
+    query: int  # index of the word's last token
+    number: int  # of the word among those of the query axis
+    word: str
+    shares: tuple[Share, ...]
+    target: str | None
+    holds: bool  # the panel's claim, in this sentence
+
+    @property
+    def top(self) -> Share:
+        """The word with the most attention; a special token only where there is nothing else."""
+        plain = [share for share in self.shares if not share.special] or list(self.shares)
+        return max(plain, key=lambda share: share.attn)
+
+
+def looked(service: Service, panel: Panel, text: str, place: Place | None = None) -> Look:
+    """The panel on a sentence. Invalid says what is wrong with it: too long, or lacks a word."""
+    with service.lent(panel.model, text=text) as loaded:
+        kind, layer, head = place or chosen_place(loaded, panel)
+        spec = Spec(text, text_pair=panel.text_pair)
+        run, record = service.record(loaded, spec, Selection("attn", kind, (layer,), (head,)))
+        q, k = words(run, record)
+        number = _query(panel, q)
+        by_word = merged(record.attn, [w.tokens for w in q], [w.tokens for w in k])
+    row = by_word[0, 0, number].tolist()
+    shares = tuple(Share(w.text, attn, w.special) for w, attn in zip(k, row, strict=True))
+    total = sum(row[i] for i in _keys(panel, k))
+    word = q[number]
+    holds = word.text == panel.claim.query and total >= panel.least
+    return Look((kind, layer, head), word.tokens[-1], number, word.text, shares, run.target, holds)
+
+
+def chosen_place(loaded: Loaded, panel: Panel) -> Place:
+    """The head that shows the panel's claim best, in the panel's own sentence."""
+    key = (loaded.identity, panel)
+    if key not in _chosen:
+        best = best_head(loaded, Spec(panel.text, text_pair=panel.text_pair), panel.claim)
+        _chosen[key] = (best.kind, best.layer, best.head)
+    return _chosen[key]
+
+
+_chosen: dict[tuple[tuple[str, str, str], Panel], Place] = {}  # one for each panel and weights
+
+
+def _query(panel: Panel, q: Sequence[Word]) -> int:
+    """The claim's query word, else the last word if any will do. Invalid names what is missing."""
+    places = _places(q, panel.claim.query)
+    if panel.claim.occurrence < len(places):
+        return places[panel.claim.occurrence]
+    plain = [i for i, w in enumerate(q) if not w.special and w.text not in PUNCTUATION]
+    if panel.takes_any and plain:
+        return plain[-1]
+    missing = Message(
+        "step-needs-word",
+        "this step needs a sentence with the word {word!r}, {n} times or more",
+        word=panel.claim.query,
+        n=panel.claim.occurrence + 1,
+    )
+    raise errors.Invalid(missing, "text")
+
+
+def _keys(panel: Panel, k: Sequence[Word]) -> list[int]:
+    """The words that the claim's query is to attend to, those that the sentence has."""
+    found = [_places(k, key) for key in panel.claim.keys]
+    n = panel.claim.key_occurrence
+    return [places[n] for places in found if n < len(places)]
+
+
+def _places(found: Sequence[Word], word: str) -> list[int]:
+    if word.startswith("["):  # a special token, such as [MASK]
+        return [i for i, other in enumerate(found) if other.text == word]
+    return occurrences(found, word)

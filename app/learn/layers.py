@@ -1,0 +1,307 @@
+"""Numbers of heads and layers: roles, parts, what is lost without a head, norms, positions."""
+
+from __future__ import annotations
+
+import math
+from urllib.parse import urlencode
+
+import torch
+from attention_atlas.app.api.arithmetic import (
+    GradientsRequest,
+    LayerRequest,
+    blocks,
+    gradients,
+    head_parts,
+)
+from attention_atlas.app.api.common import PREFIX
+from attention_atlas.app.api.generate import NextTokenRequest, next_token
+from attention_atlas.app.api.hidden_states import HiddenRequest, hidden
+from attention_atlas.app.api.positions import (
+    PermutationRequest,
+    PositionsRequest,
+    permutation,
+    positions,
+)
+from attention_atlas.app.api.spec import EditSpec, TextRequest
+from attention_atlas.app.language import in_words
+from attention_atlas.app.learn.figures import Cell, Numbers, Panel
+from attention_atlas.app.learn.heads import looked
+from attention_atlas.app.learn.measures import WORD
+from attention_atlas.app.service import Service
+from attention_atlas.model.analysis.roles import roles_of_card
+from attention_atlas.model.messages import Message
+
+ROLES = {
+    "previous_token": Message("role", "looks at the previous token"),
+    "next_token": Message("role", "looks at the next token"),
+    "self": Message("role", "looks at itself"),
+    "first_token": Message("role", "looks at the first token"),
+    "special": Message("role", "looks at special tokens"),
+    "induction": Message("role", "looks at what followed the earlier copy"),
+    "alignment": Message("role", "aligns words of two languages"),
+    "relation": Message("role", "follows a grammatical relation"),
+    "positional": Message("role", "keeps one offset"),
+}
+LAYER = Message("column", "layer")
+SHOWN = 16  # dimensions of a picture
+DEPTH = 24
+
+
+def named_heads(service: Service, text: str) -> Numbers:
+    """The strongest head of each role, over the bundled models, by their cards."""
+    best: dict[str, tuple[float, str, str, str]] = {}
+    for name in ("bert", "gpt", "translator"):
+        with service.lent(name) as loaded:
+            for role in roles_of_card(loaded.card.heads, loaded.card.metrics):
+                found = (role.score, name, f"{role.kind} L{role.layer} H{role.head}", role.role)
+                best[role.role] = max(best.get(role.role, found), found)
+    ranked = sorted(best.values(), reverse=True)
+    rows = tuple((f"{model} {place}", ROLES[role], score) for score, model, place, role in ranked)
+    columns = (
+        Message("column", "head"),
+        Message("column", "what it does"),
+        Message("column", "score"),
+    )
+    values = {"n": str(len(rows)), "best": f"{ranked[0][0]:.2f}"}
+    return Numbers(columns, rows, f"{PREFIX}/models", "/models", values, len(rows) >= 3)
+
+
+def parts_of_a_layer(service: Service, panel: Panel, text: str) -> Numbers:
+    """What each head adds to one word, as lengths, and the error of their sum."""
+    look = looked(service, panel, text)
+    _, layer, _ = look.place
+    asked = {"model": panel.model, "text": text, "layer": layer}
+    with service.lent(panel.model, text=text) as loaded:
+        answer = head_parts(service, LayerRequest.model_validate(asked), loaded)
+        D, H = loaded.config.d_model, loaded.config.n_head
+    norms = [row[look.query] for row in answer.fields["norms"]]
+    rows = tuple((Message("row", "head {i}", i=i), norm) for i, norm in enumerate(norms))
+    values = {
+        "query": look.word,
+        "layer": str(layer),
+        "heads": str(H),
+        "d": str(D // H),
+        "D": str(D),
+        "output": f"{answer.fields['output'][look.query]:.2f}",
+        "error": f"{answer.fields['error']:.0e}",
+        "most": str(max(range(H), key=norms.__getitem__)),
+    }
+    columns = (Message("column", "head"), Message("column", "length of what it adds"))
+    api = f"{PREFIX}/arithmetic/heads?{urlencode(asked)}"
+    link = f"/attention?{urlencode(asked)}#heads"
+    return Numbers(columns, rows, api, link, values, answer.fields["error"] < 1e-3)
+
+
+def without_a_head(service: Service, panel: Panel, text: str) -> Numbers:
+    """The probability of the text's last token with all heads, and without some."""
+    kind, layer, head = looked(service, panel, panel.text).place
+    cases = (
+        (Message("row", "all heads"), None),
+        (Message("row", "without this head"), {"layer": layer, "head": head}),
+        (Message("row", "without its layer's heads"), {"layer": layer}),
+    )
+    rows = []
+    asked: dict[str, object] = {"model": panel.model, "text": text}
+    with service.lent(panel.model, text=text) as loaded:
+        for name, place in cases:
+            edits = () if place is None else (EditSpec(op="ablate", **place),)
+            request = NextTokenRequest(model=panel.model, text=text, edits=edits)
+            answer = next_token(service, request, loaded).fields
+            rows.append((name, math.exp(answer["log_probabilities"][-1])))
+        last = answer["tokens"][-1]["text"].strip()
+    values = {"head": f"L{layer} H{head}", "last": last, "layer": str(layer)}
+    names = ("all", "off", "layer_off")
+    values |= {name: f"{p:.2f}" for name, (_, p) in zip(names, rows, strict=True)}
+    columns = (
+        Message("column", "heads"),
+        Message("column", "probability of the last token"),
+    )
+    api = f"{PREFIX}/next-token?{urlencode(asked)}"
+    link = f"/generate?{urlencode(asked)}"
+    return Numbers(columns, tuple(rows), api, link, values, rows[2][1] < rows[0][1])
+
+
+def other_numbers_of_heads(service: Service, text: str) -> Numbers:
+    """The same queries and keys cut into fewer and into more heads."""
+    asked = {"model": "bert", "text": text, "layer": 0}
+    with service.lent("bert", text=text) as loaded:
+        cuts = head_parts(service, LayerRequest.model_validate(asked), loaded).fields["regrouped"]
+    rows = tuple((c["n_head"], c["d"], c["n_number"], c["entropy"], c["apart"]) for c in cuts)
+    columns = (
+        Message("column", "heads"),
+        Message("column", "width d of each"),
+        Message("column", "attention weights"),
+        Message("column", "entropy, nats"),
+        Message("column", "difference between heads, nats"),
+    )
+    numbers = [cut["n_head"] for cut in cuts]
+    values = {"most": str(max(numbers)), "few": str(min(numbers))}
+    api = f"{PREFIX}/arithmetic/heads?{urlencode(asked)}"
+    return Numbers(columns, rows, api, f"/attention?{urlencode(asked)}#heads", values)
+
+
+def activations(service: Service, text: str) -> Numbers:
+    """ReLU and GELU."""
+    x = torch.linspace(-4, 4, 81)
+    relu, gelu = x.relu(), torch.nn.functional.gelu(x)
+    rows = tuple(zip(x.tolist(), gelu.tolist(), relu.tolist(), strict=True))
+    at_minus_one = f"{torch.nn.functional.gelu(torch.tensor(-1.0)):.2f}"
+    values = {"gelu": at_minus_one.replace("-", "−")}
+    options = {"y": "f(x)", "zero": False}
+    return Numbers(("x", "GELU", "ReLU"), rows, "", "/attention#block", values, options=options)
+
+
+def states(service: Service, text: str) -> Numbers:
+    """Some dimensions of every token's state: a row for layer norm, a column for batch norm."""
+    asked = {"model": "bert", "text": text}
+    with service.lent("bert", text=text) as loaded:
+        answer = hidden(service, HiddenRequest.model_validate(asked), loaded)
+        layers = blocks(service, TextRequest.model_validate(asked), loaded).fields["layers"]
+    whole = torch.tensor(answer.tensors["hidden"])[1]  # (T, D)
+    state = whole[:, :SHOWN]
+    normed = torch.nn.functional.layer_norm(whole, whole.shape[-1:])
+    names = [t["text"].strip() or t["raw"] for t in answer.fields["tokens"]]
+    rows: list[tuple[Cell, ...]] = [
+        (name, *row) for name, row in zip(names, state.tolist(), strict=True)
+    ]
+    high = float(state.abs().max())
+    token, dimension = layers[0]["token_std"], layers[0]["dimension_std"]
+    values = {
+        "token": f"{token[0]:.2f}",
+        "token_after": f"{token[1]:.2f}",
+        "dimension": f"{dimension[0]:.2f}",
+        "dimension_after": f"{dimension[1]:.2f}",
+        "n": str(SHOWN),
+    }
+    name = in_words(Message("legend", "state"))
+    axes = [in_words(Message("axis", "token")), in_words(Message("axis", "dimension"))]
+    options = {"name": name, "axes": axes, "range": {"scale": "signed", "low": -high, "high": high}}
+    api = f"{PREFIX}/arithmetic/blocks?{urlencode(asked)}"
+    columns = ("", *map(str, range(SHOWN)))
+    holds = abs(token[1] - 1) < 0.1
+    link = f"/attention?{urlencode(asked)}#block"
+    choices = (
+        (Message("choice", "each token, over its dimensions"), _spread(normed, -1)),
+        (Message("choice", "each dimension, over the tokens"), _spread(normed, 0)),
+    )
+    return Numbers(columns, tuple(rows), api, link, values, holds, options, choices)
+
+
+def _spread(x: torch.Tensor, axis: int) -> float:
+    return float(x.std(axis, correction=0).mean())
+
+
+def lengths_by_layer(service: Service, text: str) -> Numbers:
+    """The residual stream's length, and what attention and feed-forward add to it."""
+    asked = {"model": "gpt", "text": text}
+    with service.lent("gpt", text=text) as loaded:
+        layers = blocks(service, TextRequest.model_validate(asked), loaded).fields["layers"]
+    rows = tuple(
+        (i, layer["residual"], layer["attention"], layer["feed_forward"])
+        for i, layer in enumerate(layers)
+    )
+    columns = (
+        LAYER,
+        Message("column", "residual stream into the layer"),
+        Message("column", "attention adds"),
+        Message("column", "feed-forward adds"),
+    )
+    values = {"first": f"{rows[0][1]:.1f}", "last": f"{rows[-1][1]:.1f}"}
+    api = f"{PREFIX}/arithmetic/blocks?{urlencode(asked)}"
+    options = {"y": in_words(Message("axis", "mean length"))}
+    link = f"/attention?{urlencode(asked)}#block"
+    return Numbers(columns, rows, api, link, values, rows[-1][1] > rows[0][1], options)
+
+
+def gradients_by_depth(service: Service, text: str) -> Numbers:
+    """How long the gradient is at each layer of a deep stack, with residuals and norms or not."""
+    stacks = gradients(service, GradientsRequest(depth=DEPTH)).fields["stacks"]
+    order = ("residual_norm", "residual", "norm", "plain")
+    rows = tuple((i, *[stacks[name][i] for name in order]) for i in range(DEPTH + 1))
+    columns = (
+        LAYER,
+        Message("column", "residual and norm"),
+        Message("column", "residual"),
+        Message("column", "norm"),
+        Message("column", "plain"),
+    )
+    plain, both = stacks["plain"][0], stacks["residual_norm"][0]
+    values = {"depth": str(DEPTH), "plain": f"{plain:.0e}", "both": f"{both:.2g}"}
+    options = {"y": in_words(Message("axis", "length of the gradient")), "logY": True}
+    api = f"{PREFIX}/arithmetic/gradients?depth={DEPTH}"
+    return Numbers(columns, rows, api, "/attention#block", values, plain < both / 100, options)
+
+
+def another_order(service: Service, text: str) -> Numbers:
+    """How much each token's state changes when the words are reversed."""
+    asked = {"model": "bert", "text": text}
+    with service.lent("bert", text=text) as loaded:
+        answer = permutation(service, PermutationRequest.model_validate(asked), loaded).fields
+    names = [t["text"].strip() or t["raw"] for t in answer["tokens_a"]]
+    by_token = answer["by_token"]
+    rows = tuple(zip(names, by_token["with"], by_token["without"], strict=True))
+    columns = (
+        WORD,
+        Message("column", "change, with positions"),
+        Message("column", "change, without positions"),
+    )
+    difference = answer["difference"]
+    values = {
+        "other": answer["text_b"],
+        "with": f"{difference['with']:.2f}",
+        "without": f"{difference['without']:.0e}",
+    }
+    api = f"{PREFIX}/permutation?{urlencode(asked)}"
+    link = f"/positions?{urlencode(asked)}"
+    holds = difference["without"] < 1e-3 < difference["with"]
+    choices = (
+        (Message("choice", "with positions"), float(difference["with"])),
+        (Message("choice", "without positions"), float(difference["without"])),
+    )
+    return Numbers(columns, rows, api, link, values, holds, choices=choices)
+
+
+def sines(service: Service, text: str) -> Numbers:
+    """The paper's position vectors."""
+    answer = positions(service, PositionsRequest(n_positions=32, d_model=32))
+    rows = tuple((str(i), *row) for i, row in enumerate(answer.tensors["encoding"].tolist()))
+    axes = [in_words(Message("axis", "position")), in_words(Message("axis", "dimension"))]
+    options = {
+        "name": "PE",
+        "axes": axes,
+        "range": {"scale": "signed", "low": -1, "high": 1},
+    }
+    waves = answer.tensors["wavelengths"]
+    values = {"short": f"{waves[0]:.2f}", "long": f"{waves[-1]:.0f}"}
+    api = f"{PREFIX}/positions?n_positions=32&d_model=32"
+    link = "/positions?n_positions=32&d_model=32"
+    return Numbers(("", *map(str, range(32))), rows, api, link, values, options=options)
+
+
+def learned_positions(service: Service, text: str) -> Numbers:
+    """The similarity of every two positions that BERT learned."""
+    n = 48
+    with service.lent("bert") as loaded:
+        answer = positions(service, PositionsRequest(model="bert", n_positions=n), loaded)
+    similarity = torch.tensor(answer.tensors["similarity"])
+    rows = tuple((str(i), *row) for i, row in enumerate(similarity.tolist()))
+    near, far = (answer.tensors["by_distance"][i] for i in (1, n - 1))
+    axes = [in_words(Message("axis", "position")), in_words(Message("axis", "position"))]
+    options = {
+        "name": in_words(Message("legend", "cosine")),
+        "axes": axes,
+        "range": {"scale": "signed", "low": -1, "high": 1},
+    }
+    values = {"near": f"{near:.2f}", "far": f"{far:.2f}".replace("-", "−"), "n": str(n)}
+    api = f"{PREFIX}/positions?model=bert&n_positions={n}"
+    columns = ("", *map(str, range(n)))
+    return Numbers(columns, rows, api, "/positions?model=bert", values, bool(near > far), options)
+
+
+def whole_model(service: Service, text: str) -> Numbers:
+    """The model drawn as a whole: no numbers of its own."""
+    with service.lent("translator") as loaded:
+        n_layer, n_head = loaded.shape("encoder")
+        million = loaded.n_parameters / 1e6
+    values = {"layers": str(n_layer), "heads": str(n_head), "parameters": f"{million:.1f}"}
+    return Numbers((), (), f"{PREFIX}/models/translator", "/models/translator", values)

@@ -1,0 +1,224 @@
+"""A step's figure as the page and its JSON twin have it: computed, or why it is not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from attention_atlas.app import errors
+from attention_atlas.app.api.common import PREFIX
+from attention_atlas.app.api.models import ModelSummary, summary
+from attention_atlas.app.errors import Problem
+from attention_atlas.app.language import in_words
+from attention_atlas.app.learn.catalogue import FIGURES
+from attention_atlas.app.learn.course import FigurePlace
+from attention_atlas.app.learn.figures import Cell, Figure, Heads, Measured, Panel
+from attention_atlas.app.learn.heads import Look, looked
+from attention_atlas.app.learn.html import Html
+from attention_atlas.app.service import Service
+from markupsafe import Markup, escape
+from pydantic import BaseModel, Field
+
+
+class ShareOut(BaseModel):
+    word: str
+    attn: float
+    special: bool
+
+
+class PanelOut(BaseModel):
+    """A head on a sentence, and where its query word looks."""
+
+    model: str
+    text: str
+    default: str = Field(description="the step's own sentence")
+    text_pair: str | None
+    target: str | None
+    kind: str
+    layer: int
+    head: int
+    query: int = Field(description="index of the query word's last token")
+    number: int = Field(description="of the query word among the words of the query axis")
+    word: str
+    shares: list[ShareOut] = Field(description="the query word's attention, word by word")
+    top: ShareOut
+    holds: bool = Field(description="whether the step's observation is made in this sentence")
+    api: str
+    link: str
+
+
+class NumbersOut(BaseModel):
+    columns: list[str]
+    rows: list[list[Cell]]
+    options: dict[str, Any]
+
+
+class OptionOut(BaseModel):
+    """Something to choose in a prediction, and what the run gives it."""
+
+    word: str
+    value: float
+
+
+class FigureOut(BaseModel):
+    name: str
+    draw: str = Field(description="a view of heads, or how numbers are drawn")
+    texts: list[str] = Field(description="the sentences shown; none where no sentence is needed")
+    defaults: list[str] = Field(description="the step's own sentences")
+    panels: list[PanelOut] = []
+    numbers: NumbersOut | None = None
+    model: ModelSummary | None = Field(None, description="of a drawing of the whole model")
+    plays: bool = False
+    values: dict[str, str] = Field({}, description="what fills the annotation")
+    holds: bool = Field(False, description="whether the observation is made in what is shown")
+    options: list[OptionOut] = Field([], description="of a prediction, in the order shown")
+    answer: int | None = Field(None, description="the option with the largest value")
+    always: Html = Markup("")
+    observed: Html = Markup("")
+    api: list[str] = Field([], description="addresses of the numbers")
+    link: str = Field("", description="the page of the app that shows this")
+    problem: Problem | None = None
+
+
+def figure_out(service: Service, place: FigurePlace, texts: Mapping[str, str]) -> FigureOut:
+    """A step's figure on the reader's sentences, or on its own; problems are part of the answer."""
+    figure = FIGURES[place.name]
+    own = defaults(figure)
+    shown = [texts.get(name) or default for name, default in zip(TEXTS, own, strict=False)]
+    plain = FigureOut(name=place.name, draw=_draw(figure), texts=shown, defaults=own)
+    try:
+        made = _made(service, figure, plain)
+    except errors.AppError as error:
+        return plain.model_copy(update={"problem": errors.problem(error)})
+    always, observed = (filled(html, made.values) for html in (place.always, place.observed))
+    return made.model_copy(
+        update={"always": always, "observed": observed if made.holds else Markup("")}
+    )
+
+
+TEXTS = ("text", "text_b")  # the reader's sentences in the address, panel by panel
+
+
+def defaults(figure: Figure) -> list[str]:
+    if isinstance(figure, Measured):
+        return [text for text in (figure.text, figure.text_b) if text]
+    return [panel.text for panel in figure.panels[: len(TEXTS)]]
+
+
+def filled(html: Markup, values: Mapping[str, str]) -> Markup:
+    """Each {name} in the annotation with the run's value."""
+
+    def value(match: re.Match[str]) -> str:
+        return f"<b>{escape(values[match[1]])}</b>"
+
+    return Markup(re.sub(r"\{(\w+)\}", value, str(html)))
+
+
+def _draw(figure: Figure) -> str:
+    return figure.view if isinstance(figure, Heads) else figure.draw
+
+
+def _made(service: Service, figure: Figure, plain: FigureOut) -> FigureOut:
+    if isinstance(figure, Measured):
+        return _measured(service, figure, plain)
+    return _heads(service, figure, plain)
+
+
+def _heads(service: Service, figure: Heads, plain: FigureOut) -> FigureOut:
+    looks: list[Look] = []
+    for panel, text in zip(figure.panels, _texts(figure, plain.texts), strict=True):
+        place = looks[0].place if figure.same_head and looks else None
+        looks.append(looked(service, panel, text, place))
+    rows = zip(figure.panels, _texts(figure, plain.texts), looks, strict=True)
+    panels = [panel_out(panel, text, look, figure.view) for panel, text, look in rows]
+    values: dict[str, str] = {}
+    for i, made in enumerate(panels):
+        values |= {f"{name}{'' if i == 0 else i + 1}": v for name, v in panel_values(made).items()}
+    options = [OptionOut(word=s.word, value=s.attn) for s in panels[0].shares if not s.special]
+    return plain.model_copy(
+        update={
+            "panels": panels,
+            "values": values,
+            "plays": figure.plays,
+            "holds": all(panel.holds for panel in panels),
+            **_chosen(options),
+            "api": [panel.api for panel in panels],
+            "link": panels[0].link,
+        }
+    )
+
+
+def _texts(figure: Heads, shown: list[str]) -> list[str]:
+    """A sentence for each panel; one sentence goes to all panels that have the same."""
+    own = [panel.text for panel in figure.panels]
+    return [shown[own.index(text)] if own.index(text) < len(shown) else text for text in own]
+
+
+def panel_out(panel: Panel, text: str, look: Look, view: str) -> PanelOut:
+    kind, layer, head = look.place
+    spec = {"model": panel.model, "text": text}
+    spec |= {"text_pair": panel.text_pair} if panel.text_pair is not None else {}
+    at = {**spec, "kind": kind, "layer": layer, "head": head}
+    view = {"grid": "matrix", "scores": "matrix"}.get(view, view)
+    return PanelOut(
+        **spec | {"text_pair": panel.text_pair},
+        default=panel.text,
+        target=look.target,
+        kind=kind,
+        layer=layer,
+        head=head,
+        query=look.query,
+        number=look.number,
+        word=look.word,
+        shares=[ShareOut(**share._asdict()) for share in look.shares],
+        top=ShareOut(**look.top._asdict()),
+        holds=look.holds,
+        api=f"{PREFIX}/attention?{urlencode({**at, 'merge': 'words'})}",
+        link=f"/explore?{urlencode({**at, 'query': look.query, 'view': view})}",
+    )
+
+
+def panel_values(panel: PanelOut) -> dict[str, str]:
+    return {
+        "query": panel.word,
+        "top": panel.top.word,
+        "attn": f"{panel.top.attn:.2f}",
+        "head": f"L{panel.layer} H{panel.head}",
+        "model": panel.model,
+        "target": panel.target or "",
+    }
+
+
+def _chosen(options: list[OptionOut]) -> dict[str, Any]:
+    """The options of a prediction, and the largest of them; none where there is no choice."""
+    if len(options) < 2:
+        return {}
+    answer = max(range(len(options)), key=lambda i: options[i].value)
+    return {"options": options, "answer": answer}
+
+
+def _measured(service: Service, figure: Measured, plain: FigureOut) -> FigureOut:
+    numbers = figure.measure(service, *(plain.texts or [""]))
+    columns = [in_words(column) for column in numbers.columns]
+    rows = [[in_words(c) if isinstance(c, str) else c for c in row] for row in numbers.rows]
+    pairs = [(row[0], row[-1]) for row in rows] if figure.draw == "bars" else []
+    pairs += [(in_words(name), value) for name, value in numbers.choices]
+    options = [OptionOut(word=str(w), value=v) for w, v in pairs if isinstance(v, float)]
+    options.sort(key=lambda option: option.word.casefold())
+    model = None
+    if figure.model:
+        with service.lent(figure.model) as loaded:
+            model = summary(loaded)
+    return plain.model_copy(
+        update={
+            "numbers": NumbersOut(columns=columns, rows=rows, options=dict(numbers.options)),
+            "values": dict(numbers.values),
+            "holds": numbers.holds,
+            "model": model,
+            **_chosen(options),
+            "api": [numbers.api] if numbers.api else [],
+            "link": numbers.link,
+        }
+    )

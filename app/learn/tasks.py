@@ -1,0 +1,223 @@
+"""Numbers of models at work: translations and blanks."""
+
+from __future__ import annotations
+
+import math
+from urllib.parse import urlencode
+
+from attention_atlas.app.api.common import PREFIX
+from attention_atlas.app.api.fill import (
+    CorruptionRequest,
+    FillMaskRequest,
+    NextSentenceRequest,
+    corruption,
+    fill_mask,
+    next_sentence,
+)
+from attention_atlas.app.learn.figures import Cell, Numbers
+from attention_atlas.app.learn.measures import WORD
+from attention_atlas.app.service import Service
+from attention_atlas.model.analysis import translation
+from attention_atlas.model.analysis.decoding import LabelledToken
+from attention_atlas.model.generate import returned
+from attention_atlas.model.messages import Message
+from attention_atlas.model.spec import Spec
+
+PROBABILITY = Message("column", "probability")
+MOST = 6  # candidates shown
+SEED = 53  # of a draw of the masking procedure in which each of the three fates occurs
+FATES = {
+    "masked": Message("fate", "replaced by [MASK]"),
+    "replaced": Message("fate", "replaced by a random token"),
+    "kept": Message("fate", "kept as it is"),
+}
+# Devlin et al. 2019, table 5, BERT base: MNLI-m, QNLI, MRPC, SST-2 accuracy, SQuAD F1
+ABLATIONS = (
+    (Message("row", "BERT base"), 84.4, 88.4, 86.7, 92.7, 88.5),
+    (Message("row", "without next sentence"), 83.9, 84.9, 86.5, 92.6, 87.9),
+    (Message("row", "left to right, without next sentence"), 82.1, 84.3, 77.5, 92.1, 77.8),
+)
+
+
+def translated(
+    service: Service, text: str, reference: str | None = None
+) -> translation.Translation:
+    with service.lent("translator", text=text, reference=reference) as loaded:
+        steps = translation.translate(loaded, Spec(text), reference=reference, top=2)
+        return returned(steps, lambda step: None)
+
+
+def address_of(path: str, **asked: str) -> str:
+    return f"{PREFIX}/{path}?{urlencode(asked)}"
+
+
+def page_of(path: str, **asked: str) -> str:
+    return f"/{path}?{urlencode(asked)}"
+
+
+def text_of(token: dict[str, str] | str) -> str:
+    text = token if isinstance(token, str) else token["text"]
+    return text.strip() or text
+
+
+def choices_of_decoder(service: Service, text: str) -> Numbers:
+    """Each token as it was written, with its probability and that of the next best."""
+    steps = translated(service, text).steps
+    rows: list[tuple[Cell, ...]] = []
+    for step in steps:
+        first, second = step.candidates[:2]
+        rows.append(
+            (
+                text_of(first["text"]),
+                text_of(second["text"]),
+                second["probability"],
+                first["probability"],
+            )
+        )
+    least = min(rows, key=lambda row: float(row[3] or 0))
+    columns = (
+        Message("column", "token written"),
+        Message("column", "second choice"),
+        Message("column", "its probability"),
+        PROBABILITY,
+    )
+    asked = {"model": "translator", "text": text}
+    values = {"least": str(least[0]), "p": f"{least[3]:.2f}", "second": str(least[1])}
+    return Numbers(
+        columns,
+        tuple(rows),
+        address_of("translate", **asked),
+        page_of("translate", **asked),
+        values,
+    )
+
+
+def teacher_forcing(service: Service, text: str, reference: str) -> Numbers:
+    """The model's own translation beside a given one, token by token."""
+    found = translated(service, text, reference)
+    own, given = found.steps, found.reference
+    n = max(len(own), len(given))
+
+    def part(steps: list[LabelledToken], i: int) -> tuple[Cell, Cell]:
+        if i >= len(steps):
+            return None, None
+        return text_of(steps[i].token.text or steps[i].token.raw), math.exp(
+            steps[i].log_probability
+        )
+
+    rows = tuple((str(i), *part(own, i), *part(given, i)) for i in range(n))
+    columns = (
+        Message("column", "step"),
+        Message("column", "free running"),
+        PROBABILITY,
+        Message("column", "given by the teacher"),
+        Message("column", "probability of it"),
+    )
+    asked = {"model": "translator", "text": text, "reference": reference}
+    least = min(given, key=lambda step: step.log_probability)
+    values = {
+        "own": found.hypotheses[0].text,
+        "given": reference,
+        "least": text_of(least.token.text or least.token.raw),
+        "p": f"{math.exp(least.log_probability):.2f}",
+        "loss": f"{-sum(s.log_probability for s in given) / len(given):.2f}",
+        "own_loss": f"{-sum(s.log_probability for s in own) / len(own):.2f}",
+    }
+    page = page_of("translate", **asked)
+    return Numbers(columns, rows, address_of("translate", **asked), page, values)
+
+
+def blank(service: Service, text: str) -> Numbers:
+    """What BERT would write for the first [MASK]."""
+    asked = {"model": "bert", "text": text}
+    with service.lent("bert", text=text) as loaded:
+        answer = fill_mask(service, FillMaskRequest(**asked, top=MOST), loaded).fields
+    mask = answer["masks"][0]
+    rows = tuple((text_of(c), c["probability"]) for c in mask["candidates"])
+    values = {
+        "best": str(rows[0][0]),
+        "p": f"{rows[0][1]:.2f}",
+        "entropy": f"{mask['entropy']:.2f}",
+    }
+    columns = (WORD, PROBABILITY)
+    page = page_of("fill", model="bert", text=text)
+    return Numbers(columns, rows, address_of("fill-mask", **asked), page, values)
+
+
+def masking_procedure(service: Service, text: str) -> Numbers:
+    """What BERT's training does to a text: which tokens it chose, and what became of them."""
+    asked = {"model": "bert", "text": text}
+    with service.lent("bert", text=text) as loaded:
+        answer = corruption(service, CorruptionRequest(**asked, seed=SEED), loaded).fields
+    tokens = answer["tokens"]
+    rows = tuple(
+        (
+            text_of(tokens[c["position"]]),
+            FATES[c["fate"]],
+            c["shown"],
+            c["probability"],
+        )
+        for c in answer["chosen"]
+    )
+    columns = (
+        Message("column", "token chosen"),
+        Message("column", "what becomes of it"),
+        Message("column", "what the model reads"),
+        Message("column", "probability of the right token"),
+    )
+    n = sum(not token["special"] for token in tokens)
+    values = {
+        "chosen": str(len(rows)),
+        "n": str(n),
+        "share": f"{100 * len(rows) / n:.0f}",
+    }
+    page = page_of("fill", model="bert", text=text, seed=str(SEED))
+    return Numbers(
+        columns, rows, address_of("corruption", **asked, seed=str(SEED)), page, values, bool(rows)
+    )
+
+
+def following(service: Service, text: str, text_b: str) -> Numbers:
+    """Whether the second sentence follows the first, and the other way round."""
+    asked = {"model": "bert", "text": text, "text_pair": text_b}
+    with service.lent("bert", text=text, text_pair=text_b) as loaded:
+        answer = next_sentence(service, NextSentenceRequest(**asked), loaded).fields
+        other = NextSentenceRequest(model="bert", text=text, text_pair=UNRELATED)
+        unrelated = next_sentence(service, other, loaded).fields
+    rows = (
+        (Message("row", "the second after the first"), answer["is_next"]),
+        (Message("row", "the first after the second"), answer["swapped"]),
+        (Message("row", "an unrelated sentence after the first"), unrelated["is_next"]),
+    )
+    values = {
+        "next": f"{answer['is_next']:.2f}",
+        "swapped": f"{answer['swapped']:.2f}",
+        "unrelated": f"{unrelated['is_next']:.2f}",
+        "other": UNRELATED,
+    }
+    columns = (Message("column", "order"), Message("column", "probability of following"))
+    holds = answer["is_next"] > unrelated["is_next"]
+    page = page_of("fill", **asked)
+    return Numbers(columns, rows, address_of("next-sentence", **asked), page, values, holds)
+
+
+UNRELATED = "The company sold its shares in March."
+
+
+def ablations_of_bert(service: Service, text: str) -> Numbers:
+    """The paper's ablations, and what our own BERT reaches at its two tasks."""
+    with service.lent("bert") as loaded:
+        measures = loaded.card.metrics
+    columns = (
+        Message("column", "model"),
+        "MNLI-m",
+        "QNLI",
+        "MRPC",
+        "SST-2",
+        "SQuAD",
+    )
+    values = {
+        "ours": f"{100 * measures['masked_word_accuracy']['value']:.0f}",
+        "next": f"{100 * measures['next_sentence_accuracy']['value']:.0f}",
+    }
+    return Numbers(columns, ABLATIONS, f"{PREFIX}/models/bert", "/models/bert", values)

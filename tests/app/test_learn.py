@@ -1,0 +1,227 @@
+"""The course: equal in both languages; its observations and answers come from the models."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from attention_atlas.app.learn.answers import ANSWERS
+from attention_atlas.app.learn.catalogue import FIGURES
+from attention_atlas.app.learn.course import HERE, Chapter, Step, course, glossary, returned
+from attention_atlas.app.learn.markdown import SYMBOLS, mathml
+from attention_atlas.app.learn.source import lines_of
+from attention_atlas.app.main import create_app
+from attention_atlas.app.settings import Settings
+from fastapi.testclient import TestClient
+
+LANGUAGES = ("en", "zh")
+FORMULA = re.compile(r"\$\$?(.+?)\$\$?")
+TERM = re.compile(r"\]\(term:([\w-]+)\)")
+STEPS = [(chapter.number, step.id) for chapter in course("en") for step in chapter.steps]
+SHOWN = [
+    (chapter.number, step.id) for chapter in course("en") for step in chapter.steps if step.figure
+]
+MOST_LINES = 45  # of code that a student reads
+
+
+def twin(client: TestClient, chapter: int, step: str, **query: str) -> dict[str, Any]:
+    answer = client.get(f"/learn/{chapter}/{step}.json", params=query)
+    assert answer.status_code == 200, answer.text
+    content: dict[str, Any] = answer.json()
+    return content
+
+
+def outline(chapter: Chapter) -> list[Any]:
+    """What both languages have alike in a chapter."""
+    return [chapter.number, *(alike(step) for step in chapter.steps)]
+
+
+def alike(step: Step) -> tuple[object, ...]:
+    questions = [(q.id, [key for key, _ in q.options], bool(q.feedback)) for q in step.questions]
+    figure = step.figure
+    blanks = sorted(re.findall(r"\{\w+", f"{figure.always} {figure.observed}")) if figure else []
+    name = figure.name if figure else None
+    code = [symbol for symbol, _ in step.code]
+    return (step.id, name, blanks, bool(step.predict), bool(step.attempt), questions, code)
+
+
+def test_both_languages_have_the_same_steps_figures_and_questions() -> None:
+    english, chinese = (course(code) for code in LANGUAGES)
+    assert [outline(chapter) for chapter in english] == [outline(chapter) for chapter in chinese]
+
+
+@pytest.mark.parametrize("path", sorted((HERE / "en").glob("*.md")), ids=lambda path: path.name)
+def test_both_languages_have_the_same_formulas_and_terms(path: Any) -> None:
+    english, chinese = (path.read_text("utf-8"), (HERE / "zh" / path.name).read_text("utf-8"))
+    for pattern in (FORMULA, TERM):
+        assert sorted(set(pattern.findall(english))) == sorted(set(pattern.findall(chinese)))
+
+
+def test_no_file_is_in_one_language_alone() -> None:
+    english, chinese = ({p.name for p in (HERE / code).glob("*.md")} for code in LANGUAGES)
+    assert english == chinese
+
+
+def test_chapters_have_four_to_eight_steps_then_two_questions_and_code() -> None:
+    for chapter in course("en"):
+        *steps, questions, code = chapter.steps
+        assert 4 <= len(steps) <= 8, chapter.title
+        assert [questions.id, code.id] == ["questions", "code"]
+        assert len(questions.questions) == 2
+        assert code.code
+        assert any(step.predict for step in steps), f"chapter {chapter.number} predicts nothing"
+
+
+def test_figures_and_answers_are_those_that_the_text_names() -> None:
+    steps = [step for chapter in course("en") for step in chapter.steps]
+    assert {step.figure.name for step in steps if step.figure} == FIGURES.keys()
+    assert {q.id for step in steps for q in step.questions} == ANSWERS.keys()
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_every_term_is_in_the_glossary(code: str) -> None:
+    entries = {entry.id for entry in glossary(code)}
+    used = {term for path in (HERE / code).glob("*.md") for term in TERM.findall(path.read_text())}
+    assert used | set(SYMBOLS.values()) <= entries
+    assert [e.id for e in glossary("en")] == [e.id for e in glossary(code)]
+    assert all(entry.english for entry in glossary(code)) or code == "en"
+
+
+def test_questions_come_back_one_and_three_chapters_later() -> None:
+    chapters = course("en")
+    first = chapters[0]
+    by_number = {chapter.number: chapter for chapter in chapters}
+    for later in (1, 3):
+        if later in by_number:
+            back = returned(chapters, by_number[later])
+            assert {q.id for q in first.questions} <= {q.id for _, q in back}
+    if 2 in by_number:
+        assert not {0} & {number for number, _ in returned(chapters, by_number[2])}
+
+
+@pytest.mark.parametrize("tex", [r"\operatorname*{softmax}", r"a\!b", r"\boxed{x}", r"a\tag{1}"])
+def test_what_latex2mathml_renders_badly_is_refused(tex: str) -> None:
+    with pytest.raises(ValueError, match="does not render this well"):
+        mathml(tex, display=True)
+
+
+def test_a_symbol_names_its_term() -> None:
+    html = mathml(r"\operatorname{softmax}(\frac{Q K^\top}{\sqrt{d}}) V", display=True)
+    assert 'data-terms="softmax query key d_head value"' in html
+    assert "&" not in re.sub(r"&#x\w+;", "", html)
+
+
+@pytest.mark.parametrize(("chapter", "step"), SHOWN)
+def test_a_step_shows_what_it_says(client: TestClient, chapter: int, step: str) -> None:
+    """On its own sentence every observation is made, and its numbers are the API's."""
+    figure = twin(client, chapter, step)["step"]["figure"]
+    assert figure["problem"] is None
+    assert figure["holds"], figure["values"]
+    assert "{" not in figure["always"] + figure["observed"]
+    for panel in figure["panels"]:
+        found = client.get(panel["api"]).json()
+        row = found["attn"][0][0][panel["number"]]
+        assert row == pytest.approx([share["attn"] for share in panel["shares"]], abs=1e-4)
+        assert sum(row) == pytest.approx(1, abs=1e-3)
+    for address in [figure["link"], *figure["api"]]:
+        assert not address or client.get(address).status_code == 200, address
+
+
+@pytest.mark.parametrize(("chapter", "step"), STEPS)
+def test_a_step_reads_without_a_script(client: TestClient, chapter: int, step: str) -> None:
+    page = client.get(f"/learn/{chapter}/{step}?lang=zh").text
+    body = page.split("<main")[1]
+    assert "problem" not in re.findall(r'<p [^>]*role="alert">([^<]+)<', body)
+    assert (chapter, step) not in SHOWN or "<table" in body or "data-draw" in body
+    assert not re.search(r"\$[^$\n]*\\", body), "a formula that is not rendered"
+    assert ":::" not in body
+
+
+def test_answers_are_options(client: TestClient) -> None:
+    for chapter in course("en"):
+        for question in twin(client, chapter.number, "questions")["step"]["questions"]:
+            keys = {option["key"] for option in question["options"]}
+            assert question["answer"] in keys, question["id"]
+
+
+def test_the_readers_sentence_is_run(client: TestClient) -> None:
+    text = "They met at the savings bank."
+    figure = twin(client, 0, "look", text=text)["step"]["figure"]
+    own = twin(client, 0, "look")["step"]["figure"]
+    [panel], [first] = figure["panels"], own["panels"]
+    assert panel["text"] == text
+    assert (panel["layer"], panel["head"]) == (first["layer"], first["head"])
+    assert "savings" in {share["word"] for share in panel["shares"]}
+    assert parse_qs(urlsplit(panel["api"]).query)["text"] == [text]
+
+
+def test_no_observation_stands_under_a_sentence_that_does_not_show_it(client: TestClient) -> None:
+    figure = twin(client, 0, "look", text="The bank.")["step"]["figure"]
+    assert not figure["holds"]
+    assert figure["observed"] == ""
+    page = client.get("/learn/0/look", params={"text": "The bank."}).text
+    assert "Back to the sentence of this step" in page
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("It rained all day.", "needs a sentence with the word &#39;bank&#39;"),
+        ("bank " * 600, "tokens"),
+        ("bank " * 10_000, "characters"),
+    ],
+)
+def test_a_sentence_that_does_not_fit_is_refused(client: TestClient, text: str, said: str) -> None:
+    page = client.get("/learn/0/look", params={"text": text})
+    assert page.status_code == 200
+    assert said in page.text
+    assert "Back to the sentence of this step" in page.text
+    assert 'class="annotation"' not in page.text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("path", ["/learn/99", "/learn/x", "/learn/0/nope", "/learn/99/look"])
+def test_an_unknown_step_says_which_there_are(client: TestClient, path: str, language: str) -> None:
+    answer = client.get(path, headers={"accept-language": language})
+    assert answer.status_code == client.get(f"{path}.json").status_code == 404
+    have = "look, two-banks" if path == "/learn/0/nope" else "0"
+    assert have in client.get(f"{path}.json").json()["problem"]["detail"]
+
+
+def test_a_step_whose_model_is_not_loaded_is_still_read() -> None:
+    app = create_app(Settings(threads=1, models="bert"))
+    with TestClient(app) as client:
+        figure = twin(client, 0, "closed")["step"]["figure"]
+        assert "translator" in figure["problem"]["detail"]
+        page = client.get("/learn/0/closed").text
+        assert "encoder" in page and "translator" in page
+        assert client.get("/learn/0").status_code == 200
+        questions = twin(client, 0, "questions")["step"]["questions"]
+        assert {q["id"]: q["answer"] for q in questions}["cross-keys"] == ""
+
+
+@pytest.mark.parametrize("chapter", course("en"), ids=lambda chapter: f"{chapter.number}")
+def test_code_is_short_and_in_the_source(chapter: Chapter) -> None:
+    for name, _ in chapter.steps[-1].code:
+        line, code = lines_of(*name.split(" "))
+        path = HERE.parents[1] / name.split(" ")[0]
+        assert (
+            code.splitlines()[0].strip() == path.read_text("utf-8").splitlines()[line - 1].strip()
+        )
+        assert len(code.splitlines()) <= MOST_LINES, name
+
+
+def test_code_that_is_not_there_is_named() -> None:
+    with pytest.raises(LookupError, match=r"model/attention.py has no nothing"):
+        lines_of("model/attention.py", "nothing")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("path", ["/learn", "/learn/glossary", "/learn/0", "/learn/0/questions"])
+def test_a_page_of_the_course_has_a_twin(client: TestClient, path: str, language: str) -> None:
+    page = client.get(path, params={"lang": language})
+    [content] = re.findall(r'id="page">(.*?)</script>', page.text, re.DOTALL)
+    assert json.loads(content) == client.get(f"{path}.json", params={"lang": language}).json()

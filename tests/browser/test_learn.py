@@ -1,0 +1,174 @@
+"""The course in a browser: every step in both languages, predictions, questions, keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from attention_atlas.app.learn.course import course
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import BrowserContext, Page, expect
+
+LANGUAGES = ("en", "zh")
+CHAPTERS = [chapter.number for chapter in course("en")]
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
+NO_SCRIPT = {"viewport": {"width": 1440, "height": 900}, "java_script_enabled": False}
+
+
+def open_step(page: Page, address: str) -> None:
+    """A step with its picture drawn, its prediction made if there is one."""
+    page.goto(address)
+    page.locator("#theme button").wait_for()
+    reveal = page.locator(".reveal:not([open]) > summary")
+    if reveal.count():
+        reveal.click()
+    if page.locator(".picture").count():
+        page.locator(".picture[data-ready]").wait_for()
+
+
+def addresses(number: int) -> Iterator[tuple[str, bool]]:
+    [chapter] = [chapter for chapter in course("en") if chapter.number == number]
+    for step in chapter.steps:
+        yield f"/learn/{number}/{step.id}", step.figure is not None
+
+
+LOOKS = """async (panel) => {
+  const {attn} = await (await fetch(panel.api, {headers: {accept: "application/json"}})).json();
+  return attn[0][0][panel.number];
+}"""
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("number", CHAPTERS)
+def test_every_step_shows_its_observation(page: Page, number: int, language: str) -> None:
+    """Each figure is drawn, and what is said of it is what the API answers."""
+    for address, has_figure in addresses(number):
+        open_step(page, f"{address}?lang={language}")
+        expect(page.locator("#problem")).to_be_empty()
+        if not has_figure:
+            continue
+        figure = page.evaluate(
+            "JSON.parse(document.getElementById('page').textContent).step.figure"
+        )
+        expect(page.locator(".annotation")).to_be_visible()
+        assert page.locator(".picture .mount").count() >= 1
+        assert page.locator("#figure-problem").text_content() == ""
+        for panel in figure["panels"]:
+            row = page.evaluate(LOOKS, panel)
+            best = max(s["attn"] for s in panel["shares"] if not s["special"])
+            assert best == pytest.approx(panel["top"]["attn"])
+            assert row == pytest.approx([s["attn"] for s in panel["shares"]], abs=1e-4), address
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("number", CHAPTERS)
+def test_axe_finds_no_violation_in_a_chapter(page: Page, number: int, language: str) -> None:
+    for address, _ in [*addresses(number), (f"/learn/{number}", False)]:
+        open_step(page, f"{address}?lang={language}")
+        results = Axe().run(page)
+        assert results.violations_count == 0, f"{address}\n{results.generate_report()}"
+
+
+@pytest.mark.parametrize("path", ["/learn", "/learn/glossary", "/learn/99"])
+def test_axe_finds_no_violation(page: Page, path: str) -> None:
+    page.goto(path)
+    page.locator("#theme button").wait_for()
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+
+
+def test_a_prediction_is_answered_by_the_run(page: Page) -> None:
+    page.goto("/learn/0/two-banks")
+    expect(page.locator(".picture")).to_be_hidden()
+    options = page.locator(".predict-options button")
+    options.first.click()
+    verdict = page.locator(".predict .verdict")
+    figure = page.evaluate("JSON.parse(document.getElementById('page').textContent).step.figure")
+    best = figure["options"][figure["answer"]]
+    expect(verdict).to_contain_text(f"The largest is {best['word']} ({best['value']:.2f})")
+    expect(page.locator(".picture")).to_be_visible()
+    page.locator(".picture[data-ready]").wait_for()
+    expect(options.first).to_be_disabled()
+
+
+def test_the_readers_own_sentence_is_shown(page: Page) -> None:
+    open_step(page, "/learn/0/look")
+    page.get_by_label("Your sentence").fill("They met at the savings bank.")
+    page.get_by_label("Your sentence").press("Enter")
+    page.wait_for_url(re.compile("text=They"))
+    page.locator(".picture[data-ready]").wait_for()
+    expect(page.locator(".tokens-text").first).to_contain_text("savings")
+    page.get_by_label("Your sentence").fill("It rained.")
+    page.get_by_label("Your sentence").press("Enter")
+    expect(page.locator("#figure-problem")).to_contain_text("needs a sentence with the word")
+    page.get_by_role("link", name="Back to the sentence of this step").click()
+    expect(page.locator(".annotation")).to_contain_text("river")
+
+
+def test_arrow_keys_turn_pages_but_not_inside_a_picture(page: Page) -> None:
+    open_step(page, "/learn/0/look")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url(re.compile("/learn/0/two-banks"))
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_url(re.compile("/learn/0/look"))
+    page.locator(".picture[data-ready]").wait_for()
+    page.locator(".tokens-text button").first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page).to_have_url(re.compile("/learn/0/look"))
+
+
+def test_a_formula_lights_up_its_part_of_the_picture(page: Page) -> None:
+    open_step(page, "/learn/2/formula")
+    page.locator(".terms a[data-term=value]").focus()
+    expect(page.locator(".learn-columns")).to_have_attribute("data-lit", "value")
+    expect(page.locator(".math [data-term=value].lit").first).to_be_visible()
+    heading = page.locator(".anatomy thead th").nth(6)
+    shadow = heading.evaluate("(el) => getComputedStyle(el).boxShadow")
+    assert shadow != "none"
+
+
+def test_progress_is_kept_in_the_browser_and_can_be_forgotten(page: Page) -> None:
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.method))
+    open_step(page, "/learn/0/questions")
+    page.locator("[data-question=row-sum] input").first.check()
+    expect(page.locator("[data-question=row-sum] .verdict")).to_have_text("Right.")
+    page.goto("/learn")
+    expect(page.locator(".chapter-steps .seen")).to_have_count(1)
+    expect(page.locator(".learn-resume a")).to_have_attribute(
+        "href", re.compile("/learn/0/questions")
+    )
+    assert set(sent) == {"GET"}
+    page.get_by_role("button", name="Forget it").click()
+    expect(page.locator(".seen")).to_have_count(0)
+    page.reload()
+    expect(page.locator(".learn-resume")).to_be_empty()
+
+
+def test_a_presentation_hides_answers_until_a_key(page: Page) -> None:
+    page.goto("/learn/0/two-banks?present=1")
+    page.locator(".predict-options button").first.wait_for()
+    expect(page.locator("header.top")).to_be_hidden()
+    expect(page.locator(".picture")).to_be_hidden()
+    page.keyboard.press("Enter")
+    expect(page.locator(".picture")).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url(re.compile(r"/learn/0/closed\?present=1"))
+
+
+@pytest.mark.parametrize("setting", [NO_SCRIPT], ids=["no script"])
+def test_a_step_works_without_a_script(context: BrowserContext, setting: object) -> None:
+    page = context.new_page()
+    page.goto("/learn/0/two-banks")
+    page.locator(".reveal summary").click()
+    expect(page.locator(".picture table").first).to_contain_text("river")
+    page.locator(".turn [rel=next]").click()
+    expect(page.locator("h1")).to_have_text("From one language to another")
+
+
+@pytest.mark.parametrize("setting", [PHONE], ids=["phone"])
+@pytest.mark.parametrize("address", ["/learn", "/learn/0/look", "/learn/2/formula", "/learn/2"])
+def test_nothing_is_wider_than_a_phone(page: Page, setting: object, address: str) -> None:
+    open_step(page, address)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
