@@ -1,7 +1,7 @@
-"""Models as they are published: each family with a tokenizer of its own class, in a folder.
+"""Small random models in folders, each family with a tokenizer of the class it is published with.
 
-The tokenizers are trained on a few sentences, so that they cut, frame and name things as the
-family's do; nothing is downloaded.
+The tokenizers are trained on a few sentences. They split texts, add special tokens and name files
+as those of the family do. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ Backend = Any
 
 
 def trained(cls: Any, begin: str = "", **options: Any) -> Backend:
-    """A tokenizer of a class, trained; `begin` is a token before each text, as many decoders'
-    published tokenizers have it."""
+    """A trained tokenizer of a class. `begin` is a token that it adds before each text, as the
+    published tokenizers of many decoders do."""
     tokenizer = cls(**options).train_new_from_iterator(TEXTS, 400, show_progress=False)
     return begun(tokenizer, begin) if begin else tokenizer
 
 
 def begun(tokenizer: Backend, begin: str) -> Backend:
-    """The tokenizer with a token before each text."""
+    """The tokenizer, changed to add a token before each text."""
     if begin not in tokenizer.get_vocab():
         tokenizer.add_special_tokens({"bos_token": begin})
     special = [(begin, tokenizer.convert_tokens_to_ids(begin))]
@@ -50,7 +50,7 @@ def begun(tokenizer: Backend, begin: str) -> Backend:
 
 
 def byte_level(*specials: str, template: str = "$A", **names: str) -> Backend:
-    """A byte-level BPE of no class of its own, as Llama 3, Falcon and ModernBERT have it."""
+    """A byte-level BPE tokenizer of the generic class, as for Llama 3, Falcon and ModernBERT."""
     backend = rust.Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -80,14 +80,18 @@ def pieces(texts: list[str] = TEXTS, **options: Any) -> bytes:
 
 
 def vocabulary(*files: bytes, first: tuple[str, ...], last: tuple[str, ...] = ()) -> dict[str, int]:
-    """One vocabulary of several SentencePiece models' pieces."""
+    """One vocabulary with the pieces of several SentencePiece models."""
     cuts = [spm.SentencePieceProcessor(model_proto=file) for file in files]
     spelled = [cut.id_to_piece(i) for cut in cuts for i in range(3, cut.get_piece_size())]
     return {raw: i for i, raw in enumerate(dict.fromkeys([*first, *spelled, *last]))}
 
 
 def marian(folder: Path, *marks: str, separate: bool = False) -> Backend:
-    """Two ways to cut, for a source and a target; `marks` as >>fra<< name languages to choose."""
+    """Marian's tokenizer: one SentencePiece model for the source and one for the target.
+
+    `marks` such as >>fra<< name the target languages. `separate` gives the target a vocabulary of
+    its own.
+    """
     source, target = pieces(TEXTS[:3]), pieces(TEXTS[3:5])
     common = ("</s>", "<unk>", "<pad>", *marks)
     vocab = vocabulary(*([source] if separate else [source, target]), first=common)
@@ -110,7 +114,7 @@ def m2m100(folder: Path, source: str = "en", target: str | None = "fr") -> Backe
 
 
 def plbart(folder: Path) -> Backend:
-    """From one programming language into another."""
+    """PLBart's tokenizer, set to translate Java into English."""
     (folder / "spm.model").write_bytes(pieces())
     options = {"language_codes": "base", "src_lang": "java", "tgt_lang": "en_XX"}
     return hf.PLBartTokenizer(str(folder / "spm.model"), **options)
@@ -130,7 +134,7 @@ END = "<|endoftext|>"
 
 
 def llama(begin: str = "<s>", end: str = "</s>", after: str = "") -> Backend:
-    """A text begins with `begin`."""
+    """A byte-level tokenizer that adds `begin` before each text and `after` behind it."""
     template = f"{begin} $A{after} | {begin} $A {begin} $B{after}"
     return byte_level(begin, end, template=template, bos_token=begin, eos_token=end)
 
@@ -139,7 +143,7 @@ def gpt() -> Backend:
     return byte_level(END, bos_token=END, eos_token=END)
 
 
-# family -> its tokenizer, given a folder for files
+# family -> a function that makes its tokenizer, given a folder for files
 TOKENIZERS: dict[str, Callable[[Path], Backend]] = {
     "BERT": lambda _: trained(hf.BertTokenizer),
     "RoBERTa": lambda _: trained(hf.RobertaTokenizer),
@@ -183,18 +187,18 @@ TYPED = ["input_ids", "token_type_ids", "attention_mask"]
 
 
 def typed(tokenizer: Backend) -> Backend:
-    """The tokenizer, giving token types too, as its folder's tokenizer_config.json may say."""
+    """The tokenizer, changed to return token types too (`model_input_names` in its config)."""
     tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = TYPED
     return tokenizer
 
 
 class Form(NamedTuple):
-    """A model and a tokenizer that frames texts in a way of its own."""
+    """A model's class and config, and its tokenizer."""
 
     auto: Any
     config: Callable[[], Any]
     cut: Callable[[Path], Backend]
-    start: str = ""  # which of the tokenizer's tokens a decoder begins with
+    start: str = ""  # the name of the token that the decoder begins with: "pad", "eos"
 
 
 DEBERTA = ONE | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "type_vocab_size": 2}
@@ -254,13 +258,13 @@ TWO = BOTH | {"share_encoder_decoder_embeddings": False}
 
 
 def between(cls: Any, languages: tuple[str, str], **options: Any) -> Backend:
-    """A tokenizer that translates from one language into another, where none is chosen."""
+    """A tokenizer whose default source and target languages are these two."""
     source, target = languages
     return trained(cls, src_lang=source, tgt_lang=target, **options)
 
 
 def madlad() -> Backend:
-    """T5's, whose sources begin with <2fr>."""
+    """T5's tokenizer with target-language tokens such as <2fr>, as MADLAD-400 has them."""
     tokenizer = trained(hf.T5Tokenizer)
     tokenizer.add_tokens(["<2de>", "<2en>", "<2fr>"])
     return tokenizer
@@ -294,12 +298,12 @@ STARTS = {"Marian": "pad", "BART": "eos", "M2M100": "eos", "Pegasus": "pad", "T5
 
 
 def published(folder: Path, name: str) -> Path:
-    """A family in a folder."""
+    """Save a model and tokenizer of a family into a folder."""
     return saved(folder, form(name))
 
 
 def form(name: str) -> Form:
-    """A family of the README, or one of the others."""
+    """The form of a family in the README's table, or of one of the other models above."""
     others = TRANSLATORS | OTHERS
     return (
         others[name]
@@ -309,7 +313,7 @@ def form(name: str) -> Form:
 
 
 def saved(folder: Path, form: Form) -> Path:
-    """A model whose attention is sharp, with its tokenizer."""
+    """Save a model and its tokenizer. Its weights are large, so attention is far from uniform."""
     files = folder.with_name(f"{folder.name}-files")
     files.mkdir(parents=True)
     tokenizer, config = form.cut(files), form.config()
