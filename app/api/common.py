@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import torch
 from attention_atlas.app.api.spec import WITH, Edits, RunRequest
 from attention_atlas.model.record import Run, Token, axes
-from attention_atlas.model.spec import Spec
+from attention_atlas.model.spec import Spec, direction_of
 from attention_atlas.model.tape import Edit
 from attention_atlas.model.zoo import Loaded
 from pydantic import BaseModel, Field
@@ -70,6 +70,17 @@ class GuessOut(BaseModel):
     probability: float = Field(description="the model's own, before any filter")
 
 
+class Languages(BaseModel):
+    """The languages that an answer was computed with."""
+
+    source_lang: str | None = Field(
+        description="the text's language, chosen or the model's own; null where it has no choice"
+    )
+    target_lang: str | None = Field(
+        description="the target's language, chosen, named in the text (>>fra<<) or the model's own"
+    )
+
+
 class KindShape(BaseModel):
     kind: str
     q: str = Field(description="the sequence of the query axis: source or target")
@@ -117,6 +128,12 @@ def input_fields(loaded: Loaded, run: Run) -> dict[str, str | None]:
         "text_pair": run.text_pair,
         "target": run.target,
     }
+
+
+def language_fields(loaded: Loaded, spec: Spec) -> dict[str, str | None]:
+    """The languages of a run, as fields of an answer."""
+    used = direction_of(loaded, spec.text, spec.source_lang, spec.target_lang)
+    return {"source_lang": used.source, "target_lang": used.target}
 
 
 def labels(tokens: tuple[Token, ...]) -> list[dict[str, Any]]:

@@ -8,10 +8,12 @@ from attention_atlas.app.api.common import (
     PREFIX,
     GuessOut,
     KindShape,
+    Languages,
     Provenance,
     TokenOut,
     input_fields,
     kind_fields,
+    language_fields,
     links,
     provenance,
     sequences_fields,
@@ -54,7 +56,7 @@ class TranslatorPredictions(Predictions):
     log_probability: float = Field(description="of the target, its end included")
 
 
-class RunAnswer(BaseModel):
+class RunAnswer(Languages):
     model: str
     text: str
     text_pair: str | None
@@ -77,6 +79,7 @@ def run_fields(request: RunRequest, loaded: Loaded, run: Run) -> dict[str, Any]:
     """A run as /run answers it and the Explore page embeds it."""
     return {
         **input_fields(loaded, run),
+        **language_fields(loaded, spec_of(request)),
         "target_decoded": run.target_decoded,
         "sequences": sequences_fields(run.sequences),
         "kinds": kind_fields(loaded, run.sequences),

@@ -9,11 +9,13 @@ from typing import Any
 from attention_atlas.app.api.common import (
     PREFIX,
     KindShape,
+    Languages,
     Provenance,
     TokenOut,
     edits_of,
     kind_fields,
     labels,
+    language_fields,
     links,
     provenance,
 )
@@ -85,7 +87,7 @@ class ReferenceOut(BaseModel):
     steps: list[DecodedOut]
 
 
-class TranslateAnswer(BaseModel):
+class TranslateAnswer(Languages):
     model: str
     text: str
     num_beams: int
@@ -128,6 +130,7 @@ def translate(service: Service, request: TranslateRequest, loaded: Loaded, emit:
     fields = {
         "model": request.model,
         "text": request.text,
+        **language_fields(loaded, spec),
         "num_beams": request.num_beams,
         "length_penalty": request.length_penalty,
         "target": best.text,

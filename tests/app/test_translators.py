@@ -145,6 +145,36 @@ def test_the_target_may_stand_in_the_source(client: TestClient, root: Path, name
     assert words == set(range(7))
 
 
+CHOSEN = [("NLLB", *OTHER["NLLB"]), ("Marian of two languages", None, "deu")]
+USUAL = [
+    ("NLLB", "eng_Latn", "fra_Latn"),
+    ("Marian of two languages", None, None),
+    ("translator", None, None),
+]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("path", ["/run", "/translate"])
+@pytest.mark.parametrize(("name", "source", "target"), CHOSEN + USUAL)
+def test_answers_name_the_languages_that_were_used(
+    client: TestClient, path: str, method: str, name: str, source: str | None, target: str | None
+) -> None:
+    is_chosen = (name, source, target) in CHOSEN
+    languages = {"source_lang": source, "target_lang": target}
+    spec = {"model": name, "text": A, **(languages if is_chosen else {})}
+    spec = {name: value for name, value in spec.items() if value is not None}
+    sent = {"params": spec} if method == "GET" else {"json": spec}
+    answer = client.request(method, f"/api/v1{path}", **sent)
+    assert answer.status_code == 200, answer.text
+    assert {name: answer.json()[name] for name in languages} == languages
+
+
+def test_the_language_that_a_text_names_itself_is_answered(client: TestClient) -> None:
+    spec = {"model": "Marian of two languages", "text": f">>deu<< {A}"}
+    for path in ("/run", "/translate"):
+        assert get(client, path, **spec)["target_lang"] == "deu"
+
+
 def test_a_text_and_a_choice_must_agree(client: TestClient) -> None:
     spec = {"model": "Marian of two languages", "text": f">>fra<< {A}"}
     assert get(client, "/run", **spec, target_lang="fra")
