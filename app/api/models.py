@@ -6,8 +6,10 @@ from typing import Any
 
 from attention_atlas.app.api.common import PREFIX, Measured
 from attention_atlas.app.api.resource import PROBLEMS
+from attention_atlas.app.language import in_words
 from attention_atlas.app.language_names import language_names
 from attention_atlas.app.service import Service
+from attention_atlas.model.messages import Message
 from attention_atlas.model.zoo import NOT_FOR, Loaded
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
@@ -27,7 +29,7 @@ class LanguagesOut(BaseModel):
 class Remark(BaseModel):
     """A sentence, and what it is made of: the template is in the catalogue of translations."""
 
-    message: str
+    message: str = Field(description="in the language of the request")
     template: str
     values: dict[str, str]
 
@@ -54,7 +56,9 @@ class ModelSummary(BaseModel):
     languages: LanguagesOut | None = Field(description="to choose from; null if there are none")
     position_table: bool = Field(description="whether it adds position vectors to its input")
     lacks: list[str] = Field(description="of q, k, v, scores, edits: not available for this model")
-    why: str = Field(description="why they are not available")
+    why: str = Field(description="why they are not available, in the language of the request")
+    why_code: str = Field(description="the same as a word that stays; empty if nothing is missing")
+    why_values: dict[str, str] = Field(description="the values in it")
     notes: list[Remark] = Field(description="what else there is to know of it")
     source: str = Field(description="bundled, hub or path")
     device: str
@@ -145,9 +149,13 @@ def _fields(loaded: Loaded) -> dict[str, Any]:
         "languages": _languages(loaded),
         "position_table": loaded.position_table,
         "lacks": list(loaded.lacks),
-        "why": loaded.why,
+        **_why(loaded.why),
         "notes": [
-            Remark(message=str(note), template=note.template, values=dict(note.values))
+            Remark(
+                message=in_words(Message("note", note.template, **note.values)),
+                template=note.template,
+                values=dict(note.values),
+            )
             for note in loaded.notes
         ],
         "source": loaded.source,
@@ -156,6 +164,13 @@ def _fields(loaded: Loaded) -> dict[str, Any]:
         "sha256": loaded.card.sha256,
         "metrics": loaded.card.metrics,
     }
+
+
+def _why(why: str) -> dict[str, Any]:
+    """Why parts of a model are not available: words, code and values."""
+    code, values = (why.code, why.values) if isinstance(why, Message) else ("", {})
+    shown = {name: str(value) for name, value in values.items()}
+    return {"why": in_words(why), "why_code": code, "why_values": shown}
 
 
 def _languages(loaded: Loaded) -> dict[str, Any] | None:

@@ -31,6 +31,7 @@ from attention_atlas.model.hub.probes import (
 )
 from attention_atlas.model.hub.stacks import base_of
 from attention_atlas.model.hub.trial import Attention, Trial, begun, in_float32
+from attention_atlas.model.messages import Message
 from attention_atlas.model.tape import Kind, Quantity, Tape
 from torch import Tensor
 
@@ -121,17 +122,44 @@ def _through_the_lens(trial: Trial, own: Attention, *, is_rotary: bool) -> Calls
         trial.model.set_attn_implementation(NAME)
         seen = {stack: found.seen for stack, found in trial.run().items()}
     except Exception as error:  # a family that looks its attention up in a table of its own
-        return Calls(f"{name} does not take another attention function ({type(error).__name__})")
+        return Calls(
+            Message(
+                "no-other-attention",
+                "{family} does not accept another attention function ({error})",
+                family=name,
+                error=type(error).__name__,
+            )
+        )
     if not all(seen.values()):
-        return Calls(f"{name} does not use the attention interface")
+        return Calls(
+            Message(
+                "no-attention-interface",
+                "{family} does not use the attention interface of transformers",
+                family=name,
+            )
+        )
     every = [call for calls in seen.values() for call in calls]
     if beyond := {name for call in every for name in call.beyond}:
         names = ", ".join(sorted(beyond))
-        return Calls(f"{name} adds to attention what the lens does not do: {names}")
+        return Calls(
+            Message(
+                "attention-has-more-terms",
+                "{family} passes arguments to attention that are not computed here: {names}",
+                family=name,
+                names=names,
+            )
+        )
     plans = {stack: _places(trial, stack, calls) for stack, calls in seen.items()}
     apart = _apart(_recorded(trial, plans), own)
     if apart > trial.tolerance:
-        return Calls(f"{name} recorded by the lens differs by {apart:.1e}")
+        return Calls(
+            Message(
+                "attention-differs",
+                "the attention recorded of {family} differs from its own by {difference:.1e}",
+                family=name,
+                difference=apart,
+            )
+        )
     called = [*zip([place for plan in plans.values() for place in plan], every, strict=True)]
     return Calls(
         plans=plans,

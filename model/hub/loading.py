@@ -160,8 +160,8 @@ def blueprint(path: Path, content: Mapping[str, Any], limits: Limits) -> Bluepri
 
 
 def _dense(config: Any) -> tuple[dict[str, str], int]:
-    """BigBird computes attention in blocks only of texts that are longer than all the blocks a
-    token may look at; of others it computes all of it, and so it is opened for these alone."""
+    """BigBird computes attention in blocks only for texts longer than all the blocks that a token
+    may attend to; for shorter ones it computes full attention. It is opened for the latter."""
     if getattr(config, "attention_type", "") != "block_sparse":
         return {}, LONGEST
     n_block = 5 + 2 * config.num_random_blocks
@@ -172,8 +172,10 @@ def _notes(content: Mapping[str, Any], options: Mapping[str, Any], n_ctx: int) -
     """What is not as its maker left it."""
     if "attention_type" in options:
         text = (
-            "It is opened with attention_type original_full and takes {n} tokens: of longer texts "
-            "its attention is computed in blocks (block_sparse), which is not shown."
+            "It is saved with attention_type: block_sparse and opened with attention_type: "
+            "original_full, which gives the same attention for texts of up to {n} tokens. Longer "
+            "texts are refused: the model computes their attention in blocks, which is not shown "
+            "here."
         )
         yield Note(text, {"n": str(n_ctx)})
     architecture = content.get("architectures", [""])[0]
