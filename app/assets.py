@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from pathlib import Path
 
 import plotly
+from attention_atlas.app import errors
+from attention_atlas.model.messages import Message
 from fastapi import Response
 from fastapi.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.datastructures import Headers
+from starlette.types import Message as Event
+from starlette.types import Receive, Scope, Send
 
 HERE = Path(__file__).parent
 IMPORT = re.compile(r"""from "(\.{1,2}/[^"]+\.js)";""")
+RANGES = {
+    400: errors.BadRange(Message("bad-range", "the Range header is not a range of bytes")),
+    416: errors.NoSuchRange(Message("no-such-range", "the file has no such range of bytes")),
+}
 VENDOR = {"vendor/plotly.min.js": Path(plotly.__file__).parent / "package_data/plotly.min.js"}
 
 
@@ -43,6 +52,11 @@ class Assets(StaticFiles):
             digest.update(path.name.encode() + path.read_bytes())
         self.version = f"v-{digest.hexdigest()[:8]}"
 
+    @property
+    def import_map(self) -> str:
+        """What scripts import by a bare name; pages hold it inline, and their policy its hash."""
+        return json.dumps({"imports": {"plotly": f"/static/{self.version}/vendor/plotly.min.js"}})
+
     def modules(self) -> list[str]:
         """The explorer's scripts, all to be fetched at once: not one after another's imports."""
         paths = scripts(folder("static") / "js" / "pages" / "explore.js")
@@ -52,6 +66,23 @@ class Assets(StaticFiles):
         if path in VENDOR:
             return str(VENDOR[path]), VENDOR[path].stat()
         return super().lookup_path(path)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A range that cannot be sent is refused with a problem, not with a library's sentence."""
+        refused = False
+
+        async def worded(event: Event) -> None:
+            nonlocal refused
+            if event["type"] == "http.response.start" and event["status"] in RANGES:
+                refused = True
+                kept = Headers(raw=event["headers"]).get("content-range")
+                headers = {} if kept is None else {"Content-Range": kept}
+                problem = errors.problem(RANGES[event["status"]])
+                await errors.respond(problem, headers)(scope, receive, send)
+            elif not refused:
+                await send(event)
+
+        await super().__call__(scope, receive, worded)
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         versioned = path.startswith(f"{self.version}/")

@@ -7,6 +7,11 @@ AppError
   NotAllowed     403  opening a model, where the server does not
   CannotOpen     422  a model that cannot be opened, and why
   BodyTooLarge   413  the request body is over the limit
+  AddressTooLong     414  the address is over the limit
+  TooManyParameters  400  the address has too many parameters
+  BadRange           400  a Range header that is none
+  NoSuchRange        416  a range that the file does not have
+  BadRequest         400  what was sent is not HTTP
   Busy           503  every worker is busy and the queue is full
   NotReady       503  a model could not be loaded
 """
@@ -19,14 +24,16 @@ from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+from attention_atlas.app.access import request_id
 from attention_atlas.app.language import in_words
 from attention_atlas.app.validation import in_our_words
 from attention_atlas.model.messages import Message
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 log = logging.getLogger("app")
 MEDIA_TYPE = "application/problem+json"
@@ -54,6 +61,7 @@ class Problem(BaseModel):
     status: int
     detail: str
     code: str = ""
+    request_id: str = Field("", description="of the request, as in the log and X-Request-ID")
     errors: list[FieldError]
 
 
@@ -89,6 +97,26 @@ class CannotOpen(AppError):
 
 class BodyTooLarge(AppError):
     status = 413
+
+
+class AddressTooLong(AppError):
+    status = 414
+
+
+class TooManyParameters(AppError):
+    status = 400
+
+
+class BadRange(AppError):
+    status = 400
+
+
+class NoSuchRange(AppError):
+    status = 416
+
+
+class BadRequest(AppError):
+    status = 400
 
 
 class Busy(AppError):
@@ -159,8 +187,11 @@ def install(app: FastAPI, page: Callable[[Request, Problem], Response]) -> None:
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        described = _problem(error.status_code, str(error.detail), [])
-        return answer(request, described, error.headers)
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(methods(request))
+        described = _problem(error.status_code, in_our_name(error, headers), [])
+        return answer(request, described, headers)
 
     async def ours_alone(request: Request, error: Exception) -> Response:
         return answer(request, bug())
@@ -169,6 +200,34 @@ def install(app: FastAPI, page: Callable[[Request, Problem], Response]) -> None:
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, ours_alone)
+
+
+def methods(request: Request) -> list[str]:
+    """The methods that an address takes. Each is a route of its own, which names itself alone."""
+    routes, scope = request.app.router.routes, request.scope
+    taken = [
+        method
+        for method in ("GET", "POST")
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
+    return ["GET", "HEAD", *taken[1:]] if "GET" in taken else taken
+
+
+def in_our_name(error: HTTPException, headers: Mapping[str, str]) -> str:
+    """What an error of the framework says, as a message of ours."""
+    if isinstance(error.detail, Message):
+        return error.detail
+    if error.status_code == 404:
+        return Message("not-found", "there is nothing at this address")
+    if error.status_code == 405:
+        return Message(
+            "method-not-allowed", "this address takes {methods}", methods=headers["Allow"]
+        )
+    return Message(
+        "refused",
+        "the request cannot be answered: {reason}",
+        reason=HTTPStatus(error.status_code).phrase,
+    )
 
 
 def wants_html(request: Request) -> bool:
@@ -201,5 +260,6 @@ def _problem(status: int, detail: str, errors: list[FieldError]) -> Problem:
         status=status,
         detail=in_words(detail),
         code=code,
+        request_id=request_id.get(),
         errors=errors,
     )

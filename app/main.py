@@ -6,17 +6,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from attention_atlas.app import errors, language, navigation
+from attention_atlas.app.access import AccessLog
 from attention_atlas.app.api import routes as api
 from attention_atlas.app.assets import Assets, folder
-from attention_atlas.app.middleware import BodyLimit, HeadAsGet
+from attention_atlas.app.middleware import AddressLimit, BodyLimit, HeadAsGet
 from attention_atlas.app.pages import routes as pages
 from attention_atlas.app.pages.engine import Responses, problem_page
+from attention_atlas.app.security import HostCheck, SecurityHeaders, content_policy
 from attention_atlas.app.service import Service
 from attention_atlas.app.settings import Settings
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi.templating import Jinja2Templates
 from fastapi_offline import FastAPIOffline
+from markupsafe import Markup
 from starlette_compress import CompressMiddleware
 
 from attention_atlas import __version__
@@ -46,6 +49,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.templates.env.globals |= {
         "static": f"/static/{assets.version}",
         "modules": assets.modules(),
+        "import_map": Markup(assets.import_map),
         "version": __version__,
         "bar": navigation.BAR,
     }
@@ -55,10 +59,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_api_route("/healthz", health, tags=["server"])
     missing: Responses = {503: {"description": "a model is missing; says which, and why"}}
     app.add_api_route("/readyz", ready, tags=["server"], responses=missing)
-    app.add_middleware(BodyLimit, limit=chosen.max_body)
+    policy = content_policy(chosen.frame_ancestors, assets.import_map)
+    app.add_middleware(BodyLimit, limit=chosen.max_body, seconds=chosen.body_seconds)
     app.add_middleware(CompressMiddleware, minimum_size=500)
     app.add_middleware(HeadAsGet)
+    app.add_middleware(HostCheck, settings=chosen)
+    app.add_middleware(SecurityHeaders, policy=policy)
     app.add_middleware(language.RequestLanguage)
+    app.add_middleware(AddressLimit, limit=chosen.max_address)
+    app.add_middleware(AccessLog, queries=chosen.log_queries)
     errors.install(app, problem_page)
     return app
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import torch
 from attention_atlas.app import errors
+from attention_atlas.app.security import check_site
 from attention_atlas.app.settings import Settings
 from attention_atlas.model import reductions, zoo
 from attention_atlas.model import run as door
@@ -129,6 +130,7 @@ class Service:
         """Load the models of these names that are known but no longer in memory."""
         for name in names:
             if name and self.library.get(name) is None and name in self.library.known:
+                check_site(name)
                 try:
                     await self.open(name)
                 except BadModel as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from fnmatch import fnmatchcase
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -28,7 +28,18 @@ class Settings(BaseSettings):
     load_models: str = Field(
         "",
         description="what the page may open: off, any, or patterns by comma; "
-        "empty is any on loopback, else off",
+        "empty is any on loopback without proxies, else off",
+    )
+    hosts: str = Field(
+        "",
+        description="other names that requests may ask for, by comma; on loopback, the names of "
+        "this machine are the only ones otherwise",
+    )
+    trusted_proxies: str = Field(
+        "", description="addresses of proxies whose forwarded headers are believed, by comma"
+    )
+    frame_ancestors: str = Field(
+        "'self'", description="whose pages may embed these, as in Content-Security-Policy"
     )
     max_models: int = Field(4, ge=2, description="models in memory beside the bundled")
     max_parameters: int = Field(
@@ -42,6 +53,17 @@ class Settings(BaseSettings):
     cache_mb: int = Field(512, ge=0, description="memory for finished runs, in MB")
     max_characters: int = Field(20_000, ge=1, description="longest text taken, in characters")
     max_body: int = Field(1_000_000, ge=1, description="largest request body taken, in bytes")
+    max_connections: int = Field(1000, ge=1, description="connections at a time; then 503")
+    header_seconds: float = Field(15, gt=0, description="for a client to send its headers")
+    body_seconds: float = Field(30, gt=0, description="for a client to send its request body")
+    graceful_seconds: int = Field(
+        10, ge=0, description="for requests to finish when the server is stopped"
+    )
+    log_format: Literal["text", "json"] = Field("text", description="text, or json: a line each")
+    log_queries: bool = Field(
+        False, description="whether the log has query strings, and with them users' texts"
+    )
+    max_address: int = Field(250_000, ge=1000, description="longest address taken, in bytes")
     max_json_numbers: int = Field(
         1_000_000, ge=1, description="largest tensor answered as JSON or CSV, in numbers"
     )
@@ -67,9 +89,14 @@ class Settings(BaseSettings):
         except ValueError:
             return False
 
+    @property
+    def is_private(self) -> bool:
+        """Whether only the people at this machine use the server: there is no proxy in front."""
+        return self.is_local and not self.trusted_proxies
+
     def may_open(self, source: str) -> bool:
         """Whether the page may open a Hub name, or a folder by its whole path."""
-        allowed = self.load_models.strip() or ("any" if self.is_local else "off")
+        allowed = self.load_models.strip() or ("any" if self.is_private else "off")
         if allowed in ("off", "any"):
             return allowed == "any"
         return any(fnmatchcase(source, pattern.strip()) for pattern in allowed.split(","))
@@ -77,4 +104,4 @@ class Settings(BaseSettings):
     @property
     def opens(self) -> bool:
         """Whether the page may open anything."""
-        return self.load_models.strip() != "off" and (bool(self.load_models) or self.is_local)
+        return self.load_models.strip() != "off" and (bool(self.load_models) or self.is_private)

@@ -265,7 +265,9 @@ def filtered(logits: Tensor, sampling: Sampling) -> dict[str, Tensor]:
         greedy = torch.zeros_like(logits)
         greedy[logits.argmax()] = 1.0
         return {"temperature": greedy, "top_k": greedy, "top_p": greedy}
-    tempered = ((logits - logits.max()) / sampling.temperature).softmax(-1)
+    # In float64: a float32 turns a temperature below 1e-45 into 0, and 0 / 0 is no number.
+    below = (logits - logits.max()).double()  # 0 at the most probable token
+    tempered = (below / sampling.temperature).softmax(-1).float()
     order = tempered.argsort(descending=True, stable=True)
     top_k = tempered.clone()
     if sampling.top_k:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test downloads anything
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HOSTS"] = "testserver"  # what TestClient asks for
 
 import pytest
 import torch

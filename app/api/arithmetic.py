@@ -12,19 +12,50 @@ from attention_atlas.app.api.spec import ApiRequest, Seed, TextRequest, spanning
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis import arithmetic
+from attention_atlas.model.messages import Message
 from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 router = APIRouter(prefix=PREFIX, tags=["API"])
+
+
+MOST_COMPONENTS = 65_536  # d_k × n_key: 400 samples of as many random numbers
+MOST_PRODUCTS = 1024 * 1024 * 8 * 64  # n_max² × n_head × d
+MOST_STEPS = 128 * 128 * 64  # n_loop² × d, in Python
+
+
+def affordable(product: int, limit: int, formula: str) -> None:
+    """Refuse work whose size, a product of parameters, is over the limit."""
+    if product > limit:
+        raise ValueError(
+            Message(
+                "too-much-work",
+                "{formula} is {value}; at most {limit} is computed",
+                formula=formula,
+                value=product,
+                limit=limit,
+            )
+        )
 
 
 class ScalingRequest(ApiRequest):
     d_k: Annotated[int, Field(ge=1, le=4096), spanning("1 to 4096")] = Field(
         256, description="the largest width; powers of 2 up to it"
     )
-    n_key: int = Field(16, ge=2, le=256, description="keys of each query")
+    n_key: int = Field(
+        16,
+        ge=2,
+        le=256,
+        description=f"keys of each query; d_k × n_key is at most {MOST_COMPONENTS}",
+    )
     seed: Seed = Field(0, description="of the random vectors")
+
+    @field_validator("n_key")
+    @classmethod
+    def _affordable(cls, n_key: int, known: ValidationInfo) -> int:
+        affordable(known.data.get("d_k", 1) * n_key, MOST_COMPONENTS, "d_k × n_key")
+        return n_key
 
 
 class GradientsRequest(ApiRequest):
@@ -36,8 +67,31 @@ class GradientsRequest(ApiRequest):
 class CostRequest(ApiRequest):
     n_max: int = Field(512, ge=64, le=1024, description="tokens; 64, 128, … up to it")
     n_head: int = Field(8, ge=1, le=32)
-    d: int = Field(32, ge=1, le=256, description="width of a head")
-    n_loop: int = Field(64, ge=1, le=128, description="tokens of the loop in Python")
+    d: int = Field(
+        32,
+        ge=1,
+        le=256,
+        description=f"width of a head; n_max² × n_head × d is at most {MOST_PRODUCTS}",
+    )
+    n_loop: int = Field(
+        64,
+        ge=1,
+        le=128,
+        description=f"tokens of the loop in Python; n_loop² × d is at most {MOST_STEPS}",
+    )
+
+    @field_validator("d")
+    @classmethod
+    def _affordable(cls, d: int, known: ValidationInfo) -> int:
+        n_max, n_head = known.data.get("n_max", 1), known.data.get("n_head", 1)
+        affordable(n_max**2 * n_head * d, MOST_PRODUCTS, "n_max² × n_head × d")
+        return d
+
+    @field_validator("n_loop")
+    @classmethod
+    def _short(cls, n_loop: int, known: ValidationInfo) -> int:
+        affordable(n_loop**2 * known.data.get("d", 1), MOST_STEPS, "n_loop² × d")
+        return n_loop
 
 
 class LayerRequest(TextRequest):

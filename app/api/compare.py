@@ -16,6 +16,7 @@ from attention_atlas.app.api.spec import (
     KindName,
     RunRequest,
     WordText,
+    at_most,
     from_json,
 )
 from attention_atlas.app.service import Service
@@ -61,7 +62,12 @@ def paired(value: object) -> object:
     return value
 
 
-Pairs = Annotated[tuple[tuple[Index, Index], ...], Field(max_length=2000), BeforeValidator(paired)]
+Pairs = Annotated[
+    tuple[tuple[Index, Index], ...],
+    Field(max_length=2000, fail_fast=True),
+    at_most(2000),
+    BeforeValidator(paired),
+]
 
 
 class CompareRequest(ApiRequest):

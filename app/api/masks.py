@@ -15,6 +15,7 @@ from attention_atlas.app.api.spec import (
     OneKind,
     TensorFormat,
     Text,
+    at_most,
     from_json,
     spanning,
 )
@@ -42,6 +43,7 @@ class MasksRequest(ApiRequest):
     texts: Annotated[
         tuple[Text, ...],
         Field(min_length=1, max_length=8),
+        at_most(8),
         spanning("one to eight texts, one a line"),
         BeforeValidator(from_json),
     ] = Field(description="one to eight", examples=[["This is a test", "This is it"]])
@@ -50,6 +52,8 @@ class MasksRequest(ApiRequest):
     head: int = Field(0, ge=0, description="one head")
     off: Annotated[
         tuple[Literal["causal", "padding"], ...],
+        Field(max_length=2),
+        at_most(2),
         BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value),
     ] = Field((), description="masks that are switched off in every layer, by comma")
     fill: float | None = Field(

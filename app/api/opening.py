@@ -12,6 +12,7 @@ from attention_atlas.app.api.common import PREFIX
 from attention_atlas.app.api.models import summary
 from attention_atlas.app.api.resource import PROBLEMS
 from attention_atlas.app.api.spec import Closed, clean
+from attention_atlas.app.security import check_proxy
 from attention_atlas.app.service import Service
 from attention_atlas.model.hub.progress import Step
 from attention_atlas.model.hub.reasons import BadModel, Reason
@@ -47,7 +48,6 @@ class OpenProblem(errors.Problem):
     values: dict[str, str]
 
 
-LOCAL = ("localhost", "127.0.0.1", "::1")
 STATUS = {"not-found": 404}  # of a BadModel's reason; else 422
 OPENING: dict[int | str, dict[str, Any]] = {
     200: {
@@ -69,8 +69,7 @@ async def open_model(request: Request, body: OpenRequest) -> EventSourceResponse
 def check_sender(request: Request, service: Service) -> None:
     """Refuse requests from another site's page in the user's browser.
 
-    A form can send no JSON; a script says where it comes from; and a name that was made to lead to
-    this machine is not one of its own.
+    A form can send no JSON, and a script says where it comes from. security.py checks the Host.
     """
     if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
         raise errors.NotAllowed(
@@ -86,11 +85,7 @@ def check_sender(request: Request, service: Service) -> None:
             ),
             "origin",
         )
-    if service.settings.is_local and _name(host) not in LOCAL:
-        raise errors.NotAllowed(
-            Message("host-not-allowed", "ask 127.0.0.1 or localhost, not {host}", host=host[:60]),
-            "host",
-        )
+    check_proxy(request, service.settings)
 
 
 def _host(origin: str) -> str | None:
@@ -98,14 +93,6 @@ def _host(origin: str) -> str | None:
     try:
         return urlsplit(origin).netloc
     except ValueError:  # an open bracket
-        return None
-
-
-def _name(host: str) -> str | None:
-    """A host without its port."""
-    try:
-        return urlsplit(f"//{host}").hostname
-    except ValueError:
         return None
 
 

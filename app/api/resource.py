@@ -4,7 +4,8 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+import json
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Annotated, Any, Concatenate, NamedTuple, TypeVar
 
 from attention_atlas.app import errors, streaming, wire
@@ -15,8 +16,10 @@ from attention_atlas.app.streaming import CLIENT_GONE, Client, Gone, done_or_gon
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.messages import Message
 from attention_atlas.model.zoo import Loaded
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field, ValidationError, create_model
 
 from attention_atlas import __version__
@@ -40,19 +43,21 @@ TEXT = (
     "words_pair",
     "target_ids",
 )  # in a query string
+SMALL_BODY = 20_000  # bytes that are parsed at once
 PROBLEM = {"$ref": f"#/components/schemas/{errors.Problem.__name__}"}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"description": description, "content": {errors.MEDIA_TYPE: {"schema": PROBLEM}}}
     for status, description in (
-        (400, "the body is not text in UTF-8"),
+        (400, "the body is not text in UTF-8, or the address has too many parameters"),
         (403, "opening a model is not allowed; says why"),
         (404, "no model of that name"),
         (413, "the body is over the limit"),
+        (414, "the address is over the limit"),
         (422, "a field cannot be taken; says why, and the limit"),
         (503, "every worker is busy; Retry-After says when to ask again"),
     )
 }
-REFUSED: dict[int | str, dict[str, Any]] = {n: PROBLEMS[n] for n in (400, 404, 413, 422, 503)}
+REFUSED: dict[int | str, dict[str, Any]] = {n: PROBLEMS[n] for n in (400, 404, 413, 414, 422, 503)}
 
 
 def resource(
@@ -88,6 +93,43 @@ def stepwise(
     return register
 
 
+class ParsedElsewhere(Request):
+    """A request whose body, if it is long, is parsed on a thread: the event loop goes on."""
+
+    async def json(self) -> Any:
+        if not hasattr(self, "_json"):
+            body = await self.body()
+            if len(body) < SMALL_BODY:
+                self._json = parsed(body)
+            else:
+                self._json = await run_in_threadpool(parsed, body)
+        return self._json
+
+
+def parsed(body: bytes) -> Any:
+    """A body as JSON. ValueError of json itself is answered 422; all else is worded here."""
+    try:
+        return json.loads(body)
+    except UnicodeDecodeError:
+        message = Message("not-utf-8", "the body is not text in UTF-8")
+        raise HTTPException(400, message) from None
+    except RecursionError:
+        message = Message("too-deep", "the body is nested too deeply")
+        raise HTTPException(400, message) from None
+
+
+class Route(APIRoute):
+    """A route whose request is `ParsedElsewhere`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            return await handler(ParsedElsewhere(request.scope, request.receive))
+
+        return handle
+
+
 def serve(
     router: APIRouter,
     path: str,
@@ -118,6 +160,7 @@ def serve(
             operation_id=f"{method.lower()}_{make.__name__}",
             summary=make.__name__.replace("_", " ").capitalize(),
             description=make.__doc__ or "",
+            route_class_override=Route,
             responses={
                 200: {"model": answer_type, "content": other_formats(request_type)},
                 **REFUSED,

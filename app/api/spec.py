@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
 from attention_atlas.model.messages import Message
@@ -29,6 +28,9 @@ TensorFormat = Annotated[
     Field(description="left out, the Accept header decides"),
 ]
 OneKind = Annotated[KindName | None, Field(description="the family's first if left out")]
+LONGEST_ROW = 8192  # numbers of one row of attention
+MOST_FIELDS = 100  # of one object in a request
+SURROGATE = re.compile("[\ud800-\udfff]")
 BANK = "He sat on the river bank and watched the water."
 MONEY = "She opened an account at the bank to save money."
 
@@ -52,7 +54,30 @@ def clean(text: str) -> str:
 
 
 def _surrogate(text: str) -> int:
-    return next((i for i, char in enumerate(text) if unicodedata.category(char) == "Cs"), -1)
+    match = SURROGATE.search(text)
+    return match.start() if match else -1
+
+
+def few(value: object) -> object:
+    """An object with no more fields than any request has; each unknown one would be an error."""
+    if isinstance(value, Mapping) and len(value) > MOST_FIELDS:
+        raise ValueError(
+            Message("too-many-fields", "may have at most {limit} fields", limit=MOST_FIELDS)
+        )
+    return value
+
+
+def at_most(limit: int) -> BeforeValidator:
+    """Refuse a longer list before its items are validated: each could be an error of its own."""
+
+    def check(value: object) -> object:
+        if isinstance(value, list | tuple) and len(value) > limit:
+            raise ValueError(
+                Message("too-many", "may have at most {limit} items", limit=limit, value=len(value))
+            )
+        return value
+
+    return BeforeValidator(check)
 
 
 def listed(value: object) -> object:
@@ -108,13 +133,15 @@ Language = Annotated[str, Field(min_length=1, max_length=40), AfterValidator(cle
 WordText = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(clean)]
 Indices = Annotated[
     tuple[StrictInt, ...],
-    Field(min_length=1, max_length=1000),
+    Field(min_length=1, max_length=1000, fail_fast=True),
+    at_most(1000),
     BeforeValidator(listed),
     AfterValidator(once),
 ]
 Ids = Annotated[
     tuple[Annotated[StrictInt, Field(ge=0)], ...],
-    Field(max_length=4096),
+    Field(max_length=4096, fail_fast=True),
+    at_most(4096),
     BeforeValidator(listed),
 ]
 Index = Annotated[StrictInt, Field(ge=0)]
@@ -125,6 +152,11 @@ class Closed(BaseModel):
     """A model that refuses fields it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_fields(cls, value: object) -> object:
+        return few(value)
 
 
 With = Literal["zero", "mean", "none", "shuffle"]
@@ -143,9 +175,11 @@ class EditSpec(Closed):
     head: int | None = None
     query: int | None = Field(None, ge=0, description="block, set: index of the query token")
     key: int | None = Field(None, ge=0, description="block: index of the key token")
-    row: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(
-        (), description="set: the query's new attention, normalised"
-    )
+    row: Annotated[
+        tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...],
+        Field(max_length=LONGEST_ROW, fail_fast=True),
+        at_most(LONGEST_ROW),
+    ] = Field((), description="set: the query's new attention, normalised")
     by: float = Field(1.0, allow_inf_nan=False, description="scale: what scores are multiplied by")
     with_: With | None = Field(
         None, alias="with", description="ablate: zero or mean; positions: none or shuffle"
@@ -179,7 +213,9 @@ class EditSpec(Closed):
         return self
 
 
-Edits = Annotated[tuple[EditSpec, ...], Field(max_length=64), BeforeValidator(from_json)]
+Edits = Annotated[
+    tuple[EditSpec, ...], Field(max_length=64), at_most(64), BeforeValidator(from_json)
+]
 
 
 class ApiRequest(Closed):

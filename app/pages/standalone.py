@@ -29,6 +29,8 @@ router = APIRouter(tags=["pages"])
 
 MOST_NUMBERS = 4_000_000  # of all heads together; a longer text's file has the chosen head alone
 IMPORT = re.compile(r"""((?:from|import)\s*\(?\s*)"\.{1,2}/(?:[\w-]+/)*([\w-]+)\.js\"""")
+# The file's scripts are inside of it; where a browser shows it at this address, it has no origin.
+POLICY = "sandbox allow-scripts allow-downloads; frame-ancestors 'self'"
 STYLES = ("app", "explore", "grid", "lines", "matrix", "tokens", "table", "controls")
 
 
@@ -43,6 +45,7 @@ async def standalone(request: Request, page: ExplorePage = Depends(explore)) -> 
     headers = {
         "Content-Disposition": f'attachment; filename="{name}"',
         "Content-Language": language.chosen(request).tag,
+        "Content-Security-Policy": POLICY,
         "Vary": "Accept-Language",
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -10,10 +11,13 @@ from typing import Any, NamedTuple
 from attention_atlas.model.hub.spans import Row, bytewise, given, searched
 from attention_atlas.model.hub.spelling import Spelling, spellings
 from attention_atlas.model.languages import Direction, Frame, languages_of
+from attention_atlas.model.messages import Message
 from attention_atlas.model.record import Token
+from attention_atlas.model.spec import BadInput
 from attention_atlas.model.tokenizers import with_marks
 from attention_atlas.model.words import numbered
 
+log = logging.getLogger(__name__)
 HALF = "\ufffd"  # what stands for part of a character
 
 
@@ -89,7 +93,8 @@ class HubTokenizer:
     def ids(self, text: str) -> list[int]:
         """Text without its framing specials."""
         if self.fast is not None:
-            return list(self.fast.encode(text, add_special_tokens=False).ids)
+            encoding = self._guarded(lambda: self.fast.encode(text, add_special_tokens=False))
+            return list(encoding.ids)
         return self._call({"text": text, "add_special_tokens": False}, None).ids
 
     def encode(
@@ -138,9 +143,27 @@ class HubTokenizer:
                 for side, code in zip(("src_lang", "tgt_lang"), direction, strict=True):
                     if code is not None:
                         setattr(self.backend, side, code)
-            called = self.backend(**inputs, verbose=False)
+            called = self._guarded(lambda: self.backend(**inputs, verbose=False))
         encoding = called.encodings[0] if self.fast is not None else None
         return Called(list(called["input_ids"]), called.get("token_type_ids"), encoding)
+
+    def _guarded(self, call: Callable[[], Any]) -> Any:
+        """What a call of the tokenizer gives. It may fail on a text: a regular expression that
+        backtracks too long panics in Rust, which is no Exception in Python. Raises BadInput."""
+        try:
+            return call()
+        except BaseException as error:
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            log.warning("the tokenizer %s failed", type(self.backend).__name__, exc_info=error)
+            raise BadInput(
+                "text",
+                Message(
+                    "tokenizer-failed",
+                    "the tokenizer of this model ({tokenizer}) cannot process the text",
+                    tokenizer=type(self.backend).__name__,
+                ),
+            ) from None
 
     def _tokens(
         self, inputs: dict[str, Any], texts: tuple[str, str], direction: Direction | None

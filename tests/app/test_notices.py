@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,7 +40,12 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     torch.manual_seed(0)
     (bigbird / "model.safetensors").unlink()
     hf.BigBirdForMaskedLM(config).save_pretrained(bigbird)
-    folders = (str(published(root / "mpnet", "MPNet")), str(bigbird))
+    panicking = saved.bert(root / "panicking")
+    split = {"type": "Split", "pattern": {"Regex": "^(a+)+b"}, "behavior": "Isolated"}
+    content = json.loads((panicking / "tokenizer.json").read_text())
+    content["pre_tokenizer"] = {**split, "invert": False}
+    (panicking / "tokenizer.json").write_text(json.dumps(content))
+    folders = (str(published(root / "mpnet", "MPNet")), str(bigbird), str(panicking))
     with TestClient(create_app(Settings(models="bert", model=folders, threads=1))) as client:
         client.root = root
         yield client
@@ -101,3 +107,21 @@ def test_a_text_too_long_for_a_bigbird_of_blocks_is_refused(client: TestClient) 
     body = {"model": "bigbird", "text": TEXT * 9}
     answer = client.post("/api/v1/run", json=body)
     assert answer.status_code == 422 and "28" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/api/v1/run", "/api/v1/tokenize", "/api/v1/attention"])
+def test_a_tokenizer_that_panics_is_named(client: TestClient, path: str) -> None:
+    """Its regular expression backtracks without end, and Rust panics."""
+    body = {"model": "panicking", "text": "a" * 40}
+    answer = client.post(path, json=body)
+    assert answer.status_code == 422
+    [error] = answer.json()["errors"]
+    assert (error["field"], error["code"]) == ("text", "tokenizer-failed")
+    assert "Tokenizer" in error["message"]
+    page = client.get("/explore", params=body)
+    assert page.status_code == 422 and "Tokenizer" in page.text
+
+
+def test_a_tokenizer_that_panicked_goes_on(client: TestClient) -> None:
+    client.post("/api/v1/run", json={"model": "panicking", "text": "a" * 40})
+    assert client.post("/api/v1/run", json={"model": "panicking", "text": TEXT}).status_code == 200

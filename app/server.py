@@ -1,0 +1,131 @@
+"""The HTTP server: uvicorn's, with a deadline for headers and a limit on connections.
+
+uvicorn has neither: a client that sends one byte a minute keeps a connection for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+import threading
+from http import HTTPStatus
+
+import h11
+import uvicorn
+from attention_atlas.app import errors
+from attention_atlas.app.settings import Settings
+from attention_atlas.model.messages import Message
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+log = logging.getLogger("app")
+FULL = errors.Busy(Message("too-many-connections", "there are too many connections"))
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which names its address when it is ready."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for server in self.servers:
+            host, port = server.sockets[0].getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            log.info("Attention Atlas is ready: http://%s:%s", shown, port)
+
+
+def protocol(settings: Settings) -> type[H11Protocol]:
+    """uvicorn's protocol for HTTP/1.1, with the limits of the settings."""
+
+    class Limited(H11Protocol):
+        _deadline: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            if len(self.connections) > settings.max_connections:
+                transport.write(written(FULL))
+                transport.close()
+            self._wait()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._wait()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._stop_waiting()
+            super().connection_lost(exc)
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            self._wait()
+
+        def send_400_response(self, msg: str) -> None:
+            error = errors.BadRequest(Message("not-http", "what was sent is not HTTP/1.1"))
+            self.transport.write(written(error))
+            self.transport.close()
+
+        def _wait(self) -> None:
+            """Close the connection if the headers of a request are not whole in time."""
+            is_between = self.conn.their_state is h11.IDLE
+            if not is_between:
+                self._stop_waiting()
+            elif self._deadline is None:
+                seconds = settings.header_seconds
+                self._deadline = self.loop.call_later(seconds, self.transport.close)
+
+        def _stop_waiting(self) -> None:
+            if self._deadline is not None:
+                self._deadline.cancel()
+                self._deadline = None
+
+    return Limited
+
+
+def written(error: errors.AppError) -> bytes:
+    """The answer to a connection that reaches no application, and is closed."""
+    body = errors.problem(error).model_dump_json().encode()
+    head = (
+        f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}",
+        f"Content-Type: {errors.MEDIA_TYPE}",
+        f"Content-Length: {len(body)}",
+        *(f"{name}: {value}" for name, value in error.headers.items()),
+        "Connection: close",
+    )
+    return "\r\n".join((*head, "", "")).encode() + body
+
+
+def served(app: FastAPI, settings: Settings) -> int:
+    """Serve until interrupted: the exit status."""
+    config = uvicorn.Config(
+        app,
+        settings.host,
+        settings.port,
+        http=protocol(settings),  # httptools answers an address over 64 kB itself, without problem
+        h11_max_incomplete_event_size=settings.max_body,
+        server_header=False,
+        access_log=False,  # access.py writes one without the texts in addresses
+        log_config=None,
+        timeout_graceful_shutdown=settings.graceful_seconds,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies or None,
+    )
+    server = Server(config)
+    server.run()
+    return 0 if server.started else 1
+
+
+def leave(status: int) -> None:
+    """End the process. A worker thread in the middle of a computation cannot be cancelled, and
+    Python would wait for it; the graceful period is over by now."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if any(not thread.daemon for thread in threading.enumerate() if _is_other(thread)):
+        os._exit(status)
+    sys.exit(status)
+
+
+def _is_other(thread: threading.Thread) -> bool:
+    return thread is not threading.main_thread()
