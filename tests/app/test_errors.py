@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+FIELDS = ("type", "title", "status", "detail", "code", "request_id")
 BAD = [
     ("/run?model=nope&text=hi", 404, "model", "there are bert, gpt, translator, recurrent"),
     ("/run?model=bert&text=", 422, "text", "empty"),
@@ -67,7 +68,7 @@ def test_bad_input_is_a_problem_that_names_the_field(client, url, status, field,
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json()
-    assert set(problem) == {"type", "title", "status", "detail", "code", "errors"}
+    assert set(problem) == {*FIELDS, "errors"}
     assert [error["field"] for error in problem["errors"]] == [field]
     assert says in problem["detail"]
 
