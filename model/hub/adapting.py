@@ -130,25 +130,9 @@ def _through_the_lens(trial: Trial, own: Attention, *, is_rotary: bool) -> Calls
                 error=type(error).__name__,
             )
         )
-    if not all(seen.values()):
-        return Calls(
-            Message(
-                "no-attention-interface",
-                "{family} does not use the attention interface of transformers",
-                family=name,
-            )
-        )
+    if reason := _not_the_lens(name, seen):
+        return Calls(reason)
     every = [call for calls in seen.values() for call in calls]
-    if beyond := {name for call in every for name in call.beyond}:
-        names = ", ".join(sorted(beyond))
-        return Calls(
-            Message(
-                "attention-has-more-terms",
-                "{family} passes arguments to attention that are not computed here: {names}",
-                family=name,
-                names=names,
-            )
-        )
     plans = {stack: _places(trial, stack, calls) for stack, calls in seen.items()}
     apart = _apart(_recorded(trial, plans), own)
     if apart > trial.tolerance:
@@ -167,6 +151,25 @@ def _through_the_lens(trial: Trial, own: Attention, *, is_rotary: bool) -> Calls
         softcaps={place: call.softcap for place, call in called if call.softcap is not None},
         n_kv_head=max(call.n_kv_head for call in every),
         rotated=_rotated(trial, plans) if is_rotary else frozenset(),
+    )
+
+
+def _not_the_lens(name: str, seen: Mapping[Stack, Sequence[Seen]]) -> Message | None:
+    """Why the lens does not compute a family's attention, by how it was called."""
+    if not all(seen.values()):
+        return Message(
+            "no-attention-interface",
+            "{family} does not use the attention interface of transformers",
+            family=name,
+        )
+    beyond = {name for calls in seen.values() for call in calls for name in call.beyond}
+    if not beyond:
+        return None
+    return Message(
+        "attention-has-more-terms",
+        "{family} passes arguments to attention that are not computed here: {names}",
+        family=name,
+        names=", ".join(sorted(beyond)),
     )
 
 
