@@ -75,27 +75,6 @@ def test_every_link_picture_and_file_is_there(path):
     assert [target for target in targets if not target.exists()] == []
 
 
-MAP_NAME = re.compile(r"`(?:[\w./]+/)?(\w+\.(?:py|js))`")
-
-
-def map_of_the_code() -> set[str]:
-    """The files that the map names, without their folders."""
-    return set(MAP_NAME.findall(doc("architecture").partition("## How to add")[0]))
-
-
-def code_files(*folders: str) -> set[str]:
-    paths = [path for folder in folders for path in (ROOT / folder).rglob("*.*")]
-    return {path.name for path in paths if path.suffix in (".py", ".js")} - {"__init__.py"}
-
-
-def test_every_file_is_on_the_map():
-    assert code_files("app", "model", "static/js") - map_of_the_code() == set()
-
-
-def test_every_file_of_the_map_is_there():
-    assert map_of_the_code() - code_files("app", "model", "static/js", "tests") == set()
-
-
 def test_every_setting_of_the_docs_is_there():
     named = set(re.findall(r"(?m)^\| `(\w+)`", doc("settings")))
     assert named == {name.upper() for name in Settings.model_fields}

@@ -242,6 +242,31 @@ def test_every_module_says_what_it_is(package: str) -> None:
     assert [p.name for p in paths if not ast.get_docstring(ast.parse(p.read_text("utf-8")))] == []
 
 
+MAP_NAME = re.compile(r"`(?:[\w./]+/)?(\w+\.(?:py|js))`")
+
+
+def map_of_the_code() -> set[str]:
+    """The files that the map names, without their folders."""
+    return set(
+        MAP_NAME.findall(
+            (ROOT / "docs/architecture.md").read_text("utf-8").partition("## How to add")[0]
+        )
+    )
+
+
+def code_files(*folders: str) -> set[str]:
+    paths = [path for folder in folders for path in (ROOT / folder).rglob("*.*")]
+    return {path.name for path in paths if path.suffix in (".py", ".js")} - {"__init__.py"}
+
+
+def test_every_file_is_on_the_map() -> None:
+    assert code_files("app", "model", "static/js") - map_of_the_code() == set()
+
+
+def test_every_file_of_the_map_is_there() -> None:
+    assert map_of_the_code() - code_files("app", "model", "static/js", "tests") == set()
+
+
 def test_imports_are_seen(tmp_path: Path) -> None:
     path = tmp_path / "app" / "a.py"
     path.parent.mkdir()
