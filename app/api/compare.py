@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import re
-from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
-from attention_atlas.app.api.common import PREFIX, Provenance, input_fields, provenance, spec_of
+from attention_atlas.app.api.common import PREFIX, Provenance, spec_of
+from attention_atlas.app.api.halves import (
+    Half,
+    content_words,
+    function_words,
+    reference,
+    states,
+    usual_divergence,
+)
 from attention_atlas.app.api.resource import resource
 from attention_atlas.app.api.spec import (
     BANK,
@@ -15,6 +22,7 @@ from attention_atlas.app.api.spec import (
     Index,
     KindName,
     RunRequest,
+    Text,
     WordText,
     at_most,
     from_json,
@@ -22,31 +30,22 @@ from attention_atlas.app.api.spec import (
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis.compare import (
-    Side,
+    DifferingHead,
+    Heads,
     check_comparable,
     difference,
     divergence,
     most_different,
-    pieces,
+    positional_heads,
     ranked,
     side,
-    similarity,
-    word_states,
-)
-from attention_atlas.model.analysis.senses import (
-    WordState,
-    nearest,
-    other_words,
-    reference_words,
-    senses,
 )
 from attention_atlas.model.messages import Message
-from attention_atlas.model.record import Run, Selection, axes, state_names
-from attention_atlas.model.spec import BadInput, Spec
-from attention_atlas.model.words import Word, folded
+from attention_atlas.model.record import Selection
 from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
 from pydantic import BaseModel, BeforeValidator, Field
+from torch import Tensor
 
 router = APIRouter(prefix=PREFIX, tags=["API"])
 
@@ -62,6 +61,12 @@ def paired(value: object) -> object:
     return value
 
 
+Sentences = Annotated[
+    tuple[Text, ...],
+    Field(max_length=32, fail_fast=True),
+    at_most(32),
+    BeforeValidator(from_json),
+]
 Pairs = Annotated[
     tuple[tuple[Index, Index], ...],
     Field(max_length=2000, fail_fast=True),
@@ -92,8 +97,26 @@ class CompareRequest(ApiRequest):
         None, description="pairs of key words of A and B; else equal words in order"
     )
 
+    first_sense: Sentences = Field(
+        (), description="sentences with the word in one sense, in place of those that are shipped"
+    )
+    second_sense: Sentences = Field((), description="sentences with the word in another sense")
+
+    content_words: bool = Field(
+        False, description="whether only content words count: no function words, marks, specials"
+    )
+    positional_last: bool = Field(
+        False, description="whether heads that follow position are ranked after all others"
+    )
+
     def models(self) -> tuple[str, ...]:
         return self.a.model, self.b.model
+
+    @property
+    def own_senses(self) -> dict[str, tuple[str, ...]]:
+        """The sentences of the request, if it has some of both senses."""
+        own = {"first_sense": self.first_sense, "second_sense": self.second_sense}
+        return own if all(own.values()) else {}
 
 
 class WordOut(BaseModel):
@@ -125,6 +148,16 @@ class Near(BaseModel):
     cosine: float
 
 
+class Verdict(BaseModel):
+    """The sense whose reference sentences a word is nearer to."""
+
+    sense: str = Field(description="nearer after the last layer")
+    since: int = Field(description="from this one of `states` on, it is always this sense")
+    margins: list[float] = Field(
+        description="mean cosine with the first sense minus that with the second, by `states`"
+    )
+
+
 class References(BaseModel):
     """The word in sentences where its sense is known; mean cosines, one for each of `states`."""
 
@@ -134,6 +167,8 @@ class References(BaseModel):
     between: list[float] = Field(description="between sentences of different senses")
     a: dict[str, list[float]] = Field(description="A's word with the sentences of each sense")
     b: dict[str, list[float]]
+    verdict_a: Verdict
+    verdict_b: Verdict
 
 
 class RankedHead(BaseModel):
@@ -147,6 +182,10 @@ class RankedHead(BaseModel):
     attn_a: float
     b: str
     attn_b: float
+    positional: bool = Field(description="follows position, by the model's card or in both texts")
+    baseline: float | None = Field(
+        description="its mean divergence between two reference sentences of one sense"
+    )
 
 
 class CompareAnswer(BaseModel):
@@ -175,6 +214,11 @@ class CompareAnswer(BaseModel):
     unaligned_a: list[list[float]] = Field(description="(L, H): attention to words without partner")
     unaligned_b: list[list[float]]
     ranked: list[RankedHead] = Field(description="heads by divergence, the largest first")
+    positional: list[tuple[int, int]] = Field(description="layer and head of those that follow it")
+    baseline: list[list[float]] | None = Field(
+        description="(L, H): mean divergence between two reference sentences of one sense"
+    )
+    function_words: list[str] = Field(description="left out of the texts, with content_words")
     layer: int
     head: int
     row_a: list[float] = Field(description="the word's attention to k_words of A, in that head")
@@ -193,20 +237,28 @@ def compare(
     b = _half(service, request, "b", loaded_b)
     sides = a.side, b.side
     check_comparable(*sides, request.layer, request.head, request.align or ())
-    rows = divergence(*sides, request.align)
-    layer, head = most_different(rows, request.layer, request.head)
+    counted = content_words(a, b) if request.content_words else None
+    rows = divergence(*sides, request.align, counted)
+    follow = positional_heads(loaded_a, a.side.record) & positional_heads(loaded_b, b.side.record)
+    last = follow if request.positional_last else ()
+    layer, head = most_different(rows, request.layer, request.head, last)
+    known = reference(a, b, (request.word, request.word_b), request.own_senses)
+    usual = usual_divergence(service, a, known, request.kind, request.content_words)
     is_self_attention = all(side.record.kind != "cross" for side in sides)
     both = difference(*sides, rows.pairs, layer, head) if is_self_attention else None
     fields = {
         "a": a.fields(),
         "b": b.fields(),
         "alignment": rows.pairs,
-        **_states(service, request, a, b),
+        **states(service, a, b, known),
         "divergence": rows.every.tolist(),
         "divergence_aligned": rows.aligned.tolist(),
         "unaligned_a": rows.unaligned_a.tolist(),
         "unaligned_b": rows.unaligned_b.tolist(),
-        "ranked": [head._asdict() for head in ranked(rows, *sides)],
+        "ranked": [_ranked(head, follow, usual) for head in ranked(rows, *sides, last)],
+        "positional": sorted(follow),
+        "baseline": None if usual is None else usual.tolist(),
+        "function_words": function_words(a, b) if request.content_words else [],
         "layer": layer,
         "head": head,
         "row_a": rows.row_a[layer, head].tolist(),
@@ -216,40 +268,13 @@ def compare(
     return Answer(fields, {})
 
 
-class Half(NamedTuple):
-    """One of the two runs: model, spec, run and words."""
-
-    loaded: Loaded
-    spec: Spec
-    run: Run
-    side: Side
-
-    @property
-    def sequence(self) -> str:
-        """The sequence of the query axis."""
-        return axes(self.side.record.kind, self.run.sequences)[0]
-
-    @property
-    def text(self) -> str:
-        """The text of that sequence."""
-        target = self.run.target if self.sequence == "target" else None
-        return target or self.run.text
-
-    def fields(self) -> dict[str, Any]:
-        return {
-            **input_fields(self.loaded, self.run),
-            "kind": self.side.record.kind,
-            "q_words": [word_fields(word) for word in self.side.q],
-            "k_words": [word_fields(word) for word in self.side.k],
-            "word": self.side.word,
-            "occurrence": self.side.occurrence,
-            "n_occurrence": self.side.n_occurrence,
-            "provenance": provenance(self.loaded).model_dump(),
-        }
-
-
-def word_fields(word: Word) -> dict[str, Any]:
-    return {"text": word.text, "tokens": list(word.tokens), "special": word.special}
+def _ranked(head: DifferingHead, follow: Heads, usual: Tensor | None) -> dict[str, Any]:
+    place = head.layer, head.head
+    return {
+        **head._asdict(),
+        "positional": place in follow,
+        "baseline": None if usual is None else usual[place].item(),
+    }
 
 
 def _half(
@@ -264,44 +289,3 @@ def _half(
     return Half(
         loaded, spec, run, side(run, record, word, occurrence, (field, f"occurrence_{name}"))
     )
-
-
-def _states(service: Service, request: CompareRequest, a: Half, b: Half) -> dict[str, Any]:
-    """Similarity, references and neighbours. Two models' states are not comparable: none."""
-    nothing: dict[str, Any] = {
-        "states": [],
-        "similarity": None,
-        "references": None,
-        "nearest_a": [],
-        "nearest_b": [],
-    }
-    if a.loaded is not b.loaded:
-        return nothing
-    try:
-        streams = [service.hidden(x.loaded, x.spec, x.sequence) for x in (a, b)]
-    except BadInput as error:
-        if error.field != "model":
-            raise
-        return nothing  # the recurrent model has no layers
-    words = [word_states(stream, pieces(x.side)) for stream, x in zip(streams, (a, b), strict=True)]
-    known = _references(service, request, a.loaded)
-    others = [
-        *other_words(a.side, a.text, streams[0]),
-        *other_words(b.side, b.text, streams[1]),
-        *known,
-    ]
-    return {
-        "states": state_names(len(words[0]) - 1),
-        "similarity": similarity(*words).tolist(),
-        "references": senses(words[0], words[1], known)._asdict() if known else None,
-        "nearest_a": [[word._asdict() for word in row] for row in nearest(words[0], others)],
-        "nearest_b": [[word._asdict() for word in row] for row in nearest(words[1], others)],
-    }
-
-
-def _references(service: Service, request: CompareRequest, loaded: Loaded) -> list[WordState]:
-    """The word in its reference sentences, if both texts are asked for the same word."""
-    word, word_b = (folded(w or "") for w in (request.word, request.word_b))
-    if word_b not in ("", word):
-        return []
-    return reference_words(loaded, word, partial(service.hidden, loaded))

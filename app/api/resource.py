@@ -42,6 +42,8 @@ TEXT = (
     "words",
     "words_pair",
     "target_ids",
+    "first_sense",
+    "second_sense",
 )  # in a query string
 SMALL_BODY = 20_000  # bytes that are parsed at once
 PROBLEM = {"$ref": f"#/components/schemas/{errors.Problem.__name__}"}

@@ -44,7 +44,10 @@ class ComparePage(Content):
     word: str
     word_b: str | None
     chosen_word: bool = Field(False, description="no word was asked for: the page took one")
+    first_sense: str = Field("", description="own sentences of one sense, one a line")
+    second_sense: str = Field("", description="own sentences of another")
     off: str = Field(description="a head of B that is switched off: layer.head")
+    content: str = Field("", description="1 where content words alone count")
     kind: str
     layer: int | None = Field(None, description="of the head shown")
     head: int | None = None
@@ -65,7 +68,10 @@ class CompareQuery(PageQuery):
     text_b: str | None = None
     word: str = ""
     word_b: str = ""
+    first_sense: str = ""
+    second_sense: str = ""
     off: str = ""
+    content: str = ""
     kind: str = ""
     layer: str = ""
     head: str = ""
@@ -102,6 +108,7 @@ async def compare_page(request: Request, query: Annotated[CompareQuery, Query()]
         "examples": examples,
         "example": example,
         "kind": chosen["kind"],
+        "content": chosen["content"],
         "ignored": choice.ignored,
         "comparison": None,
     }
@@ -119,6 +126,8 @@ def _typed(query: CompareQuery, first: Mapping[str, str]) -> dict[str, Any]:
         "text_b": first["text_b"] if query.text_b is None else query.text_b,
         "word": query.word or (first["word"] if query.text is None else ""),
         "word_b": query.word_b or None,
+        "first_sense": query.first_sense,
+        "second_sense": query.second_sense,
     }
 
 
@@ -144,6 +153,7 @@ def _chosen(choice: Choice, models: Sequence[ModelSummary]) -> dict[str, str]:
         "kind": choice.among("kind", ["", *kinds]),
         "layer": choice.among("layer", ["", *numbers(n_layer)]),
         "head": choice.among("head", ["", *numbers(n_head)]),
+        "content": choice.among("content", ["", "1"]),
         "align": choice.among("align", ["", *ALIGN.findall(choice.sent("align"))]),
         "occurrence_a": choice.among("occurrence_a", ["", *numbers(1000)]),
         "occurrence_b": choice.among("occurrence_b", ["", *numbers(1000)]),
@@ -185,6 +195,11 @@ def _lock(choice: Choice, run: dict[str, Any], query: str, side: str) -> dict[st
     return {query: token, side: axis}
 
 
+def lines(text: str) -> list[str]:
+    """One sentence a line, as in pages/compare.js."""
+    return [line for line in text.replace("\r\n", "\n").split("\n") if line.strip()]
+
+
 def heads_of(models: Iterable[ModelSummary]) -> list[str]:
     """Every head of a model as an address has it: layer.head"""
     return [
@@ -206,5 +221,9 @@ def request_of(typed: dict[str, Any], chosen: dict[str, str]) -> dict[str, Any]:
         "b": b,
         "word": typed["word"],
         "word_b": typed["word_b"],
-        **{name: value for name, value in chosen.items() if value},
+        "first_sense": lines(typed["first_sense"]),
+        "second_sense": lines(typed["second_sense"]),
+        "content_words": chosen["content"] == "1",
+        "positional_last": True,
+        **{name: value for name, value in chosen.items() if value and name != "content"},
     }

@@ -25,7 +25,7 @@ from attention_atlas.model.analysis.observations import (
     words,
 )
 from attention_atlas.model.analysis.permutation import permutation
-from attention_atlas.model.analysis.senses import nearer, reference_words, senses
+from attention_atlas.model.analysis.senses import nearer, reference_words, senses, shipped
 from attention_atlas.model.record import Selection
 from attention_atlas.model.run import run
 from attention_atlas.model.spec import Spec, tokenize
@@ -244,7 +244,8 @@ class Pair:
 
     def _senses(self, loaded: Loaded, texts: Sequence[str], word: str) -> dict[str, Any]:
         """The sense that the word is nearer to in each text, and from which hidden state on."""
-        known = reference_words(loaded, word, lambda spec: hidden_states(loaded, spec))
+        sentences = shipped(loaded, word)
+        known = reference_words(loaded, word, lambda spec: hidden_states(loaded, spec), sentences)
         in_a, in_b = (state_of(loaded, text, word) for text in texts)
         found = senses(in_a, in_b, known)
         a, b = nearer(found.a), nearer(found.b)

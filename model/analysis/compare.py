@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import NamedTuple
 
 import torch
+from attention_atlas.model.analysis.function_words import content
+from attention_atlas.model.analysis.observations import heads_by_position
+from attention_atlas.model.analysis.roles import FEWEST_QUERIES, POSITIONAL, above, fixed_offset
 from attention_atlas.model.messages import Message
 from attention_atlas.model.record import AttentionRecord, Run, axes
 from attention_atlas.model.run import forward
@@ -129,19 +133,38 @@ class Divergence:
     unaligned_b: Tensor  # (L, H)
     row_a: Tensor  # (L, H, words of A): the word's attention
     row_b: Tensor  # (L, H, words of B)
+    counted_a: Tensor  # (words of A,) bool: those that count
+    counted_b: Tensor  # (words of B,)
 
 
-def divergence(a: Side, b: Side, pairs: Sequence[tuple[int, int]] | None = None) -> Divergence:
-    """Jensen-Shannon divergence of the word's rows; `pairs` are key words of A and B, else LCS."""
+Counted = tuple[Sequence[bool], Sequence[bool]]  # of the key words of A and of B
+
+
+def divergence(
+    a: Side,
+    b: Side,
+    pairs: Sequence[tuple[int, int]] | None = None,
+    counted: Counted | None = None,
+) -> Divergence:
+    """Jensen-Shannon divergence of the word's rows; `pairs` are key words of A and B, else LCS.
+
+    `counted` says which key words count, else all; the share of the others is one number.
+    """
     pairs = alignment(a.k, b.k) if pairs is None else list(pairs)
     L, H = (min(x.record.attn.size(axis) for x in (a, b)) for axis in (0, 1))
     row_a, row_b = (_row(x)[:L, :H] for x in (a, b))
+    every = [True] * len(a.k), [True] * len(b.k)
+    counted_a, counted_b = (torch.tensor(each) for each in counted or every)
+    p_a, p_b = row_a * counted_a, row_b * counted_b
     index_a, index_b = [i for i, _ in pairs], [j for _, j in pairs]
-    both_a, both_b = row_a[..., index_a], row_b[..., index_b]  # (L, H, pairs)
-    alone_a = _without(row_a, index_a)
-    alone_b = _without(row_b, index_b)
+    both_a, both_b = p_a[..., index_a], p_b[..., index_b]  # (L, H, pairs)
+    alone_a = _without(p_a, index_a)
+    alone_b = _without(p_b, index_b)
     p = torch.cat([both_a, alone_a, torch.zeros_like(alone_b)], -1)
     r = torch.cat([both_b, torch.zeros_like(alone_a), alone_b], -1)
+    if counted is not None:
+        rest = [1 - x.sum(-1, keepdim=True).clamp(max=1.0) for x in (p_a, p_b)]
+        p, r = (torch.cat([x, left], -1) for x, left in zip((p, r), rest, strict=True))
     return Divergence(
         pairs=list(pairs),
         every=jensen_shannon(p, r),
@@ -150,7 +173,39 @@ def divergence(a: Side, b: Side, pairs: Sequence[tuple[int, int]] | None = None)
         unaligned_b=alone_b.sum(-1),
         row_a=row_a,
         row_b=row_b,
+        counted_a=counted_a,
+        counted_b=counted_b,
     )
+
+
+Heads = Collection[tuple[int, int]]  # layer and head of each
+
+
+def positional_heads(loaded: Loaded, record: AttentionRecord) -> set[tuple[int, int]]:
+    """Heads that follow position: by the model's card, or by their argmax in this text."""
+    known = {
+        (layer, head) for kind, layer, head in heads_by_position(loaded) if kind == record.kind
+    }
+    if record.kind == "cross" or len(record.q_tokens) <= FEWEST_QUERIES:
+        return known
+    share = fixed_offset(record.attn)[0]
+    return known | {(layer, head) for layer, head, _ in above(share, POSITIONAL)}
+
+
+def baseline(sides: Sequence[Sequence[Side]], languages: str | None) -> Tensor | None:
+    """(L, H): the mean divergence between two texts of one sense, over all pairs.
+
+    `sides` are those of each sense; with `languages`, content words alone count. None without a
+    pair.
+    """
+    found = []
+    for of_sense in sides:
+        for a, b in combinations(of_sense, 2):
+            counted = None
+            if languages is not None:
+                counted = content(a.k, languages), content(b.k, languages)
+            found.append(divergence(a, b, None, counted).every)
+    return torch.stack(found).mean(0) if found else None
 
 
 def difference(a: Side, b: Side, pairs: Sequence[tuple[int, int]], layer: int, head: int) -> Tensor:
@@ -201,13 +256,16 @@ class DifferingHead(NamedTuple):
     attn_b: float
 
 
-def ranked(found: Divergence, a: Side, b: Side, n: int = TOP) -> list[DifferingHead]:
-    """The heads that differ most, first."""
+def ranked(
+    found: Divergence, a: Side, b: Side, last: Heads = (), n: int = TOP
+) -> list[DifferingHead]:
+    """The heads that differ most, first; those of `last` after all others."""
+    order = _behind(found.every, last).flatten().argsort(descending=True)[:n].tolist()
     H = found.every.size(1)
-    order = found.every.flatten().argsort(descending=True)[:n].tolist()
     heads = []
     for layer, head in ((i // H, i % H) for i in order):
-        row_a, row_b = found.row_a[layer, head], found.row_b[layer, head]
+        row_a = found.row_a[layer, head] * found.counted_a
+        row_b = found.row_b[layer, head] * found.counted_b
         heads.append(
             DifferingHead(
                 layer=layer,
@@ -223,13 +281,24 @@ def ranked(found: Divergence, a: Side, b: Side, n: int = TOP) -> list[DifferingH
     return heads
 
 
-def most_different(found: Divergence, layer: int | None, head: int | None) -> tuple[int, int]:
+def _behind(scores: Tensor, last: Heads) -> Tensor:
+    """The scores, those of some heads below all others."""
+    lowered = scores.clone()
+    for layer, head in last:
+        if layer < scores.size(0) and head < scores.size(1):
+            lowered[layer, head] -= 1  # the most there can be is ln 2
+    return lowered
+
+
+def most_different(
+    found: Divergence, layer: int | None, head: int | None, last: Heads = ()
+) -> tuple[int, int]:
     """The head asked for, else the one that differs most; of those of its layer, if that is."""
-    scores = found.every.clone()
+    scores = _behind(found.every, last)
     if layer is not None:
-        scores[[i for i in range(scores.size(0)) if i != layer]] = -1
+        scores[[i for i in range(scores.size(0)) if i != layer]] = -2
     if head is not None:
-        scores[:, [i for i in range(scores.size(1)) if i != head]] = -1
+        scores[:, [i for i in range(scores.size(1)) if i != head]] = -2
     best = int(scores.argmax())
     return best // scores.size(1), best % scores.size(1)
 

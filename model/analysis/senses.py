@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from attention_atlas.model.analysis.compare import Side, similarity, word_states
 from attention_atlas.model.analysis.references import REFERENCES, SOURCE
-from attention_atlas.model.spec import Spec, tokenize
+from attention_atlas.model.messages import Message
+from attention_atlas.model.spec import BadInput, Spec, tokenize
 from attention_atlas.model.words import occurrences, words_of
 from attention_atlas.model.zoo import Loaded
 from torch import Tensor
@@ -54,14 +55,36 @@ def other_words(side: Side, text: str, stream: Tensor) -> list[WordState]:
     ]
 
 
-def reference_words(loaded: Loaded, word: str, hidden: Callable[[Spec], Tensor]) -> list[WordState]:
-    """The word in its reference sentences, if it has some and the model reads English.
+Sentences = Mapping[str, Sequence[str]]  # of each sense
 
-    `hidden` gives the residual stream of a spec. Nothing if a sense has no sentence in which the
-    tokenizer says where the word is.
-    """
+
+def shipped(loaded: Loaded, word: str) -> Sentences:
+    """The word's reference sentences, if it has some and the model reads English."""
     reads_english = loaded.family in ("encoder", "decoder")
-    senses = REFERENCES.get(word, {}) if reads_english else {}
+    return REFERENCES.get(word, {}) if reads_english else {}
+
+
+def check_sentences(loaded: Loaded, word: str, senses: Sentences) -> None:
+    """Every sentence has the word. Raises BadInput, with the sense as its field."""
+    for sense, sentences in senses.items():
+        for text in sentences:
+            if not occurrences(words_of(tokenize(loaded, text), [text]), word):
+                message = Message(
+                    "no-such-word-in-reference",
+                    "{word!r} is not a word of the sentence: {text}",
+                    word=word[:40],
+                    text=text[:100],
+                )
+                raise BadInput(sense, message)
+
+
+def reference_words(
+    loaded: Loaded, word: str, hidden: Callable[[Spec], Tensor], senses: Sentences
+) -> list[WordState]:
+    """The word in the sentences of each sense; `hidden` gives the residual stream of a spec.
+
+    Nothing if a sense has no sentence in which the tokenizer says where the word is.
+    """
     known = []
     for sense, sentences in senses.items():
         for text in sentences:
@@ -72,7 +95,7 @@ def reference_words(loaded: Loaded, word: str, hidden: Callable[[Spec], Tensor])
     return known if {row.sense for row in known} == senses.keys() else []
 
 
-def senses(a: Tensor, b: Tensor, known: Sequence[WordState]) -> Senses:
+def senses(a: Tensor, b: Tensor, known: Sequence[WordState], source: str = SOURCE) -> Senses:
     """Two words, each (L + 1, D), beside the reference sentences of each sense."""
     names = dict.fromkeys(row.sense for row in known)
     states = {
@@ -80,7 +103,7 @@ def senses(a: Tensor, b: Tensor, known: Sequence[WordState]) -> Senses:
     }
     first, second = list(states.values())[:2]
     return Senses(
-        source=SOURCE,
+        source=source,
         n={name: len(each) for name, each in states.items()},
         within={name: _within(each) for name, each in states.items()},
         between=similarity(first[:, None], second[None]).mean((0, 1)).tolist(),
@@ -107,10 +130,13 @@ def nearer(cosines: dict[str, list[float]]) -> Nearer:
 
 
 def _within(states: Tensor) -> list[float]:
-    """The mean cosine of two different sentences of one sense: (n, L + 1, D) -> L + 1 numbers."""
+    """The mean cosine of two different sentences of one sense: (n, L + 1, D) -> L + 1 numbers.
+
+    0 if there is only one.
+    """
     cosines = similarity(states[:, None], states[None])  # (n, n, L + 1)
     n = len(states)
-    mean: list[float] = ((cosines.sum((0, 1)) - n) / (n * (n - 1))).tolist()
+    mean: list[float] = ((cosines.sum((0, 1)) - n) / max(1, n * (n - 1))).tolist()
     return mean
 
 

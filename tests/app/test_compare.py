@@ -249,3 +249,46 @@ def test_what_these_texts_do_not_have_is_put_aside(client, asked, fields, said):
     assert sorted(row["field"] for row in twin["ignored"]) == fields
     assert any(said in row["message"] for row in twin["ignored"])
     assert twin["comparison"]["a"]["model"] == "bert"
+
+
+def test_verdicts_are_the_margins_of_the_senses(compare):
+    found = compare(RIVER, MONEY)["references"]
+    for side in ("a", "b"):
+        river, money = (np.array(found[side][sense]) for sense in ("river", "money"))
+        verdict = found[f"verdict_{side}"]
+        np.testing.assert_allclose(verdict["margins"], river - money, atol=1e-6)
+        assert verdict["sense"] == ("river" if verdict["margins"][-1] > 0 else "money")
+
+
+def test_two_lists_of_the_request_take_the_place_of_those_shipped(client, compare, refused):
+    lists = {"first_sense": ["A muddy bank.", "The far bank."], "second_sense": ["The bank lent."]}
+    found = compare(RIVER, MONEY, **lists)["references"]
+    assert found["n"] == {"first_sense": 2, "second_sense": 1}
+    assert found["source"] == "of the request"
+    query = {name: json.dumps(x) for name, x in {"a": RIVER, "b": MONEY, **lists}.items()}
+    sent = client.get("/api/v1/compare", params={**query, "word": "bank"}).json()
+    assert sent["references"]["n"] == found["n"]
+    lists["second_sense"] = ["A loan."]
+    assert "'bank' is not a word of the sentence: A loan." in refused(
+        RIVER, MONEY, word="bank", **lists
+    )
+    assert compare(RIVER, MONEY, "the", first_sense=["The end."])["references"] is None
+
+
+def test_heads_that_follow_position_come_last_if_asked(compare):
+    plain, last = compare(RIVER, MONEY), compare(RIVER, MONEY, positional_last=True)
+    assert plain["divergence"] == last["divergence"]
+    assert plain["positional"] == last["positional"] != []
+    assert [last["layer"], last["head"]] not in last["positional"]
+    assert not any(head["positional"] for head in last["ranked"])
+    for head in plain["ranked"]:
+        assert head["baseline"] == plain["baseline"][head["layer"]][head["head"]]
+
+
+def test_content_words_alone_count_if_asked(compare):
+    found = compare(RIVER, MONEY, content_words=True)
+    assert {"the", "on", "and", "."} <= {*found["function_words"]}
+    assert compare(RIVER, MONEY)["function_words"] == []
+    assert {head["a"] for head in found["ranked"]} <= {"sat", "river", "bank", "watched", "water"}
+    whole = np.array(compare(RIVER, MONEY)["divergence"])
+    assert (np.array(found["divergence"]) <= whole + 1e-6).all(), "merging words loses difference"

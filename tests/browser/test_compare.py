@@ -21,6 +21,7 @@ MONEY = "She opened an account at the bank to save money."
 
 def compared(server: str, a: str = RIVER, b: str = MONEY, **options: object) -> Any:
     specs = {"a": {"model": "bert", "text": a}, "b": {"model": "bert", "text": b}, "word": "bank"}
+    specs["positional_last"] = True
     body = json.dumps({**specs, **options}).encode()
     headers = {"content-type": "application/json"}
     with urlopen(Request(f"{server}/api/v1/compare", body, headers)) as answer:
@@ -49,19 +50,71 @@ def test_the_map_has_the_divergence_of_every_head(page: Page, server: str) -> No
 
 
 def test_the_curve_is_the_similarity_of_the_api(page: Page, server: str) -> None:
-    opened(page).locator("#curve .xtick text").first.wait_for()
+    opened(page).get_by_text("Cosine of A and B, and of pairs").click()
+    page.locator("#curve .xtick text").first.wait_for()
     traces = page.evaluate("document.querySelector('#curve').data.map(({name, y}) => [name, y])")
     found = compared(server)
     drawn = dict(traces)
     assert drawn["A and B"] == pytest.approx(found["similarity"], abs=1e-6)
     assert drawn["two of different senses"] == pytest.approx(found["references"]["between"])
-    page.get_by_text("The numbers").click()
+    page.get_by_text("The numbers", exact=True).click()
     ticks = page.locator("#curve .xtick text").all_text_contents()
     assert ticks == ["embedding", *(f"L{i}" for i in range(6))]
     table = page.get_by_role("table", name="Cosine of the word's hidden states")
     names = table.get_by_role("rowheader").all_inner_texts()
     assert names == ["embedding", *(f"Layer {i}" for i in range(6))]
     expect(table).to_contain_text(f"{found['similarity'][3]:.3f}")
+
+
+def test_the_first_line_is_the_verdict_and_two_lines_part(page: Page, server: str) -> None:
+    opened(page).locator("#margins .xtick text").first.wait_for()
+    expect(page.locator("#verdict")).to_contain_text(
+        "Two senses: in A “bank” is nearer the “river”"
+    )
+    found = compared(server)["references"]
+    traces = page.evaluate("document.querySelector('#margins').data.map(({name, y}) => [name, y])")
+    drawn = dict(traces)
+    assert drawn["A: nearer river"] == pytest.approx(found["verdict_a"]["margins"], abs=1e-6)
+    assert drawn["B: nearer money"] == pytest.approx(found["verdict_b"]["margins"], abs=1e-6)
+    page.get_by_label("Text of B").fill("They fished from the bank of the river.")
+    expect(page.locator("#verdict")).to_contain_text("The same sense: “bank”")
+    page.get_by_label("Word", exact=True).fill("the")
+    expect(page.locator("#verdict")).to_contain_text("there are no reference sentences")
+    expect(page.locator("#margins")).to_be_hidden()
+    expect(page.locator("#curve")).to_be_visible()
+
+
+def test_two_lists_of_ones_own_give_the_verdict(page: Page) -> None:
+    opened(page, text="The dog ran home.", text_b="The cat ran home.", word="ran")
+    page.get_by_text("Reference sentences of your own").click()
+    page.get_by_label("The word in one sense").fill("The boy ran fast.\nA horse ran past.")
+    page.get_by_label("The word in another sense").fill("She ran a shop.\nHe ran the school.")
+    expect(page.locator("#verdict")).to_contain_text("list” sentences")
+    expect(page.locator("#curve-note")).to_contain_text("4 sentences of your own")
+    page.reload()
+    expect(page.locator("#verdict")).to_contain_text("list” sentences")
+    page.get_by_label("The word in one sense").fill("The boy was fast.")
+    expect(page.get_by_role("alert")).to_contain_text(
+        "'ran' is not a word of the sentence: The boy"
+    )
+
+
+def test_heads_that_follow_position_are_marked_and_last(page: Page, server: str) -> None:
+    found = compared(server)
+    assert found["positional"] and not found["ranked"][0]["positional"]
+    cells = opened(page).locator(".compare-map button")
+    layer, head = found["positional"][0]
+    marked = page.locator(".compare-map .positional")
+    expect(marked).to_have_count(len(found["positional"]))
+    name = re.compile(f"layer {layer}, head {head}: divergence .*, positional")
+    expect(marked.first).to_have_accessible_name(name)
+    page.get_by_label("Content words only").check()
+    of_content = compared(server, content_words=True)
+    expect(cells).to_have_text([f"{x:.2f}" for row in of_content["divergence"] for x in row])
+    expect(page.locator("#function-words")).to_contain_text(", ".join(of_content["function_words"]))
+    expect(page).to_have_url(re.compile("content=1"))
+    first = page.locator("#ranked tbody tr").first
+    expect(first).to_contain_text(f"{of_content['ranked'][0]['baseline']:.3f}")
 
 
 def test_a_click_on_the_map_shows_the_head_of_both(page: Page, server: str) -> None:
@@ -208,7 +261,7 @@ def test_spaces_and_other_forms_of_a_word_have_readable_names(page: Page) -> Non
 def test_two_models_are_compared_without_a_curve(page: Page) -> None:
     opened(page, text=RIVER, text_b=RIVER, word="bank", model_b="gpt")
     expect(page.locator("#curve")).to_be_hidden()
-    expect(page.locator("#curve-note")).to_contain_text("Two models have two spaces")
+    expect(page.locator("#verdict")).to_contain_text("Two models have two spaces")
     expect(page.locator("#view-b")).to_contain_text("<|endoftext|>")
 
 

@@ -179,8 +179,8 @@ function curvesOf(el, options) {
   const color = (name) => style.getPropertyValue(`--${name}`);
   const names = ["ink", "muted", "rule", "accent", "panel"];
   const colors = Object.fromEntries(names.map((name) => [name, color(name)]));
-  const drawn = {log: false, logY: false, zero: true, dashes: false, bars: false, ticks: null,
-    ...options, colors, fontFamily: style.fontFamily};
+  const drawn = {log: false, logY: false, zero: true, middle: false, dashes: false, bars: false,
+    ticks: null, ...options, colors, fontFamily: style.fontFamily};
   return [tracesOf(drawn), layoutOf(drawn), {displayModeBar: false, responsive: true}];
 }
 
@@ -201,7 +201,7 @@ function tracesOf({lines, x, y, dashes, bars, ticks, colors: {accent, muted}}) {
   }));
 }
 
-function layoutOf({lines, x, y, log, logY, zero, dashes, ticks, colors, fontFamily}) {
+function layoutOf({lines, x, y, log, logY, zero, middle, dashes, ticks, colors, fontFamily}) {
   const {ink, muted, rule, accent, panel} = colors;
   const all = lines.flatMap((line) => line.x);
   const isFew = !log && all.every(Number.isInteger) && Math.max(...all) < 12;
@@ -222,7 +222,7 @@ function layoutOf({lines, x, y, log, logY, zero, dashes, ticks, colors, fontFami
     hoverlabel: {bgcolor: panel, bordercolor: accent, font: {family: fontFamily, color: ink}},
     xaxis: {...axis, title: {text: x, standoff: 8}, ...marks,
       ...(log ? {type: "log", dtick: "D2"} : {})},
-    yaxis: {...axis, title: {text: escape(y), standoff: 8},
+    yaxis: {...axis, zeroline: middle, zerolinecolor: muted, title: {text: escape(y), standoff: 8},
       ...(logY ? {type: "log", exponentformat: "e"} : {rangemode: zero ? "tozero" : "normal"})},
     annotations: dashes ? [] : namesOf({lines, log, accent, muted})
   };

@@ -8,9 +8,10 @@ import {byId, h} from "../lib/dom.js";
 import {figure} from "../lib/figure.js";
 import {_} from "../lib/language.js";
 import {legendLine} from "../lib/legend.js";
-import {curves, heatmap, mapLegend} from "../lib/plot.js";
-import {KIND_NAMES, placeName, stateNames, stateTicks} from "../lib/reading.js";
+import {heatmap, mapLegend} from "../lib/plot.js";
+import {KIND_NAMES, placeName} from "../lib/reading.js";
 import {fileName, saveBlob, svgBlob} from "../lib/save.js";
+import {drawSenses} from "../lib/senses.js";
 import {copyLink, waysOut} from "../lib/summary.js";
 import {sortable} from "../lib/tables.js";
 import {visible} from "../lib/token.js";
@@ -28,7 +29,8 @@ const FRESH = {layer: null, head: null, align: null, occurrenceA: null, occurren
 
 const data = pageData();
 const form = document.querySelector(".compare-ask");
-const GIVEN = ["model", "text", "modelB", "textB", "word", "wordB", "off"];
+const GIVEN = ["model", "text", "modelB", "textB", "word", "wordB", "firstSense", "secondSense",
+  "off"];
 const given = Object.fromEntries(GIVEN.map((key) => [key, data[key] ?? ""]));
 
 /** What /compare is asked for. */
@@ -37,8 +39,16 @@ function specOf({model, text, modelB, textB, word, wordB, off, kind, layer, head
   const [offLayer, offHead] = isHead ? off.split(".").map(Number) : [];
   const edits = isHead ? {edits: [{op: "ablate", layer: offLayer, head: offHead}]} : {};
   const {align, occurrenceA, occurrenceB} = rest;
+  const [firstSense, secondSense] = [rest.firstSense, rest.secondSense].map(sentencesOf);
   return {a: {model, text}, b: {model: modelB, text: textB, ...edits}, word, wordB: wordB || null,
+    firstSense, secondSense, contentWords: rest.content === "1", positionalLast: true,
     kind, layer, head, align, occurrenceA, occurrenceB};
+}
+
+/** One sentence a line, as a list in JSON; null where there is none. */
+function sentencesOf(text) {
+  const sentences = text.split("\n").filter((line) => line.trim());
+  return sentences.length ? JSON.stringify(sentences) : null;
 }
 
 async function answer(wanted, options, before) {
@@ -68,61 +78,35 @@ function bothHave({kind, model, modelB}) {
 
 // Drawing.
 
-/** The word's cosine by layer, and what same and different senses come to. */
-function drawCurve({similarity, references, a, b}) {
-  const plot = byId("curve");
-  plot.hidden = !similarity;
-  const note = byId("curve-note");
-  if (!similarity) {
-    byId("by-layer-table").replaceChildren();
-    note.textContent = a.model === b.model ? _("This model has no layers of hidden states.")
-      : _("Two models have two spaces: their hidden states cannot be compared.");
-    return;
-  }
-  const x = similarity.map((value, i) => i);
-  const line = (name, y, chosen = false) => ({name, x, y, chosen});
-  const senses = references ? Object.keys(references.within) : [];
-  const pairs = references ? [
-    ...senses.map((sense) => line(_("two of sense {sense}", {sense}), references.within[sense])),
-    line(_("two of different senses"), references.between)
-  ] : [];
-  const drawn = [line(_("A and B"), similarity, true), ...pairs];
-  curves(plot, {lines: drawn, x: _("hidden state: the embedding, then after each layer"),
-    y: _("cosine"), zero: false, dashes: true, ticks: stateTicks(x.length)});
-  const n = references ? Object.values(references.n).reduce((sum, k) => sum + k, 0) : 0;
-  note.textContent = references
-    ? _("Cosines of a trained model lie in a narrow band: the pairs of {n} reference sentences ({source}) show which.", {n, source: references.source})
-    : _("Cosines of a trained model lie in a narrow band; for this word there are no reference sentences to show which.");
-  const [names, rows] = [stateNames(similarity.length), []];
-  for (const [i, name] of names.entries()) rows.push([name, ...drawn.map(({y}) => y[i])]);
-  const columns = [[_("Layer")], ...drawn.map(({name}) => [name, 3])];
-  byId("by-layer-table").replaceChildren(
-    more(_("The numbers"), sortable({caption: _("Cosine of the word's hidden states in A and B"),
-      columns, rows})),
-    more(_("The nearest words, layer by layer"), ...["A", "B"].map((name) => nearest(name))));
+const headName = ({layer, head, positional}) =>
+  (positional ? _("{name}, positional", {name: placeName(layer, head)}) : placeName(layer, head));
+
+/** Which words do not count, if only content words do. */
+function drawContent({functionWords}) {
+  const box = byId("content-words");
+  box.checked = page.get().content === "1";
+  byId("function-words").textContent = box.checked
+    ? _("Left out: special tokens, marks and {words}. Their attention counts as one share.",
+      {words: functionWords.join(", ")}) : "";
 }
 
-const more = (name, ...content) => h("details", {class: "compare-more"}, h("summary", {}, name),
-  h("div", {class: "scroll", tabindex: "0", role: "group", "aria-label": name}, ...content));
-
-function nearest(name) {
-  const {nearestA, nearestB} = page.get().found.comparison;
-  const found = name === "A" ? nearestA : nearestB;
-  const words = ({text, sense, cosine}) => `${text}${sense
-    ? ` (${sense})` : ""} ${cosine.toFixed(3)}`;
-  const rows = found.map((row, i) => [stateNames(found.length)[i], ...row.map(words)]);
-  const columns = [[_("Layer")], ...(found[0] ?? []).map((none, i) => [`${i + 1}`])];
-  return sortable({caption: _("Nearest to the word in {name}", {name}), columns, rows});
-}
+byId("content-words").addEventListener("change", ({target}) =>
+  page.want({content: target.checked ? "1" : "", layer: null, head: null}));
 
 /** Every head's divergence as a map of buttons; ln 2 is the most there can be. */
-function drawMap({divergence, layer, head, ranked, unalignedA, unalignedB}, theme) {
+function drawMap({divergence, baseline, positional, layer, head, ranked, unalignedA, unalignedB},
+  theme) {
+  const follows = new Set(positional.map((place) => place.join(".")));
   const heading = (text) => h("th", {scope: "col"}, text);
   const cell = (value, l, k) => {
     const bytes = colorOf(value / LN2, theme);
+    const isPositional = follows.has(`${l}.${k}`);
+    const values = {layer: l, head: k, value: value.toFixed(3)};
     const button = h("button", {type: "button", "aria-pressed": `${l === layer && k === head}`,
-      "aria-label": _("layer {layer}, head {head}: divergence {value}",
-        {layer: l, head: k, value: value.toFixed(3)}),
+      ...(isPositional ? {class: "positional"} : {}),
+      "aria-label": isPositional
+        ? _("layer {layer}, head {head}: divergence {value}, positional", values)
+        : _("layer {layer}, head {head}: divergence {value}", values),
       title: _("on words without a partner: A {a}, B {b}",
         {a: unalignedA[l][k].toFixed(2), b: unalignedB[l][k].toFixed(2)}),
       onclick: () => pickHead(l, k)}, value.toFixed(2));
@@ -138,11 +122,20 @@ function drawMap({divergence, layer, head, ranked, unalignedA, unalignedB}, them
     h("tbody", {}, ...divergence.map((row, l) => h("tr", {}, h("th", {scope: "row"}, `${l}`),
       ...row.map((value, k) => cell(value, l, k)))))));
   if (focused) byId("map").querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
-  const rows = ranked.map((found) => [placeName(found.layer, found.head), found.divergence,
-    found.aligned, found.a, found.attnA, found.b, found.attnB]);
+  drawRanked({ranked, baseline, positional});
+}
+
+/** The heads that differ most, beside what they differ between two texts of one sense. */
+function drawRanked({ranked, baseline, positional}) {
+  byId("positional-note").hidden = !positional.length;
+  byId("baseline-note").hidden = !baseline;
+  const rows = ranked.map((found) => [headName(found), found.divergence,
+    ...(baseline ? [found.baseline] : []), found.aligned, found.a, found.attnA, found.b,
+    found.attnB]);
   byId("ranked").replaceChildren(sortable({
     caption: _("The heads in which the word looks elsewhere, most first"),
-    columns: [[_("Head")], [_("divergence"), 3], [_("aligned words only"), 3],
+    columns: [[_("Head")], [_("divergence"), 3],
+      ...(baseline ? [[_("between two of one sense"), 3]] : []), [_("aligned words only"), 3],
       [_("A looks most at")],
       [_("attention"), 2], [_("B looks most at")], [_("attention"), 2]],
     rows,
@@ -317,6 +310,7 @@ function drawHead(found) {
   byId("context-place").textContent = placeName(layer, head);
   byId("head-title").textContent = _("Layer {layer} · Head {head}", {layer, head});
   const stats = [[_("divergence"), found.divergence[layer][head]],
+    ...(found.baseline ? [[_("between two of one sense"), found.baseline[layer][head]]] : []),
     [_("on aligned words"), found.divergenceAligned[layer][head]],
     [_("A on words without a partner"), found.unalignedA[layer][head]],
     [_("B on words without a partner"), found.unalignedB[layer][head]]];
@@ -360,7 +354,8 @@ function draw(state, theme) {
     drawn = {found, theme};
     const {comparison} = found;
     drawKinds(state);
-    drawCurve(comparison);
+    drawSenses(comparison);
+    drawContent(comparison);
     drawMap(comparison, theme);
     drawHead(comparison);
     drawDifference(comparison, theme);
@@ -384,7 +379,8 @@ const page = mountPage({data, fields: url.COMPARE, form, busy: byId("comparison"
   },
   local: ["threshold", ...Object.values(LOCKS).flat(), "pointed"],
   retype: (wanted) => ({...wanted, ...FRESH}), answer, draw,
-  plain: {modelB: "", wordB: "", off: "", ...FRESH, kind: null}});
+  plain: {modelB: "", wordB: "", firstSense: "", secondSense: "", off: "", content: "",
+    ...FRESH, kind: null}});
 
 byId("pick-off").addEventListener("click", () => page.patch({picksOff: !page.get().picksOff}));
 byId("all-on").addEventListener("click", () => page.want({off: ""}));
