@@ -74,6 +74,7 @@ const [ROW, GAP, NUMBER] = [22, 220, 44]; // of lines: a token's height, the cur
  */
 function lines(frame, ink) {
   const {record: {qTokens, kTokens}, shown, query, side, theme} = frame;
+  const chosen = chosenIn(frame);
   const [left, right] = [qTokens, kTokens].map((tokens) => longest(tokens) + 12 + NUMBER);
   const start = left;
   const end = Math.max(start + GAP, LEAST - right);
@@ -91,7 +92,8 @@ function lines(frame, ink) {
   for (const [i, {attn, drawn}] of heads.entries()) {
     parts.push(...curves(attn, drawn, frame, {start, end, y, color: hues[i] ?? plain}));
   }
-  const locked = (axis, i) => (side === axis && query === i ? {fill: ink.accent, "font-weight": 600}
+  const isLocked = (axis, i) => side === axis && chosen.includes(i);
+  const locked = (axis, i) => (isLocked(axis, i) ? {fill: ink.accent, "font-weight": 600}
     : {});
   for (const [i, token] of qTokens.entries()) {
     parts.push(text(start - 8, y(i) + 4, label(token),
@@ -121,8 +123,14 @@ function headKeys(shown, hues, width) {
 }
 
 /** Beside each token that the locked one's curves reach: the largest attention, and whose it is. */
-function lineNumbers(heads, hues, {query, side, threshold}, {x, y}, ink) {
-  const found = strongest(heads, {side, index: query}, threshold);
+/** The locked tokens. */
+const chosenIn = ({query, queries = ""}) => (query === null ? []
+  : [query, ...queries.split(",").filter(Boolean).map(Number)]);
+
+function lineNumbers(heads, hues, frame, {x, y}, ink) {
+  const {side, threshold} = frame;
+  const [index, ...more] = chosenIn(frame);
+  const found = strongest(heads, {side, index, more}, threshold);
   const atEnd = side === "query" ? {"text-anchor": "end"} : {};
   const mark = side === "query" ? x - NUMBER + 2 : x + NUMBER - 8;
   return found.flatMap((one, i) => (one ? [
@@ -146,9 +154,11 @@ function widths(threshold, stroke, ink) {
   })];
 }
 
-function curves({data, shape: [, Tk]}, drawn, {query, side, threshold}, {start, end, y, color}) {
+function curves({data, shape: [, Tk]}, drawn, frame, {start, end, y, color}) {
+  const {side, threshold} = frame;
   const bend = (end - start) * 0.45;
-  const isShown = (q, k) => query === null || (side === "query" ? q : k) === query;
+  const chosen = chosenIn(frame);
+  const isShown = (q, k) => !chosen.length || chosen.includes(side === "query" ? q : k);
   const found = [];
   for (const [i, value] of data.entries()) {
     const [q, k] = [Math.floor(i / Tk), i % Tk];

@@ -61,12 +61,13 @@ export function sidesOf({qTokens, kTokens}, side) {
 }
 
 /** "bank looks most at  river 0.412  ·  …": the largest of the values, NaN where masked. */
-export function mostText(record, {side, index}, values) {
+export function mostText(record, {side, index, more = []}, values) {
   const [own, others] = sidesOf(record, side);
   const best = Array.from(values, (value, i) => ({value, i})).filter(({value}) => value >= 0);
   best.sort((a, b) => b.value - a.value);
   const most = best.slice(0, 3).map(({value, i}) => `${label(others[i])} ${value.toFixed(3)}`);
-  const names = {token: label(own[index]), most: most.join("  ·  ")};
+  const token = [index, ...more].map((i) => label(own[i])).join(" + ");
+  const names = {token, most: most.join("  ·  ")};
   return side === "query"
     ? _("{token} looks most at  {most}", names)
     : _("{token} is looked at most by  {most}", names);

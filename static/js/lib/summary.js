@@ -6,7 +6,7 @@ import {_} from "./language.js";
 import {distance, entropy, firstToken, previousToken} from "./metrics.js";
 import {KIND_NAMES, METRIC_NAMES, metricText, pictureTitle, placeName} from "./reading.js";
 import {headOf} from "./tensor.js";
-import {tokenNode} from "./token.js";
+import {oddities, tokenNode} from "./token.js";
 
 const LACKS = {
   q: "q", k: "k", v: "v", scores: _("scores"), edits: _("edits"), predictions: _("predictions")
@@ -20,7 +20,8 @@ export function showPicture(state, theme, model, links) {
   byId("head-title").textContent = pictureTitle(state);
   byId("stats").replaceChildren(...stats(state));
   byId("predictions").replaceChildren(...predictions(run, model), ...lacking(model),
-    ...remarks(model));
+    ...remarks(model), ...oddities([...new Set([...record.qTokens, ...record.kTokens])])
+      .map((text) => h("span", {class: "lacks"}, text)));
   byId("legend").replaceChildren(...legend(theme, record));
   byId("foot").hidden = false;
   byId("foot").replaceChildren(h("span", {}, provenance(state)), links);

@@ -36,9 +36,18 @@ export function column({data, shape: [n, width]}, k) {
   return Float32Array.from({length: n}, (_, q) => data[q * width + k]);
 }
 
-/** What one token gives (side "query") or gets (side "key"), NaN where looking is not allowed. */
-export function valuesOf({attn, mask}, {side, index}) {
-  const [values, allowed] = [attn, mask].map((t) =>
-    side === "query" ? at(t, index).data : column(t, index));
-  return Float32Array.from(values, (value, i) => (allowed[i] ? value : NaN));
+/**
+ * What one token gives (side "query") or gets (side "key"), NaN where looking is not allowed; with
+ * `more` tokens, their sum.
+ */
+export function valuesOf({attn, mask}, {side, index, more = []}) {
+  const rows = [index, ...more].map((token) => {
+    const [values, allowed] = [attn, mask].map((t) =>
+      side === "query" ? at(t, token).data : column(t, token));
+    return Float32Array.from(values, (value, i) => (allowed[i] ? value : NaN));
+  });
+  return rows.reduce((sums, row) => sums.map((sum, i) => {
+    if (Number.isNaN(sum)) return row[i];
+    return Number.isNaN(row[i]) ? sum : sum + row[i];
+  }));
 }

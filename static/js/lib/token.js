@@ -28,6 +28,20 @@ export function wholeWords(tokens) {
     .map(label).join(""));
 }
 
+/** What is odd in the tokens: a character in several of them, a word that none spells. */
+export function oddities(tokens) {
+  const texts = (chosen) => [...new Set(chosen.map(visible))].slice(0, 3).join(", ");
+  const isSplit = (a, i) => [tokens[i - 1], tokens[i + 1]].some((b) => b && a.end > a.start
+    && b.start === a.start && b.end === a.end && b.segment === a.segment && b.raw !== a.raw);
+  const split = tokens.filter((token, i) => !token.special && !token.unknown && isSplit(token, i)
+    && [...token.text.trim()].length === 1);
+  const unknown = tokens.filter((token) => token.unknown);
+  return [
+    ...(split.length ? [_("{text}: several tokens, one for each byte of its UTF-8 code, as the vocabulary has no token for the character.", {text: texts(split)})] : []),
+    ...(unknown.length ? [_("{text}: {raw}, the one token for all that the vocabulary cannot spell; the model does not know which word it was.", {text: texts(unknown), raw: unknown[0].raw})] : [])
+  ];
+}
+
 /** A token among others; the vocabulary's spelling is its tooltip. */
 export function tokenNode(token) {
   const {raw, special, unknown} = token;

@@ -28,6 +28,8 @@ export const EXPLORE = {
   reduce: {name: "reduce", initial: "none", ...oneOf("none", "mean_heads", "max_heads", "rollout")},
   quantity: {name: "quantity", initial: "attn", ...oneOf("attn", "scores")},
   query: {name: "query", initial: null, ...whole},
+  queries: {name: "queries", initial: "", parse: (s) => s,
+    valid: (s) => /^\d{1,6}(,\d{1,6})*$/.test(s)},
   side: {name: "side", initial: "query", ...oneOf("query", "key")},
   view: {name: "view", initial: "lines",
     ...oneOf("lines", "matrix", "tokens", "anatomy", "table")},

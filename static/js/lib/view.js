@@ -17,6 +17,7 @@
  *   anatomy: Object|null, the chosen head and query, step by step; only for the view of that name
  *   layer: number, head: number,       the chosen head
  *   query: number|null, side: "query"|"key",   the locked token, and on which axis it is
+ *   queries: string,      more locked tokens of that axis, as the address has them: "6,7"
  *   threshold: number, top: number, segments: string,   which lines are drawn
  *   low: number, high: number, scale: "linear"|"log",   the matrix's colours
  *   metric: string, least: number,     how the grid is sorted, and what it leaves out
@@ -37,7 +38,7 @@
 
 const DEFAULTS = {
   overview: null, metrics: null, record: null, anatomy: null, layer: 0, head: 0, heads: "",
-  reduce: "none", query: null, side: "query", pointed: null, threshold: 0.05, top: 0,
+  reduce: "none", query: null, queries: "", side: "query", pointed: null, threshold: 0.05, top: 0,
   segments: "all", low: 0, high: 1, scale: "linear", metric: "", least: 0, alone: false,
   several: false, theme: "light"
 };

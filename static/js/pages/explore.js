@@ -28,7 +28,7 @@ import {mountPage} from "./engine.js";
 
 const EVERY_VIEW = [lines, matrix, tokens, anatomy, table];
 const FRAME = ["overview", "metrics", "record", "shown", "anatomy", "layer", "head", "heads",
-  "query",
+  "query", "queries",
   "side", "threshold", "top", "segments", "low", "high", "scale", "metric", "least", "several",
   "reduce"];
 
@@ -85,9 +85,10 @@ async function answer(wanted, options, before) {
   const axis = wanted.side === "query" ? "qTokens" : "kTokens";
   const query = follow(wanted.query, before?.record[axis], found.record[axis],
     found.run === before?.run);
+  const queries = !before || found.run === before.run ? wanted.queries : ""; // of another text
   const apart = await fetchAnatomy({...wanted, query}, parts, found.record, options);
   const later = async ({signal}) => ({metrics: await fetchMetrics(parts, {signal})});
-  return {query, found: {...found, parts, anatomy: apart}, later};
+  return {query, queries, found: {...found, parts, anatomy: apart}, later};
 }
 
 // Drawing.

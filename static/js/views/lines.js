@@ -117,7 +117,7 @@ function fill(view) {
 function markLocked(view) {
   for (const [side, list] of Object.entries(view.sides)) {
     for (const [i, button] of buttons(list).entries()) {
-      const pressed = side === view.frame.side && i === view.frame.query;
+      const pressed = side === view.frame.side && lockedIn(view.frame).includes(i);
       if (button.getAttribute("aria-pressed") !== `${pressed}`) {
         button.setAttribute("aria-pressed", pressed);
       }
@@ -130,8 +130,8 @@ function refresh(view) {
   if (!view.el.isConnected) return;
   const under = (state) => view.scroll.querySelector(`button:${state}`);
   const shown = under("hover") ?? under("focus-visible");
-  const {query, side} = view.frame;
-  const locked = query === null ? null : {side, index: query};
+  const [index, ...more] = lockedIn(view.frame);
+  const locked = index === undefined ? null : {side: view.frame.side, index, more};
   view.onPoint(shown ? placeOf(shown) : null);
   view.active = shown ? placeOf(shown) : view.frame.pointed ?? locked;
   number(view);
@@ -161,7 +161,7 @@ function number(view) {
       const color = hue ? `inset 3px 0 ${hue}` : "";
       if (number.style.boxShadow !== color) number.style.boxShadow = color;
       button.classList.toggle("reached", Boolean(reached));
-      button.classList.toggle("active", side === view.active?.side && i === view.active?.index);
+      button.classList.toggle("active", side === view.active?.side && isActive(view.active, i));
     }
   }
   const sentence = view.active ? describe(view, values) : HINT;
@@ -221,10 +221,11 @@ function gather({place, active, scroll, frame: {threshold}}, {attn, drawn}, shif
   const paths = Array.from({length: LEVELS}, () => new Path2D());
   const y = (i) => place.top + i * place.step - scroll.scrollTop + shift;
   const bend = (place.end - place.start) * 0.45;
-  const [q0, q1] = active?.side === "query" ? [active.index, active.index + 1] : [0, Tq];
-  const [k0, k1] = active?.side === "key" ? [active.index, active.index + 1] : [0, Tk];
-  for (let q = q0; q < q1; q++) {
-    for (let k = k0; k < k1; k++) {
+  const along = (side, n) => (active?.side === side ? [active.index, ...active.more ?? []]
+    : Array.from({length: n}, (none, i) => i));
+  const keys = along("key", Tk);
+  for (const q of along("query", Tq)) {
+    for (const k of keys) {
       const value = data[q * Tk + k];
       if (value < threshold || !drawn[q * Tk + k]) continue;
       const [from, to] = [y(q), y(k)];
@@ -237,12 +238,30 @@ function gather({place, active, scroll, frame: {threshold}}, {attn, drawn}, shif
   return paths;
 }
 
+/** The locked tokens, of one axis; those that the text does not have are left out. */
+function lockedIn({query, queries = "", side, record}) {
+  const n = record[side === "query" ? "qTokens" : "kTokens"].length;
+  const more = queries.split(",").filter(Boolean).map(Number);
+  return query === null ? [] : [...new Set([query, ...more])].filter((i) => i < n);
+}
+
+const isActive = (active, i) => active !== null
+  && [active.index, ...active.more ?? []].includes(i);
+
+/** A click locks a token; with Ctrl or Shift beside those locked, and their attention is summed. */
 function lock(view, event) {
   const button = event.target.closest("button");
   if (!button) return;
+  const {frame, emit} = view;
   const {side, index} = placeOf(button);
-  const isLocked = side === view.frame.side && index === view.frame.query;
-  view.emit(isLocked ? {query: null, side: "query"} : {query: index, side});
+  const locked = side === frame.side ? lockedIn(frame) : [];
+  const without = locked.filter((i) => i !== index);
+  const isBeside = (event.ctrlKey || event.metaKey || event.shiftKey) && !frame.alone;
+  const alone = locked.length === 1 && !without.length ? [] : [index];
+  const together = without.length < locked.length ? without : [...locked, index];
+  const [query = null, ...more] = isBeside ? together : alone;
+  emit({query, side: query === null ? "query" : side, ...(frame.alone ? {}
+    : {queries: more.join()})});
 }
 
 /** Up and down within a column, left and right to the other one. */
