@@ -92,14 +92,14 @@ def documents(
     folder: Path, *, skip: tuple[str, ...] = (), train: bool = True
 ) -> Iterator[Documents]:
     """Every text file below a folder, in order of name; without `train`, what is held out."""
-    found = [path for path in _files(folder, ".txt") if _name(path) not in skip]
-    if not found:
+    paths = [path for path in _files(folder, ".txt") if _name(path) not in skip]
+    if not paths:
         raise NoData(
             f"no .txt or .txt.xz below {folder}: put text there, one paragraph a line and a blank "
             "line between documents, or name another folder with --data. Public text: Wikipedia's "
             "articles (dumps.wikimedia.org), books (gutenberg.org)"
         )
-    yield from (_documents(path, train=train) for path in found)
+    yield from (_documents(path, train=train) for path in paths)
 
 
 def named(folder: Path, name: str) -> Iterator[Documents]:
@@ -121,18 +121,18 @@ def _documents(path: Path, *, train: bool = True) -> Documents:
 
 def pairs(folder: Path) -> dict[str, list[tuple[str, str]]]:
     """Every file of sentence pairs below a folder, by name: {"train": [(source, target), …]}."""
-    found: dict[str, list[tuple[str, str]]] = {}
+    pairs_of: dict[str, list[tuple[str, str]]] = {}
     for path in _files(folder, ".tsv"):
         rows = [tuple(line.split("\t")) for line in _read(path).splitlines() if line.strip()]
         if all(len(row) == 2 for row in rows):
-            found.setdefault(_name(path), []).extend((row[0], row[1]) for row in rows)
-    if not found:
+            pairs_of.setdefault(_name(path), []).extend((row[0], row[1]) for row in rows)
+    if not pairs_of:
         raise NoData(
             f"no .tsv or .tsv.xz of two columns below {folder}: put sentence pairs there, "
             "source TAB target, or name another folder with --data. Public pairs: "
             "manythings.org/anki"
         )
-    return found
+    return pairs_of
 
 
 def held_out_pairs(folder: Path, split: str) -> list[tuple[str, list[str]]]:
@@ -235,9 +235,9 @@ def provenance(names: list[str]) -> list[dict[str, str]]:
 
 
 def _files(folder: Path, ending: str) -> list[Path]:
-    found = [*folder.rglob(f"*{ending}"), *folder.rglob(f"*{ending}.xz")]
+    paths = [*folder.rglob(f"*{ending}"), *folder.rglob(f"*{ending}.xz")]
     held_out = {"eval", "dev", "test"}
-    return sorted(p for p in found if not held_out & {*p.relative_to(folder).parts, _name(p)})
+    return sorted(p for p in paths if not held_out & {*p.relative_to(folder).parts, _name(p)})
 
 
 def _name(path: Path) -> str:

@@ -40,8 +40,8 @@ def bank_senses(loaded: Loaded, task: BertTask, data: Path) -> dict[str, Measure
     def balanced(i: Array, layer: int) -> float:
         return float(np.mean([right[layer, i][gold[i] == s].mean() for s in np.unique(gold)]))
 
-    found = _best_layer(balanced, len(right), len(gold))
-    return {"bank_senses": replace(found, compare="chance 0.5")} | _margin(states, gold)
+    accuracy = _best_layer(balanced, len(right), len(gold))
+    return {"bank_senses": replace(accuracy, compare="chance 0.5")} | _margin(states, gold)
 
 
 def other_senses(loaded: Loaded, task: BertTask, data: Path) -> dict[str, Measure]:
@@ -68,10 +68,10 @@ def other_senses(loaded: Loaded, task: BertTask, data: Path) -> dict[str, Measur
         each = np.where(n > 0, hits / np.maximum(n, 1), np.nan)
         return float(np.mean([np.nanmean(each[noun == k]) for k in range(len(words))]))
 
-    found = _best_layer(mean_of_nouns, len(right), len(group))
-    best = f"{found.detail}, mean of {len(words)} nouns"
+    accuracy = _best_layer(mean_of_nouns, len(right), len(group))
+    best = f"{accuracy.detail}, mean of {len(words)} nouns"
     return {
-        "other_senses": replace(found, detail=best, compare=f"chance {np.mean(chance):.2f}"),
+        "other_senses": replace(accuracy, detail=best, compare=f"chance {np.mean(chance):.2f}"),
     }
 
 
@@ -95,7 +95,7 @@ def word_states(loaded: Loaded, task: BertTask, sentences: list[Sentence]) -> Ar
         places.append([i for i, t in enumerate(tokens) if start <= t.start < t.end <= end])
         rows.append(np.array([token.id for token in tokens]))
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    found = np.zeros((len(rows), model.config.n_layer + 1, model.config.d_model), np.float32)
+    states = np.zeros((len(rows), model.config.n_layer + 1, model.config.d_model), np.float32)
     for begin in range(0, len(order), ROWS):
         some = order[begin : begin + ROWS]
         ids = padded([rows[i] for i in some], task.pad).to(loaded.device)
@@ -105,8 +105,8 @@ def word_states(loaded: Loaded, task: BertTask, sentences: list[Sentence]) -> Ar
             layers.append(layer(layers[-1], mask, None))
         x = torch.stack(layers, 1)  # (B, L + 1, T, D)
         for r, i in enumerate(some):
-            found[i] = x[r][:, places[i]].mean(1).cpu().numpy()
-    return found
+            states[i] = x[r][:, places[i]].mean(1).cpu().numpy()
+    return states
 
 
 def told_apart(states: Array, gold: Array) -> Array:

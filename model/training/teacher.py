@@ -95,13 +95,13 @@ class Teacher:
 
     def rows(self, tokenizer: Tokenizer) -> Tensor:
         """For each id of a trimmed tokenizer, MiniLM's id of the same piece."""
-        found = [self.tokenizer.token_to_id(tokenizer.raw(i)) for i in range(tokenizer.vocab_size)]
-        if None in found:
+        rows = [self.tokenizer.token_to_id(tokenizer.raw(i)) for i in range(tokenizer.vocab_size)]
+        if None in rows:
             raise NoTeacher(
-                f"{tokenizer.raw(found.index(None))!r} is not a piece of all-MiniLM-L6-v2: these "
+                f"{tokenizer.raw(rows.index(None))!r} is not a piece of all-MiniLM-L6-v2: these "
                 "weights did not start from it; go on from them with --scratch"
             )
-        return torch.tensor(found)
+        return torch.tensor(rows)
 
 
 def trimmed(teacher: hf.Tokenizer, texts: Iterable[str], n_piece: int = N_PIECE) -> hf.Tokenizer:

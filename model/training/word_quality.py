@@ -47,9 +47,9 @@ def passages(documents: list[list[str]], n: int = N_PASSAGE) -> list[Passage]:
     cut = [[s for line in doc for s in corpus.sentences(line)] for doc in documents]
     starts = [(d, i) for d, doc in enumerate(cut) for i in range(len(doc))]
     rng = np.random.default_rng(4)
-    found = []
-    for at in rng.permutation(len(starts)):
-        d, i = starts[at]
+    texts = []
+    for k in rng.permutation(len(starts)):
+        d, i = starts[k]
         words: list[str] = []
         for sentence in cut[d][i:]:
             words += sentence.split()
@@ -59,10 +59,10 @@ def passages(documents: list[list[str]], n: int = N_PASSAGE) -> list[Passage]:
         spans = [match.span() for match in WORD.finditer(text)]
         if len(words) >= PASSAGE[0] and spans:
             some = rng.permutation(len(spans))[: max(1, round(SHARE * len(spans)))]
-            found.append(Passage(text, tuple(spans[i] for i in sorted(some))))
-        if len(found) == n:
+            texts.append(Passage(text, tuple(spans[i] for i in sorted(some))))
+        if len(texts) == n:
             break
-    return found
+    return texts
 
 
 def pieces(tokens: tuple[Token, ...], span: tuple[int, int]) -> list[int]:
@@ -151,5 +151,5 @@ def first_guesses(loaded: Loaded, task: BertTask, data: Path) -> dict[str, Measu
         x = model.encode(ids, torch.zeros_like(ids))
         best = int(model.masked_words(x[ids == task.mask]).argmax(-1)[0])
         right.append(task.tokenizer.raw(best) in words)
-    found = share(right, "sentences")
-    return {"sensible_first_guess": replace(found, detail="one blank each, best single piece")}
+    accuracy = share(right, "sentences")
+    return {"sensible_first_guess": replace(accuracy, detail="one blank each, best single piece")}
