@@ -218,8 +218,9 @@ def placed(
     query: QueryT, examples: Sequence[Example], typed: Sequence[str] = ("text",)
 ) -> tuple[QueryT, int | None]:
     """The query as its model's first example has it, if nothing was typed; and which that is."""
-    if any(getattr(query, field) not in (None, "") for field in typed):
-        return query, None
+    left_out = {field: type(query).model_fields[field].default for field in typed}
+    if any(getattr(query, field) != value for field, value in left_out.items()):
+        return query, None  # an empty text is typed too
     for i, example in enumerate(examples):
         if query.model in ("", example.model):
             fields = type(query).model_fields

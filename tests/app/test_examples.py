@@ -100,6 +100,13 @@ def test_a_text_of_ones_own_has_no_observation_and_the_first_head(client, addres
     assert (twin["observation"], twin["example"], twin["layer"]) == ("", None, 0)
 
 
+@pytest.mark.parametrize("page", ["explore", "translate", "generate", "fill"])
+def test_an_empty_text_is_refused_and_opens_no_example(client, page: str) -> None:
+    twin = client.get(f"/{page}.json?text=").json()
+    assert twin["problem"]["status"] == 422
+    assert (twin["text"], twin["example"], twin["observation"]) == ("", None, "")
+
+
 def test_another_head_or_a_second_sentence_is_not_the_examples_picture(client) -> None:
     address = {**offered("explore")[0].opens_at}
     for change in ({"head": 0, "layer": 1}, {"text_pair": "It rained."}):
