@@ -24,3 +24,16 @@ def test_metrics_are_of_the_attention_that_is_answered(get):
 def test_metrics_that_need_one_sequence_are_left_out_of_cross_attention(get):
     found = get("/metrics", model="translator", text="El banco.", kind="cross")
     assert found["metrics"].keys() == {"entropy", "first_token", "special"}
+
+
+def test_named_heads_come_with_score_and_what_it_was_measured_on(get):
+    found = get("/metrics", model="gpt", text="The river bank is closed. The river bank is closed.")
+    roles = found["roles"]
+    card = get("/models/gpt")["metrics"]["decoder_induction"]
+    [induction] = [r for r in roles if r["role"] == "induction" and r["n"]]
+    assert f"L{induction['layer']} H{induction['head']}" == card["detail"]
+    assert (induction["score"], induction["low"]) == (card["value"], card["low"])
+    assert (induction["source"], induction["measured_on"]) == ("card", card["of"])
+    assert {role["role"] for role in roles} == found["role_definitions"].keys()
+    places = [(r["layer"], r["head"], r["role"]) for r in roles if r["source"] == "text"]
+    assert len(places) == len({*places}), "each role of a head stands once"

@@ -140,8 +140,10 @@ async function json(path, spec, options) {
 /** One number per head; the metrics keep the names they have in the address. */
 export async function metrics(spec, options) {
   const response = await request("metrics", spec, JSON_TYPE, options);
-  const {layers, heads, metrics: found, definitions} = await response.json();
-  return Object.freeze({layers, heads, metrics: found, definitions});
+  const {layers, heads, metrics: found, definitions, roles, role_definitions: named} =
+    await response.json();
+  return Object.freeze({layers, heads, metrics: found, definitions, roles,
+    roleDefinitions: named});
 }
 
 /** @returns {Promise<import("./view.js").Record>} */

@@ -5,7 +5,7 @@ import {modelIn, pick} from "./data.js";
 import {shownHeads} from "./heads.js";
 import {languagesIn} from "./languages.js";
 
-const OF_CROSS = ["", "entropy", "first_token", "special"]; // metrics of two sequences
+const OF_CROSS = ["", "entropy", "first_token", "special", "named"]; // metrics of two sequences
 const REMEMBERED = 24; // answers kept, so that going back or choosing again asks for nothing
 
 /** The state with a kind, a layer and heads that its model has, and options that go together. */

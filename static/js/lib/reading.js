@@ -13,8 +13,43 @@ export const METRIC_NAMES = {
   self: _("self"),
   next_token: _("next token"),
   first_token: _("first token"),
-  special: _("special tokens")
+  special: _("special tokens"),
+  named: _("named heads")
 };
+/** What a head is called that has a role, and the same short. */
+export const ROLE_NAMES = {
+  previous_token: [_("previous-token head"), _("prev")],
+  next_token: [_("next-token head"), _("next")],
+  self: [_("same-token head"), _("same")],
+  first_token: [_("first-token head"), _("first")],
+  special: [_("special-token head"), _("special")],
+  induction: [_("induction head"), _("ind")],
+  positional: [_("positional head"), _("pos")],
+  alignment: [_("alignment head"), _("align")],
+  relation: [_("syntactic head"), _("syn")]
+};
+
+/** The roles of one head, the highest score first. */
+export const rolesOf = (metrics, layer, head) => (metrics?.roles ?? [])
+  .filter((role) => role.layer === layer && role.head === head)
+  .sort((a, b) => b.score - a.score);
+
+/** A number for each head: a metric, or the score of its best role, NaN without one. */
+export function valuesOf(metrics, metric) {
+  if (metric !== "named" || !metrics) return metrics?.metrics[metric];
+  return metrics.layers.map((layer) => metrics.heads.map((head) =>
+    rolesOf(metrics, layer, head)[0]?.score ?? NaN));
+}
+
+/** "induction head 0.89", and what that is and where it was measured. */
+export function roleText({role, score, detail, measured_on: where, source, n}, definitions) {
+  const [name] = ROLE_NAMES[role];
+  const text = `${name} ${score.toFixed(2)}`;
+  const of = source === "text" ? _("in this text") : _("by the model's card: {n} {where}",
+    {n: n ?? "", where}).replace("  ", " ");
+  return {text, title: [_(definitions[role]), detail, of].filter(Boolean).join(" · ")};
+}
+
 const DIGITS = {entropy: 2, distance: 1};
 
 /** A metric's value as text: nats and tokens as they are, shares with two digits. */

@@ -4,7 +4,8 @@ import {POWER, absent, css, stops} from "./color.js";
 import {byId, h} from "./dom.js";
 import {_} from "./language.js";
 import {distance, entropy, firstToken, previousToken} from "./metrics.js";
-import {KIND_NAMES, METRIC_NAMES, metricText, pictureTitle, placeName} from "./reading.js";
+import {KIND_NAMES, METRIC_NAMES, metricText, pictureTitle, placeName, roleText,
+  rolesOf} from "./reading.js";
 import {headOf} from "./tensor.js";
 import {oddities, tokenNode} from "./token.js";
 
@@ -18,7 +19,7 @@ const quote = (text) => `“${text.length > 80 ? `${text.slice(0, 79)}…` : tex
 export function showPicture(state, theme, model, links) {
   const {record, run} = state;
   byId("head-title").textContent = pictureTitle(state);
-  byId("stats").replaceChildren(...stats(state));
+  byId("stats").replaceChildren(...badges(state), ...stats(state));
   byId("predictions").replaceChildren(...predictions(run, model), ...lacking(model),
     ...remarks(model), ...oddities([...new Set([...record.qTokens, ...record.kTokens])])
       .map((text) => h("span", {class: "lacks"}, text)));
@@ -39,14 +40,24 @@ function legend(theme, {mask}) {
     _("colour = attention^{power}", {power: POWER})), ...masked];
 }
 
+/** What the chosen head is called, with its score. */
+function badges({metrics, record, shown, layer, head}) {
+  if (!metrics || record.reduce !== "none" || shown.length > 1) return [];
+  return rolesOf(metrics, layer, head).map((role) => {
+    const {text, title} = roleText(role, metrics.roleDefinitions);
+    return h("span", {class: "badge", title}, text);
+  });
+}
+
 /** The numbers of what is drawn, or of the first of several heads; of scores there are none. */
-function stats({record, shown, layer, head}) {
+function stats({record, shown, layer, head, metrics}) {
   if (record.quantity === "scores") return [_("scores q·k/√d, before the softmax")];
   const {attn} = headOf(record);
   const of = {entropy, distance, previous_token: previousToken, first_token: firstToken};
   const between = record.kind === "cross" ? ["entropy", "first_token"] : Object.keys(of);
   const whose = shown.length > 1 ? [h("span", {}, `${placeName(layer, head)}:`)] : [];
-  return [...whose, ...between.map((name) => h("span", {}, `${METRIC_NAMES[name]} `,
+  const define = (name) => (metrics ? {title: _(metrics.definitions[name])} : {});
+  return [...whose, ...between.map((name) => h("span", define(name), `${METRIC_NAMES[name]} `,
     strong(metricText(name, of[name](attn))), name === "entropy" ? ` ${_("nats")}` : ""))];
 }
 

@@ -40,7 +40,7 @@ export const EXPLORE = {
   high: {name: "high", initial: 1, ...share},
   scale: {name: "scale", initial: "linear", ...oneOf("linear", "log")},
   metric: {name: "metric", initial: "", ...oneOf("entropy", "distance", "previous_token", "self",
-    "next_token", "first_token", "special")},
+    "next_token", "first_token", "special", "named")},
   least: {name: "least", initial: 0, ...number},
   special: {name: "special", initial: "keep", ...oneOf("keep", "hide", "renormalise")},
   merge: {name: "merge", initial: "none", ...oneOf("none", "words")},

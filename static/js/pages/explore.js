@@ -126,7 +126,8 @@ const tokenText = (token) => (token ? _("Token {token}", {token: label(token)}) 
 const frameOf = (drawn, theme) => frame({...pick(drawn, FRAME), theme});
 
 function describe(drawn, theme) {
-  const now = {...pick(drawn, ["record", "shown", "low", "high", "scale", "view"]), theme};
+  const keys = ["record", "shown", "metrics", "low", "high", "scale", "view"];
+  const now = {...pick(drawn, keys), theme};
   if (Object.keys(now).every((key) => now[key] === described[key])) return;
   described = now;
   showPicture(drawn, theme, modelIn(data.models, drawn.model),

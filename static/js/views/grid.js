@@ -4,7 +4,8 @@ import {HUES, paint, palette} from "../lib/color.js";
 import {fitCanvas, h, onResize, roving, zoomOf} from "../lib/dom.js";
 import {choose, shownHeads, toggle} from "../lib/heads.js";
 import {_} from "../lib/language.js";
-import {METRIC_NAMES, metricText, metricsOf, placeName} from "../lib/reading.js";
+import {METRIC_NAMES, ROLE_NAMES, metricText, metricsOf, placeName, roleText,
+  rolesOf, valuesOf} from "../lib/reading.js";
 import {sortable} from "../lib/tables.js";
 import {headOf} from "../lib/tensor.js";
 
@@ -43,6 +44,7 @@ export function mount(root, emit) {
 function build() {
   const canvas = h("canvas", {"aria-hidden": "true"});
   const frames = h("div", {class: "grid-frames", "aria-hidden": "true"});
+  const badges = h("div", {class: "grid-frames", "aria-hidden": "true"});
   const cell = h("div", {id: "grid-cell", role: "gridcell", class: "grid-cursor"});
   const row = h("div", {role: "row"}, cell);
   const picture = h("canvas", {"aria-hidden": "true"});
@@ -51,12 +53,13 @@ function build() {
   const headings = {layer: toolbar("layer"), head: toolbar("head")};
   const groups = h("div", {class: "grid-groups", "aria-hidden": "true"});
   const grid = h("div", {role: "grid", tabindex: "0", "aria-activedescendant": cell.id},
-    canvas, frames, row);
+    canvas, frames, badges, row);
   const note = h("p", {class: "note", role: "status"});
   const twin = h("details", {class: "grid-twin"}, h("summary", {}, _("The heads as a table")));
   const el = h("div", {class: "grid"}, groups, headings.layer, headings.head, grid, preview, note,
     twin);
-  return {el, groups, headings, grid, canvas, frames, row, cell, preview, picture, caption, note,
+  return {el, groups, headings, grid, canvas, frames, badges, row, cell, preview, picture, caption,
+    note,
     twin};
 }
 
@@ -75,7 +78,7 @@ function listen(view) {
 }
 
 function update(view, next) {
-  const drawn = ["overview", "theme", "metric", "least", ...(next.metric ? ["metrics"] : [])];
+  const drawn = ["overview", "theme", "metric", "least", "metrics"];
   const isStale = drawn.some((key) => next[key] !== view.frame?.[key]);
   view.frame = next;
   if (isStale) draw(view);
@@ -107,7 +110,7 @@ const here = ({plan, frame: {layer, head}}) => Math.max(0, plan.cells.findIndex(
 
 function draw(view) {
   const {el, grid, note, frame: {overview, metrics, metric, least}} = view;
-  const ranked = ranking(overview, metrics?.metrics[metric], least);
+  const ranked = ranking(overview, valuesOf(metrics, metric), least);
   const plan = layout(overview, ranked, el.clientWidth, metric !== "");
   view.plan = plan;
   drawPictures(view);
@@ -120,6 +123,19 @@ function draw(view) {
   grid.setAttribute("aria-colcount", plan.columns);
   note.textContent = explain(view);
   mark(view);
+  placeBadges(view);
+}
+
+/** The short name of each head that has one, on its picture. */
+function placeBadges({badges, plan, frame: {metrics}}) {
+  badges.replaceChildren(...plan.cells.flatMap(({layer, head, x, y}) => {
+    const [role] = rolesOf(metrics, layer, head);
+    if (!role) return [];
+    const el = h("span", {class: "grid-badge", "data-role": role.role}, ROLE_NAMES[role.role][1]);
+    el.style.transform = `translate(${x}px, ${y}px)`;
+    el.style.maxWidth = `${plan.cellWidth}px`;
+    return [el];
+  }));
 }
 
 function drawPictures({canvas, plan, frame: {overview, metrics, metric, theme}}) {
@@ -133,7 +149,7 @@ function drawPictures({canvas, plan, frame: {overview, metrics, metric, theme}})
     paint(image, headOf(overview, layer, head), shades);
     context.putImageData(image, Math.round(x * ratio), Math.round(y * ratio));
   }
-  if (metrics?.metrics[metric]) captions(context, ratio, plan, metric);
+  if (valuesOf(metrics, metric)) captions(context, ratio, plan, metric);
 }
 
 function explain({plan, frame: {metric, overview}}) {
@@ -236,11 +252,16 @@ function name(view, i) {
 /** A head's name, the group it shares keys and values with, and its numbers. */
 function captionOf({metrics, overview}, layer, head) {
   const numbers = (metrics ? metricsOf(metrics, layer, head) : [])
-    .map(([metric, text]) => h("span", {}, `${METRIC_NAMES[metric]} `, h("b", {}, text)));
+    .map(([metric, text]) => h("span", {title: _(metrics.definitions[metric])},
+      `${METRIC_NAMES[metric]} `, h("b", {}, text)));
+  const roles = rolesOf(metrics, layer, head).map((role) => {
+    const {text, title} = roleText(role, metrics.roleDefinitions);
+    return h("span", {class: "badge"}, `${text} (${title})`);
+  });
   const group = groupOf(overview, head);
   const shares = isGrouped(overview)
     ? [h("span", {}, _("keys and values of group {group}", {group}))] : [];
-  return [h("strong", {}, placeName(layer, head)), ...shares, ...numbers];
+  return [h("strong", {}, placeName(layer, head)), ...roles, ...shares, ...numbers];
 }
 
 function show(view, i) {
