@@ -52,6 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         "import_map": Markup(assets.import_map),
         "version": __version__,
         "bar": navigation.BAR,
+        "lessons": navigation.LESSONS,
     }
     app.mount("/static", assets, name="static")
     for router in (*api.ROUTERS, *pages.ROUTERS):

@@ -46,3 +46,20 @@ LINKS = tuple(
     link for entry in BAR for link in (entry.links if isinstance(entry, Group) else (entry,))
 )
 MOVED = {"/arithmetic": "/attention", "/arithmetic.json": "/attention.json"}
+
+LESSONS = {  # a page, or a section of /attention by its id -> chapter and step that explain it
+    "/explore": (4, "all-heads"),
+    "/masks": (3, "padding"),
+    "/positions": (5, "order"),
+    "/attention": (2, "formula"),
+    "/translate": (6, "word-by-word"),
+    "/generate": (8, "next"),
+    "/fill": (7, "blank"),
+    "map": (5, "whole"),
+    "scores": (1, "likeness"),
+    "qkv": (1, "qkv"),
+    "scale": (1, "variance"),
+    "heads": (4, "parts"),
+    "block": (5, "lengths"),
+    "cost": (1, "why"),
+}

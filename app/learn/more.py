@@ -87,10 +87,10 @@ def recurrent_or_not(service: Service, text: str) -> Numbers:
 def vectors(service: Service, text: str) -> Numbers:
     """Two vectors under the reader's hand."""
     options = {"hand": "vectors", "x": "1,2,-1,0.5", "y": "2,1,0,1"}
-    return Numbers((), (), "", "/attention#likeness", options=options)
+    return Numbers((), (), "", "/attention#scores", options=options)
 
 
 def temperature(service: Service, text: str) -> Numbers:
     """Scores and a temperature under the reader's hand."""
     options = {"hand": "softmax", "scores": "2,1,0,-1", "temperature": 1}
-    return Numbers((), (), "", "/attention#softmax", options=options)
+    return Numbers((), (), "", "/attention#scores", options=options)

@@ -135,7 +135,7 @@ def shots(service: Service, text: str) -> Numbers:
     asked = {"model": "gpt", "text": few_shot_prompt(0, SHOTS)}
     holds = rows[-1][1] > rows[0][1]
     return Numbers(
-        columns, tuple(rows), address_of("next-token", **asked), "/generate#shots", values, holds
+        columns, tuple(rows), address_of("next-token", **asked), "/generate", values, holds
     )
 
 

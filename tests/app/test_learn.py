@@ -14,6 +14,7 @@ from attention_atlas.app.learn.course import HERE, Chapter, Step, course, glossa
 from attention_atlas.app.learn.markdown import SYMBOLS, mathml
 from attention_atlas.app.learn.source import lines_of
 from attention_atlas.app.main import create_app
+from attention_atlas.app.navigation import LESSONS
 from attention_atlas.app.settings import Settings
 from fastapi.testclient import TestClient
 
@@ -225,3 +226,16 @@ def test_a_page_of_the_course_has_a_twin(client: TestClient, path: str, language
     page = client.get(path, params={"lang": language})
     [content] = re.findall(r'id="page">(.*?)</script>', page.text, re.DOTALL)
     assert json.loads(content) == client.get(f"{path}.json", params={"lang": language}).json()
+
+
+def test_pages_lead_to_the_steps_that_explain_them(client: TestClient) -> None:
+    steps = {(chapter.number, step.id) for chapter in course("en") for step in chapter.steps}
+    assert set(LESSONS.values()) <= steps
+    paths = [name for name in LESSONS if name.startswith("/")]
+    for path in paths:
+        chapter, step = LESSONS[path]
+        assert f'href="/learn/{chapter}/{step}?lang=zh"' in client.get(f"{path}?lang=zh").text
+    sections = client.get("/attention").text
+    for name in LESSONS.keys() - set(paths):
+        chapter, step = LESSONS[name]
+        assert f'id="{name}"' in sections and f'href="/learn/{chapter}/{step}"' in sections

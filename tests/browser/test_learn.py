@@ -147,14 +147,14 @@ def test_progress_is_kept_in_the_browser_and_can_be_forgotten(page: Page) -> Non
 
 
 def test_a_presentation_hides_answers_until_a_key(page: Page) -> None:
-    page.goto("/learn/0/two-banks?present=1")
+    page.goto("/learn/0/two-banks?lecture=1")
     page.locator(".predict-options button").first.wait_for()
     expect(page.locator("header.top")).to_be_hidden()
     expect(page.locator(".picture")).to_be_hidden()
     page.keyboard.press("Enter")
     expect(page.locator(".picture")).to_be_visible()
     page.keyboard.press("ArrowRight")
-    page.wait_for_url(re.compile(r"/learn/0/closed\?present=1"))
+    page.wait_for_url(re.compile(r"/learn/0/closed\?lecture=1"))
 
 
 @pytest.mark.parametrize("setting", [NO_SCRIPT], ids=["no script"])
