@@ -45,15 +45,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.service = service
     assets = Assets()
-    app.state.templates = Jinja2Templates(folder("templates"))
-    app.state.templates.env.globals |= {
-        "static": f"/static/{assets.version}",
-        "modules": assets.modules(),
-        "import_map": Markup(assets.import_map),
-        "version": __version__,
-        "bar": navigation.BAR,
-        "lessons": navigation.LESSONS,
-    }
+    app.state.templates = templates_of(assets)
     app.mount("/static", assets, name="static")
     for router in (*api.ROUTERS, *pages.ROUTERS):
         app.include_router(router)
@@ -71,6 +63,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(AccessLog, queries=chosen.log_queries)
     errors.install(app, problem_page)
     return app
+
+
+def templates_of(assets: Assets) -> Jinja2Templates:
+    """The templates, and what all of them may name."""
+    templates = Jinja2Templates(folder("templates"))
+    templates.env.globals |= {
+        "static": f"/static/{assets.version}",
+        "modules": assets.modules(),
+        "import_map": Markup(assets.import_map),
+        "version": __version__,
+        "bar": navigation.BAR,
+        "lessons": navigation.LESSONS,
+    }
+    return templates
 
 
 async def health() -> dict[str, str]:

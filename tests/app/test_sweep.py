@@ -34,6 +34,7 @@ SOUND = {
 ODD = ["", " ", "x", "-1", "1e9", "9" * 30, "[]", "{}", "null", "NaN", "\u200f", "<b>", "é" * 300]
 COSTLY = {"/api/v1/arithmetic/cost", "/api/v1/few-shot"}  # measured when asked for
 OTHERS = {"/healthz", "/readyz", "/models/{name}", "/models/{name}.json"}  # no form
+PLAIN = {"/", "/index.json", "/learn", "/learn.json", "/learn/glossary", "/learn/glossary.json"}
 
 
 @cache
@@ -85,7 +86,7 @@ def test_the_sweep_is_wide(client: TestClient) -> None:
         "/models",
         "/models.json",
         "/api/v1/models",
-    } | OTHERS
+    } | OTHERS | PLAIN
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -88,7 +88,8 @@ def test_every_page_has_a_twin_and_says_so(app, client):
     paths = app.openapi()["paths"]
     pages = [p for p in paths if "text/html" in str(paths[p].get("get", {}).get("responses"))]
     assert pages.pop() == "/explore.html", "a file, which holds its own numbers"
-    assert pages == ["/", "/models", "/models/{name}", *PAGES]
+    course = ["/learn", "/learn/glossary", "/learn/{chapter}", "/learn/{chapter}/{step}"]
+    assert pages == ["/", *course, "/models", "/models/{name}", *PAGES]
     for path in pages:
         assert twin(path) in paths
     for path in ("/models", "/models/gpt", *PAGES):
