@@ -71,7 +71,7 @@ def test_each_control_changes_the_numbers(
 
 def test_likeness_and_model_change_the_numbers(page: Page, server: str) -> None:
     opened(page)
-    page.get_by_role("combobox", name="Likeness", exact=True).select_option("dot")
+    page.get_by_role("combobox", name="Similarity", exact=True).select_option("dot")
     expect(page).to_have_url(re.compile("measure=dot"))
     page.get_by_role("combobox", name="Model", exact=True).select_option("translator")
     expect(page).to_have_url(re.compile("model=translator"))

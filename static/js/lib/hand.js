@@ -46,11 +46,11 @@ export function mountVectors(root, result, change) {
     for (const {update} of both) update(state);
     Object.assign(latest, {x: numbersOf(state.x), y: numbersOf(state.y)});
     draw(latest);
-    showLikeness(result, latest);
+    showSimilarity(result, latest);
   };
 }
 
-function showLikeness(result, {x, y}) {
+function showSimilarity(result, {x, y}) {
   const rows = [[_("dot product"), dot(x, y)],
     [_("dot product / √d"), dot(x, y) / Math.sqrt(x.length)],
     [_("cosine"), cosine(x, y)], [_("Pearson's r"), pearson(x, y)],

@@ -90,8 +90,8 @@ function drawStep({found: {generation, rows}}, step, layer, theme) {
     rank: one.rank + 1, e: one.entropy.toFixed(2), n: one.nKept.topP,
     most: mostOf(before, row[layer])};
   byId("step-said").textContent = one.forced
-    ? _("{token}: taken by hand; the model gave it {own} (number {rank}). In layer {layer} its query looks most at {most}", {...values, layer})
-    : _("{token}: drawn with probability {p} of {n} tokens left; {own} before the filters (number {rank}, entropy {e} nats). In layer {layer} its query looks most at {most}", {...values, layer});
+    ? _("{token}: taken by hand; the model gave it {own} (rank {rank}). In layer {layer} its query looks most at {most}", {...values, layer})
+    : _("{token}: drawn with probability {p} of {n} tokens left; {own} before the filters (rank {rank}, entropy {e} nats). In layer {layer} its query looks most at {most}", {...values, layer});
   replaceContent(byId("candidates"), candidatesTable(one, {filters: FILTERS, pick: branch,
     caption: _("The most probable tokens, and what each filter leaves of them")}));
   const title = `${_("Where this step looks, layer by layer")}: ${label(one.token)}`;

@@ -113,7 +113,7 @@ function drawCurves(state) {
       y: _("mean likeness"), sheet: "distance"});
   show("waves", _("Wavelengths"), {lines: [line("sin, cos", Array.from(sines.wavelengths.data),
     true)],
-    x: _("pair of dimensions"), y: _("positions in a turn"), logY: true, dashes: false,
+    x: _("pair of dimensions"), y: _("wavelength (positions)"), logY: true, dashes: false,
       sheet: "pair"});
   const turn = sines.wavelengths.data[Math.floor(dimension / 2)];
   const notes = [_("Dimension {d} of the sines takes {turn} positions for a turn.",

@@ -194,9 +194,9 @@ function drawSteps({translation, records}, step, theme) {
     e: entropy.toFixed(2),
     most: mostOf(cross.kTokens, row)};
   byId("step-said").textContent =
-    _("{token}: probability {p}, number {rank}, entropy {e} nats. Its query looks most at {most}", values);
+    _("{token}: probability {p}, rank {rank}, entropy {e} nats. Its query looks most at {most}", values);
   replaceContent(byId("candidates"), candidatesTable(translation.steps[step],
-    {caption: _("What might have been said at this step")}));
+    {caption: _("Top candidates")}));
 }
 
 function drawDrove({translation, records: {cross}}) {
