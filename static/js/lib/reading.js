@@ -29,6 +29,12 @@ export const ROLE_NAMES = {
   relation: [_("syntactic head"), _("syn")]
 };
 
+/** What a metric is, in words, as a tooltip; nothing where the answer does not say. */
+export function definitionOf(metrics, name) {
+  const text = metrics?.definitions?.[name];
+  return text ? {title: _(text)} : {};
+}
+
 /** The roles of one head, the highest score first. */
 export const rolesOf = (metrics, layer, head) => (metrics?.roles ?? [])
   .filter((role) => role.layer === layer && role.head === head)

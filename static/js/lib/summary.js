@@ -4,7 +4,7 @@ import {POWER, absent, css, stops} from "./color.js";
 import {byId, h} from "./dom.js";
 import {_} from "./language.js";
 import {distance, entropy, firstToken, previousToken} from "./metrics.js";
-import {KIND_NAMES, METRIC_NAMES, metricText, pictureTitle, placeName, roleText,
+import {KIND_NAMES, METRIC_NAMES, definitionOf, metricText, pictureTitle, placeName, roleText,
   rolesOf} from "./reading.js";
 import {headOf} from "./tensor.js";
 import {oddities, tokenNode} from "./token.js";
@@ -56,8 +56,8 @@ function stats({record, shown, layer, head, metrics}) {
   const of = {entropy, distance, previous_token: previousToken, first_token: firstToken};
   const between = record.kind === "cross" ? ["entropy", "first_token"] : Object.keys(of);
   const whose = shown.length > 1 ? [h("span", {}, `${placeName(layer, head)}:`)] : [];
-  const define = (name) => (metrics ? {title: _(metrics.definitions[name])} : {});
-  return [...whose, ...between.map((name) => h("span", define(name), `${METRIC_NAMES[name]} `,
+  return [...whose, ...between.map((name) => h("span", definitionOf(metrics, name),
+    `${METRIC_NAMES[name]} `,
     strong(metricText(name, of[name](attn))), name === "entropy" ? ` ${_("nats")}` : ""))];
 }
 

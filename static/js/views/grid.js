@@ -4,7 +4,7 @@ import {HUES, paint, palette} from "../lib/color.js";
 import {fitCanvas, h, onResize, roving, zoomOf} from "../lib/dom.js";
 import {choose, shownHeads, toggle} from "../lib/heads.js";
 import {_} from "../lib/language.js";
-import {METRIC_NAMES, ROLE_NAMES, metricText, metricsOf, placeName, roleText,
+import {METRIC_NAMES, ROLE_NAMES, definitionOf, metricText, metricsOf, placeName, roleText,
   rolesOf, valuesOf} from "../lib/reading.js";
 import {sortable} from "../lib/tables.js";
 import {headOf} from "../lib/tensor.js";
@@ -252,7 +252,7 @@ function name(view, i) {
 /** A head's name, the group it shares keys and values with, and its numbers. */
 function captionOf({metrics, overview}, layer, head) {
   const numbers = (metrics ? metricsOf(metrics, layer, head) : [])
-    .map(([metric, text]) => h("span", {title: _(metrics.definitions[metric])},
+    .map(([metric, text]) => h("span", definitionOf(metrics, metric),
       `${METRIC_NAMES[metric]} `, h("b", {}, text)));
   const roles = rolesOf(metrics, layer, head).map((role) => {
     const {text, title} = roleText(role, metrics.roleDefinitions);
