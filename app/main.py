@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,8 +14,9 @@ from attention_atlas.app.middleware import AddressLimit, BodyLimit, HeadAsGet
 from attention_atlas.app.pages import routes as pages
 from attention_atlas.app.pages.engine import Responses, problem_page
 from attention_atlas.app.security import HostCheck, SecurityHeaders, content_policy
-from attention_atlas.app.service import Service
+from attention_atlas.app.service import Service, shown, without_path
 from attention_atlas.app.settings import Settings
+from attention_atlas.model.zoo import names
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi.templating import Jinja2Templates
@@ -50,7 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in (*api.ROUTERS, *pages.ROUTERS):
         app.include_router(router)
     app.add_api_route("/healthz", health, tags=["server"])
-    missing: Responses = {503: {"description": "a model is missing; says which, and why"}}
+    missing: Responses = {503: {"description": "a bundled model is missing; says which, and why"}}
     app.add_api_route("/readyz", ready, tags=["server"], responses=missing)
     policy = content_policy(chosen.frame_ancestors, assets.import_map)
     app.add_middleware(BodyLimit, limit=chosen.max_body, seconds=chosen.body_seconds)
@@ -85,7 +87,21 @@ async def health() -> dict[str, str]:
 
 
 async def ready(request: Request) -> JSONResponse:
-    """Whether every model is loaded, and why one is not."""
+    """Whether the bundled models are loaded; what else is missing and why; what is being opened.
+
+    A model of the command line that cannot be opened does not take the others out of service.
+    """
     service: Service = request.app.state.service
-    content = {"models": sorted(service.models), "missing": service.missing}
-    return JSONResponse(content, 503 if service.missing or not service.models else 200)
+    now = time.monotonic()
+    content = {
+        "models": sorted(service.models),
+        "missing": {
+            shown(source): without_path(why, source) for source, why in service.missing.items()
+        },
+        "opening": [
+            {"model": name, "seconds": round(now - since, 1)}
+            for name, since in list(service.opening.values())
+        ],
+    }
+    is_broken = any(name in service.missing for name in names()) or not service.models
+    return JSONResponse(content, 503 if is_broken else 200)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import replace
+from pathlib import PurePath
 from typing import TypeVar
 
 import torch
@@ -20,10 +22,12 @@ from attention_atlas.model import reductions, zoo
 from attention_atlas.model import run as door
 from attention_atlas.model.analysis.compare import hidden_states
 from attention_atlas.model.hub.folder import Limits
+from attention_atlas.model.hub.leftovers import sweep
 from attention_atlas.model.hub.library import Library
-from attention_atlas.model.hub.locate import canonical
+from attention_atlas.model.hub.locate import canonical, is_path
 from attention_atlas.model.hub.progress import Progress, silent
 from attention_atlas.model.hub.reasons import BadModel
+from attention_atlas.model.hub.rehearsal import Guard
 from attention_atlas.model.messages import Message
 from attention_atlas.model.record import AttentionRecord, Run, Selection, Sketch
 from attention_atlas.model.run import EVERYTHING, NOTHING
@@ -48,7 +52,11 @@ class Service:
         torch.set_num_threads(settings.threads)
         self.device = zoo.pick_device(settings.device or None)
         limits = Limits(parameters=settings.max_parameters)
-        self.library = Library(self.device, at_most=settings.max_models, limits=limits)
+        memory = settings.open_memory_mb * 1_000_000 or None
+        guard = Guard(seconds=settings.open_seconds, memory=memory)
+        self.library = Library(self.device, at_most=settings.max_models, limits=limits, guard=guard)
+        sweep()
+        self.opening: dict[int, tuple[str, float]] = {}  # what is being opened, and since when
         self._load([name.strip() for name in settings.models.split(",") if name.strip()])
         self._cache: LRUCache[Hashable, Run | Sketch] = LRUCache(
             settings.cache_mb * 1_000_000, getsizeof=lambda kept: kept.n_byte
@@ -59,8 +67,9 @@ class Service:
         self._lock = threading.Lock()  # of the caches
         self._slots = threading.BoundedSemaphore(settings.workers + settings.queue)
         self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="torch")
-        self._opener = ThreadPoolExecutor(1, thread_name_prefix="open")
+        self._opener = ThreadPoolExecutor(MOST_OPENING, thread_name_prefix="open")
         self._opening = threading.BoundedSemaphore(MOST_OPENING)
+        self._closing = threading.Event()
 
     def _load(self, wanted: list[str]) -> None:
         bundled = zoo.names()
@@ -90,8 +99,10 @@ class Service:
             log.error("model %s is missing: %s", name, why)
 
     def close(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
-        self._opener.shutdown(cancel_futures=True)
+        self._closing.set()
+        # Not waited for: what cannot be cancelled must not hold the exit.
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._opener.shutdown(wait=False, cancel_futures=True)
 
     @property
     def models(self) -> dict[str, Loaded]:
@@ -108,23 +119,36 @@ class Service:
         name = self.library.name_of(source)
         return name is not None or self.settings.may_open(canonical(source))
 
-    async def open(self, source: str, progress: Progress = silent) -> str:
-        """Open a model of the Hub, of a folder, or known by its name: its name. Raises BadModel.
-
-        One thread does that, so that the server keeps answering and no two take the last memory.
-        """
+    async def open(
+        self,
+        source: str,
+        progress: Progress = silent,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> str:
+        """Open a model of the Hub, of a folder, or known by its name: its name. Raises BadModel."""
         if not self._opening.acquire(blocking=False):
             raise errors.Busy(
                 Message("busy", "other models are being opened; try again in a while")
             )
         try:
-            future = self._opener.submit(self.library.open, source, progress)
+            future = self._opener.submit(self._opened, source, progress, is_wanted)
         except RuntimeError:  # shutting down
             self._opening.release()
             raise errors.Busy(Message("stopping", "the server is stopping")) from None
         future.add_done_callback(lambda _: self._opening.release())
         loaded = await asyncio.wrap_future(future)
         return loaded.name
+
+    def _opened(self, source: str, progress: Progress, is_wanted: Callable[[], bool]) -> Loaded:
+        """Open a model; meanwhile /readyz names it."""
+        key = threading.get_ident()
+        self.opening[key] = (shown(source), time.monotonic())
+        try:
+            return self.library.open(
+                source, progress, lambda: is_wanted() and not self._closing.is_set()
+            )
+        finally:
+            del self.opening[key]
 
     async def ready(self, *names: str | None) -> None:
         """Load the models of these names that are known but no longer in memory."""
@@ -325,3 +349,15 @@ def _n_head(loaded: Loaded, part: Selection) -> int:
         layers = n_layer if part.layers is None else len(part.layers)
         total += layers * (n_head if part.heads is None else len(part.heads))
     return total
+
+
+def shown(source: str) -> str:
+    """A model as /readyz names it: of a folder its name alone, not where it is."""
+    return PurePath(source).name if is_path(source) else source
+
+
+def without_path(text: str, source: str) -> str:
+    """A reason without the path of the folder that it is about."""
+    for path in (canonical(source), source):
+        text = text.replace(path, shown(source)) if is_path(source) else text
+    return text

@@ -45,6 +45,12 @@ class Settings(BaseSettings):
     max_parameters: int = Field(
         2_000_000_000, ge=1, description="most parameters of a model that is opened"
     )
+    open_seconds: float = Field(
+        600, gt=0, description="for a model to be opened, downloading apart; then it is refused"
+    )
+    open_memory_mb: int = Field(
+        0, ge=0, description="memory for opening a model, in MB; 0: by the size of its files"
+    )
     workers: int = Field(2, ge=1, description="forward passes at a time")
     threads: int = Field(
         max(1, (os.cpu_count() or 2) // 2), ge=1, description="torch threads of one forward pass"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -113,9 +114,19 @@ async def opening(service: Service, source: str) -> EventSourceResponse:
     def tell(step: Step) -> None:
         loop.call_soon_threadsafe(steps.put_nowait, step)
 
-    work = asyncio.ensure_future(service.open(source, tell))
+    gone = threading.Event()  # the client, who waits for the model
+    work = asyncio.ensure_future(service.open(source, tell, lambda: not gone.is_set()))
     work.add_done_callback(lambda _: steps.put_nowait(None))
-    return EventSourceResponse(_events(service, work, steps), headers=streaming.HEADERS)
+
+    async def events() -> AsyncIterator[bytes]:
+        try:
+            async for each in _events(service, work, steps):
+                yield each
+        finally:
+            gone.set()
+            work.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    return EventSourceResponse(events(), headers=streaming.HEADERS)
 
 
 async def _events(

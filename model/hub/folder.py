@@ -14,21 +14,25 @@ from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import prod
+from math import isfinite, prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from attention_atlas.model.hub.reasons import BadModel, unexpected
+from attention_atlas.model.hub.reasons import BadModel, Reason, unexpected
 
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
 ONE_FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
-LONGEST_HEADER = 100_000_000  # bytes, as safetensors itself allows
+LONGEST_HEADER = 25_000_000  # bytes; 100,000 tensors have half of that
 BESIDE = (".json", ".txt", ".model", ".spm", ".jinja")  # what config and tokenizer are kept in
 LONGEST = 100_000_000  # bytes of such a file
 MOST_BESIDE = 2 * LONGEST  # bytes of all of them
+MOST_CONFIG = 2_000_000  # bytes of config.json; those of models with 10,000 labels have less
+MOST = 2**40  # of any whole number in a config; some count the parameters
+MOST_LABELS = 100_000
+MOST_TENSORS = 100_000  # of one file
 MOST_LAYERS = 512
 MOST_POSITIONS = 32_768  # of a model that makes a vector for each
 LAYERS = re.compile(r"(num|n|encoder|decoder)(_\w+)?_layers?")
@@ -69,11 +73,11 @@ class Weights:
     n_byte: int
 
 
-def read_json(path: Path, kind: type = dict) -> Any:
+def read_json(path: Path, kind: type = dict, longest: int = LONGEST) -> Any:
     """A JSON object, or a list, of a model's folder."""
-    if path.is_file() and path.stat().st_size > LONGEST:
+    if path.is_file() and path.stat().st_size > longest:
         raise BadModel(
-            "damaged", "{file} is longer than {n} bytes", file=path.name, n=f"{LONGEST:,}"
+            "damaged", "{file} is longer than {n} bytes", file=path.name, n=f"{longest:,}"
         )
     check_whole(path)
     try:
@@ -95,7 +99,7 @@ def read_json(path: Path, kind: type = dict) -> Any:
 
 def config(folder: Path) -> dict[str, Any]:
     """A model's config.json; what is null or an empty list in it is the same as not there."""
-    content: dict[str, Any] = read_json(folder / CONFIG)
+    content: dict[str, Any] = read_json(folder / CONFIG, longest=MOST_CONFIG)
     types: dict[str, type] = {
         "model_type": str,
         "architectures": list,
@@ -169,6 +173,30 @@ def check_size(model: Weights, limits: Limits) -> None:
             "files that the index names are missing: {files}",
             files=", ".join(missing[:3]),
         )
+
+
+def check_numbers(content: dict[str, Any]) -> None:
+    """Every number of a config, however deep, is finite and no larger than any model has it."""
+    for key, n in _numbers(content, ""):
+        name = key.split(".")[-1]
+        if not isfinite(n) if isinstance(n, float) else abs(n) > MOST:
+            reason: Reason = "damaged" if isinstance(n, float) else "too-large"
+            text = "config.json says {key} {n}, which no model has"
+            raise BadModel(reason, text, key=key[:60], n=str(n)[:40])
+        if name == "num_labels" and n > MOST_LABELS:
+            text = "config.json says {key} {n}; at most {most} are taken"
+            raise BadModel("too-large", text, key=key[:60], n=f"{n:,}", most=f"{MOST_LABELS:,}")
+
+
+def _numbers(value: Any, key: str) -> Iterator[tuple[str, int | float]]:
+    """The numbers of a config with their keys: "encoder.hidden_size"."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value)
+    for name, each in inside:
+        full = f"{key}.{name}" if key else str(name)
+        if isinstance(each, dict | list):
+            yield from _numbers(each, full)
+        elif isinstance(each, int | float) and not isinstance(each, bool):
+            yield full, each
 
 
 def check_config(content: dict[str, Any], limits: Limits, *, rotates: bool) -> None:
@@ -310,6 +338,16 @@ def check_whole(path: Path) -> None:
         )
 
 
+def too_many_tensors(file: str, n: int) -> BadModel:
+    return BadModel(
+        "too-large",
+        "{file} has {n} tensors; at most {most} are taken",
+        file=file,
+        n=f"{n:,}",
+        most=f"{MOST_TENSORS:,}",
+    )
+
+
 def _wrong_type(key: str) -> BadModel:
     return BadModel("damaged", "config.json has {key} of the wrong type", key=key)
 
@@ -335,6 +373,8 @@ def _header(path: Path) -> tuple[int, int]:
         try:
             header = json.loads(file.read(length))
             tensors = {name: row for name, row in header.items() if name != "__metadata__"}
+            if len(tensors) > MOST_TENSORS:
+                raise too_many_tensors(path.name, len(tensors))
             end = max((int(row["data_offsets"][1]) for row in tensors.values()), default=0)
             n = sum(prod(row["shape"]) for row in tensors.values())
             packed = [row["dtype"] for name, row in tensors.items() if _is_packed(name, row)]

@@ -1,7 +1,7 @@
 """The models in memory: the bundled ones, and as many others as may be, the last used kept.
 
-One thread opens models, any may use them. What is put aside for a newer one is remembered by its
-name and opened again when it is asked for; whoever still computes with it keeps it until done.
+Several threads open models, any may use them. What is put aside for a newer one is remembered by
+its name and opened again when it is asked for; whoever still computes with it keeps it until done.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import importlib.util
 import os
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from attention_atlas.model.hub.folder import Limits
 from attention_atlas.model.hub.locate import canonical, is_path, located, named
 from attention_atlas.model.hub.progress import Progress, silent
 from attention_atlas.model.hub.reasons import BadModel, needs
+from attention_atlas.model.hub.rehearsal import Guard
 from attention_atlas.model.zoo import Loaded
 
 # Real models that packages from PyPI carry: name -> package, what in it is the model.
@@ -55,8 +57,17 @@ def stamp_of(source: str) -> tuple[object, ...]:
 class Library:
     """Names and the models behind them."""
 
-    def __init__(self, device: torch.device, *, at_most: int, limits: Limits) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        *,
+        at_most: int,
+        limits: Limits,
+        guard: Guard | None = None,
+    ) -> None:
+        """`guard`: models are opened in a child process first."""
         self.device = device
+        self.guard = guard
         self.at_most = at_most
         self.limits = limits
         self.models: dict[str, Loaded] = {}
@@ -65,6 +76,7 @@ class Library:
         self._stamps: dict[str, tuple[object, ...]] = {}  # name -> its files as they were read
         self._used: list[str] = []  # models that are not bundled, the last used last
         self._lock = threading.Lock()
+        self._naming = threading.Lock()  # no two models take one name
 
     def load(self, name: str) -> None:
         """A bundled model; if it cannot be, `missing` says why."""
@@ -86,8 +98,16 @@ class Library:
         """Names that are opened when they are asked for."""
         return [name for name in self.known if name not in self.models]
 
-    def open(self, source: str, progress: Progress = silent) -> Loaded:
-        """A model by its name, its Hub name or its folder. Raises BadModel. One at a time."""
+    def open(
+        self,
+        source: str,
+        progress: Progress = silent,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> Loaded:
+        """A model by its name, its Hub name or its folder. Raises BadModel.
+
+        Several threads may open models: one that does not end in its child process holds no other.
+        """
         name = self.name_of(source)
         path = self.known.get(name or "", source)
         there = self.get(name) if name else None
@@ -99,12 +119,14 @@ class Library:
             from attention_atlas.model.hub import opening as hub
         except ImportError:
             raise needs("transformers") from None
-        found = hub.open_model(path, self.device, self.limits, progress)
-        name = name or self._free(found.name, source)
-        found = replace(found, card=replace(found.card, name=name))
-        self.known[name], self._stamps[name] = path, stamp
-        self._add(found)
-        self._found(source)
+        guard = replace(self.guard, is_wanted=is_wanted) if self.guard else None
+        found = hub.open_model(path, self.device, self.limits, progress, guard=guard)
+        with self._naming:
+            name = name or self.name_of(source) or self._free(found.name, source)
+            found = replace(found, card=replace(found.card, name=name))
+            self.known[name], self._stamps[name] = path, stamp
+            self._add(found)
+            self._found(source)
         return found
 
     def _found(self, source: str) -> None:

@@ -71,6 +71,7 @@ def new_cache(model: Any) -> Any:
 
 def check_config(content: Mapping[str, Any], limits: Limits) -> None:
     """A text model of a family that transformers itself knows; no code of its own."""
+    folder.check_numbers(dict(content))
     name, architectures = content.get("model_type", ""), content.get("architectures", [])
     own_code = content.get("auto_map") and not all(hasattr(transformers, a) for a in architectures)
     if content.get("auto_map") and (own_code or not architectures or name not in CONFIG_MAPPING):
@@ -275,6 +276,14 @@ def model(path: Path, content: Mapping[str, Any], options: Mapping[str, Any]) ->
         n=len(missing),
         first=min(missing),
     )
+
+
+def check_finite(model: Any) -> None:
+    """Raises BadModel, which names it, for a tensor with a number that is not finite."""
+    for name, tensor in model.named_parameters():
+        if tensor.numel() and not all(x.isfinite() for x in torch.aminmax(tensor.detach())):
+            text = "{name} holds numbers that are not finite (NaN or infinite)"
+            raise BadModel("damaged", text, name=name)
 
 
 def _tied(made: Any, missing: set[str]) -> set[str]:

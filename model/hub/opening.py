@@ -6,12 +6,15 @@ model before its tensors are touched is looked at first. Raises `BadModel`, whic
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from attention_atlas.model.hub import download, folder, loading, locate, packed
+from attention_atlas.model.hub import download, folder, loading, locate, packed, tokenizer_files
 from attention_atlas.model.hub.adapters import HubModel
 from attention_atlas.model.hub.adapting import adapted
 from attention_atlas.model.hub.folder import Limits
@@ -20,8 +23,11 @@ from attention_atlas.model.hub.loading import Blueprint
 from attention_atlas.model.hub.locate import Located
 from attention_atlas.model.hub.progress import Progress, Step, silent
 from attention_atlas.model.hub.reasons import BadModel, unexpected
+from attention_atlas.model.hub.rehearsal import Guard, rehearse
 from attention_atlas.model.hub.subwords import HubTokenizer
 from attention_atlas.model.zoo import Card, Loaded
+
+ONE = threading.Lock()  # no two models take the last memory of this process together
 
 
 def open_model(
@@ -29,17 +35,41 @@ def open_model(
     device: torch.device,
     limits: Limits | None = None,
     progress: Progress = silent,
+    *,
+    guard: Guard | None = None,
 ) -> Loaded:
-    """A model of the Hub, of a folder or of a GGUF file, ready to run. Raises BadModel."""
+    """A model of the Hub, of a folder or of a GGUF file, ready to run. Raises BadModel.
+
+    With a guard it is opened in a child process first.
+    """
     limits = replace(limits or Limits(), device=device)
     loading.be_silent()
-    try:
+    with only_bad_models():
         progress(Step("looking"))
         is_path = locate.is_path(name)
         path = locate.named(name) if is_path else download.downloaded(name, limits, progress)
         shown = path.stem if path.is_file() else path.name if is_path else name
-        source = "path" if is_path else "hub"
-        return _opened(locate.located(path, shown), shown, source, limits, progress)
+        if guard is not None:
+            rehearse(path, shown, limits, guard, progress)
+            progress = silent  # the steps were told
+        with ONE:
+            source = "path" if is_path else "hub"
+            return _opened(locate.located(path, shown), shown, source, limits, progress)
+
+
+def tried(path: Path, name: str, limits: Limits, progress: Progress) -> None:
+    """Open a model that is here, and throw it away. Raises BadModel."""
+    limits = replace(limits, device=torch.device("cpu"))
+    loading.be_silent()
+    with only_bad_models():
+        _opened(locate.located(path, name), name, "path", limits, progress)
+
+
+@contextmanager
+def only_bad_models() -> Iterator[None]:
+    """Whatever goes wrong is a BadModel, in our words."""
+    try:
+        yield
     except PermissionError as error:
         file = Path(str(error.filename)).name
         text = "the server has no permission to read {file}"
@@ -66,10 +96,13 @@ def _opened(place: Located, name: str, source: str, limits: Limits, progress: Pr
     folder.check_size(weights, limits)
     plan = loading.blueprint(path, content, limits)
     progress(Step("loading", bytes=weights.n_byte, total=weights.n_byte))
+    tokenizer_files.check_growth(path)
     backend = loading.tokenizer(path, plan.n_token)
+    tokenizer_files.check_probe(backend)
     # Unpacked from 4 bits or so; a processor computes float32 several times faster than float16.
     dtype = "float32" if is_packed and limits.device.type == "cpu" else "auto"
     model = loading.model(path, content, {**plan.options, "dtype": dtype}).to(limits.device)
+    loading.check_finite(model)
     progress(Step("trying"))
     tokenizer = HubTokenizer(backend, **framing(model))
     adapter = _tried(model, plan, tokenizer)

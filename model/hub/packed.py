@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
 import transformers
 from attention_atlas.model.hub import folder
 from attention_atlas.model.hub.folder import Limits
+from attention_atlas.model.hub.gguf_counts import check_counts
+from attention_atlas.model.hub.leftovers import making
 from attention_atlas.model.hub.progress import Progress, Step
 from attention_atlas.model.hub.reasons import BadModel, needs, unexpected
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
@@ -30,20 +31,20 @@ class Header(NamedTuple):
 def unpacked(file: Path, limits: Limits, progress: Progress) -> Path:
     """A GGUF file as a folder of float16 safetensors, made once and kept in the cache folder."""
     size = file.stat().st_size
-    done = folder.cache() / f"{file.stem}-{folder.sha256([file])[:16]}"
-    if (done / "config.json").is_file():
-        return done
+    _check(file)
+    check_counts(file)
     header = read_header(file)
     folder.check_config({"num_hidden_layers": header.n_layer}, limits, rotates=True)
     n = header.n_parameters
     folder.check_size(folder.Weights((), n, max(4 * n, size)), limits)  # float32 on the way
+    done = folder.cache() / f"{file.stem}-{folder.sha256([file])[:16]}"
+    if (done / "config.json").is_file():
+        return done
     progress(Step("converting", file.name, 0, size))
-    done.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=done.parent) as making:
-        _unpack(file, Path(making), header)
+    with making(done.parent) as place:
+        _unpack(file, place, header)
         with suppress(OSError):  # another process was first
-            Path(making).rename(done)
-            Path(making).mkdir()  # for the context to remove
+            place.rename(done)
     return done
 
 
@@ -53,7 +54,6 @@ def read_header(file: Path) -> Header:
         from gguf import GGUFReader
     except ImportError:
         raise needs("gguf") from None
-    _check(file)
     try:
         reader = GGUFReader(file)
         layers = [field for name, field in reader.fields.items() if name.endswith(".block_count")]

@@ -5,8 +5,10 @@ Each sentence is ours. What a library raised is written to the log and not shown
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -23,6 +25,8 @@ Reason = Literal[
     "remote-code",
     "too-large",
     "no-memory",
+    "no-space",
+    "too-slow",
     "not-text",
     "unsupported",
     "failed",
@@ -53,6 +57,14 @@ def unexpected(error: Exception, reason: Reason, template: str, **values: object
     log.warning("%s", template.format(**values), exc_info=error)
     if package := missing_package(error):
         return needs(package)
+    if is_full(error):
+        return BadModel("no-space", "the disk is full: nothing can be kept of this model")
+    if is_read_only(error):
+        return BadModel(
+            "no-space",
+            "{folder} cannot be written to: what was converted or fetched is kept there",
+            folder=Path(str(error.filename)).name if isinstance(error, OSError) else "the cache",
+        )
     if is_out_of_memory(error):
         return BadModel("no-memory", "the memory ran out while the model was loaded")
     return BadModel(reason, template, **values)
@@ -81,6 +93,16 @@ def missing_package(error: Exception) -> str | None:
         return None
     module = error.name.split(".")[0]
     return PIP.get(module, module)
+
+
+def is_full(error: Exception) -> bool:
+    """Whether a disk has no space left, for the user or at all."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def is_read_only(error: Exception) -> bool:
+    """Whether a file system cannot be written to."""
+    return isinstance(error, OSError) and error.errno == errno.EROFS
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from pathlib import Path
+from typing import Any
 
 from attention_atlas.model.hub.folder import check_whole, read_json
 from attention_atlas.model.hub.reasons import BadModel, needs, unexpected
@@ -14,6 +15,12 @@ OBJECTS = ("tokenizer.json", SETTINGS, "vocab.json", "special_tokens_map.json")
 SENTENCEPIECE = (".model", ".spm")
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "tekken.json", "vocab.bpe")
 PACKAGES = {"sentencepiece": "sentencepiece", "google.protobuf": "protobuf"}  # module -> package
+MOST_GROWTH = 100  # characters in place of one
+MOST_DEPTH = 20  # of steps inside of steps
+MOST_TOKENS = 100  # of one character
+NESTED = ("normalizers", "pretokenizers", "decoders")  # steps that are made of steps
+ASCII = "".join(map(chr, range(32, 127)))
+PROBE = f"{ASCII} The river bank 1,234.5 — naïve café 注意力 मन 🙂\n\t {'a' * 40}"
 RANKS = re.compile(rb"[A-Za-z0-9+/]+=* \d+\n")  # the first line of a file of tiktoken
 
 
@@ -55,6 +62,53 @@ def check(folder: Path) -> None:
     if (folder / "vocab.json").is_file() and not has_merges and not _pieces(folder):
         text = "its tokenizer has vocab.json, but not merges.txt, which belongs to it"
         raise BadModel("damaged", text)
+
+
+def check_growth(folder: Path) -> None:
+    """Raises BadModel for a tokenizer.json that makes texts very much longer: what it puts in
+    place of a character, step after step, multiplies."""
+    path = folder / "tokenizer.json"
+    content = read_json(path) if path.is_file() else {}
+    growth = 1
+    for part in ("normalizer", "pre_tokenizer", "decoder"):
+        growth = max(growth, _growth(content.get(part)))
+    if growth > MOST_GROWTH:
+        raise BadModel(
+            "unsupported",
+            "its tokenizer.json makes a text up to {n} times as long; at most {most} times",
+            n=f"{growth:,}"[:30],
+            most=f"{MOST_GROWTH:,}",
+        )
+
+
+def _growth(step: Any, depth: int = 0) -> int:
+    """By how much the steps of a tokenizer can multiply the length of a text, at most."""
+    if not isinstance(step, dict) or depth > MOST_DEPTH:
+        return 1 if depth <= MOST_DEPTH else MOST_GROWTH + 1
+    inner = [step[name] for name in NESTED if isinstance(step.get(name), list)]
+    growth = len(str(step.get("content", ""))) if step.get("type") == "Replace" else 1
+    for each in (each for steps in inner for each in steps):
+        growth *= max(1, _growth(each, depth + 1))
+        if growth > MOST_GROWTH:
+            break
+    return max(1, growth)
+
+
+def check_probe(backend: Any) -> None:
+    """Raises BadModel for a tokenizer that makes very many tokens of a short text, or fails."""
+    try:
+        n = len(backend(PROBE, verbose=False)["input_ids"])
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        known = error if isinstance(error, Exception) else RuntimeError(str(error))
+        text = "its tokenizer ({kind}) fails on a short text"
+        raise unexpected(known, "damaged", text, kind=type(backend).__name__) from None
+    if n > MOST_TOKENS * len(PROBE):
+        text = "its tokenizer ({kind}) makes {n} tokens of {length} characters"
+        raise BadModel(
+            "unsupported", text, kind=type(backend).__name__, n=f"{n:,}", length=len(PROBE)
+        )
 
 
 def _check_pieces(path: Path) -> None:

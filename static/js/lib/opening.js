@@ -22,6 +22,8 @@ const REASONS = {
   "remote-code": _("Needs code of its own"),
   "too-large": _("Too large"),
   "no-memory": _("Not enough memory"),
+  "no-space": _("No space"),
+  "too-slow": _("Too slow"),
   "not-text": _("Not a text model"),
   unsupported: _("Not supported")
 };
