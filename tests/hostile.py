@@ -188,25 +188,13 @@ TOKENIZERS: dict[str, Make] = {
         normalizer=steps(replaced("a", "b" * 1_000), replaced("b", "c" * 1_000))
     ),
     "steps in steps": tokenizer(normalizer=deep(replaced("a", "b"), 60)),
-    "a pattern without end": tokenizer(pre_tokenizer=split("^(a+)+$|^(a+)+b")),
     "a pattern that is none": tokenizer(pre_tokenizer=split("(((")),
     "ids of 4 billion": tokenizer(model=counted(4_000_000_000)),
     "no model": tokenizer(model=None),
+    "a step of another type": tokenizer(normalizer={"type": "Nothing"}),
+    "a step that is text": tokenizer(normalizer="lower"),
     "a model of another type": tokenizer(model={"type": "Nothing"}),
     "no vocabulary": tokenizer(model={"type": "WordPiece", "vocab": {}, "unk_token": "[UNK]"}),
-    "added tokens at 2³¹": tokenizer(
-        added_tokens=[
-            {
-                "id": 2**31,
-                "content": "x",
-                "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
-                "normalized": False,
-                "special": True,
-            }
-        ]
-    ),  # fmt: skip
 }
 HOSTILE = {
     **{f"config: {name}": make for name, make in CONFIGS.items()},

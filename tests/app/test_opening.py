@@ -194,7 +194,7 @@ def test_the_server_answers_while_a_model_is_opened(monkeypatch) -> None:
     service = Service(Settings(threads=1, models="bert"))
     go = threading.Event()
 
-    def slow(source: str, progress: object) -> Loaded:
+    def slow(source: str, progress: object, is_wanted: object) -> Loaded:
         assert go.wait(30)
         return service.models["bert"]
 
@@ -220,8 +220,10 @@ def test_models_of_the_command_line(folder: Path) -> None:
         names = [model["name"] for model in client.get("/api/v1/models").json()["models"]]
         assert names == ["bert", "my-gpt"]
         ready = client.get("/readyz")
-        assert ready.status_code == 503
-        assert "no such folder" in ready.json()["missing"]["/nowhere"]
+        assert ready.status_code == 200, "the bundled models are in service"
+        assert "no such folder" in ready.json()["missing"]["nowhere"]
+        assert str(folder.parent) not in ready.text and "/nowhere" not in ready.text
+        assert ready.json()["opening"] == []
 
 
 def test_one_spoilt_model_does_not_keep_the_server_from_starting(
@@ -234,13 +236,13 @@ def test_one_spoilt_model_does_not_keep_the_server_from_starting(
     monkeypatch.setattr("attention_atlas.model.hub.folder.weights", fail)
     with client_of(model=(str(folder),)) as client:
         assert client.get("/readyz").json()["models"] == ["bert"]
-        assert "the server's log" in client.get("/readyz").json()["missing"][str(folder)]
+        assert "the server's log" in client.get("/readyz").json()["missing"][folder.name]
 
 
 def test_a_model_that_was_missing_is_there_once_it_is_opened(tmp_path: Path) -> None:
     place = tmp_path / "late"
     with client_of(model=(str(place),)) as client:
-        assert client.get("/readyz").status_code == 503
+        assert list(client.get("/readyz").json()["missing"]) == ["late"]
         saved.gpt2(place)
         assert events(client, f"{place}/")[-1][1]["name"] == "late"
         assert client.get("/readyz").json()["missing"] == {}

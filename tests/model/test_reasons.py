@@ -47,7 +47,7 @@ SPOILT: list[tuple[Spoil, str, str]] = [
     (spoilt.header_of, "damaged", "no readable safetensors header"),
     (spoilt.stored_as(torch.int8), "unsupported", "quantised (stored as I8)"),
     (spoilt.stored_as(torch.float8_e4m3fn), "unsupported", "quantised (stored as F8_E4M3)"),
-    (spoilt.full_of(torch.nan), "damaged", "its attention is not a number (NaN)"),
+    (spoilt.full_of(torch.nan), "damaged", "holds numbers that are not finite (NaN or infinite)"),
     (spoilt.pruned, "unsupported", "heads of it were pruned (L0: 1), and transformers"),
     (index_of(metadata=LONG), "too-large", "2,500,000,000 parameters; at most 2,000,000,000 are"),
     (index_of(metadata=None), "damaged", "are missing: model-1-of-9.safetensors"),
