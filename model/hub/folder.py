@@ -14,13 +14,13 @@ from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import isfinite, prod
+from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from attention_atlas.model.hub.reasons import BadModel, Reason, unexpected
+from attention_atlas.model.hub.reasons import BadModel, unexpected
 
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
@@ -30,8 +30,6 @@ BESIDE = (".json", ".txt", ".model", ".spm", ".jinja")  # what config and tokeni
 LONGEST = 100_000_000  # bytes of such a file
 MOST_BESIDE = 2 * LONGEST  # bytes of all of them
 MOST_CONFIG = 2_000_000  # bytes of config.json; those of models with 10,000 labels have less
-MOST = 2**40  # of any whole number in a config; some count the parameters
-MOST_LABELS = 100_000
 MOST_TENSORS = 100_000  # of one file
 MOST_LAYERS = 512
 MOST_POSITIONS = 32_768  # of a model that makes a vector for each
@@ -173,30 +171,6 @@ def check_size(model: Weights, limits: Limits) -> None:
             "files that the index names are missing: {files}",
             files=", ".join(missing[:3]),
         )
-
-
-def check_numbers(content: dict[str, Any]) -> None:
-    """Every number of a config, however deep, is finite and no larger than any model has it."""
-    for key, n in _numbers(content, ""):
-        name = key.split(".")[-1]
-        if not isfinite(n) if isinstance(n, float) else abs(n) > MOST:
-            reason: Reason = "damaged" if isinstance(n, float) else "too-large"
-            text = "config.json says {key} {n}, which no model has"
-            raise BadModel(reason, text, key=key[:60], n=str(n)[:40])
-        if name == "num_labels" and n > MOST_LABELS:
-            text = "config.json says {key} {n}; at most {most} are taken"
-            raise BadModel("too-large", text, key=key[:60], n=f"{n:,}", most=f"{MOST_LABELS:,}")
-
-
-def _numbers(value: Any, key: str) -> Iterator[tuple[str, int | float]]:
-    """The numbers of a config with their keys: "encoder.hidden_size"."""
-    inside = value.items() if isinstance(value, dict) else enumerate(value)
-    for name, each in inside:
-        full = f"{key}.{name}" if key else str(name)
-        if isinstance(each, dict | list):
-            yield from _numbers(each, full)
-        elif isinstance(each, int | float) and not isinstance(each, bool):
-            yield full, each
 
 
 def check_config(content: dict[str, Any], limits: Limits, *, rotates: bool) -> None:

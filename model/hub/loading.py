@@ -18,6 +18,7 @@ from attention_atlas.model.hub import folder, tokenizer_files
 from attention_atlas.model.hub.findings import LONGEST
 from attention_atlas.model.hub.folder import Limits
 from attention_atlas.model.hub.lens import NAME, lens
+from attention_atlas.model.hub.numbers import check_numbers
 from attention_atlas.model.hub.reasons import BadModel, unexpected
 from attention_atlas.model.zoo import Note
 from torch import Tensor
@@ -71,7 +72,7 @@ def new_cache(model: Any) -> Any:
 
 def check_config(content: Mapping[str, Any], limits: Limits) -> None:
     """A text model of a family that transformers itself knows; no code of its own."""
-    folder.check_numbers(dict(content))
+    check_numbers(dict(content))
     name, architectures = content.get("model_type", ""), content.get("architectures", [])
     own_code = content.get("auto_map") and not all(hasattr(transformers, a) for a in architectures)
     if content.get("auto_map") and (own_code or not architectures or name not in CONFIG_MAPPING):
