@@ -50,7 +50,7 @@ def open_model(
         path = locate.named(name) if is_path else download.downloaded(name, limits, progress)
         shown = path.stem if path.is_file() else path.name if is_path else name
         if guard is not None:
-            rehearse(path, shown, limits, guard, progress)
+            rehearse(path, shown, limits, guard, progress, tried)
             progress = silent  # the steps were told
         with ONE:
             source = "path" if is_path else "hub"

@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import torch
 from attention_atlas.model.hub import folder
 from attention_atlas.model.hub.folder import Limits
 from attention_atlas.model.hub.progress import Progress, Step
@@ -35,6 +36,7 @@ SPARE = 2_000_000_000  # bytes beside what the files may need
 GROWTH = {".gguf": 12, ".safetensors": 4}  # bytes in memory by bytes of a file, at most
 PLACES = ("XDG_CACHE_HOME", "HOME", "HF_HUB_OFFLINE", "HF_HOME")  # where the child looks
 context = get_context("forkserver")
+Tried = Callable[[Path, str, Limits, Progress], None]  # a function of a module
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,15 @@ def warm() -> None:
         _ended(_started(_nothing))
 
 
-def rehearse(path: Path, name: str, limits: Limits, guard: Guard, progress: Progress) -> None:
-    """Open and try the model in a child process. Raises BadModel: its own reason, or the limit."""
+def rehearse(
+    path: Path, name: str, limits: Limits, guard: Guard, progress: Progress, tried: Tried
+) -> None:
+    """Let `tried` open the model in a child process. Raises BadModel: its reason, or the limit."""
     context.set_forkserver_preload(["attention_atlas.model.hub.opening"])
     memory = guard.memory or allowance(path)
     ours, theirs = context.Pipe(duplex=False)
     job = {"path": str(path), "name": name, "limits": _plain(limits), "memory": memory}
-    child = _started(_open, theirs, job | {"environment": _environment()})
+    child = _started(_open, theirs, job | {"environment": _environment()}, tried)
     theirs.close()
     deadline = time.monotonic() + guard.seconds
     try:
@@ -141,11 +145,8 @@ def _nothing() -> None:
     """What a child does that is started to start the fork server."""
 
 
-def _open(theirs: Connection, job: dict[str, Any]) -> None:
+def _open(theirs: Connection, job: dict[str, Any], tried: Tried) -> None:
     """Open the model and try it; say each step, and at last why not, or that it passed."""
-    import torch
-    from attention_atlas.model.hub import opening
-
     os.environ.update(job["environment"])
     torch.set_num_threads(1)
     limit_memory(job["memory"])
@@ -154,7 +155,7 @@ def _open(theirs: Connection, job: dict[str, Any]) -> None:
         theirs.send_bytes(json.dumps(message).encode())
 
     try:
-        opening.tried(
+        tried(
             Path(job["path"]),
             job["name"],
             Limits(**job["limits"]),

@@ -18,7 +18,7 @@ from attention_atlas.model.hub import rehearsal
 from attention_atlas.model.hub.folder import Limits
 from attention_atlas.model.hub.leftovers import making, sweep
 from attention_atlas.model.hub.library import Library
-from attention_atlas.model.hub.opening import open_model
+from attention_atlas.model.hub.opening import open_model, tried
 from attention_atlas.model.hub.progress import Step
 from attention_atlas.model.hub.reasons import BadModel, unexpected
 from attention_atlas.model.hub.rehearsal import Guard, allowance, context, rehearse
@@ -103,7 +103,7 @@ def asleep(*_: Any) -> None:
     time.sleep(600)
 
 
-def greedy(theirs: Any, job: dict[str, Any]) -> None:
+def greedy(theirs: Any, job: dict[str, Any], tried: Any) -> None:
     rehearsal.limit_memory(job["memory"])
     bytearray(10 * job["memory"])
 
@@ -118,7 +118,7 @@ def instead(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., None]], 
 
 
 def rehearsed(folder: Path, guard: Guard) -> None:
-    rehearse(folder, "x", Limits(), guard, lambda step: None)
+    rehearse(folder, "x", Limits(), guard, lambda step: None, tried)
 
 
 def children() -> list[Any]:
