@@ -46,7 +46,9 @@ def test_an_induction_head_looks_after_the_earlier_copy(client: TestClient) -> N
     period = (len(raw) - 1) // 2
     assert raw[1 : 1 + period] == raw[1 + period :]
     again = np.arange(1 + period, len(raw) - 1)  # after the last token nothing follows
-    assert (most(answer)[again] == again - period + 1).mean() >= 0.6
+    attn = np.array(answer["attn"])[0, 0]
+    after_copy = attn[again, again - period + 1].mean()  # the rest may go to the first token
+    assert after_copy >= 2 * (1 / again).mean(), "twice what equal attention would give"
 
 
 @pytest.mark.parametrize("model", ["translator", "recurrent"])
