@@ -130,7 +130,7 @@ def input_fields(loaded: Loaded, run: Run) -> dict[str, str | None]:
     }
 
 
-def language_fields(loaded: Loaded, spec: Spec) -> dict[str, str | None]:
+def language_fields(loaded: Loaded, spec: Spec | RunRequest) -> dict[str, str | None]:
     """The languages of a run, as fields of an answer."""
     used = direction_of(loaded, spec.text, spec.source_lang, spec.target_lang)
     return {"source_lang": used.source, "target_lang": used.target}

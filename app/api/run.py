@@ -79,7 +79,7 @@ def run_fields(request: RunRequest, loaded: Loaded, run: Run) -> dict[str, Any]:
     """A run as /run answers it and the Explore page embeds it."""
     return {
         **input_fields(loaded, run),
-        **language_fields(loaded, spec_of(request)),
+        **language_fields(loaded, request),
         "target_decoded": run.target_decoded,
         "sequences": sequences_fields(run.sequences),
         "kinds": kind_fields(loaded, run.sequences),

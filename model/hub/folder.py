@@ -71,8 +71,9 @@ class Weights:
     n_byte: int
 
 
-def read_json(path: Path, kind: type = dict, longest: int = LONGEST) -> Any:
-    """A JSON object, or a list, of a model's folder."""
+def read_json(path: Path, kind: type = dict, longest: int | None = None) -> Any:
+    """A JSON object, or a list, of a model's folder; of at most LONGEST bytes unless said."""
+    longest = LONGEST if longest is None else longest
     if path.is_file() and path.stat().st_size > longest:
         raise BadModel(
             "damaged", "{file} is longer than {n} bytes", file=path.name, n=f"{longest:,}"

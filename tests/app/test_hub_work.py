@@ -179,7 +179,7 @@ def test_a_decoders_beginning_is_found_in_either_file(
     ("address", "said"),
     [
         ("/positions?model=recurrent", "model recurrent does not exist"),
-        ("/fill?model=gpt2", "model gpt2 does not exist: bert"),
+        ("/fill?model=gpt2", "model gpt2: does not fill in blanks; bert is shown instead"),
     ],
 )
 def test_a_page_says_why_a_model_is_not_for_it(hub: TestClient, address: str, said: str) -> None:

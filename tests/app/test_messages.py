@@ -19,6 +19,7 @@ from tests.messages import calls, templates
 
 ERRORS = {"BadInput", "Invalid", "NotAllowed", "NotReady", "UnknownModel", "Busy", "BodyTooLarge"}
 LIBRARY = re.compile(r"Input should|Value error|should have|Field required|validation error|Tuple ")
+UNTRANSLATED = {"BERT base", "exp s", "logit", "“{word}”"}  # names and formulas
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 TEXT = {"text": "He sat on the river bank."}
 
@@ -42,7 +43,7 @@ def test_a_message_is_its_sentence_and_can_be_translated() -> None:
 def test_every_message_is_in_the_chinese_catalogue_with_the_same_values(template: str) -> None:
     translation = catalogue("zh")[template]
     assert fields(translation) == fields(template)
-    assert translation != template
+    assert translation != template or template in UNTRANSLATED
 
 
 @pytest.mark.parametrize("name", sorted(ERRORS))

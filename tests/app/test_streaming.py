@@ -59,7 +59,7 @@ class Visit:
             self.arrived.set()
 
     async def go(self) -> None:
-        headers = [(b"content-type", b"application/json"), (b"host", b"test")]
+        headers = [(b"content-type", b"application/json"), (b"host", b"testserver")]
         scope = {"type": "http", "method": "POST", "path": "/api/v1/generate", "headers": headers}
         scope |= {"raw_path": b"/api/v1/generate", "query_string": b"", "http_version": "1.1"}
         scope |= {"scheme": "http", "server": ("test", 80), "client": ("test", 1), "root_path": ""}

@@ -107,7 +107,8 @@ class Contexts:
     def lend(self, setting: dict[str, object]) -> BrowserContext:
         key = json.dumps(setting, sort_keys=True)
         if key not in self.kept:
-            context = self.browser.new_context(base_url=self.server, **setting)  # type: ignore[arg-type]
+            waiting = {"bypass_csp": True} | setting  # wait_for_function evaluates a string
+            context = self.browser.new_context(base_url=self.server, **waiting)  # type: ignore[arg-type]
             context.set_default_timeout(LONGEST_WAIT)
             self.kept[key] = context, context.new_page()
             self.kept[key][1].goto("/healthz")

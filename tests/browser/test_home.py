@@ -18,18 +18,19 @@ def opened(page: Page) -> Page:
 
 def test_the_picture_follows_the_pointer(page: Page) -> None:
     said = opened(page).locator(".lines-said")
-    word = page.get_by_role("group", name="query tokens").get_by_role("button", name="bank")
-    word.hover()
     expect(said).to_contain_text("bank looks most at")
+    word = page.get_by_role("group", name="query tokens").get_by_role("button", name="watched")
+    word.hover()
+    expect(said).to_contain_text("watched looks most at")
     word.click()
     page.mouse.move(5, 5)
-    expect(said).to_contain_text("bank looks most at")
+    expect(said).to_contain_text("watched looks most at")
 
 
 @pytest.mark.parametrize("setting", [PHONE])
 def test_a_finger_moves_the_picture_too(page: Page) -> None:
-    opened(page).locator("#view").get_by_role("button", name="bank").tap()
-    expect(page.locator("#view [aria-pressed=true]", has_text="bank")).to_have_count(1)
+    opened(page).locator("#view").get_by_role("button", name="watched").tap()
+    expect(page.locator("#view [aria-pressed=true]", has_text="watched")).to_have_count(1)
 
 
 def test_its_doors_lead_to_the_pages(page: Page) -> None:
