@@ -30,8 +30,8 @@ def test_a_bare_page_opens_at_its_first_example_and_the_next_is_a_click_away(
     for example in others[:2]:
         page.locator(".examples a").nth(offered(name).index(example)).click()
         says(page, example)
-    page.go_back()
-    page.go_back()
+    for _ in others[:2]:
+        page.go_back()
     says(page, first)
     page.reload()
     says(page, first)

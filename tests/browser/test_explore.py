@@ -272,11 +272,15 @@ CONTRAST = """() => {
   };
   const share = [0.2126, 0.7152, 0.0722];
   const light = (color) => bytes(color).reduce((sum, c, i) => sum + c * share[i], 0);
-  const paper = light(getComputedStyle(document.body).backgroundColor);
+  const behind = (el) => {
+    const color = getComputedStyle(el).backgroundColor;
+    const clear = color === "transparent" || color.endsWith(", 0)");
+    return clear && el.parentElement ? behind(el.parentElement) : color;
+  };
   return [...document.querySelectorAll("main *")].filter((el) => el.childNodes.length
       && el.childNodes[0].nodeType === 3 && el.textContent.trim() && el.checkVisibility())
     .map((el) => {
-      const ink = light(getComputedStyle(el).color);
+      const [ink, paper] = [getComputedStyle(el).color, behind(el)].map(light);
       return (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
     });
 }"""
