@@ -108,6 +108,7 @@ def random_state(seed: int) -> dict[str, object]:
         "side": pick(["query", "key"]),
         "view": pick(["lines", "matrix", "tokens", "anatomy", "table"]),
         "heads": pick(["", "0.0", "2.3,0.11,511.7"]),
+        "queries": pick(["", "3", "0,7,511"]),
         "reduce": pick(["none", "mean_heads", "max_heads", "rollout"]),
         "quantity": pick(["attn", "scores"]),
         "top": pick([0, 1, 99]),

@@ -7,8 +7,7 @@ import * as url from "./url.js";
 
 const MOST = 2.6; // times as large as on the page
 const EDGE = 48; // CSS pixels around the picture
-const PARTS = "main .masks-row, main section, main .home-words, main .scroll > table, "
-  + "main .chapter";
+const PARTS = "main .masks-row, main section, main .home-words, main .scroll > table";
 
 /** The parts of a page that are not inside one another, and are there to be seen. */
 function partsOf() {

@@ -47,7 +47,8 @@ export async function withWords(ask, wanted, before) {
 export function drawWordLines(el, {a, b}, pick) {
   const chosen = [a, b].map(({qWords, word}) => qWords[word].text);
   const choose = (run, text) => {
-    const [word, wordB] = run === 0 ? [text, chosen[1]] : [chosen[0], text];
+    chosen[run] = text; // the other one may be clicked before the answer is there
+    const [word, wordB] = chosen;
     const isInB = b.qWords.some((other) => plain(other.text) === plain(word));
     const isSame = plain(word) === plain(wordB) || (run === 0 && isInB);
     pick({word, wordB: isSame ? "" : wordB});
