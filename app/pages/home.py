@@ -3,7 +3,7 @@
 # No `from __future__ import annotations`: FastAPI reads the annotations of the routes below.
 
 from attention_atlas.app.api.common import TokenOut
-from attention_atlas.app.navigation import LINKS, MOVED
+from attention_atlas.app.navigation import MOVED
 from attention_atlas.app.pages.engine import Content, page
 from attention_atlas.app.pages.explore import ExploreQuery, Top, explore
 from fastapi import APIRouter, Request
@@ -26,15 +26,13 @@ class HomePage(Content):
     k_tokens: list[TokenOut]
     top: list[Top]
     opens: bool = Field(description="whether models can be opened by name")
-    has_course: bool
 
 
 @page("/", "home.html", HomePage, router)
 async def first_page(request: Request) -> HomePage:
     """What this is, in one picture; Learn, Explore, a model of one's own."""
     shown = await explore(request, ExploreQuery())
-    has_course = any(link.path == "/learn" for link in LINKS)
-    return HomePage.model_validate({**shown.model_dump(), "has_course": has_course})
+    return HomePage.model_validate(shown.model_dump())
 
 
 def moved(request: Request, path: str) -> RedirectResponse:

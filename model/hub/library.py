@@ -1,7 +1,7 @@
-"""The models in memory: the bundled ones, and as many others as may be, the last used kept.
+"""The models in memory: the bundled ones, and a limited number of others, the last used kept.
 
-Several threads open models, any may use them. What is put aside for a newer one is remembered by
-its name and opened again when it is asked for; whoever still computes with it keeps it until done.
+Several threads open models; any thread may use them. A model that is removed to make room for a
+newer one can be opened again by its name. A computation that still uses it keeps it until it ends.
 """
 
 from __future__ import annotations

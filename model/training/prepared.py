@@ -32,7 +32,7 @@ from torch import nn
 
 Arrays = dict[str, np.ndarray]
 CLASSES: dict[str, type[Any]] = {**TRAINERS, "bert": AnchoredBertTask}
-MOST_TOKENS = 28_000_000  # about 36 MB of compressed ids
+MOST_TOKENS = 28_000_000  # two bytes each before compression
 
 
 def packed(task: Task[Any]) -> bytes:
