@@ -64,6 +64,12 @@ SOURCES = {
             "CC BY 2.0 FR",
             "tatoeba.org and manythings.org/anki",
         ),
+        Source(
+            "europarl",
+            "Proceedings of the European Parliament, Spanish-English",
+            "free for any use",
+            "European Parliament; Koehn 2005",
+        ),
     )
 }
 

@@ -25,10 +25,11 @@ from torch.nn import functional as F
 Ids = np.ndarray[tuple[int], np.dtype[np.uint16]]
 Batch = dict[str, Tensor]
 Number = TypeVar("Number", int, float)
+Item = TypeVar("Item")
 Model = TypeVar("Model", bound=nn.Module)
 
-# How many times a file's documents are seen for each time another's are.
-WEIGHTS = {"classics": 0.5, "asp": 2.0, "onestop": 2.0, "fairytaleqa": 2.0, "europarl": 0.0}
+# How many times a file's documents, or pairs, are seen for each time another's are.
+WEIGHTS = {"classics": 0.5, "asp": 2.0, "onestop": 2.0, "fairytaleqa": 2.0, "europarl": 0.4}
 NO_LABEL = -100  # nothing is to be predicted here
 N_LOOK = 16  # texts a head is judged by
 COPIED = 50  # random tokens that come twice
@@ -117,8 +118,8 @@ def padded(rows: list[np.ndarray], fill: int) -> Tensor:
     return torch.from_numpy(out)
 
 
-def weighted(docs: list[list[str]], name: str, rng: Generator) -> list[list[str]]:
-    """Documents repeated or thinned by their file's weight."""
+def weighted(docs: list[Item], name: str, rng: Generator) -> list[Item]:
+    """A file's documents, or its pairs, repeated or thinned by its weight."""
     weight = WEIGHTS.get(name, 1.0)
     times = np.floor(weight + rng.random(len(docs))).astype(int)
     return [doc for doc, n in zip(docs, times, strict=True) for _ in range(n)]
