@@ -171,6 +171,7 @@ def explore(page: Page) -> Explore:
     def open_at(**query: object) -> Page:
         page.goto(f"/explore?{urlencode(query)}")
         page.locator("#picture[aria-busy=false]").wait_for()
+        page.locator("#heads[aria-busy=false]").wait_for()  # its numbers come after the picture
         return page
 
     return open_at

@@ -99,7 +99,24 @@ def test_reload_restores_the_view(explore: Explore) -> None:
     before = page.url, page.locator("main").inner_text()
     page.reload()
     expect(page.locator("#foot")).to_contain_text("rows sum to less than 1")
+    expect(page.locator("#heads[aria-busy=false]")).to_be_visible()
     assert (page.url, page.locator("main").inner_text()) == before
+
+
+def test_numbers_that_were_interrupted_are_asked_for_again(page: Page) -> None:
+    page.route("**/api/v1/metrics?*", lambda route: None)
+    page.route(re.compile("run.*text=Twice"), lambda route: None)
+    with page.expect_request("**/api/v1/metrics?*"):
+        page.goto(f"/explore?{urlencode({'model': 'gpt', 'text': 'Once upon a time'})}")
+    text_field(page).fill("Twice")
+    with page.expect_request(re.compile("run.*text=Twice")):
+        text_field(page).press("Enter")
+    expect(page.locator("#heads")).to_have_attribute("aria-busy", "true")
+    page.unroute_all()
+    text_field(page).fill("Once upon a time")
+    text_field(page).press("Enter")
+    expect(page.locator("#heads")).to_have_attribute("aria-busy", "false")
+    expect(page.locator(".grid-badge").first).to_be_attached()
 
 
 def test_back_undoes_each_choice(explore: Explore) -> None:

@@ -20,6 +20,7 @@ const same = (value) => value;
  * `draft` is what was asked for and is not on screen, be it on its way or refused.
  * @param {{
  *   data: Object, fields: Object, form: HTMLFormElement|null, busy: HTMLElement,
+ *   late?: HTMLElement,   what is busy until `later` has ended
  *   given?: Object,     what is not in the address; else the data's own
  *   first?: {state: Object, ignored: string[]},   the address that the page opens at
  *   more?: Object,      what else is in the state, and not in the address
@@ -212,12 +213,12 @@ function adjust(page, changed, step) {
 /** What is wanted is on screen already. */
 function settle(page, wanted, step) {
   const {store, newest} = page;
-  newest.begin();
+  const signal = newest.begin();
   if (page.isLive) page.drawn = null; // what has come so far gives way
   const calm = {draft: null, problem: null, wrong: null, notice: "", busy: false};
   store.set({...difference(page, store.get(), wanted), ...calm});
   write(page, step);
-  return true;
+  return complete(page, signal);
 }
 
 async function load(page, wanted, step, {isBack = false} = {}) {
@@ -230,14 +231,32 @@ async function load(page, wanted, step, {isBack = false} = {}) {
     const {later, ...answer} = await page.answer(wanted, options, isBack ? null : state.found);
     signal.throwIfAborted();
     page.spec = specOf(page, wanted);
+    page.later = later ?? null;
     const calm = {draft: null, problem: null, wrong: null, notice: "", busy: false};
     store.set({...store.get().draft, ...answer, ...calm});
     write(page, step);
-    const more = await later?.({signal});
-    if (more && !signal.aborted) store.set({found: {...store.get().found, ...more}});
-    return !signal.aborted;
   } catch (error) {
-    if (!signal.aborted) refuse(page, error);
+    if (signal.aborted) return false;
+    refuse(page, error);
+    await complete(page, signal);
+    return false;
+  }
+  return complete(page, signal);
+}
+
+/** Add what comes later; what a newer request has interrupted is asked for again. */
+async function complete(page, signal) {
+  if (!page.later) return !signal.aborted;
+  try {
+    const more = await page.later({signal});
+    if (signal.aborted) return false;
+    page.later = null;
+    page.store.set({found: {...page.store.get().found, ...more}});
+    return true;
+  } catch (error) {
+    if (signal.aborted) return false;
+    page.later = null;
+    refuse(page, error);
     return false;
   }
 }
@@ -274,6 +293,7 @@ function render(page, state) {
   page.updateTheme(theme);
   showNotice({...state, problem: wrong ?? problem}, staleText(state));
   page.busy.ariaBusy = busy || !(found || problem);
+  if (page.late) page.late.ariaBusy = !(found || problem) || Boolean(page.later);
   page.busy.classList.toggle("stale", Boolean(found && (problem || wrong)));
   if (!found) return;
   say("observation", observation(page, state));

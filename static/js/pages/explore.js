@@ -172,7 +172,7 @@ async function save(ending, view = page.get().view) {
   return name;
 }
 
-const page = mountPage({data, fields: url.EXPLORE, form, busy: picture,
+const page = mountPage({data, fields: url.EXPLORE, form, busy: picture, late: byId("heads"),
   given: {...data, textPair: null, target: null, sourceLang: null, targetLang: null, query: null},
   first: isOffline && !url.hasQuery() ? url.parse(data.offline) : url.current(),
   context: ({query, side, found: {record}}) => ({
