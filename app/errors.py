@@ -150,13 +150,13 @@ def _plain(value: object) -> Value:
 
 def validation_problem(rows: Sequence[Mapping[str, Any]]) -> Problem:
     """Fields that cannot be taken, from Pydantic's or FastAPI's errors, in our own words."""
-    found = [
+    field_errors = [
         field_error(".".join(map(str, _field(row["loc"]))) or "body", in_our_words(row))
         for row in rows[:MOST_ERRORS]
     ]
-    detail = "; ".join(f"{error.field}: {error.message}" for error in found)
-    problem = _problem(422, detail, found)
-    return problem.model_copy(update={"code": found[0].code if found else "invalid"})
+    detail = "; ".join(f"{error.field}: {error.message}" for error in field_errors)
+    problem = _problem(422, detail, field_errors)
+    return problem.model_copy(update={"code": field_errors[0].code if field_errors else "invalid"})
 
 
 def _field(loc: Sequence[int | str]) -> Sequence[int | str]:

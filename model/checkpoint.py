@@ -160,8 +160,8 @@ def body_from_hugging_face(model: Bert, state: Mapping[str, Tensor]) -> None:
     fixed = "embeddings.position_ids"  # a constant, in files of older versions
     body = {f"bert.{name}": tensor for name, tensor in state.items() if name != fixed}
     heads = {k: v for k, v in to_hugging_face(model).items() if not k.startswith("bert.")}
-    own = {k: v for k, v in heads.items() if k not in TIED[Bert]}
-    from_hugging_face(model, own | body)
+    untied = {k: v for k, v in heads.items() if k not in TIED[Bert]}
+    from_hugging_face(model, untied | body)
 
 
 def _parts(model: Transformer) -> dict[str, list[str]]:

@@ -47,8 +47,8 @@ class Languages:
 
     def mark(self, text: str) -> str | None:
         """The target language that a source names itself: ">>fra<< Hello" -> fra."""
-        found = MARK.match(text) if self.in_source else None
-        code = (found[1] or found[2]) if found else None
+        match = MARK.match(text) if self.in_source else None
+        code = (match[1] or match[2]) if match else None
         return code if code in self.tokens else None
 
 

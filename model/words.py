@@ -104,11 +104,11 @@ def _touched(token: Token, spans: list[list[Span]]) -> range:
 
 def groups(tokens: Sequence[Token]) -> list[tuple[int, ...]]:
     """The tokens of each word, in order; a token without a word is by itself."""
-    found: dict[tuple[int, int | None, int], list[int]] = {}
+    by_word: dict[tuple[int, int | None, int], list[int]] = {}
     for i, token in enumerate(tokens):
         key = (token.segment, token.word, i if token.word is None else -1)
-        found.setdefault(key, []).append(i)
-    return [tuple(group) for group in found.values()]
+        by_word.setdefault(key, []).append(i)
+    return [tuple(group) for group in by_word.values()]
 
 
 def words_of(tokens: Sequence[Token], texts: Sequence[str]) -> list[Word]:
@@ -128,9 +128,9 @@ def _word(
         text = first.text.strip() or first.text or first.raw
         return Word(text, group, first.special, span=(first.start, first.end))
     last = max(_touched(tokens[i], spans)[-1] for i in group)
-    own = spans[first.segment][first.word : last + 1]
-    text, (start, end) = texts[first.segment], (own[0][0], own[-1][1])
-    parts = tuple(text[a:b] for a, b in own) if len(own) > 1 else ()
+    covered = spans[first.segment][first.word : last + 1]
+    text, (start, end) = texts[first.segment], (covered[0][0], covered[-1][1])
+    parts = tuple(text[a:b] for a, b in covered) if len(covered) > 1 else ()
     return Word(text[start:end], group, False, first.word, (start, end), parts)
 
 
@@ -140,12 +140,12 @@ def folded(word: str) -> str:
     return unicodedata.normalize("NFC", plain).translate(APOSTROPHES)
 
 
-def occurrences(found: Sequence[Word], word: str) -> list[int]:
+def occurrences(words: Sequence[Word], word: str) -> list[int]:
     """Where a word is among the words of a text, in any case, form and apostrophe."""
     wanted = folded(word)
     return [
         i
-        for i, other in enumerate(found)
+        for i, other in enumerate(words)
         if other.number is not None and wanted in map(folded, (other.text, *other.parts))
     ]
 

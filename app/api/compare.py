@@ -115,8 +115,8 @@ class CompareRequest(ApiRequest):
     @property
     def own_senses(self) -> dict[str, tuple[str, ...]]:
         """The sentences of the request, if it has some of both senses."""
-        own = {"first_sense": self.first_sense, "second_sense": self.second_sense}
-        return own if all(own.values()) else {}
+        lists = {"first_sense": self.first_sense, "second_sense": self.second_sense}
+        return lists if all(lists.values()) else {}
 
 
 class WordOut(BaseModel):

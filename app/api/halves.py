@@ -102,7 +102,9 @@ class Reference(NamedTuple):
     source: str
 
 
-def reference(a: Half, b: Half, words: tuple[str, str | None], own: OwnSenses) -> Reference | None:
+def reference(
+    a: Half, b: Half, words: tuple[str, str | None], senses_of_request: OwnSenses
+) -> Reference | None:
     """None for two models or two words, and for a word without sentences.
 
     Raises BadInput for a sentence of the request that lacks the word.
@@ -110,9 +112,13 @@ def reference(a: Half, b: Half, words: tuple[str, str | None], own: OwnSenses) -
     word, word_b = (folded(each or "") for each in words)
     if a.loaded is not b.loaded or word_b not in ("", word):
         return None
-    check_sentences(a.loaded, word, own)
-    sentences = own or shipped(a.loaded, word)
-    return Reference(word, sentences, "of the request" if own else SOURCE) if sentences else None
+    check_sentences(a.loaded, word, senses_of_request)
+    sentences = senses_of_request or shipped(a.loaded, word)
+    return (
+        Reference(word, sentences, "of the request" if senses_of_request else SOURCE)
+        if sentences
+        else None
+    )
 
 
 def usual_divergence(
@@ -170,9 +176,9 @@ def _rows(service: Service, loaded: Loaded, known: Reference | None) -> list[Wor
 
 def _senses(a: Tensor, b: Tensor, rows: list[WordState], known: Reference) -> dict[str, Any]:
     """The two words beside the reference sentences, and which sense each is nearer to."""
-    found = senses(a, b, rows, known.source)
-    verdicts = {"verdict_a": nearer(found.a), "verdict_b": nearer(found.b)}
+    nearness = senses(a, b, rows, known.source)
+    verdicts = {"verdict_a": nearer(nearness.a), "verdict_b": nearer(nearness.b)}
     return {
-        **found._asdict(),
+        **nearness._asdict(),
         **{name: verdict._asdict() for name, verdict in verdicts.items()},
     }

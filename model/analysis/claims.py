@@ -224,10 +224,10 @@ class Pair:
         kind = self.kind or loaded[0].kinds[0]
         shares = []
         for model, text, to in zip(loaded, texts, keys, strict=True):
-            own = kind if kind in model.kinds else model.kinds[0]
-            result = run(model, Spec(text), Selection(kind=own))
-            attn = word_attention(result, own, Claim(inputs["word"], to))[0]
-            for _, layer, head in (x for x in heads_by_position(model) if x[0] == own):
+            its_kind = kind if kind in model.kinds else model.kinds[0]
+            result = run(model, Spec(text), Selection(kind=its_kind))
+            attn = word_attention(result, its_kind, Claim(inputs["word"], to))[0]
+            for _, layer, head in (x for x in heads_by_position(model) if x[0] == its_kind):
                 attn[layer, head] = -1
             shares.append(attn)
         L, H = (min(attn.size(axis) for attn in shares) for axis in (0, 1))
@@ -247,8 +247,8 @@ class Pair:
         sentences = shipped(loaded, word)
         known = reference_words(loaded, word, lambda spec: hidden_states(loaded, spec), sentences)
         in_a, in_b = (state_of(loaded, text, word) for text in texts)
-        found = senses(in_a, in_b, known)
-        a, b = nearer(found.a), nearer(found.b)
+        nearness = senses(in_a, in_b, known)
+        a, b = nearer(nearness.a), nearer(nearness.b)
         return {
             "sense_a": a.sense,
             "from_a": a.since,
@@ -260,9 +260,9 @@ class Pair:
 
 def state_of(loaded: Loaded, text: str, word: str) -> Tensor:
     """The word's hidden states in a text: (L + 1, D)."""
-    of_text = words_of(tokenize(loaded, text), [text])
-    place = occurrences(of_text, word)[0]
-    return word_states(hidden_states(loaded, Spec(text)), of_text[place].tokens)
+    words = words_of(tokenize(loaded, text), [text])
+    index = occurrences(words, word)[0]
+    return word_states(hidden_states(loaded, Spec(text)), words[index].tokens)
 
 
 @dataclass(frozen=True)
@@ -303,10 +303,10 @@ class Leaks:
         loaded, texts = models(inputs["model"]), inputs["texts"].split("\n")
         kind, row = loaded.kinds[0], int(inputs.get("row", 0))
         places = [place_of(address)] if address else self._places(loaded, kind)
-        found = [self._leak(loaded, texts, place, row) for place in places]
-        best = max(range(len(found)), key=lambda i: float(found[i]["leak"]))
+        leaks = [self._leak(loaded, texts, place, row) for place in places]
+        best = max(range(len(leaks)), key=lambda i: float(leaks[i]["leak"]))
         _, layer, head = places[best]
-        values = found[best]
+        values = leaks[best]
         where: Address = {"kind": kind, "layer": layer, "head": head}
         return Seen(where, values, values["leak"] >= LEAST)
 
@@ -316,12 +316,12 @@ class Leaks:
 
     def _leak(self, loaded: Loaded, texts: list[str], place: Place, row: int) -> dict[str, float]:
         kind, layer, head = place
-        found = padding.masks(loaded, texts, kind=kind, layer=layer, head=head, off=(self.off,))
+        result = padding.masks(loaded, texts, kind=kind, layer=layer, head=head, off=(self.off,))
         if self.off == "padding":
-            return {"leak": round(found.to_padding[row].item(), 4)}
-        ahead = found.attn[row].triu(1).sum(-1)  # (Tq,)
-        real = found.q.real[row].cpu()
-        losses = {f"loss_{name}": round(value, 3) for name, value in found.losses.items()}
+            return {"leak": round(result.to_padding[row].item(), 4)}
+        ahead = result.attn[row].triu(1).sum(-1)  # (Tq,)
+        real = result.q.real[row].cpu()
+        losses = {f"loss_{name}": round(value, 3) for name, value in result.losses.items()}
         return {"leak": round(ahead[real][:-1].mean().item(), 4), **losses}
 
 
@@ -331,11 +331,11 @@ class Reorders:
 
     def check(self, models: Models, inputs: Inputs, address: Address | None = None) -> Seen:
         loaded = models(inputs["model"])
-        found = permutation(loaded, inputs["text"], inputs["text_b"])
+        result = permutation(loaded, inputs["text"], inputs["text_b"])
         is_causal = loaded.family == "decoder"
         values: dict[str, Any] = {
-            "with_positions": round(found.with_positions.max().item(), 2),
-            "without": float(f"{found.without.max().item():.0e}"),
+            "with_positions": round(result.with_positions.max().item(), 2),
+            "without": float(f"{result.without.max().item():.0e}"),
             "causal": is_causal,
         }
         is_seen = bool(values["with_positions"] > 0.1)

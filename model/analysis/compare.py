@@ -77,8 +77,8 @@ def side(
     texts = {"source": [run.text, run.text_pair or ""], "target": [run.target or ""]}
     q = words_of(record.q_tokens, texts[q_name])
     k = words_of(record.k_tokens, texts[k_name])
-    found = occurrences(q, word)
-    if not found:
+    indices = occurrences(q, word)
+    if not indices:
         there = ", ".join(dict.fromkeys(other.text for other in q if other.number is not None))
         raise BadInput(
             fields[0],
@@ -89,7 +89,7 @@ def side(
                 there=there[:400],
             ),
         )
-    if not 0 <= occurrence < len(found):
+    if not 0 <= occurrence < len(indices):
         raise BadInput(
             fields[1],
             Message(
@@ -97,15 +97,15 @@ def side(
                 "occurrence {value} of {word!r} does not exist: they are 0 to {limit}",
                 value=occurrence,
                 word=word[:40],
-                limit=len(found) - 1,
+                limit=len(indices) - 1,
             ),
         )
-    return Side(record, q, k, found[occurrence], occurrence, len(found))
+    return Side(record, q, k, indices[occurrence], occurrence, len(indices))
 
 
-def pieces(found: Side) -> list[int]:
+def pieces(compared: Side) -> list[int]:
     """The tokens of the word."""
-    return list(found.q[found.word].tokens)
+    return list(compared.q[compared.word].tokens)
 
 
 def word_states(states: Tensor, tokens: Sequence[int]) -> Tensor:
@@ -198,14 +198,14 @@ def baseline(sides: Sequence[Sequence[Side]], languages: str | None) -> Tensor |
     `sides` are those of each sense; with `languages`, content words alone count. None without a
     pair.
     """
-    found = []
+    divergences = []
     for of_sense in sides:
         for a, b in combinations(of_sense, 2):
             counted = None
             if languages is not None:
                 counted = content(a.k, languages), content(b.k, languages)
-            found.append(divergence(a, b, None, counted).every)
-    return torch.stack(found).mean(0) if found else None
+            divergences.append(divergence(a, b, None, counted).every)
+    return torch.stack(divergences).mean(0) if divergences else None
 
 
 def difference(a: Side, b: Side, pairs: Sequence[tuple[int, int]], layer: int, head: int) -> Tensor:
@@ -215,9 +215,9 @@ def difference(a: Side, b: Side, pairs: Sequence[tuple[int, int]], layer: int, h
     return x[index_a][:, index_a] - y[index_b][:, index_b]
 
 
-def _row(found: Side) -> Tensor:
+def _row(compared: Side) -> Tensor:
     """The word's attention to each key word: (L, H, K)."""
-    return _merged(found.record.attn, [found.q[found.word]], found.k)[..., 0, :]
+    return _merged(compared.record.attn, [compared.q[compared.word]], compared.k)[..., 0, :]
 
 
 def _merged(attn: Tensor, q: Sequence[Word], k: Sequence[Word]) -> Tensor:
@@ -257,21 +257,21 @@ class DifferingHead(NamedTuple):
 
 
 def ranked(
-    found: Divergence, a: Side, b: Side, last: Heads = (), n: int = TOP
+    result: Divergence, a: Side, b: Side, last: Heads = (), n: int = TOP
 ) -> list[DifferingHead]:
     """The heads that differ most, first; those of `last` after all others."""
-    order = _behind(found.every, last).flatten().argsort(descending=True)[:n].tolist()
-    H = found.every.size(1)
+    order = _behind(result.every, last).flatten().argsort(descending=True)[:n].tolist()
+    H = result.every.size(1)
     heads = []
     for layer, head in ((i // H, i % H) for i in order):
-        row_a = found.row_a[layer, head] * found.counted_a
-        row_b = found.row_b[layer, head] * found.counted_b
+        row_a = result.row_a[layer, head] * result.counted_a
+        row_b = result.row_b[layer, head] * result.counted_b
         heads.append(
             DifferingHead(
                 layer=layer,
                 head=head,
-                divergence=found.every[layer, head].item(),
-                aligned=found.aligned[layer, head].item(),
+                divergence=result.every[layer, head].item(),
+                aligned=result.aligned[layer, head].item(),
                 a=a.k[int(row_a.argmax())].text,
                 attn_a=row_a.max().item(),
                 b=b.k[int(row_b.argmax())].text,
@@ -291,10 +291,10 @@ def _behind(scores: Tensor, last: Heads) -> Tensor:
 
 
 def most_different(
-    found: Divergence, layer: int | None, head: int | None, last: Heads = ()
+    result: Divergence, layer: int | None, head: int | None, last: Heads = ()
 ) -> tuple[int, int]:
     """The head asked for, else the one that differs most; of those of its layer, if that is."""
-    scores = _behind(found.every, last)
+    scores = _behind(result.every, last)
     if layer is not None:
         scores[[i for i in range(scores.size(0)) if i != layer]] = -2
     if head is not None:

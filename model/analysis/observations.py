@@ -58,7 +58,7 @@ def best_head(loaded: Loaded, spec: Spec, claim: Claim) -> Observation:
     skipped = set() if claim.by_position else heads_by_position(loaded)
     result = run(loaded, spec, Selection(kind=kind))
     attn, query = word_attention(result, kind, claim)
-    for layer, head in ((layer, head) for of, layer, head in skipped if of == kind):
+    for layer, head in ((layer, head) for other, layer, head in skipped if other == kind):
         attn[layer, head] = -1
     layer, head = divmod(int(attn.argmax()), attn.size(1))
     even = even_share(result, kind, claim, query)
@@ -106,10 +106,10 @@ def words(result: Run, record: AttentionRecord) -> tuple[list[Word], list[Word]]
     return q_words, words_of(record.k_tokens, texts[k_name])
 
 
-def _occurrence(found: list[Word], word: str, occurrence: int) -> int:
-    places = occurrences(found, word)
+def _occurrence(words: list[Word], word: str, occurrence: int) -> int:
+    places = occurrences(words, word)
     if word.startswith("["):  # a special token, such as [MASK]
-        places = [i for i, other in enumerate(found) if other.text == word]
+        places = [i for i, other in enumerate(words) if other.text == word]
     if not -len(places) <= occurrence < len(places):
         raise BadInput(
             "text",

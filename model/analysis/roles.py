@@ -86,9 +86,9 @@ def _looked_at(look: Mapping[str, Any]) -> Iterator[HeadRole]:
 def _measured_heads(measures: Mapping[str, Any]) -> Iterator[HeadRole]:
     """Measures whose detail names a head: "decoder_induction" of L1 H1, "alignment_error_rate"."""
     for name, measure in measures.items():
-        place = PLACE.search(measure.get("detail", ""))
+        match = PLACE.search(measure.get("detail", ""))
         meaning = _meaning(name)
-        if place is None or meaning is None:
+        if match is None or meaning is None:
             continue
         kind, role, detail = meaning
         values = [measure[key] for key in ("value", "low", "high")]
@@ -98,8 +98,8 @@ def _measured_heads(measures: Mapping[str, Any]) -> Iterator[HeadRole]:
             value, low, high = values
         yield HeadRole(
             kind,
-            int(place[1]),
-            int(place[2]),
+            int(match[1]),
+            int(match[2]),
             role,
             round(value, 4),
             "card",

@@ -66,14 +66,14 @@ def adapted(
     return adapter
 
 
-def found_out(trial: Trial, own: Attention, new_cache: Callable[[], Any]) -> Findings:
+def found_out(trial: Trial, expected: Attention, new_cache: Callable[[], Any]) -> Findings:
     """Everything about a model that its adapter needs to know."""
     model = trial.model
     tables = position_tables(trial)
-    sizes = sizes_of(model, own, tables)
+    sizes = sizes_of(model, expected, tables)
     positions = positions_of(model, tables)
     parts, layers = input_parts(trial, tables), last_layers(trial)
-    calls = _through_the_lens(trial, own, is_rotary=positions == "rotary")
+    calls = _through_the_lens(trial, expected, is_rotary=positions == "rotary")
     if calls.why:
         model.set_attn_implementation("eager")
     head = Head(model, has_target=trial.target is not None)
@@ -81,7 +81,7 @@ def found_out(trial: Trial, own: Attention, new_cache: Callable[[], Any]) -> Fin
     works = not tasks or _says_the_same(head, trial)
     return Findings(
         sizes=replace(sizes, n_kv_head=calls.n_kv_head or sizes.n_kv_head),
-        shapes={kind: (len(layers), layers[0].size(1)) for kind, layers in own.items()},
+        shapes={kind: (len(layers), layers[0].size(1)) for kind, layers in expected.items()},
         tasks=tasks if works else (),
         lacks=(LACKING if calls.why else ()) + (() if works else ("predictions",)),
         positions=positions,
@@ -115,7 +115,7 @@ def _tasks(trial: Trial) -> tuple[str, ...]:
     )
 
 
-def _through_the_lens(trial: Trial, own: Attention, *, is_rotary: bool) -> Calls:
+def _through_the_lens(trial: Trial, expected: Attention, *, is_rotary: bool) -> Calls:
     """How the attention layers call the lens, if it then records the model's own attention."""
     name = trial.model.config.model_type
     try:
@@ -134,7 +134,7 @@ def _through_the_lens(trial: Trial, own: Attention, *, is_rotary: bool) -> Calls
         return Calls(reason)
     every = [call for calls in seen.values() for call in calls]
     plans = {stack: _places(trial, stack, calls) for stack, calls in seen.items()}
-    apart = _apart(_recorded(trial, plans), own)
+    apart = _apart(_recorded(trial, plans), expected)
     if apart > trial.tolerance:
         return Calls(
             Message(
@@ -234,9 +234,9 @@ def _remembers(trial: Trial, new_cache: Callable[[], Any]) -> bool:
     return torch.allclose(torch.cat(parts, dim=1), whole, rtol=1e-3, atol=1e-3)
 
 
-def _apart(recorded: Attention, own: Attention) -> float:
+def _apart(recorded: Attention, expected: Attention) -> float:
     """The largest difference; infinite where there are other layers or shapes."""
-    pairs = [(recorded[kind], own[kind]) for kind in own]
+    pairs = [(recorded[kind], expected[kind]) for kind in expected]
     if any([a.shape for a in x] != [a.shape for a in y] for x, y in pairs):
         return torch.inf
     return max(

@@ -37,13 +37,13 @@ def packaged() -> dict[str, str]:
     """Name -> path of the models whose packages are installed; none is imported for that."""
     if importlib.util.find_spec("transformers") is None:
         return {}
-    found = {}
+    paths = {}
     for name, (package, inside) in PACKAGED.items():
         spec = importlib.util.find_spec(package)
-        for place in (spec.submodule_search_locations or []) if spec is not None else []:
-            if (path := Path(place) / inside).exists():
-                found[name] = str(path)
-    return found
+        for root in (spec.submodule_search_locations or []) if spec is not None else []:
+            if (path := Path(root) / inside).exists():
+                paths[name] = str(path)
+    return paths
 
 
 def stamp_of(source: str) -> tuple[object, ...]:
@@ -110,29 +110,31 @@ class Library:
         """
         name = self.name_of(source)
         path = self.known.get(name or "", source)
-        there = self.get(name) if name else None
+        existing = self.get(name) if name else None
         stamp = stamp_of(path)  # before it is read: what is written meanwhile is seen next time
-        if there is not None and (there.source != "path" or self._stamps.get(there.name) == stamp):
-            return there
+        if existing is not None and (
+            existing.source != "path" or self._stamps.get(existing.name) == stamp
+        ):
+            return existing
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # before it is imported
         try:
             from attention_atlas.model.hub import opening as hub
         except ImportError:
             raise needs("transformers") from None
         guard = replace(self.guard, is_wanted=is_wanted) if self.guard else None
-        found = hub.open_model(path, self.device, self.limits, progress, guard=guard)
+        loaded = hub.open_model(path, self.device, self.limits, progress, guard=guard)
         with self._naming:
-            name = name or self.name_of(source) or self._free(found.name, source)
-            found = replace(found, card=replace(found.card, name=name))
+            name = name or self.name_of(source) or self._free(loaded.name, source)
+            loaded = replace(loaded, card=replace(loaded.card, name=name))
             self.known[name], self._stamps[name] = path, stamp
-            self._add(found)
+            self._add(loaded)
             self._found(source)
-        return found
+        return loaded
 
     def _found(self, source: str) -> None:
         """What could not be loaded at the start, however it was written then, is there now."""
-        asked = canonical(source)
-        left = {name: why for name, why in self.missing.items() if canonical(name) != asked}
+        wanted = canonical(source)
+        left = {name: why for name, why in self.missing.items() if canonical(name) != wanted}
         self.missing = left  # whoever goes through the old one is not disturbed
 
     def name_of(self, source: str) -> str | None:
@@ -152,13 +154,13 @@ class Library:
             free = f"{name}-{n}"
         return free
 
-    def _add(self, found: Loaded) -> None:
+    def _add(self, loaded: Loaded) -> None:
         with self._lock:
-            models = {**self.models, found.name: found}
-            if found.name in self._used:  # its files were written anew
-                self._used.remove(found.name)
-            if found.source != "bundled":
-                self._used.append(found.name)
+            models = {**self.models, loaded.name: loaded}
+            if loaded.name in self._used:  # its files were written anew
+                self._used.remove(loaded.name)
+            if loaded.source != "bundled":
+                self._used.append(loaded.name)
             gone = self._used[: max(0, len(self._used) - self.at_most)]
             del self._used[: len(gone)]
             # Whoever goes through the old one is not disturbed.

@@ -88,24 +88,24 @@ def _by_bytes(rows: Iterable[Row]) -> Iterator[Row]:
             yield (i, raw, (start, start + 1), segment) if is_whole else row
 
 
-def _span(piece: str, text: str, at: int, ahead: int) -> tuple[int, int]:
+def _span(piece: str, text: str, offset: int, ahead: int) -> tuple[int, int]:
     """Where a piece is in the text from `at` on, spaces and at most `ahead` characters skipped;
     an empty span if it is not there."""
     wanted = _plain(piece.strip())
-    start = at
+    start = offset
     while start < len(text) and text[start].isspace():
         start += 1
     for begin in range(start, min(len(text), start + ahead) + 1):
         for end in range(begin + 1, min(len(text), begin + len(wanted) + 4) + 1):
             if wanted and _plain(text[begin:end]) == wanted:
                 return begin, end
-    return at, at
+    return offset, offset
 
 
 def _filled(rows: list[Row], end: int, unknown_id: int | None) -> list[Row]:
     """The last unknown piece, if nothing was found since, holds the text up to `end`."""
-    found = next((n for n in range(len(rows) - 1, -1, -1) if rows[n][2][1] > rows[n][2][0]), -1)
-    missing = [n for n in range(found + 1, len(rows)) if rows[n][0] == unknown_id]
+    last = next((n for n in range(len(rows) - 1, -1, -1) if rows[n][2][1] > rows[n][2][0]), -1)
+    missing = [n for n in range(last + 1, len(rows)) if rows[n][0] == unknown_id]
     if missing:
         i, raw, (start, _), segment = rows[missing[-1]]
         rows[missing[-1]] = (i, raw, (start, end), segment)

@@ -81,10 +81,10 @@ class HubTokenizer:
 
     def id(self, raw: str) -> int:
         """The id of a token by its vocabulary spelling."""
-        found = self.backend.get_vocab().get(raw)
-        if found is None:
+        token_id = self.backend.get_vocab().get(raw)
+        if token_id is None:
             raise KeyError(f"{raw!r} is not in the vocabulary")
-        return int(found)
+        return int(token_id)
 
     def raw(self, i: int) -> str:
         """The vocabulary spelling of an id; some models have more ids than tokens."""

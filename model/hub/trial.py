@@ -86,15 +86,15 @@ def begun(model: Any) -> tuple[Trial, Attention]:
     takes_target = "decoder_input_ids" in signature(type(model).forward).parameters
     trial = Trial(model, source, source[:, :4] if takes_target else None)
     passes = trial.run(output_attentions=True)
-    own: Attention = {
+    expected: Attention = {
         kind: list(attentions(passes["encoder" if kind == "encoder" else "decoder"].output, kind))
         for kind in trial.kinds
     }
-    if not takes_target and all(not attn.triu(1).any() for attn in own["encoder"]):
-        trial, own = replace(trial, reads="decoder"), {"decoder": own["encoder"]}
-    for kind, layers in own.items():
+    if not takes_target and all(not attn.triu(1).any() for attn in expected["encoder"]):
+        trial, expected = replace(trial, reads="decoder"), {"decoder": expected["encoder"]}
+    for kind, layers in expected.items():
         _check_attention(trial, kind, layers)
-    return trial, own
+    return trial, expected
 
 
 def _check_attention(trial: Trial, kind: Kind, layers: list[Tensor]) -> None:

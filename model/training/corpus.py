@@ -236,8 +236,8 @@ def sentences(paragraph: str) -> list[str]:
 
 def provenance(names: list[str]) -> list[dict[str, str]]:
     """What a card says about its data."""
-    own = "your own text"
-    return [SOURCES.get(name, Source(name, name, own, own))._asdict() for name in names]
+    unnamed = "your own text"
+    return [SOURCES.get(name, Source(name, name, unnamed, unnamed))._asdict() for name in names]
 
 
 def _files(folder: Path, ending: str) -> list[Path]:

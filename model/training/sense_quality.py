@@ -114,8 +114,8 @@ def told_apart(states: Array, gold: Array) -> Array:
     fold, right = np.zeros(len(gold), int), np.zeros(len(gold))
     senses = np.unique(gold)
     for sense in senses:
-        at = np.flatnonzero(gold == sense)
-        fold[at] = np.random.default_rng(0).permutation(len(at)) % N_FOLD
+        rows = np.flatnonzero(gold == sense)
+        fold[rows] = np.random.default_rng(0).permutation(len(rows)) % N_FOLD
     for k in range(N_FOLD):
         seen, held_out = fold != k, np.flatnonzero(fold == k)
         centroids = np.stack([states[seen & (gold == sense)].mean(0) for sense in senses])
@@ -159,6 +159,6 @@ def margins(states: Array, gold: Array) -> Array:
     sums = np.stack([unit[gold == s].sum(0) for s in (MONEY, RIVER)])  # (2, D)
     counts = np.array([(gold == s).sum() for s in (MONEY, RIVER)])
     to = unit @ sums.T  # (n, 2)
-    at = np.arange(len(gold))
-    same = (to[at, gold] - 1) / np.maximum(counts[gold] - 1, 1)
-    return same - to[at, 1 - gold] / counts[1 - gold]
+    rows = np.arange(len(gold))
+    same = (to[rows, gold] - 1) / np.maximum(counts[gold] - 1, 1)
+    return same - to[rows, 1 - gold] / counts[1 - gold]

@@ -116,9 +116,9 @@ def scored(loaded: Loaded, task: BertTask, texts: list[Passage]) -> Iterator[Sco
             hidden[r, [i for i, _ in place]] = mask
         x = model.encode(hidden, torch.zeros_like(ids), None, real)
         for r, place in enumerate(places):
-            at = [i for i, _ in place]
-            log_p = model.masked_words(x[r, at]).float().log_softmax(-1)
-            label = ids[r, at]
+            columns = [i for i, _ in place]
+            log_p = model.masked_words(x[r, columns]).float().log_softmax(-1)
+            label = ids[r, columns]
             taken = log_p.gather(-1, label[:, None]).squeeze(-1)
             word = np.array([w for _, w in place])
             yield (
