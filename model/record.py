@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -122,6 +122,21 @@ class Sketch:
 def state_names(n_layer: int) -> list[str]:
     """Names of the residual stream's states: the embedding, then after each layer, from layer 0."""
     return ["embedding", *(f"layer {i}" for i in range(n_layer))]
+
+
+def n_within(tokens: Sequence[Token], sequence: Sequence[Token], length: int | None) -> int | None:
+    """How many of an axis's tokens begin before a position of their sequence; None: all of them.
+
+    The axis may have words in place of their pieces, and lack the special tokens.
+    """
+    if length is None or len(sequence) <= length:
+        return None
+    before, positions = 0, iter(enumerate(sequence))
+    for token in tokens:
+        key = token.id, token.segment, token.start
+        position = next(i for i, t in positions if (t.id, t.segment, t.start) == key)
+        before += position < length
+    return before if before < len(tokens) else None
 
 
 # The sequence of each axis of a kind: (query, key).

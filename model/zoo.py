@@ -23,6 +23,9 @@ ARCHITECTURES: dict[str, type[EncoderDecoder | Recurrent | Bert | GPT]] = {
     cls.__name__: cls for cls in (EncoderDecoder, Recurrent, Bert, GPT)
 }
 
+# The longest text in training, where a card of an earlier version does not say it.
+LONGEST = {"bert": 512, "gpt": 512, "translator": 100, "recurrent": 100}
+
 NOT_FOR = (
     "Not for decisions, advice or facts: a small model, made to be looked at. It makes things "
     "up, and repeats the biases and mistakes of its texts."
@@ -44,6 +47,12 @@ class Card:
     heads: list[dict[str, Any]] = field(default_factory=list)  # metrics of each at some steps
     metrics: dict[str, Any] = field(default_factory=dict)
     samples: list[dict[str, str]] = field(default_factory=list)  # continuations of fixed prompts
+
+    @property
+    def trained_length(self) -> int | None:
+        """Tokens of the longest text in training, special tokens included; None: not known."""
+        earlier = LONGEST.get(self.name) if self.training else None
+        return self.training.get("longest", earlier)
 
     @classmethod
     def read(cls, folder: Path) -> Card:

@@ -67,7 +67,7 @@ SCRIPT = [
     Ban("templates/**/*.html", r"\|\s*safe\b|\bon[a-z]+="),
 ]
 DRAWING = {"dom", "plot", "color", "reduce", "tensor", "tables", "legend"}
-WORDING = {"language", "reading", "token", "heads"}
+WORDING = {"language", "reading", "token", "heads", "training"}
 VIEWS_IMPORT = DRAWING | WORDING
 
 

@@ -26,7 +26,14 @@ from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model import reductions
 from attention_atlas.model.messages import Message
-from attention_atlas.model.record import AttentionRecord, Run, Selection, Sketch
+from attention_atlas.model.record import (
+    AttentionRecord,
+    Run,
+    Selection,
+    Sketch,
+    axes,
+    n_within,
+)
 from attention_atlas.model.spec import Spec
 from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
@@ -83,6 +90,11 @@ class TensorAnswer(BaseModel):
     dtype: str
     q_tokens: list[TokenOut]
     k_tokens: list[TokenOut]
+    q_trained: int | None = Field(
+        description="how many query tokens lie within the length that the model was trained on; "
+        "null: all of them, or it is not known"
+    )
+    k_trained: int | None = Field(description="the same of the key tokens")
     provenance: Provenance
     mask: list[list[list[list[bool]]]] = Field(
         description="(1 or L, 1 or H, Tq, Tk): true where attention is allowed; broadcasts to shape"
@@ -163,7 +175,20 @@ def attention_fields(loaded: Loaded, run: Run, record: AttentionRecord | Sketch)
         "shape": list(record.attn.shape),
         "q_tokens": labels(record.q_tokens),
         "k_tokens": labels(record.k_tokens),
+        **trained_fields(loaded, run, record),
         "provenance": provenance(loaded).model_dump(),
+    }
+
+
+def trained_fields(
+    loaded: Loaded, run: Run, record: AttentionRecord | Sketch
+) -> dict[str, int | None]:
+    """Where each axis leaves the length that the model was trained on."""
+    length = loaded.card.trained_length
+    q, k = (run.sequences[name] for name in axes(record.kind, run.sequences))
+    return {
+        "q_trained": n_within(record.q_tokens, q, length),
+        "k_trained": n_within(record.k_tokens, k, length),
     }
 
 

@@ -47,6 +47,10 @@ class ModelSummary(BaseModel):
     d_ff: int
     vocab_size: int
     n_ctx: int
+    trained_length: int | None = Field(
+        description="tokens of the longest text in its training, special tokens included; null if "
+        "that is not known"
+    )
     shapes: dict[str, tuple[int, int]] = Field(description="kind -> its layers and heads")
     positions: str
     n_parameters: int
@@ -140,6 +144,7 @@ def _fields(loaded: Loaded) -> dict[str, Any]:
         "d_ff": config.d_ff,
         "vocab_size": config.vocab_size,
         "n_ctx": config.n_ctx,
+        "trained_length": loaded.card.trained_length,
         "shapes": {kind: loaded.shape(kind) for kind in loaded.kinds},
         "positions": loaded.model.positions,
         "n_parameters": loaded.n_parameters,

@@ -94,6 +94,7 @@ class AnchoredBertTask(BertTask):
     batch_tokens = 2048
     lengths = ((64, 0.3), (128, 1.0))
     long = ((0.0, 0.3), (0.3, 1.0))  # share of the batches whose rows have 512 tokens, until then
+    longest = N_CTX
     banks = 0.02  # with more, it guesses "bank" too often
     muon_steps = 3  # of its Newton-Schulz iteration: at 2 048 tokens five are a third of the time
     small_until = 0.0

@@ -45,6 +45,10 @@ class BertTask(Task[Bert]):
     )
     banks = 0.04  # share of the rows: two sentences with "bank", and no next sentence to tell
 
+    @property
+    def longest(self) -> int:
+        return max(length for length, _ in self.lengths)
+
     def __init__(
         self, data: Path, tokenizer: Tokenizer | None, seed: int, *, train: bool = True
     ) -> None:

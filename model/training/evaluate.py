@@ -73,6 +73,8 @@ def evaluate(
     path = folder / name / "card.json"
     card = json.loads(path.read_text("utf-8"))
     card["metrics"] |= results  # beside earlier measures of the same weights
+    if card["training"]:
+        card["training"].setdefault("longest", task.longest)  # cards of earlier versions lack it
     if isinstance(task, GPTTask) and not only:
         card["samples"] = samples.continuations(loaded, task)
     path.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf-8")

@@ -46,7 +46,7 @@ class GPTTask(Task[GPT]):
         'the rows until then and 6 % after are a random segment repeated, or lines "x → y" '
         "repeated in another order"
     )
-    n_ctx = 512
+    n_ctx = longest = 512
 
     def __init__(
         self, data: Path, tokenizer: Tokenizer | None, seed: int, *, train: bool = True

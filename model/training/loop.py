@@ -68,6 +68,7 @@ def write(run: TrainingRun, out: Path, batch_tokens: int) -> None:
             "batch_tokens": batch_tokens,
             "seed": run.seed,
             "recipe": run.task.recipe,
+            "longest": run.task.longest,
             "preset": run.preset,
             **({"start": run.task.start} if run.task.start else {}),
         },

@@ -50,6 +50,11 @@ class Task(ABC, Generic[Model]):
     tokenizer: Tokenizer
     sources: list[str]
 
+    @property
+    @abstractmethod
+    def longest(self) -> int:
+        """Tokens of the longest text that training shows, special tokens included."""
+
     @abstractmethod
     def build(self) -> Model: ...
     @abstractmethod

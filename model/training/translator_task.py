@@ -35,6 +35,7 @@ class TranslatorTask(Task[EncoderDecoder | Recurrent]):
     learning_rate = 1e-3
     matrix_rate = 1.5e-3
     batch_tokens = 4096
+    longest = 100  # tokens of either side, with <s> or </s>; pairs with more are left out
     small_until = 0.4  # this share of the run, batches are half as large
     recipe = (
         "teacher forcing, label smoothing 0.1; batches half as large for the first 40 %; "
@@ -65,7 +66,7 @@ class TranslatorTask(Task[EncoderDecoder | Recurrent]):
         source = Ragged.of(self.tokenizer, [row[0] for row in rows])
         target = Ragged.of(self.tokenizer, [row[1] for row in rows])
         both = [(source[i], target[i]) for i in range(len(rows))]
-        fits = [(s, t) for s, t in both if 0 < len(s) < 100 and 0 < len(t) < 100]
+        fits = [pair for pair in both if all(0 < len(side) < self.longest for side in pair)]
         return sorted(fits, key=lambda pair: (len(pair[0]), len(pair[1]) // 2))
 
     def build(self) -> EncoderDecoder | Recurrent:

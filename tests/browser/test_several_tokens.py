@@ -42,8 +42,8 @@ def test_tokens_are_added_with_ctrl_and_their_attention_is_summed(
 
 def test_bytes_and_unknown_words_are_explained(explore: Explore) -> None:
     page = explore(model="gpt", text="他 sat", lang="en")
-    expect(page.locator("#predictions")).to_contain_text("他: several tokens, one for each byte")
+    expect(page.locator("#notice")).to_contain_text("他: several tokens, one for each byte")
     page = explore(model="bert", text="☃ sat", lang="en")
-    expect(page.locator("#predictions")).to_contain_text("☃: [UNK], the one token for all")
+    expect(page.locator("#notice")).to_contain_text("☃: [UNK], the one token for all")
     page = explore(model="bert", text=RIVER, lang="en")
-    expect(page.locator("#predictions")).not_to_contain_text("several tokens")
+    expect(page.locator("#notice")).to_have_text("")

@@ -93,3 +93,13 @@ def test_a_measure_as_it_is_said() -> None:
 
 def test_every_bundled_model_has_measures() -> None:
     assert set(zoo.names()) <= set(evaluate.MEASURES)
+
+
+def test_a_card_of_an_earlier_version_gets_the_length_of_its_training_texts(
+    data: Path, folder: Path
+) -> None:
+    path = folder / "gpt" / "card.json"
+    card = json.loads(path.read_text())
+    path.write_text(json.dumps({**card, "training": {"steps": 1}}))
+    assert command(data, folder, "--only", "blimp") == 0
+    assert json.loads(path.read_text())["training"]["longest"] == GPTTask.longest

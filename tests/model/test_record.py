@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from attention_atlas.model.record import AttentionRecord, Run, Token, axes
+from attention_atlas.model.record import AttentionRecord, Run, Token, axes, n_within
 
 
 def tokens(n: int) -> tuple[Token, ...]:
@@ -72,3 +72,11 @@ def test_rows_look_and_columns_are_looked_at(kind: str, expected: tuple[str, str
 
 def test_a_model_with_one_text_has_one_sequence() -> None:
     assert axes("decoder", {"source": tokens(5)}) == ("source", "source")
+
+
+def test_an_axis_without_specials_ends_at_the_same_token() -> None:
+    sequence = (Token(9, "[CLS]", "", special=True), *tokens(5))
+    assert n_within(sequence, sequence, 4) == 4
+    assert n_within(sequence[1:], sequence, 4) == 3
+    assert n_within(sequence, sequence, 6) is None
+    assert n_within(sequence, sequence, None) is None

@@ -23,6 +23,7 @@ from attention_atlas.model.training.task import schedule
 from attention_atlas.model.training.trainers import TRAINERS
 from attention_atlas.model.training.translator_task import RecurrentTask, TranslatorTask
 from attention_atlas.model.transformer import GPT, Bert, Config, EncoderDecoder
+from attention_atlas.model.zoo import LONGEST
 from torch import Tensor, nn
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -138,6 +139,7 @@ def test_a_card_says_what_was_done(trained: Trained) -> None:
     assert card["data"][0]["licence"] == "your own text"
     assert card["training"]["tokens"] >= 8000
     assert (card["training"]["seed"], card["training"]["device"]) == (3, "cpu")
+    assert card["training"]["longest"] == LONGEST[trained.name]
     assert set(card["metrics"]) == MEASURED[trained.name]
     assert set(card["curve"][0]) == {"step", "tokens", "loss", "held_out_loss"}
     assert card["heads"][0]["step"] == 0

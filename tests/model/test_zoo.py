@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 from attention_atlas.model import checkpoint, zoo
 from attention_atlas.model.tokenizers import Tokenizer, train_gpt_bpe
+from attention_atlas.model.training.bert_task import BertTask
+from attention_atlas.model.training.trainers import TRAINERS
 from attention_atlas.model.transformer import GPT, Config
 
 CPU = torch.device("cpu")
@@ -130,3 +132,15 @@ def test_a_damaged_file_is_bad_weights(folder: Path, file: str, content: str) ->
     (folder / "gpt" / file).write_text(content)
     with pytest.raises(checkpoint.BadWeights, match="gpt"):
         zoo.load("gpt", CPU, folder)
+
+
+def test_training_knows_the_length_that_earlier_cards_leave_out(bert_task: BertTask) -> None:
+    known = {name: task.longest for name, task in TRAINERS.items() if name != "bert"}
+    assert {**known, "bert": bert_task.longest} == zoo.LONGEST
+
+
+def test_a_card_s_own_length_counts_and_a_model_from_elsewhere_has_none() -> None:
+    card = zoo.Card("bert", "Bert", {}, "", training={"steps": 1})
+    assert card.trained_length == 512
+    assert replace(card, training={"longest": 128}).trained_length == 128
+    assert replace(card, training={}).trained_length is None

@@ -9,10 +9,11 @@ import {METRIC_NAMES, metricText, placeName} from "./reading.js";
 import {drawnLines, strongest} from "./reduce.js";
 import {headOf, valuesOf} from "./tensor.js";
 import {label} from "./token.js";
+import {endName, endsSvg} from "./training.js";
 
 const INK = {
-  light: {paper: "#fcfcfa", ink: "#15181f", muted: "#5d626d", accent: "#4450c4"},
-  dark: {paper: "#0d1016", ink: "#e6e8ee", muted: "#9a9faa", accent: "#9aaaf4"}
+  light: {paper: "#fcfcfa", ink: "#15181f", muted: "#5d626d", accent: "#4450c4", alert: "#9d2f17"},
+  dark: {paper: "#0d1016", ink: "#e6e8ee", muted: "#9a9faa", accent: "#9aaaf4", alert: "#f0a58f"}
 };
 const EDGE = 24;
 const LEAST = 420; // CSS pixels of a figure's width, for its title and its provenance
@@ -104,10 +105,22 @@ function lines(frame, ink) {
   }
   if (query !== null) parts.push(...lineNumbers(heads, hues, frame,
     {x: side === "query" ? end + right : 0, y}, ink));
+  parts.push(...lineEnds(frame.record, {start, end, right, y}, ink));
   const bottom = y(Math.max(qTokens.length, kTokens.length)) + 4;
   const key = widths(frame.threshold, plain, ink);
   parts.push(svg("g", {transform: `translate(0 ${bottom})`}, ...key));
   return {width: end + right, height: bottom + 20, parts};
+}
+
+/** In each column a dashed line where the model's training ended. */
+function lineEnds({qTrained = null, kTrained = null, ...record}, {start, end, right, y}, ink) {
+  const line = (n, from, to) => (n === null ? [] : [svg("line", {class: "trained-end",
+    stroke: ink.alert, "stroke-width": 1.5, "stroke-dasharray": "4 3", x1: from, x2: to,
+    y1: y(n) - ROW / 2, y2: y(n) - ROW / 2})]);
+  const name = endName({qTrained, kTrained, ...record});
+  return [...line(qTrained, 0, start), ...line(kTrained, end, end + right),
+    ...(name ? [text(end + 8, y(kTrained ?? qTrained) - ROW / 2 - 3, name,
+      {"font-size": 9, fill: ink.alert, x: end + right, "text-anchor": "end"})] : [])];
 }
 
 /** Which colour is which head, in as many lines as that takes. */
@@ -204,7 +217,8 @@ function matrix({record, low, high, scale, theme, query, side}, ink) {
     return css(colorOf(Math.round(share * SHADES) / SHADES, theme, power));
   };
   const parts = [
-    svg("g", {transform: `translate(${left} 0)`}, ...cells(values, [n, m], size, {shade, theme})),
+    svg("g", {transform: `translate(${left} 0)`}, ...cells(values, [n, m], size, {shade, theme}),
+      ...endsSvg(record, {width: m * size, height: n * size}, ink.alert)),
     ...matrixLabels(record, {left, size, bottom}, ink)
   ];
   if (query !== null) {
@@ -214,7 +228,7 @@ function matrix({record, low, high, scale, theme, query, side}, ink) {
   }
   const name = isScores ? _("score") : _("attention");
   const key = legendSvg(legendOf({range: {...range, power}, name,
-    masked: values.some(Number.isNaN)}, theme), ink);
+    masked: values.some(Number.isNaN), dashed: endName(record)}, theme), ink);
   parts.push(svg("g", {transform: `translate(0 ${bottom + 40})`}, ...key.parts));
   return {width: Math.max(left + m * size, key.width), height: bottom + 56, parts};
 }
@@ -318,6 +332,7 @@ function grid({overview, metrics, metric, theme}, ink) {
       const x = 28 + k * dx;
       parts.push(svg("image", {x, y, ...size, preserveAspectRatio: "none",
         style: "image-rendering:pixelated", href: thumbnail(layer, head)}));
+      parts.push(...endsSvg(overview, {x, y, ...size}, ink.alert));
       const value = metrics?.metrics[metric]?.[l][k];
       if (value === undefined) continue;
       parts.push(text(x + size.width / 2, y + size.height + 12, metricText(metric, value),
@@ -332,7 +347,7 @@ function grid({overview, metrics, metric, theme}, ink) {
   parts.push(...lines.map((line, i) => text(0, bottom + 14 * i, line,
     {"font-size": 11, fill: ink.muted})));
   const key = legendSvg(legendOf({range: {low: 0, high: 1, scale: "linear"}, name: _("attention"),
-    masked: mask.data.includes(0)}, theme), ink);
+    masked: mask.data.includes(0), dashed: endName(overview)}, theme), ink);
   parts.push(svg("g", {transform: `translate(0 ${bottom + 14 * lines.length})`}, ...key.parts));
   return {width, height: bottom + 14 * lines.length + 16, parts};
 }

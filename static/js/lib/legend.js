@@ -16,13 +16,14 @@ import {widthOf} from "./measure.js";
 const number = (value) => `${Number(value.toPrecision(3))}`.replace("-", "−");
 
 /**
- * @param {{range: Range, name: string, masked: boolean}} map  what its numbers are; whether some
- * are missing
+ * @param {{range: Range, name: string, masked: boolean, dashed?: string|null}} map  what its
+ *   numbers are; whether some are missing; what a dashed line stands for
  * @returns {Legend}
  */
-export function legendOf({range, name, masked}, theme) {
+export function legendOf({range, name, masked, dashed = null}, theme) {
   const {low, high, scale, power = POWER} = range;
-  const missing = masked ? [[css(absent(theme)), _("masked")]] : [];
+  const missing = [...(masked ? [[css(absent(theme)), _("masked")]] : []),
+    ...(dashed ? [["transparent", `┅ ${dashed}`]] : [])];
   if (scale === "flag") {
     return {name: "", colors: [], least: "", most: "",
       swatches: [[css(colorOf(1, theme)), name], ...missing]};
@@ -44,7 +45,7 @@ export function legendLine({name, colors, least, most, swatches}) {
   const marks = swatches.flatMap(([color, text]) => {
     const mark = h("span", {class: "scale swatch"});
     mark.style.background = color;
-    return [mark, text];
+    return color === "transparent" ? [text] : [mark, text];
   });
   return h("p", {class: "legend"}, ...scale, ...marks);
 }

@@ -61,6 +61,13 @@ function outline({side, index}, Tq, Tk, color) {
   return {type: "rect", x0: x[0], x1: x[1], y0: y[0], y1: y[1], line: {color, width: 1.5}};
 }
 
+/** A dashed line between cells. */
+function dashed([x0, y0, x1, y1], Tq, Tk, color) {
+  const [x, y] = [(share) => share * Tk - 0.5, (share) => share * Tq - 0.5];
+  return {type: "line", x0: x(x0), x1: x(x1), y0: y(y0), y1: y(y1),
+    line: {color, width: 1.5, dash: "4px,3px"}};
+}
+
 const drawing = new WeakMap(); // an element -> its drawing under way
 
 /**
@@ -97,12 +104,13 @@ function colored(z, range, theme) {
  * @param {HTMLElement} el
  * @param {{z: (number|null)[][], name: string, axes?: [string, string], qLabels: string[],
  * kLabels: string[],
+ *   ends?: number[][],   dashed lines, as shares of the plot: [x0, y0, x1, y1] each
  *   range: {low: number, high: number, scale: string, power?: number}, theme: string,
  *   locked: {side: string, index: number}|null}} options
  */
 export const heatmap = (el, options) => react(el, () => heatmapOf(el, options));
 
-function heatmapOf(el, {z, name, qLabels, kLabels, axes, range, theme, locked}) {
+function heatmapOf(el, {z, name, qLabels, kLabels, axes, range, theme, locked, ends = []}) {
   const style = getComputedStyle(el);
   const color = (token) => style.getPropertyValue(`--${token}`);
   const [ink, accent, panel] = [color("ink"), color("accent"), color("panel")];
@@ -134,7 +142,8 @@ function heatmapOf(el, {z, name, qLabels, kLabels, axes, range, theme, locked}) 
     xaxis: {...tokenAxis(key, keys, plotWidth, spike), tickangle: -90,
       range: [-0.5, keys.length - 0.5]},
     yaxis: {...tokenAxis(query, queries, plotHeight, spike), range: [queries.length - 0.5, -0.5]},
-    shapes: locked ? [outline(locked, qLabels.length, kLabels.length, accent)] : []
+    shapes: [...(locked ? [outline(locked, qLabels.length, kLabels.length, accent)] : []),
+      ...ends.map((line) => dashed(line, qLabels.length, kLabels.length, color("alert")))]
   };
   return [[trace], layout, {displayModeBar: false}];
 }

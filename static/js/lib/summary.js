@@ -7,7 +7,7 @@ import {distance, entropy, firstToken, previousToken} from "./metrics.js";
 import {KIND_NAMES, METRIC_NAMES, definitionOf, metricText, pictureTitle, placeName, roleText,
   rolesOf} from "./reading.js";
 import {headOf} from "./tensor.js";
-import {oddities, tokenNode} from "./token.js";
+import {tokenNode} from "./token.js";
 
 const LACKS = {
   q: "q", k: "k", v: "v", scores: _("scores"), edits: _("edits"), predictions: _("predictions")
@@ -21,8 +21,7 @@ export function showPicture(state, theme, model, links) {
   byId("head-title").textContent = pictureTitle(state);
   byId("stats").replaceChildren(...badges(state), ...stats(state));
   byId("predictions").replaceChildren(...predictions(run, model), ...lacking(model),
-    ...remarks(model), ...oddities([...new Set([...record.qTokens, ...record.kTokens])])
-      .map((text) => h("span", {class: "lacks"}, text)));
+    ...remarks(model));
   byId("legend").replaceChildren(...legend(theme, record));
   byId("foot").hidden = false;
   byId("foot").replaceChildren(h("span", {}, provenance(state)), links);

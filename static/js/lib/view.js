@@ -6,7 +6,9 @@
  * @typedef {import("./tensor.js").Tensor} Tensor
  *
  * @typedef {Readonly<{kind: string, layers: number[], heads: number[], reduce: string,
- *   quantity: string, attn: Tensor, mask: Tensor, qTokens: Token[], kTokens: Token[]}>} Record
+ *   quantity: string, attn: Tensor, mask: Tensor, qTokens: Token[], kTokens: Token[],
+ *   qTrained: number|null, kTrained: number|null}>} Record   qTrained, kTrained: how many tokens of
+ *   an axis lie within the length that the model was trained on, null where all do
  *   attn is (layers, heads, Tq, Tk); mask broadcasts to it, 1 where looking is allowed
  *
  * @typedef {Readonly<{

@@ -307,6 +307,7 @@ const page = mountPage({step: ({word, found}, by) => ({
   data, fields: url.ATTENTION, form, busy: form,
   more: {follow: null}, // the word that the query stays in
   local: ["stops", "x", "y", "scores", "temperature"], fit, retype, answer, draw,
+  texts: ({model, found: {tokens}}) => [{model, sequences: {source: tokens}}],
   context: ({word, found: {tokens}}) => ({
     token: tokens[word] ? _("Token {token}", {token: label(tokens[word])}) : ""})});
 const drawHand = mountHand();

@@ -379,6 +379,8 @@ const page = mountPage({data, fields: url.COMPARE, form, busy: byId("comparison"
   },
   local: ["threshold", ...Object.values(LOCKS).flat(), "pointed"],
   retype: (wanted) => ({...wanted, ...FRESH}), answer, draw,
+  texts: ({found: {comparison, records}}) => ["a", "b"].map((side) =>
+    ({model: comparison[side].model, sequences: {source: records[side].kTokens}})),
   plain: {modelB: "", wordB: "", firstSense: "", secondSense: "", off: "", content: "",
     ...FRESH, kind: null}});
 

@@ -6,6 +6,7 @@ import {byId} from "../lib/dom.js";
 import {mountForm} from "../lib/form.js";
 import {mountHelp} from "../lib/help.js";
 import {newestOnly} from "../lib/newest.js";
+import {textRemarks} from "../lib/remarks.js";
 import {createStore} from "../lib/store.js";
 import {say, showNotice, staleText} from "../lib/summary.js";
 import {mountTheme, onSystemTheme, themeOf} from "../lib/theme.js";
@@ -36,6 +37,7 @@ const same = (value) => value;
  *     with other keys of the state; `later` adds to `found` when it is on screen
  *   help?: {focusText?: () => void, fullScreen?: () => void},   what the keys / and f do
  *   context?: (state: Object) => Object,   what of the context is not in the address: the token
+ *   texts?: (state: Object) => Object[],   what `textRemarks` looks at: the tokens on screen
  *   step?: (state: Object, by: number) => Object,   the patch that goes a token or a step further
  *   controls?: (wanted: Object, state: Object) => void,   the controls that are not in the form
  *   draw: (state: Object, theme: string, isLocal: boolean) => void
@@ -47,7 +49,7 @@ const same = (value) => value;
  */
 export function mountPage(options) {
   const page = {given: options.data, more: {}, local: [], isLive: false, fit: same, retype: same,
-    addressed: same, plain: {}, context: () => ({}), controls: () => {},
+    addressed: same, plain: {}, context: () => ({}), texts: () => [], controls: () => {},
     first: url.current(options.fields), ...options};
   page.first = atExample(page);
   const isAsked = (key) => ![...page.local, "theme", "lang"].includes(key);
@@ -291,7 +293,8 @@ function render(page, state) {
   const {found, problem, wrong, busy, draft} = state;
   const theme = themeOf(state);
   page.updateTheme(theme);
-  showNotice({...state, problem: wrong ?? problem}, staleText(state));
+  const remarks = found ? textRemarks(page.data.models, page.texts(state)) : "";
+  showNotice({...state, problem: wrong ?? problem}, `${staleText(state)} ${remarks}`.trim());
   page.busy.ariaBusy = busy || !(found || problem);
   if (page.late) page.late.ariaBusy = !(found || problem) || Boolean(page.later);
   page.busy.classList.toggle("stale", Boolean(found && (problem || wrong)));

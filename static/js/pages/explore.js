@@ -179,6 +179,7 @@ const page = mountPage({data, fields: url.EXPLORE, form, busy: picture, late: by
     token: query === null ? "" : tokenText(sidesOf(record, side)[0][query])}),
   step: ({query, side, found: {record}}, by) => ({side,
     query: stepped(query, by, sidesOf(record, side)[0].length)}),
+  texts: ({model, found: {run: {sequences}}}) => [{model, sequences}],
   more: {several: false}, // a click on a head adds it to those shown
   fit: fitted, retype, asks, answer, controls, draw,
   addressed: (state) => ({...state, ...inputsOf(state, data.models)}),

@@ -180,6 +180,7 @@ function draw(state, theme) {
 
 const page = mountPage({data, fields: url.FILL, form, busy: byId("work"), given,
   local: ["mask", "query", "side"], fit, retype, answer, draw,
+  texts: ({model, found: {noise}}) => [{model, sequences: {source: noise.tokens}}],
   plain: {textPair: "", words: "", wordsPair: "", mask: 0, ...UNLOCKED}});
 
 byId("again").addEventListener("click", () => page.want({seed: Math.floor(Math.random() * SEEDS)}));

@@ -167,6 +167,8 @@ const page = mountPage({step: ({step, found}, by) => ({
   data, fields: url.GENERATE, form, busy: byId("work"), given,
   local: ["step", "layer", "shade", "pattern", "nMax"], more: {shots: null}, isLive: true, answer,
     draw,
+  texts: ({model, found: {generation: {prompt, tokens}}}) =>
+    [{model, sequences: {source: [...prompt, ...tokens]}}],
   retype: (wanted, before) => (wanted.text === before.text && wanted.model === before.model ? wanted
     : {...wanted, forced: "", step: 0}),
   plain: {forced: "", step: 0}});

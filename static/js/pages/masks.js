@@ -193,6 +193,7 @@ mountPage({data, fields: url.MASKS, form, busy: byId("batch"), given,
   step: ({row, texts}, by) => ({
     row: Math.max(0, Math.min(linesOf(texts).length - 1, row + by))}),
   fit: (wanted) => withMasks(fit(wanted)),
+  texts: ({model, found: {kTokens}}) => kTokens.map((source) => ({model, sequences: {source}})),
   answer: async (wanted, options) => ({found: await masks(specOf(wanted), options)}), draw});
 
 byId("add-text").hidden = false;

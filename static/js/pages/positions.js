@@ -194,4 +194,5 @@ function draw(state, theme) {
 }
 
 mountPage({data, fields: url.POSITIONS, form, busy: byId("encodings"),
+  texts: ({model, found: {words}}) => [{model, sequences: {source: words.tokens}}],
   fit, retype, answer, draw});

@@ -378,6 +378,8 @@ const page = mountPage({step: ({step, found}, by) => ({
   data, fields: url.TRANSLATE, form, busy: byId("work"), given,
   local: ["step", "view"],
   isLive: true, fit, retype, answer, draw,
+  texts: ({model, found: {records: {cross}}}) =>
+    [{model, sequences: {source: cross.kTokens, target: cross.qTokens}}],
   controls: (wanted) => fillLanguages(form, modelOf(wanted.model), wanted),
   plain: {reference: "", step: 0, sourceLang: null, targetLang: null, numBeams: 1,
     lengthPenalty: 1}});

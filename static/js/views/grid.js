@@ -8,6 +8,7 @@ import {METRIC_NAMES, ROLE_NAMES, definitionOf, metricText, metricsOf, placeName
   rolesOf, valuesOf} from "../lib/reading.js";
 import {sortable} from "../lib/tables.js";
 import {headOf} from "../lib/tensor.js";
+import {strokeEnds} from "../lib/training.js";
 
 export const id = "grid";
 export const title = _("All heads");
@@ -145,10 +146,15 @@ function drawPictures({canvas, plan, frame: {overview, metrics, metric, theme}})
   const shades = palette(theme);
   const size = [plan.cellWidth, plan.cellHeight].map((length) => Math.round(length * ratio));
   const image = context.createImageData(...size);
-  for (const {layer, head, x, y} of plan.cells) {
+  const color = getComputedStyle(canvas).getPropertyValue("--alert");
+  const [width, height] = size;
+  for (const {layer, head, ...place} of plan.cells) {
+    const [x, y] = [place.x, place.y].map((length) => Math.round(length * ratio));
     paint(image, headOf(overview, layer, head), shades);
-    context.putImageData(image, Math.round(x * ratio), Math.round(y * ratio));
+    context.putImageData(image, x, y);
+    strokeEnds(context, overview, {x, y, width, height}, color);
   }
+  context.setLineDash([]);
   if (valuesOf(metrics, metric)) captions(context, ratio, plan, metric);
 }
 

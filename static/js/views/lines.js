@@ -8,6 +8,7 @@ import {mostText, placeName} from "../lib/reading.js";
 import {drawnLines, strongest} from "../lib/reduce.js";
 import {headOf, valuesOf} from "../lib/tensor.js";
 import {tokenNode} from "../lib/token.js";
+import {endName} from "../lib/training.js";
 
 export const id = "lines";
 export const title = _("Lines");
@@ -111,7 +112,18 @@ function fill(view) {
   const {record} = view.frame;
   relabel(view.sides.query, record.qTokens);
   relabel(view.sides.key, record.kTokens);
+  markEnd(view.sides.query, record.qTrained, endName(record));
+  markEnd(view.sides.key, record.kTrained, endName(record));
   measure(view);
+}
+
+/** A dashed line over the first token beyond the length that the model was trained on. */
+function markEnd(list, n, name) {
+  for (const [i, button] of buttons(list).entries()) {
+    button.classList.toggle("beyond", i === n);
+    if (i === n) button.title = name;
+    else button.removeAttribute("title");
+  }
 }
 
 function markLocked(view) {

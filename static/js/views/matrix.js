@@ -6,6 +6,7 @@ import {legendLine, legendOf} from "../lib/legend.js";
 import {heatmap, onPick, point, purge, relabelOnZoom} from "../lib/plot.js";
 import {headOf} from "../lib/tensor.js";
 import {label} from "../lib/token.js";
+import {endLines, endName} from "../lib/training.js";
 
 export const id = "matrix";
 export const title = _("Matrix");
@@ -46,7 +47,8 @@ async function draw(view) {
   const isScores = record.quantity === "scores";
   const range = isScores ? extent(attn, mask) : pick(view.frame);
   const name = isScores ? _("score") : _("attention");
-  const legend = legendOf({range, name, masked: mask.data.includes(0)}, theme);
+  const masked = mask.data.includes(0);
+  const legend = legendOf({range, name, masked, dashed: endName(record)}, theme);
   view.key.replaceChildren(legendLine(legend));
   await heatmap(view.plot, {
     z: rows(attn, mask),
@@ -55,6 +57,7 @@ async function draw(view) {
     qLabels: record.qTokens.map(label),
     kLabels: record.kTokens.map(label),
     theme,
+    ends: endLines(record),
     locked: query === null ? null : {side, index: query}
   });
   if (!view.listens && view.el.isConnected) {
