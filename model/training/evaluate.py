@@ -30,6 +30,7 @@ from attention_atlas.model.training import (
     sense_quality,
     word_quality,
 )
+from attention_atlas.model.training.alignment_quality import alignment
 from attention_atlas.model.training.gpt_task import GPTTask
 from attention_atlas.model.training.trainers import TRAINERS
 from attention_atlas.model.zoo import WEIGHTS
@@ -38,8 +39,8 @@ log = logging.getLogger("evaluate")
 
 # The measures of each model; a function may give several, or none for want of text.
 MEASURES: dict[str, tuple[Callable[..., dict[str, Measure]], ...]] = {
-    "translator": (quality.bleu, quality.decoding_speed, quality.alignment, quality.best_heads),
-    "recurrent": (quality.bleu, quality.decoding_speed, quality.alignment),
+    "translator": (quality.bleu, quality.decoding_speed, alignment, quality.best_heads),
+    "recurrent": (quality.bleu, quality.decoding_speed, alignment),
     "bert": (
         quality.masked_words,
         word_quality.whole_words,

@@ -13,8 +13,8 @@ from attention_atlas.model.analysis.statistics import Array, Measure, mean, meas
 from attention_atlas.model.record import Token
 from attention_atlas.model.tape import Tape
 from attention_atlas.model.training import corpus
+from attention_atlas.model.training.alignment_quality import joined
 from attention_atlas.model.training.bert_task import BertTask
-from attention_atlas.model.training.quality import joined
 from attention_atlas.model.training.task import trained
 from attention_atlas.model.training.word_quality import passages
 from attention_atlas.model.transformer import Bert

@@ -15,8 +15,9 @@ from attention_atlas.model.analysis import translation
 from attention_atlas.model.generate import returned
 from attention_atlas.model.record import Token
 from attention_atlas.model.recurrent import Recurrent
+from attention_atlas.model.run import run
 from attention_atlas.model.spec import Spec
-from attention_atlas.model.training import quality
+from attention_atlas.model.training import alignment_quality, quality
 from attention_atlas.model.training.bert_task import BertTask
 from attention_atlas.model.training.gpt_task import GPTTask
 from attention_atlas.model.training.translator_task import RecurrentTask, TranslatorTask
@@ -198,51 +199,64 @@ def test_an_aligning_head_is_found(
     best: str,
     head: str,
 ) -> None:
-    monkeypatch.setattr(quality, "_links", lambda *_: found)
+    monkeypatch.setattr(alignment_quality, "_links", lambda *_: found)
     model = loaded(translator_task, EncoderDecoder)
-    measures = quality.alignment(model, translator_task, data)
+    measures = alignment_quality.alignment(model, translator_task, data)
     first, cross = measures["alignment_error_rate"], measures["cross_alignment_error_rate"]
     assert (first.value, first.detail, first.n) == (0.0, best, 1)
     assert cross.detail == head
+    assert measures["alignment_error_rate_as_output"].detail == head
     assert set(first.by) == {"L0 mean of heads", "L1 mean of heads"}
     assert first.compare == "each word with the one as far along: 0.14"
 
 
 def attending(
-    model: Loaded, monkeypatch: pytest.MonkeyPatch, query: str, key: str
+    model: Loaded, monkeypatch: pytest.MonkeyPatch, query: str, key: str, reading: str
 ) -> list[set[tuple[int, int]]]:
     """The links of a model whose every head looks from the row of one word at one word only."""
-    run = quality.run(model, quality.Spec("el perro.", target="the dog."))
-    record = run.records["cross"]
+    result = run(model, Spec("el perro.", target="the dog."))
+    record = result.records["cross"]
     attn = torch.zeros_like(record.attn)
     q = next(i for i, token in enumerate(record.q_tokens) if token.text.strip() == query)
     k = next(i for i, token in enumerate(record.k_tokens) if token.text.strip().startswith(key))
     attn[:, :, q, k] = 1.0
-    changed = replace(run, records={"cross": replace(record, attn=attn)})
-    monkeypatch.setattr(quality, "run", lambda *_: changed)
-    return quality._links(model, ["the", "dog", "."], ["el", "perro", "."])
+    changed = replace(result, records={"cross": replace(record, attn=attn)})
+    monkeypatch.setattr(alignment_quality, "run", lambda *_: changed)
+    return alignment_quality._links(model, ["the", "dog", "."], ["el", "perro", "."], reading)
 
 
 def test_links_are_rows_of_the_words_own_steps(
     translator_task: TranslatorTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = loaded(translator_task, EncoderDecoder)
-    found = attending(model, monkeypatch, "dog", "per")
+    found = attending(model, monkeypatch, "dog", "per", "input")
     assert len(found) == 2 * 4 + 2
     assert all((1, 1) in links for links in found)
 
 
-def test_the_recurrent_models_are_rows_of_the_step_before(
-    data: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("task_type", "architecture"),
+    [(RecurrentTask, Recurrent), (TranslatorTask, EncoderDecoder)],
+)
+def test_as_output_they_are_rows_of_the_step_before(
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    task_type: type[TranslatorTask],
+    architecture: type,
 ) -> None:
-    task = RecurrentTask(data, None, 0, train=False)
-    found = attending(loaded(task, Recurrent), monkeypatch, "the", "per")
-    assert len(found) == 1 + 1
+    task = task_type(data, None, 0, train=False)
+    found = attending(loaded(task, architecture), monkeypatch, "the", "per", "output")
     assert all((1, 1) in links for links in found)
 
 
+def test_the_recurrent_model_has_one_reading(data: Path) -> None:
+    task = RecurrentTask(data, None, 0, train=False)
+    found = alignment_quality.alignment(loaded(task, Recurrent), task, data)
+    assert set(found) == {"alignment_error_rate", "cross_alignment_error_rate"}
+
+
 def test_sentences_are_joined_as_they_are_written() -> None:
-    text, spans = quality.joined(["¿", "Dónde", "está", "(", "hoy", ")", "?"])
+    text, spans = alignment_quality.joined(["¿", "Dónde", "está", "(", "hoy", ")", "?"])
     assert text == "¿Dónde está (hoy)?"
     assert [text[a:b] for a, b in spans] == ["¿", "Dónde", "está", "(", "hoy", ")", "?"]
 
@@ -254,7 +268,7 @@ def test_specials_are_of_no_word() -> None:
         Token(6, "Ġper", " per", 2, 6),
         Token(7, "ro", "ro", 6, 8),
     )
-    assert quality._words_of(tokens, [(0, 2), (3, 8)]) == [None, 0, 1, 1]
+    assert alignment_quality._words_of(tokens, [(0, 2), (3, 8)]) == [None, 0, 1, 1]
 
 
 def test_the_best_heads_have_a_place_and_a_score(gpt_task: GPTTask, data: Path) -> None:
@@ -274,7 +288,7 @@ def test_looking_leaves_a_model_learning(gpt_task: GPTTask) -> None:
     assert model.training
 
 
-@pytest.mark.parametrize("measure", [quality.alignment, quality.blimp])
+@pytest.mark.parametrize("measure", [alignment_quality.alignment, quality.blimp])
 def test_what_has_no_text_is_not_measured(
     measure: Callable[..., dict[str, object]],
     gpt_task: GPTTask,
