@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from attention_atlas.app.api.common import PREFIX, TokenOut, labels
@@ -11,7 +11,7 @@ from attention_atlas.app.api.resource import resource
 from attention_atlas.app.api.spec import ApiRequest, Seed, TextRequest, spanning
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
-from attention_atlas.model.analysis import arithmetic
+from attention_atlas.model.analysis import arithmetic, feed_forward
 from attention_atlas.model.messages import Message
 from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
@@ -135,6 +135,20 @@ class HeadPartsAnswer(BaseModel):
     regrouped: list[RegroupedOut] = Field(description="fewer and more heads, same d_model")
 
 
+class ActivationsAnswer(BaseModel):
+    """What enters the activation of a layer's feed-forward network, at every token."""
+
+    model: str
+    text: str
+    layer: int
+    tokens: list[TokenOut]
+    activation: Literal["relu", "gelu"]
+    d_ff: int
+    negative: float = Field(description="share of the values below 0")
+    edges: list[float] = Field(description="of the histogram; the outer bins hold what is beyond")
+    counts: list[int] = Field(description="values in each bin")
+
+
 class BlockOut(BaseModel):
     residual: float = Field(description="length of what enters the layer, mean over tokens")
     attention: float = Field(description="of what self-attention adds")
@@ -207,6 +221,25 @@ def head_parts(service: Service, request: LayerRequest, loaded: Loaded) -> Answe
         "output": parts.output.tolist(),
         "error": parts.error,
         "regrouped": [asdict(cut) for cut in parts.regrouped],
+    }
+    return Answer(fields, {})
+
+
+@resource(router, "/arithmetic/activations", LayerRequest, ActivationsAnswer)
+def activations(service: Service, request: LayerRequest, loaded: Loaded) -> Answer:
+    """The values that a layer's feed-forward network applies its activation to."""
+    read = feed_forward.activations(loaded, request.text, request.layer)
+    counts, edges = feed_forward.histogram(read.before)
+    fields = {
+        "model": request.model,
+        "text": request.text,
+        "layer": request.layer,
+        "tokens": labels(read.tokens),
+        "activation": read.activation,
+        "d_ff": read.before.size(1),
+        "negative": (read.before < 0).float().mean().item(),
+        "edges": edges,
+        "counts": counts,
     }
     return Answer(fields, {})
 

@@ -93,12 +93,12 @@ CHAPTER_4: dict[str, Figure] = {
     "all-heads": Heads((BANK,), "grid"),
     "named": Measured(layers.named_heads, "table"),
     "induction": Heads((COPY,), "tokens"),
-    "parts": of_head(layers.parts_of_a_layer, BANK, "bars"),
+    "parts": of_head(layers.parts_of_a_layer, BANK, "drawn"),
     "without": of_head(layers.without_a_head, LISTED, "bars"),
     "regrouped": Measured(layers.other_numbers_of_heads, "table", RIVER),
 }
 CHAPTER_5: dict[str, Figure] = {
-    "activations": Measured(layers.activations, "curves"),
+    "activations": Measured(layers.activations, "drawn", RIVER),
     "norms": Measured(layers.states, "map", RIVER),
     "lengths": Measured(layers.lengths_by_layer, "curves", CHECK),
     "gradients": Measured(layers.gradients_by_depth, "curves"),
@@ -126,11 +126,11 @@ CHAPTER_8: dict[str, Figure] = {
     "prompts": Measured(writing.prompts, "table", STORY),
     "shots": Measured(writing.shots, "bars"),
     "sizes": Measured(writing.sizes, "table"),
-    "formats": Measured(writing.input_formats, "table"),
+    "formats": Measured(writing.input_formats, "drawn"),
 }
 CHAPTER_9: dict[str, Figure] = {
     "ground": Measured(writing.known_and_invented, "table", KNOWN, INVENTED),
-    "stages": Measured(writing.stages_of_alignment, "table"),
+    "stages": Measured(writing.stages_of_alignment, "drawn"),
     "graph": Heads((BANK,), "lines"),
 }
 FIGURES: dict[str, Figure] = {

@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 from attention_atlas.model.analysis.observations import Claim
 from attention_atlas.model.tape import Kind
+from markupsafe import Markup
 
 View = Literal["lines", "matrix", "tokens", "anatomy", "table", "grid", "scores"]
-Draw = Literal["table", "bars", "curves", "map", "diagram", "hand"]
+Draw = Literal["table", "bars", "curves", "map", "diagram", "hand", "drawn"]
 Cell = str | float | None
 
 
@@ -52,7 +53,8 @@ class Heads:
 class Numbers:
     """A table, and what of it is drawn.
 
-    bars: the last column; curves: every column over the first; map: all but the first, as colours.
+    bars: the last column; curves: every column over the first; map: all but the first, as colours;
+    drawn: `drawing`, made on the server.
     `values` fill the annotation, `holds` says whether the observation is made in these numbers.
     """
 
@@ -64,6 +66,7 @@ class Numbers:
     holds: bool = True
     options: dict[str, Any] = field(default_factory=dict)  # of the drawing
     choices: tuple[tuple[str, float], ...] = ()  # of a prediction; bars are choices themselves
+    drawing: Markup = Markup("")
 
 
 Measure = Callable[..., Numbers]  # (service, text), or two texts

@@ -11,8 +11,8 @@ from attention_atlas.app.api.arithmetic import (
     LayerRequest,
     blocks,
     gradients,
-    head_parts,
 )
+from attention_atlas.app.api.arithmetic import activations as activations_of
 from attention_atlas.app.api.common import PREFIX
 from attention_atlas.app.api.generate import NextTokenRequest, next_token
 from attention_atlas.app.api.hidden_states import HiddenRequest, hidden
@@ -24,10 +24,13 @@ from attention_atlas.app.api.positions import (
 )
 from attention_atlas.app.api.spec import EditSpec, TextRequest
 from attention_atlas.app.language import in_words
+from attention_atlas.app.learn.drawings import activation, concatenation, gelu
 from attention_atlas.app.learn.figures import Cell, Numbers, Panel
 from attention_atlas.app.learn.heads import looked
 from attention_atlas.app.learn.measures import WORD
+from attention_atlas.app.learn.tasks import address_of, page_of
 from attention_atlas.app.service import Service
+from attention_atlas.model.analysis.arithmetic import head_parts
 from attention_atlas.model.analysis.roles import roles_of_card
 from attention_atlas.model.messages import Message
 
@@ -72,24 +75,32 @@ def parts_of_a_layer(service: Service, panel: Panel, text: str) -> Numbers:
     _, layer, _ = look.place
     asked = {"model": panel.model, "text": text, "layer": layer}
     with service.lent(panel.model, text=text) as loaded:
-        answer = head_parts(service, LayerRequest.model_validate(asked), loaded)
-        D, H = loaded.config.d_model, loaded.config.n_head
-    norms = [row[look.query] for row in answer.fields["norms"]]
+        parts = head_parts(loaded, text, layer)
+    H, _, d = parts.z.shape
+    norms, output = parts.norms[:, look.query].tolist(), float(parts.output[look.query])
     rows = tuple((Message("row", "head {i}", i=i), norm) for i, norm in enumerate(norms))
     values = {
         "query": look.word,
         "layer": str(layer),
         "heads": str(H),
-        "d": str(D // H),
-        "D": str(D),
-        "output": f"{answer.fields['output'][look.query]:.2f}",
-        "error": f"{answer.fields['error']:.0e}",
+        "d": str(d),
+        "D": str(H * d),
+        "output": f"{output:.2f}",
+        "lengths": f"{sum(norms):.2f}",
+        "error": f"{parts.error:.0e}",
         "most": str(max(range(H), key=norms.__getitem__)),
     }
     columns = (Message("column", "head"), Message("column", "length of what it adds"))
-    api = f"{PREFIX}/arithmetic/heads?{urlencode(asked)}"
-    link = f"/attention?{urlencode(asked)}#heads"
-    return Numbers(columns, rows, api, link, values, answer.fields["error"] < 1e-3)
+    return Numbers(
+        columns,
+        rows,
+        f"{PREFIX}/arithmetic/heads?{urlencode(asked)}",
+        f"/attention?{urlencode(asked)}#heads",
+        values,
+        parts.error < 1e-3 and output < sum(norms),
+        choices=tuple(rows),
+        drawing=concatenation(look.word, parts.z[:, look.query].tolist(), norms, output),
+    )
 
 
 def without_a_head(service: Service, panel: Panel, text: str) -> Numbers:
@@ -125,8 +136,8 @@ def other_numbers_of_heads(service: Service, text: str) -> Numbers:
     """The same queries and keys cut into fewer and into more heads."""
     asked = {"model": "bert", "text": text, "layer": 0}
     with service.lent("bert", text=text) as loaded:
-        cuts = head_parts(service, LayerRequest.model_validate(asked), loaded).fields["regrouped"]
-    rows = tuple((c["n_head"], c["d"], c["n_number"], c["entropy"], c["apart"]) for c in cuts)
+        cuts = head_parts(loaded, text, 0).regrouped
+    rows = tuple((c.n_head, c.d, c.n_number, c.entropy, c.apart) for c in cuts)
     columns = (
         Message("column", "heads"),
         Message("column", "width d of each"),
@@ -134,21 +145,54 @@ def other_numbers_of_heads(service: Service, text: str) -> Numbers:
         Message("column", "entropy, nats"),
         Message("column", "difference between heads, nats"),
     )
-    numbers = [cut["n_head"] for cut in cuts]
+    numbers = [cut.n_head for cut in cuts]
     values = {"most": str(max(numbers)), "few": str(min(numbers))}
     api = f"{PREFIX}/arithmetic/heads?{urlencode(asked)}"
     return Numbers(columns, rows, api, f"/attention?{urlencode(asked)}#heads", values)
 
 
 def activations(service: Service, text: str) -> Numbers:
-    """ReLU and GELU."""
-    x = torch.linspace(-4, 4, 81)
-    relu, gelu = x.relu(), torch.nn.functional.gelu(x)
-    rows = tuple(zip(x.tolist(), gelu.tolist(), relu.tolist(), strict=True))
-    at_minus_one = f"{torch.nn.functional.gelu(torch.tensor(-1.0)):.2f}"
-    values = {"gelu": at_minus_one.replace("-", "−")}
-    options = {"y": "f(x)", "zero": False}
-    return Numbers(("x", "GELU", "ReLU"), rows, "", "/attention#block", values, options=options)
+    """ReLU and GELU, and the values that enter BERT's GELU in its first layer."""
+    asked = {"model": "bert", "text": text, "layer": 0}
+    with service.lent("bert", text=text) as loaded:
+        answer = activations_of(service, LayerRequest.model_validate(asked), loaded).fields
+    edges, counts = answer["edges"], answer["counts"]
+    rows = tuple(
+        (f"{low:g} … {high:g}".replace("-", "−"), n, max(low, 0.0), round(gelu(low), 3))
+        for low, high, n in zip(edges, edges[1:], counts, strict=False)
+    )
+    n_token, d_ff, negative = len(answer["tokens"]), answer["d_ff"], answer["negative"]
+    caption = Message(
+        "drawing",
+        "x W₁ + b₁ in layer 0 of BERT: {T} tokens × {F} values",
+        T=n_token,
+        F=d_ff,
+    )
+    values = {
+        "gelu": f"{gelu(-1):.2f}".replace("-", "−"),
+        "n": f"{n_token * d_ff:,}",
+        "F": str(d_ff),
+        "below": f"{100 * negative:.0f}",
+    }
+    columns = (
+        Message("column", "values from … to"),
+        Message("column", "how many"),
+        Message("column", "ReLU of the lower end"),
+        Message("column", "GELU of the lower end"),
+    )
+    return Numbers(
+        columns,
+        rows,
+        address_of("arithmetic/activations", **asked),
+        page_of("attention", **asked) + "#block",
+        values,
+        negative > 0.5,
+        choices=(
+            (Message("choice", "fewer than half"), 1 - negative),
+            (Message("choice", "more than half"), negative),
+        ),
+        drawing=activation((edges, counts), caption),
+    )
 
 
 def states(service: Service, text: str) -> Numbers:

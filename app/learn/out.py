@@ -69,6 +69,7 @@ class FigureOut(BaseModel):
     defaults: list[str] = Field(description="the step's own sentences")
     panels: list[PanelOut] = []
     numbers: NumbersOut | None = None
+    drawing: Html = Field(Markup(""), description="SVG made on the server")
     model: ModelSummary | None = Field(None, description="of a drawing of the whole model")
     plays: bool = False
     values: dict[str, str] = Field({}, description="what fills the annotation")
@@ -206,7 +207,7 @@ def _measured(service: Service, figure: Measured, plain: FigureOut) -> FigureOut
     pairs = [(row[0], row[-1]) for row in rows] if figure.draw == "bars" else []
     pairs += [(in_words(name), value) for name, value in numbers.choices]
     options = [OptionOut(word=str(w), value=v) for w, v in pairs if isinstance(v, float)]
-    options.sort(key=lambda option: option.word.casefold())
+    options.sort(key=lambda option: _natural(option.word))
     model = None
     if figure.model:
         with service.lent(figure.model) as loaded:
@@ -214,6 +215,7 @@ def _measured(service: Service, figure: Measured, plain: FigureOut) -> FigureOut
     return plain.model_copy(
         update={
             "numbers": NumbersOut(columns=columns, rows=rows, options=dict(numbers.options)),
+            "drawing": numbers.drawing,
             "values": dict(numbers.values),
             "holds": numbers.holds,
             "model": model,
@@ -222,3 +224,8 @@ def _measured(service: Service, figure: Measured, plain: FigureOut) -> FigureOut
             "link": numbers.link,
         }
     )
+
+
+def _natural(words: str) -> list[tuple[str, int]]:
+    """A key that sorts by words, and the numbers in them by their size."""
+    return [(rest, int(part or 0)) for rest, part in re.findall(r"(\D*)(\d*)", words.casefold())]

@@ -47,11 +47,11 @@ def translated(
         return returned(steps, lambda step: None)
 
 
-def address_of(path: str, **asked: str) -> str:
+def address_of(path: str, **asked: object) -> str:
     return f"{PREFIX}/{path}?{urlencode(asked)}"
 
 
-def page_of(path: str, **asked: str) -> str:
+def page_of(path: str, **asked: object) -> str:
     return f"/{path}?{urlencode(asked)}"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from attention_atlas.app.api.common import PREFIX
 from attention_atlas.app.api.generate import NextTokenRequest, next_token
+from attention_atlas.app.learn import diagrams
 from attention_atlas.app.learn.figures import Numbers
 from attention_atlas.app.learn.measures import WORD
 from attention_atlas.app.learn.tasks import MOST, PROBABILITY, address_of, page_of, text_of
@@ -170,24 +171,31 @@ def sizes(service: Service, text: str) -> Numbers:
 
 
 def input_formats(service: Service, text: str) -> Numbers:
-    """The four tasks of the first GPT, each as one sequence."""
-    start, between, end = "<start>", "<delim>", "<end>"
+    """The four tasks of the first GPT, each as one sequence or more."""
     rows = (
-        (Message("row", "classification"), f"{start} text {end}", "1"),
-        (Message("row", "entailment"), f"{start} premise {between} hypothesis {end}", "1"),
+        (Message("row", "classification"), Message("cell", "Start · Text · Extract"), "1"),
+        (
+            Message("row", "entailment"),
+            Message("cell", "Start · Premise · Delimiter · Hypothesis · Extract"),
+            "1",
+        ),
         (
             Message("row", "similarity"),
-            f"{start} A {between} B {end}, {start} B {between} A {end}",
+            Message("cell", "Start · Text 1 · Delimiter · Text 2 · Extract, and the other order"),
             "2",
         ),
-        (Message("row", "multiple choice"), f"{start} context {between} answer {end}", "1 … n"),
+        (
+            Message("row", "multiple choice"),
+            Message("cell", "Start · Context · Delimiter · Answer · Extract, for each answer"),
+            "n",
+        ),
     )
     columns = (
         Message("column", "task"),
         Message("column", "input"),
         Message("column", "passes through the model"),
     )
-    return Numbers(columns, rows, "", "/generate", {})
+    return Numbers(columns, rows, "", "", {}, drawing=diagrams.input_formats())
 
 
 def known_and_invented(service: Service, text: str, text_b: str) -> Numbers:
@@ -227,7 +235,7 @@ def known_and_invented(service: Service, text: str, text_b: str) -> Numbers:
 
 
 def stages_of_alignment(service: Service, text: str) -> Numbers:
-    """The three stages by which a language model becomes an assistant, as a drawing in words."""
+    """Pre-training and the three steps by which a language model becomes an assistant."""
     rows = (
         (
             Message("row", "pre-training"),
@@ -235,14 +243,19 @@ def stages_of_alignment(service: Service, text: str) -> Numbers:
             Message("cell", "which token comes next"),
         ),
         (
-            Message("row", "instruction tuning"),
-            Message("cell", "instructions with good answers"),
-            Message("cell", "to answer instead of going on"),
+            Message("row", "1 supervised fine-tuning"),
+            Message("cell", "instructions with answers that people wrote"),
+            Message("cell", "to answer instead of continuing the text"),
         ),
         (
-            Message("row", "feedback"),
+            Message("row", "2 reward model"),
             Message("cell", "two answers, and which one people prefer"),
-            Message("cell", "which answers are preferred"),
+            Message("cell", "a score r, higher for the preferred answer"),
+        ),
+        (
+            Message("row", "3 policy optimisation"),
+            Message("cell", "its own answers, scored by the reward model"),
+            Message("cell", "answers with a high r − β · KL"),
         ),
     )
     columns = (
@@ -250,4 +263,4 @@ def stages_of_alignment(service: Service, text: str) -> Numbers:
         Message("column", "what the model is given"),
         Message("column", "what it learns"),
     )
-    return Numbers(columns, rows, "", "/models/gpt", {})
+    return Numbers(columns, rows, "", "", {}, drawing=diagrams.alignment())

@@ -82,6 +82,7 @@ class HeadParts:
     """The part of each head in a layer's attention output, W_O of the concatenated heads."""
 
     tokens: tuple[Token, ...]
+    z: Tensor  # (H, T, d): each head's output
     norms: Tensor  # (H, T): norm of a head's part
     output: Tensor  # (T,): norm of the output
     error: float  # largest difference of the parts' sum plus the bias from W_O's output
@@ -110,7 +111,7 @@ def head_parts(loaded: Loaded, text: str, layer: int) -> HeadParts:
     error = (parts.sum(0) + attention.W_O.bias - output).abs().max().item()
     regrouped = [_regrouped(step, n) for n in (1, 2, 4, 8, 16, 32) if H * d % n == 0]
     norms = parts.norm(dim=-1).cpu(), output.norm(dim=-1).cpu()
-    return HeadParts(tokens, *norms, error, regrouped)
+    return HeadParts(tokens, z.cpu(), *norms, error, regrouped)
 
 
 def _regrouped(step: Attended, n: int) -> Regrouped:
@@ -131,13 +132,13 @@ def _attended(
     """One self-attention layer, the text's tokens, and what the layer recorded."""
     kind = loaded.kinds[0]
     check_heads(loaded, kind, (layer,), ())
-    module = _layers(loaded)[layer].attention
+    module = self_attention_layers(loaded)[layer].attention
     tape = Tape(KEEP, (kind,), (layer,))
     sequences, _ = forward(loaded, Spec(text), tape)
     return module, sequences["source"], next(iter(tape))
 
 
-def _layers(loaded: Loaded) -> Sequence[EncoderLayer | GPTLayer]:
+def self_attention_layers(loaded: Loaded) -> Sequence[EncoderLayer | GPTLayer]:
     """The layers of the stack that reads the text. Raises BadInput if they are not ours."""
     if not loaded.has_self_attention:
         raise BadInput(
@@ -173,7 +174,7 @@ class Block:
 @torch.inference_mode()
 def blocks(loaded: Loaded, text: str) -> tuple[tuple[Token, ...], list[Block]]:
     """Norms of the residual stream and of its updates, layer by layer; layer and batch norm."""
-    layers = _layers(loaded)
+    layers = self_attention_layers(loaded)
     tape = Tape(layers=(), hidden=True)
     sequences, _ = forward(loaded, Spec(text), tape)
     stream = next(iter(tape.streams.values()))

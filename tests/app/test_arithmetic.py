@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from attention_atlas.model.analysis import feed_forward
 
 TEXT = "Bob cashed a check at the bank"
 
@@ -126,3 +127,22 @@ def test_what_cannot_be_is_said_with_its_limit(client, path, asked, said):
     answer = client.get(f"/api/v1/arithmetic/{path}", params=asked)
     assert answer.status_code == 422
     assert said in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("model", "name"), [("bert", "gelu"), ("gpt", "gelu"), ("translator", "relu")]
+)
+def test_activations_are_those_that_the_layer_computes(get, app, model, name):
+    """The network's own output, from what entered its activation, is the layer's update."""
+    with app.state.service.lent(model) as loaded:
+        read = feed_forward.activations(loaded, TEXT, 1)
+        network = loaded.model.self_attention_layers()[1].feed_forward
+        with torch.inference_mode():
+            update = network.W_out(read.after).norm(dim=-1).mean().item()
+    block = get("/arithmetic/blocks", model=model, text=TEXT)["layers"][1]
+    assert update == pytest.approx(block["feed_forward"], rel=1e-4)
+    answer = get("/arithmetic/activations", model=model, text=TEXT, layer=1)
+    assert answer["activation"] == name
+    assert sum(answer["counts"]) == len(answer["tokens"]) * answer["d_ff"]
+    assert answer["negative"] == pytest.approx((read.before < 0).float().mean().item(), abs=1e-6)
+    assert len(answer["edges"]) == len(answer["counts"]) + 1

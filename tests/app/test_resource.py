@@ -61,6 +61,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {  # path -> bodies that show all of
     ],
     "/arithmetic/scaling": [{"d_k": 16}],
     "/arithmetic/heads": [{**BERT, "layer": 1}],
+    "/arithmetic/activations": [{**BERT, "layer": 1}, GPT],
     "/arithmetic/blocks": [GPT],
     "/arithmetic/gradients": [{"depth": 4, "width": 8}],
     "/arithmetic/cost": [{"n_max": 64, "n_head": 1, "d": 4, "n_loop": 4}],

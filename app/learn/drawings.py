@@ -1,0 +1,155 @@
+"""Drawings of a run: the heads of a layer put together, the activation of its feed-forward part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from math import erf, sqrt
+
+from attention_atlas.app.learn.svg import arrow, element, path, rect, svg, text
+from attention_atlas.model.messages import Message
+from markupsafe import Markup
+
+WIDTH = 640
+GAP = 4  # between the outputs of two heads
+BAND = 17  # pixels of a head's rows of W_O, its gap included
+BARS = 218  # where the bars of lengths begin
+LONGEST = 360  # pixels of all lengths added up
+
+
+def concatenation(
+    word: str, z: Sequence[Sequence[float]], norms: Sequence[float], output: float
+) -> Markup:
+    """The heads' outputs side by side, the rows of W_O that meet each, and what each adds."""
+    H, d = len(z), len(z[0])
+    scale = LONGEST / max(sum(norms), output)
+    end = 116 + H * BAND
+    parts = [
+        text(0, 14, Message("drawing", "z of all heads side by side: {H} × {d} numbers", H=H, d=d)),
+        element("g", _strip(z), data_term="output"),
+        arrow(WIDTH / 2, 66, WIDTH / 2, 90),
+        text(WIDTH / 2 + 10, 82, Message("drawing", "times W_O, whose rows belong to heads")),
+        text(40, 110, Message("drawing", "rows of W_O"), "drawn-small"),
+        text(BARS, 110, Message("drawing", "length of what the head adds"), "drawn-small"),
+        *[_band(j, norm, scale, norm == max(norms)) for j, norm in enumerate(norms)],
+        text(BARS - 12, end + 22, Message("drawing", "lengths added up"), text_anchor="end"),
+        *_end_to_end(norms, scale, end + 10),
+        text(BARS - 12, end + 44, Message("drawing", "length of the sum"), text_anchor="end"),
+        rect((BARS, end + 33, output * scale, 14), "drawn-most"),
+        text(BARS + output * scale + 6, end + 44, f"{output:.2f}"),
+    ]
+    about = Message(
+        "drawing",
+        "For “{word}”: the outputs of {H} heads side by side, multiplied by W_O, are the sum of "
+        "one vector from each head. The lengths are in the table.",
+        word=word,
+        H=H,
+    )
+    title = Message("drawing", "Concatenation of heads and W_O")
+    return svg("concatenation", (WIDTH, end + 54), title, about, parts)
+
+
+def _strip(z: Sequence[Sequence[float]]) -> Markup:
+    """Each head's numbers as cells: the stronger the colour, the larger the number."""
+    H, d = len(z), len(z[0])
+    head = (WIDTH - GAP * (H - 1)) / H
+    most = max(abs(value) for row in z for value in row) or 1.0
+    cells = Markup("")
+    for j, row in enumerate(z):
+        x = j * (head + GAP)
+        for i, value in enumerate(row):
+            shade = f"{(abs(value) / most) ** 0.7:.2f}"
+            class_ = "drawn-plus" if value >= 0 else "drawn-minus"
+            cells += rect((x + i * head / d, 22, head / d, 22), class_, fill_opacity=shade)
+        cells += rect((x, 22, head, 22), "drawn-frame")
+        cells += text(x + head / 2, 58, f"{j}", "drawn-small", text_anchor="middle")
+    return cells
+
+
+def _band(j: int, norm: float, scale: float, is_most: bool) -> Markup:
+    """A head's rows of W_O, and the length of what they make of its output."""
+    y = 116 + j * BAND
+    content = [
+        text(34, y + 12, f"{j}", "drawn-small", text_anchor="end"),
+        rect((40, y, 140, BAND - 3), "drawn-matrix"),
+        arrow(184, y + 7, BARS - 6, y + 7),
+        rect((BARS, y, norm * scale, BAND - 3), "drawn-most" if is_most else "drawn-bar"),
+        text(BARS + norm * scale + 6, y + 12, f"{norm:.2f}", "drawn-small"),
+    ]
+    return element("g", Markup("").join(content), data_term="head")
+
+
+def _end_to_end(norms: Sequence[float], scale: float, y: float) -> list[Markup]:
+    starts = accumulate(norms, initial=0.0)
+    bars = [
+        rect((BARS + start * scale, y, norm * scale, 14), "drawn-part")
+        for start, norm in zip(starts, norms, strict=False)
+    ]
+    return [*bars, text(BARS + sum(norms) * scale + 6, y + 12, f"{sum(norms):.2f}")]
+
+
+# The activation of a feed-forward network.
+
+UNIT = 72.5  # pixels of 1 on the axis of what enters f
+ZERO = 330.0  # where it is 0
+HIGH = 42.0  # pixels of 1 on the axis of f
+
+
+def activation(histogram: tuple[Sequence[float], Sequence[int]], caption: Message) -> Markup:
+    """ReLU and GELU, and under the same axis the values of the run that enter the activation."""
+    edges, counts = histogram
+    below = sum(n for n, edge in zip(counts, edges, strict=False) if edge < 0) / sum(counts)
+    parts = [
+        path(f"M{_x(-4)} 190H{_x(4)}M{ZERO} 20V206", "drawn-axis"),
+        *[text(ZERO - 8, 194 - HIGH * y, f"{y}", "drawn-small", text_anchor="end") for y in (2, 4)],
+        path(_curve(lambda x: max(x, 0.0)), "drawn-relu"),
+        path(_curve(gelu), "drawn-gelu"),
+        *_legend(),
+        element("g", text(_x(-4), 232, caption), data_term="residual"),
+        element("g", _bars(edges, counts), data_term="residual"),
+        path(f"M{_x(-4)} 330H{_x(4)}", "drawn-axis"),
+        *[text(_x(x), 346, f"{x}".replace("-", "−"), text_anchor="middle") for x in range(-4, 5)],
+        text(_x(-2.5), 266, Message("drawing", "{n} % below 0", n=round(100 * below))),
+        text(_x(1.2), 266, Message("drawing", "{n} % above 0", n=100 - round(100 * below))),
+    ]
+    about = Message(
+        "drawing",
+        "The curves of ReLU and GELU from −4 to 4, and under them a histogram of the values that "
+        "enter the activation in this run: {n} % are below 0.",
+        n=round(100 * below),
+    )
+    title = Message("drawing", "ReLU, GELU and the values that enter them")
+    return svg("activation", (WIDTH, 354), title, about, parts)
+
+
+def gelu(x: float) -> float:
+    return x * (1 + erf(x / sqrt(2))) / 2
+
+
+def _x(value: float) -> float:
+    return ZERO + UNIT * value
+
+
+def _curve(f: Callable[[float], float]) -> str:
+    points = [i / 10 for i in range(-40, 41)]
+    return "M" + "L".join(f"{_x(x):.1f} {190 - HIGH * f(x):.1f}" for x in points)
+
+
+def _legend() -> list[Markup]:
+    """Which curve is which."""
+    lines = (("drawn-gelu", "GELU", 40), ("drawn-relu", "ReLU", 62))
+    return [
+        part
+        for class_, name, y in lines
+        for part in (path(f"M60 {y}H92", class_), text(100, y + 4.5, name))
+    ]
+
+
+def _bars(edges: Sequence[float], counts: Sequence[int]) -> Markup:
+    most = max(counts)
+    bars = Markup("")
+    for edge, n in zip(edges, counts, strict=False):
+        height = 86 * n / most
+        class_ = "drawn-minus" if edge < 0 else "drawn-plus"
+        bars += rect((_x(edge) + 0.5, 330 - height, UNIT / 4 - 1, height), class_)
+    return bars
