@@ -94,7 +94,7 @@ def head_metrics(service: Service, request: MetricsRequest, loaded: Loaded) -> A
 
 def _roles(loaded: Loaded, record: AttentionRecord | Sketch) -> list[HeadRole]:
     """The roles of the card, then those of the text that the card does not have."""
-    of_card = roles_of_card(loaded.card.heads, loaded.card.metrics)
+    of_card = roles_of_card(loaded.card.heads, loaded.card.metrics, loaded.family)
     known = [role for role in of_card if role.kind == record.kind]
     if isinstance(record, Sketch):
         return known

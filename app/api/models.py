@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from attention_atlas.app.api.common import PREFIX, Measured
@@ -9,6 +10,7 @@ from attention_atlas.app.api.resource import PROBLEMS
 from attention_atlas.app.language import in_words
 from attention_atlas.app.language_names import language_names
 from attention_atlas.app.service import Service
+from attention_atlas.model.analysis.roles import aligners
 from attention_atlas.model.messages import Message
 from attention_atlas.model.zoo import NOT_FOR, Loaded
 from fastapi import APIRouter, Request
@@ -32,6 +34,18 @@ class Remark(BaseModel):
     message: str = Field(description="in the language of the request")
     template: str
     values: dict[str, str]
+
+
+class AlignerOut(BaseModel):
+    """What aligns words best by one reading of cross-attention, on hand-made links."""
+
+    reading: str = Field(description="input or output: the row of the step that has the word as it")
+    layer: int
+    head: int | None = Field(description="null is the mean of the layer's heads")
+    score: float = Field(description="F1 of the links, 1 - alignment error rate")
+    low: float
+    high: float
+    n: int = Field(description="pairs of sentences")
 
 
 class ModelSummary(BaseModel):
@@ -69,6 +83,9 @@ class ModelSummary(BaseModel):
     dtype: str = Field(description="the precision it is computed in")
     sha256: str
     metrics: dict[str, Measured]
+    aligners: list[AlignerOut] = Field(
+        description="best head by each reading of cross-attention that the card has measured"
+    )
 
 
 class ModelCard(ModelSummary):
@@ -168,6 +185,7 @@ def _fields(loaded: Loaded) -> dict[str, Any]:
         "dtype": loaded.dtype,
         "sha256": loaded.card.sha256,
         "metrics": loaded.card.metrics,
+        "aligners": [asdict(each) for each in aligners(loaded.card.metrics, loaded.family)],
     }
 
 

@@ -55,7 +55,7 @@ def named_heads(service: Service, text: str) -> Numbers:
     best: dict[str, tuple[float, str, str, str]] = {}
     for name in ("bert", "gpt", "translator"):
         with service.lent(name) as loaded:
-            for role in roles_of_card(loaded.card.heads, loaded.card.metrics):
+            for role in roles_of_card(loaded.card.heads, loaded.card.metrics, loaded.family):
                 found = (role.score, name, f"{role.kind} L{role.layer} H{role.head}", role.role)
                 best[role.role] = max(best.get(role.role, found), found)
     ranked = sorted(best.values(), reverse=True)

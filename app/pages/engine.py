@@ -359,15 +359,19 @@ class Choice:
             return default
 
     def layer_and_head(self, model: ModelSummary, kind: str) -> dict[str, int | None]:
-        """The address's layer and head, else those named in the card; None is the mean of heads."""
+        """The address's layer and head, else the card's best aligner; None is the mean of heads.
+
+        The first aligner is read as output, as pages show a step, if the card has that.
+        """
         n_layer, n_head = model.shapes[kind]
-        measure = model.metrics.get("alignment_error_rate")
-        place = measure.detail.replace("L", "").split(" H") if measure else []
-        best = place if len(place) == 2 else [str(n_layer - 1), "mean"]
-        layer = self.among("layer", numbers(n_layer)) if self.sent("layer") else best[0]
-        heads = [*numbers(n_head), "mean"]
-        head = self.among("head", heads) if self.sent("head") else best[1]
-        return {"layer": int(layer), "head": None if head == "mean" else int(head)}
+        places = [(each.layer, each.head) for each in model.aligners if kind == "cross"]
+        layer, head = [*places, (n_layer - 1, None)][0]
+        if self.sent("layer"):
+            layer = self.number("layer", n_layer)
+        if self.sent("head"):
+            chosen = self.among("head", [*numbers(n_head), "mean"])
+            head = None if chosen == "mean" else int(chosen)
+        return {"layer": layer, "head": head}
 
     def ignore(self, field: str, value: str, why: str, template: str = IGNORED) -> None:
         """A part of the address that is ignored, and why."""

@@ -125,5 +125,5 @@ def _occurrence(words: list[Word], word: str, occurrence: int) -> int:
 
 def heads_by_position(loaded: Loaded) -> Collection[Place]:
     """Heads that follow position rather than meaning, by the model's card."""
-    roles = roles_of_card(loaded.card.heads, loaded.card.metrics)
+    roles = roles_of_card(loaded.card.heads, loaded.card.metrics, loaded.family)
     return {(r.kind, r.layer, r.head) for r in roles if r.role in BY_POSITION}

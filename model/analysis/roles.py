@@ -18,6 +18,7 @@ from attention_atlas.model.tape import Kind
 from torch import Tensor
 
 Source = Literal["card", "text"]
+Reading = Literal["input", "output"]  # of cross-attention: a row is of the token that is it
 
 # A head has one of these roles when the mean attention to that place is at least the threshold.
 THRESHOLDS = {
@@ -42,6 +43,7 @@ DEFINITIONS = {
 POSITIONAL = 0.9  # Voita et al. 2019, section 5
 FEWEST_QUERIES = 5  # in a shorter text any head looks positional
 PLACE = re.compile(r"\bL(\d+) H(\d+)\b")
+LAYER_MEAN = re.compile(r"\bL(\d+) mean of heads\b")
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,46 @@ class HeadRole:
     n: int | None = None
 
 
-def roles_of_card(heads: list[dict[str, Any]], measures: Mapping[str, Any]) -> list[HeadRole]:
+@dataclass(frozen=True)
+class Aligner:
+    """What aligns words best by one reading of cross-attention; head None: the mean of heads."""
+
+    reading: Reading  # the row of the step that has the word as that
+    layer: int
+    head: int | None
+    score: float  # F1 of the links, as DEFINITIONS says
+    low: float
+    high: float
+    n: int
+
+
+def aligners(measures: Mapping[str, Any], family: str) -> list[Aligner]:
+    """The best of each reading that a card has measured, as output first.
+
+    A recurrent model looks before it reads its input, so it has the reading as output alone.
+    """
+    plain: Reading = "output" if family == "recurrent" else "input"
+    names: dict[str, Reading] = {
+        "alignment_error_rate_as_output": "output",
+        "alignment_error_rate": plain,
+    }
+    known = [(reading, measures[name]) for name, reading in names.items() if name in measures]
+    return [aligner for one in known for aligner in _aligner(*one)]
+
+
+def _aligner(reading: Reading, measure: Mapping[str, Any]) -> Iterator[Aligner]:
+    detail = measure["detail"]
+    if place := PLACE.search(detail) or LAYER_MEAN.search(detail):
+        layer, *head = map(int, place.groups())
+        score, high, low = (round(1 - measure[key], 4) for key in ("value", "low", "high"))
+        yield Aligner(reading, layer, head[0] if head else None, score, low, high, measure["n"])
+
+
+def roles_of_card(
+    heads: list[dict[str, Any]], measures: Mapping[str, Any], family: str
+) -> list[HeadRole]:
     """The roles that a card's last look at every head, and its measures of one head, tell."""
-    roles = list(_measured_heads(measures))
+    roles = list(_measured_heads(measures, family))
     named = {(role.kind, role.layer, role.head, role.role) for role in roles}
     for role in _looked_at(heads[-1] if heads else {}):
         if (role.kind, role.layer, role.head, role.role) not in named:
@@ -83,11 +122,11 @@ def _looked_at(look: Mapping[str, Any]) -> Iterator[HeadRole]:
                 yield HeadRole(kind, layer, head, name, score, "card", "held-out texts")  # type: ignore[arg-type]
 
 
-def _measured_heads(measures: Mapping[str, Any]) -> Iterator[HeadRole]:
+def _measured_heads(measures: Mapping[str, Any], family: str) -> Iterator[HeadRole]:
     """Measures whose detail names a head: "decoder_induction" of L1 H1, "alignment_error_rate"."""
     for name, measure in measures.items():
         match = PLACE.search(measure.get("detail", ""))
-        meaning = _meaning(name)
+        meaning = _meaning(name, family)
         if match is None or meaning is None:
             continue
         kind, role, detail = meaning
@@ -111,11 +150,11 @@ def _measured_heads(measures: Mapping[str, Any]) -> Iterator[HeadRole]:
         )
 
 
-def _meaning(measure: str) -> tuple[Kind, str, str] | None:
+def _meaning(measure: str, family: str) -> tuple[Kind, str, str] | None:
     """What a measure of one head says: kind, role and detail."""
     if measure in ("alignment_error_rate", "alignment_error_rate_as_output"):
-        reading = "as output" if measure.endswith("output") else "as input"
-        return "cross", "alignment", reading
+        is_output = measure.endswith("output") or family == "recurrent"
+        return "cross", "alignment", "as output" if is_output else "as input"
     if measure.startswith("relation_"):
         return "encoder", "relation", measure.removeprefix("relation_")
     kind, _, role = measure.partition("_")

@@ -76,14 +76,44 @@ def test_encoder_decoder_and_cross_are_one_matrix(page: Page, server: str) -> No
     expect(page.locator("#target [aria-pressed=true]")).to_have_text(".")
 
 
-def test_what_drove_a_word_is_read_in_both_ways(page: Page, server: str) -> None:
-    opened(page, "/translate")
-    spec = {"model": "translator", "text": "El banco está cerrado.", "kind": "cross"}
-    found = api(server, "/attention", **spec, **head_in(page))
-    source = [token["text"].strip() for token in found["k_tokens"]]
+def aligners_of(server: str, model: str) -> dict[str, dict[str, Any]]:
+    with urlopen(f"{server}/api/v1/models/{model}") as answer:
+        return {each["reading"]: each for each in json.load(answer)["aligners"]}
+
+
+def test_each_reading_takes_the_head_that_the_card_measured_best_for_it(
+    page: Page, server: str
+) -> None:
+    text = "La casa de mi padre es blanca."
+    opened(page, "/translate", text=text, layer=1, head=2)
+    known = aligners_of(server, "translator")
+    assert "input" in known
     row = page.locator("#drove-table tbody tr").nth(1)
-    for column, attn in ((0, found["attn"][0][0][1]), (2, found["attn"][0][0][2])):
+    for column, reading, later in ((0, "output", 0), (2, "input", 1)):
+        best = known.get(reading, {"layer": 1, "head": 2})
+        place = {"layer": best["layer"], "head": best["head"]}
+        spec = {"model": "translator", "text": text, "kind": "cross", **place}
+        found = api(server, "/attention", **spec)
+        source = [token["text"].strip() for token in found["k_tokens"]]
+        attn = found["attn"][0][0][1 + later]
         expect(row.locator("td").nth(column)).to_have_text(source[attn.index(max(attn))])
+        heading = page.locator("#drove-table th[scope=col]").nth(column + 1)
+        expect(heading).to_have_text(f"as {reading}, L{place['layer']} H{place['head']}")
+
+
+def test_the_best_heads_are_said_in_words_and_one_click_away(page: Page, server: str) -> None:
+    opened(page, "/translate", text=PARK)
+    best = aligners_of(server, "translator")["input"]
+    place = f"L{best['layer']} H{best['head']}"
+    said = f"as input {place} F1 {best['score']:.2f} ({best['low']:.2f} to {best['high']:.2f})"
+    expect(page.locator("#readings")).to_contain_text(said)
+    if "output" not in aligners_of(server, "translator"):
+        expect(page.locator("#readings")).to_contain_text("as output: not measured by translator's")
+    page.get_by_role("combobox", name="Layer", exact=True).select_option("2")
+    expect(page).to_have_url(re.compile("layer=2"))
+    page.locator("#readings").get_by_role("button", name=place).click()
+    expect(page).to_have_url(re.compile(f"layer={best['layer']}.*head={best['head']}"))
+    expect(page.locator("#readings [aria-pressed=true]")).to_have_text(place)
 
 
 def test_a_beams_tree_leads_to_the_best(page: Page, server: str) -> None:

@@ -57,7 +57,7 @@ def test_a_card_names_heads_with_score_interval_and_n() -> None:
         },
         "blimp": {"value": 0.7, "low": 0.6, "high": 0.8, "n": 9, "of": "pairs", "detail": ""},
     }  # fmt: skip
-    found = roles.roles_of_card([], measures)
+    found = roles.roles_of_card([], measures, "encoder-decoder")
     assert [(r.kind, r.layer, r.head, r.role, r.detail) for r in found] == [
         ("decoder", 1, 2, "induction", ""),
         ("cross", 0, 7, "alignment", "as input"),
@@ -69,10 +69,31 @@ def test_a_card_names_heads_with_score_interval_and_n() -> None:
 def test_every_bundled_transformer_has_heads_with_a_name() -> None:
     for name in ("bert", "gpt"):
         card = Card.read(WEIGHTS / name)
-        found = {role.role for role in roles.roles_of_card(card.heads, card.metrics)}
+        found = {role.role for role in roles.roles_of_card(card.heads, card.metrics, "")}
         assert "previous_token" in found
     assert "induction" in found  # of gpt
 
 
 def test_every_role_has_a_definition() -> None:
     assert set(roles.THRESHOLDS) | {"positional", "alignment", "relation"} == set(roles.DEFINITIONS)
+
+
+def rate(value: float, detail: str) -> dict[str, object]:
+    return {"value": value, "low": value - 0.1, "high": value + 0.1, "n": 32, "detail": detail}
+
+
+def test_each_reading_has_its_best_head_as_output_first() -> None:
+    measures = {
+        "alignment_error_rate": rate(0.25, "L0 H7"),
+        "alignment_error_rate_as_output": rate(0.4, "L3 H4"),
+        "cross_alignment_error_rate": rate(0.25, "L0 H7"),
+    }
+    found = roles.aligners(measures, "encoder-decoder")
+    assert [(a.reading, a.layer, a.head, a.score) for a in found] == [
+        ("output", 3, 4, 0.6), ("input", 0, 7, 0.75)
+    ]  # fmt: skip
+    assert (found[0].low, found[0].high, found[0].n) == (0.5, 0.7, 32)
+    mean = {"alignment_error_rate": rate(0.5, "L1 mean of heads")}
+    [only] = roles.aligners(mean, "recurrent")
+    assert (only.reading, only.layer, only.head) == ("output", 1, None)
+    assert roles.aligners({}, "encoder-decoder") == []

@@ -1,5 +1,6 @@
 // The Translate page: a translation token by token, and what each of its tokens looked at.
 
+import {bestPlace, drawDrove, drawReadings, readingRecords} from "../lib/aligned.js";
 import {address, anatomy, attention, translate} from "../lib/api.js";
 import {fillHeads} from "../lib/context.js";
 import {modelIn, pageData, pick as keep} from "../lib/data.js";
@@ -45,18 +46,9 @@ function fit(wanted) {
  * its first token.
  */
 function retype(wanted, before) {
-  const placed = wanted.model === before.model ? {} : named(wanted.model);
+  const placed = wanted.model === before.model ? {} : bestPlace(modelOf(wanted.model));
   return {...wanted, ...placed, ...ownLanguages(wanted, before),
     ...(wanted.text === before.text ? {} : {step: 0})};
-}
-
-/**
- * The head of cross-attention that aligns words best, as the model's card has it, or the last mean.
- */
-function named(name) {
-  const {metrics, shapes: {cross: [nLayer]}} = modelOf(name);
-  const [, layer, head] = metrics.alignmentErrorRate?.detail.match(/^L(\d+) H(\d+)$/) ?? [];
-  return layer === undefined ? {layer: nLayer - 1, head: "mean"} : {layer: Number(layer), head};
 }
 
 const specOf = ({model, text, sourceLang, targetLang, numBeams, lengthPenalty, reference}) => ({
@@ -93,14 +85,15 @@ async function answer(wanted, options) {
   const own = spokenBy(translation);
   const {kinds} = modelOf(wanted.model);
   const look = (of, kind) => attention({...of, kind, ...placeIn(wanted, kind)}, options);
-  const [found, forced, beside] = await Promise.all([
+  const [found, readings, forced, beside] = await Promise.all([
     Promise.all(kinds.map((kind) => look(own, kind))),
+    readingRecords(modelOf(wanted.model), {...own, kind: "cross"}, options),
     wanted.reference ? look({...keep(wanted, ["model", "text", "sourceLang", "targetLang"]),
       target: wanted.reference}, "cross") : null,
     wanted.modelB === "none" ? null : other(wanted, options)
   ]);
   const records = Object.fromEntries(kinds.map((kind, i) => [kind, found[i]]));
-  return {found: {translation, records, forced, beside, joint: joint(records)}};
+  return {found: {translation, records, readings, forced, beside, joint: joint(records)}};
 }
 
 /** The other model's translation of the same sentence, and its cross-attention. */
@@ -108,7 +101,7 @@ async function other({modelB, text, numBeams, lengthPenalty, ...wanted}, options
   const languages = languagesIn(modelOf(modelB), wanted);
   const spec = {model: modelB, text, ...languages, numBeams, lengthPenalty};
   const translation = await translated(spec, {...options, onEvent: () => {}});
-  const {layer, head} = named(modelB);
+  const {layer, head} = bestPlace(modelOf(modelB));
   const cross = await attention({...spokenBy(translation), kind: "cross", ...placeOf(layer, head)},
     options);
   return {translation, cross};
@@ -197,23 +190,6 @@ function drawSteps({translation, records}, step, theme) {
     _("{token}: probability {p}, rank {rank}, entropy {e} nats. Its query looks most at {most}", values);
   replaceContent(byId("candidates"), candidatesTable(translation.steps[step],
     {caption: _("Top candidates")}));
-}
-
-function drawDrove({translation, records: {cross}}) {
-  const {attn} = headOf(cross);
-  const best = (q) => {
-    if (q >= attn.shape[0]) return ["", ""];
-    const row = rowOf(attn, q);
-    const k = row.indexOf(Math.max(...row));
-    return [cross.kTokens[k], row[k]];
-  };
-  const rows = translation.tokens.map((token, n) => [token, ...best(n), ...best(n + 1)]);
-  byId("drove-table").replaceChildren(sortable({
-    caption: _("The source token that each target token's query looks at most"),
-    columns: [[_("token")], [_("as output")], [_("attention"), 3], [_("as input")],
-      [_("attention"), 3]],
-    rows
-  }));
 }
 
 const TREE_COLUMNS = ["step", "token", "after", "log_probability", "total"];
@@ -365,7 +341,8 @@ function draw(state, theme) {
   form.elements.model_b.value = state.modelB;
   drawSteps(found, step, theme);
   drawJoint(state, step, theme);
-  drawDrove(found);
+  drawReadings(byId("readings"), state, modelOf(state.model), (place) => page.want(place));
+  drawDrove(byId("drove-table"), found);
   drawTree(found);
   drawReference(found, theme);
   drawBeside(found, step, theme);
