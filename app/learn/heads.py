@@ -81,13 +81,21 @@ def _query(panel: Panel, q: Sequence[Word]) -> int:
     plain = [i for i, w in enumerate(q) if not w.special and w.text not in PUNCTUATION]
     if panel.takes_any and plain:
         return plain[-1]
-    missing = Message(
-        "step-needs-word",
-        "this step needs a sentence with the word {word!r}, {n} times or more",
-        word=panel.claim.query,
-        n=panel.claim.occurrence + 1,
+    raise errors.Invalid(needs(panel.claim.query, panel.claim.occurrence + 1), "text")
+
+
+def needs(word: str, n: int = 1) -> Message:
+    """What a step lacks in the reader's sentence."""
+    if n == 1:
+        return Message(
+            "step-needs-word", "this step needs a sentence with the word “{word}”", word=word
+        )
+    return Message(
+        "step-needs-word-again",
+        "this step needs a sentence with the word “{word}” at least {n} times",
+        word=word,
+        n=n,
     )
-    raise errors.Invalid(missing, "text")
 
 
 def _keys(panel: Panel, k: Sequence[Word]) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from urllib.parse import urlencode
 
+from attention_atlas.app import errors
 from attention_atlas.app.api.common import PREFIX
 from attention_atlas.app.api.fill import (
     CorruptionRequest,
@@ -166,6 +167,11 @@ def masking_procedure(service: Service, text: str) -> Numbers:
         Message("column", "probability of the right token"),
     )
     n = sum(not token["special"] for token in tokens)
+    if n == 0:
+        lacks = Message(
+            "step-needs-words", "this step needs a text with words, not only special tokens"
+        )
+        raise errors.Invalid(lacks, "text")
     values = {
         "chosen": str(len(rows)),
         "n": str(n),

@@ -12,6 +12,7 @@ from attention_atlas.app.learn.answers import ANSWERS
 from attention_atlas.app.learn.catalogue import FIGURES
 from attention_atlas.app.learn.course import HERE, Chapter, Step, course, glossary, returned
 from attention_atlas.app.learn.markdown import SYMBOLS, mathml
+from attention_atlas.app.learn.out import defaults
 from attention_atlas.app.learn.source import lines_of
 from attention_atlas.app.main import create_app
 from attention_atlas.app.navigation import LESSONS
@@ -25,6 +26,13 @@ STEPS = [(chapter.number, step.id) for chapter in course("en") for step in chapt
 SHOWN = [
     (chapter.number, step.id) for chapter in course("en") for step in chapter.steps if step.figure
 ]
+
+
+def figure_name(chapter: int, step: str) -> str:
+    [name] = [s.figure.name for s in course("en")[chapter].steps if s.id == step and s.figure]
+    return name
+
+
 MOST_LINES = 45  # of code that a student reads
 
 
@@ -164,13 +172,13 @@ def test_no_observation_stands_under_a_sentence_that_does_not_show_it(client: Te
     assert not figure["holds"]
     assert figure["observed"] == ""
     page = client.get("/learn/0/look", params={"text": "The bank."}).text
-    assert "Back to the sentence of this step" in page
+    assert "Use “He sat on the river bank" in page
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("It rained all day.", "needs a sentence with the word &#39;bank&#39;"),
+        ("It rained all day.", "needs a sentence with the word “bank”"),
         ("bank " * 600, "tokens"),
         ("bank " * 10_000, "characters"),
     ],
@@ -179,8 +187,25 @@ def test_a_sentence_that_does_not_fit_is_refused(client: TestClient, text: str, 
     page = client.get("/learn/0/look", params={"text": text})
     assert page.status_code == 200
     assert said in page.text
-    assert "Back to the sentence of this step" in page.text
+    assert "Use “He sat on the river bank" in page.text
     assert 'class="annotation"' not in page.text
+
+
+OWN = [place for place in SHOWN if defaults(FIGURES[figure_name(*place)])]
+
+
+@pytest.mark.parametrize("text", ["[SEP]", ".", "🙂 你好"])
+@pytest.mark.parametrize(("chapter", "step"), OWN)
+def test_an_odd_sentence_is_shown_or_refused(
+    client: TestClient, chapter: int, step: str, text: str
+) -> None:
+    """Never a fault of the server, and nothing said of a picture that is not there."""
+    figure = twin(client, chapter, step, text=text)["step"]["figure"]
+    if figure["problem"] is None:
+        assert figure["panels"] or figure["numbers"]
+    else:
+        assert figure["problem"]["status"] == 422, figure["problem"]
+        assert figure["always"] == figure["observed"] == ""
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -102,8 +102,53 @@ def test_the_readers_own_sentence_is_shown(page: Page) -> None:
     page.get_by_label("Your sentence").fill("It rained.")
     page.get_by_label("Your sentence").press("Enter")
     expect(page.locator("#figure-problem")).to_contain_text("needs a sentence with the word")
-    page.get_by_role("link", name="Back to the sentence of this step").click()
+    expect(page.locator(".picture")).to_have_count(0)
+    page.get_by_role("link", name="Use “He sat on the river bank").click()
     expect(page.locator(".annotation")).to_contain_text("river")
+    expect(page.get_by_label("Your sentence")).to_have_value(re.compile("^He sat on the river"))
+
+
+def test_another_sentence_leaves_the_page_where_it_is(page: Page) -> None:
+    open_step(page, "/learn/0/two-banks")
+    page.evaluate("document.body.dataset.mark = 'the same page'; scrollTo(0, 90)")
+    position = page.evaluate("scrollY")
+    assert position > 0
+    field = page.get_by_label("Sentence 1")
+    field.fill("They met at the blood bank.")
+    field.press("Enter")
+    expect(page.locator("#figure-body[aria-busy=false] .picture[data-ready]")).to_contain_text(
+        "blood"
+    )
+    assert page.locator("body").get_attribute("data-mark") == "the same page"
+    assert page.evaluate("scrollY") == position
+    expect(field).to_be_focused()
+    expect(page.locator(".predict .verdict")).to_contain_text("Here the largest is")
+    expect(page.locator(".predict-options button").first).to_be_disabled()
+    expect(page.locator("a.twin")).to_have_attribute("href", re.compile(r"\.json\?text=They"))
+    page.go_back()
+    expect(page.locator(".picture[data-ready]")).to_contain_text("river")
+    expect(field).to_have_value(re.compile("river"))
+    assert page.locator("body").get_attribute("data-mark") == "the same page"
+
+
+def test_a_prediction_is_still_open_on_a_sentence_of_ones_own(page: Page) -> None:
+    page.goto("/learn/0/two-banks")
+    page.locator(".predict-options button").first.wait_for()
+    page.get_by_label("Sentence 1").fill("They met at the blood bank.")
+    page.get_by_label("Sentence 1").press("Enter")
+    choice = page.locator(".predict-options").get_by_role("button", name="blood", exact=True)
+    expect(page.locator(".picture")).to_be_hidden()
+    choice.click()
+    expect(page.locator(".picture[data-ready]")).to_contain_text("blood")
+
+
+def test_a_server_that_does_not_answer_leaves_no_picture(page: Page) -> None:
+    open_step(page, "/learn/0/look")
+    page.route("**/learn/0/look?**", lambda route: route.abort())
+    page.get_by_label("Your sentence").fill("They met at the savings bank.")
+    page.get_by_label("Your sentence").press("Enter")
+    expect(page.locator("#figure-problem")).to_contain_text("does not answer")
+    expect(page.locator(".picture")).to_have_count(0)
 
 
 def test_arrow_keys_turn_pages_but_not_inside_a_picture(page: Page) -> None:

@@ -132,6 +132,18 @@ export async function openModel(model, {signal, onProgress}) {
 
 }
 
+/** A page of the course as a document, for the figure in it. @param {AbortSignal} signal */
+export async function stepPage(address, signal) {
+  const response = await fetch(address, {signal}).catch((error) => {
+    signal.throwIfAborted();
+    return error instanceof TypeError ? null : Promise.reject(error);
+  });
+  if (!response) throw await apiError(null);
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  if (page.getElementById("figure-body")) return page;
+  throw new Error(page.getElementById("problem")?.textContent || _("the server does not answer"));
+}
+
 async function json(path, spec, options) {
   const response = await request(path, spec, JSON_TYPE, options);
   return camel(await response.json());

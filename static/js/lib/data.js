@@ -3,7 +3,10 @@
 import {camel} from "./names.js";
 
 /** The values that the page was made with, and what of its address was ignored. */
-export const pageData = () => camel(JSON.parse(document.getElementById("page").textContent));
+export const pageData = () => dataOf(document);
+
+/** The same of a page that was fetched. @param {Document} page */
+export const dataOf = (page) => camel(JSON.parse(page.getElementById("page").textContent));
 
 /** The model of a name; undefined where the page has none. */
 export const modelIn = (models, name) => models.find((model) => model.name === name);

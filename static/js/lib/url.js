@@ -276,6 +276,22 @@ export function setPresented(index) {
   history.replaceState(history.state, "", address.href);
 }
 
+/** This page with other texts, a step that Back undoes. @param {[string, string|null][]} texts */
+export function goTo(texts) {
+  const address = new URL(location.href);
+  for (const [name, value] of texts) {
+    if (value === null) address.searchParams.delete(name);
+    else address.searchParams.set(name, value);
+  }
+  if (address.href !== location.href) history.pushState(null, "", address.href);
+}
+
+/** The parts of the address as it is. */
+export const texts = () => new URLSearchParams(location.search);
+
+/** Back and forward, for pages whose address the server reads. */
+export const onMove = (callback) => addEventListener("popstate", callback);
+
 /** An address that opens in a theme. */
 export const themed = (address, theme) => having(address, "theme", theme);
 
