@@ -1,4 +1,4 @@
-# make run, test, test-fast, check, train, evaluate, examples, bench, pretrained. Each also works by hand in .venv.
+# make run, test, test-fast, contract, check, train, evaluate, examples, bench, pretrained. Each also works by hand in .venv.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -7,8 +7,9 @@ PINS := pyproject.toml .ci/constraints.txt
 MINUTES ?= 120
 DATA ?= data
 WORKERS ?= 2
+CASES ?= 10000
 
-.PHONY: run test test-fast check train evaluate examples bench pretrained
+.PHONY: run test test-fast contract check train evaluate examples bench pretrained
 
 run: .venv/run
 	@$(BIN)/python -m attention_atlas.app
@@ -20,6 +21,10 @@ test: .venv/dev
 
 test-fast: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not browser and not weights"
+
+# Requests made from /openapi.json, to a server on a socket.
+contract: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.contract $(CASES)
 
 check: .venv/dev
 	$(BIN)/ruff check .

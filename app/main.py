@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from attention_atlas.app import errors, language, navigation
+from attention_atlas.app import errors, language, navigation, openapi
 from attention_atlas.app.access import AccessLog
 from attention_atlas.app.api import routes as api
 from attention_atlas.app.assets import Assets, folder
@@ -64,6 +64,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(AddressLimit, limit=chosen.max_address)
     app.add_middleware(AccessLog, queries=chosen.log_queries)
     errors.install(app, problem_page)
+    openapi.install(app, chosen)
     return app
 
 

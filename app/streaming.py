@@ -12,6 +12,7 @@ from attention_atlas.app import errors, wire
 from attention_atlas.app.wire import Answer
 from fastapi import Request, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
+from pydantic import BaseModel
 
 log = logging.getLogger("app")
 Emit = Callable[[str, Mapping[str, Any]], None]  # an event's name and data; raises Gone
@@ -92,6 +93,34 @@ def last_event(working: asyncio.Future[Answer]) -> bytes:
         return event("problem", errors.problem(error).model_dump())
     log.error("in a stream", exc_info=error)
     return event("problem", errors.bug().model_dump())
+
+
+def schema(events: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
+    """What an event of a stream is, by its name, for the OpenAPI schema."""
+    kinds = [
+        {
+            "type": "object",
+            "required": ["event", "data"],
+            "properties": {
+                "event": {"const": name},
+                "data": {
+                    "type": "string",
+                    "contentMediaType": "application/json",
+                    "contentSchema": shared(model),
+                },
+            },
+        }
+        for name, model in events.items()
+    ]
+    return {"oneOf": kinds}
+
+
+def shared(model: type[BaseModel]) -> dict[str, Any]:
+    """A model's schema by reference; the definitions beside it go where all others are."""
+    place = "#/components/schemas/{model}"
+    whole = model.model_json_schema(mode="serialization", ref_template=place)
+    others = whole.pop("$defs", {})
+    return {"$ref": place.format(model=model.__name__), "$defs": {**others, model.__name__: whole}}
 
 
 def event(name: str, data: Mapping[str, Any]) -> bytes:

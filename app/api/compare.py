@@ -18,6 +18,7 @@ from attention_atlas.app.api.resource import resource
 from attention_atlas.app.api.spec import (
     BANK,
     MONEY,
+    PAIRS,
     ApiRequest,
     Index,
     KindName,
@@ -53,7 +54,7 @@ router = APIRouter(prefix=PREFIX, tags=["API"])
 def paired(value: object) -> object:
     """Pairs as text: "0-0,2-1" -> ((0, 0), (2, 1))."""
     if isinstance(value, str):
-        if not re.fullmatch(r"([0-9]{1,4}-[0-9]{1,4}(,[0-9]{1,4}-[0-9]{1,4})*)?", value):
+        if not re.fullmatch(f"({PAIRS})?", value):
             raise ValueError(
                 Message("not-an-alignment", "an alignment is pairs of word numbers: 0-0,2-1")
             )
@@ -67,11 +68,13 @@ Sentences = Annotated[
     at_most(32),
     BeforeValidator(from_json),
 ]
+FewPairs = Annotated[tuple[tuple[Index, Index], ...], Field(max_length=2000)]
+PairsText = Annotated[str, Field(pattern=f"^({PAIRS})?$")]
 Pairs = Annotated[
     tuple[tuple[Index, Index], ...],
     Field(max_length=2000, fail_fast=True),
     at_most(2000),
-    BeforeValidator(paired),
+    BeforeValidator(paired, json_schema_input_type=FewPairs | PairsText),
 ]
 
 

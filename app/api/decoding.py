@@ -46,6 +46,13 @@ class DecodedOut(BaseModel):
     candidates: list[CandidateOut]
 
 
+class DecodedEvent(DecodedOut):
+    """A token as soon as it is decoded."""
+
+    text: str = Field(description="so far")
+    attn: list[list[float]] = Field(description="(L, Tk): of its query, the head's or the mean")
+
+
 def decoded_fields(decoded: LabelledToken) -> dict[str, Any]:
     """One decoded token as JSON; the text so far and the attention are for events alone."""
     return {

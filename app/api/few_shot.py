@@ -60,7 +60,29 @@ class FewShotAnswer(BaseModel):
     provenance: Provenance
 
 
-@stepwise(router, "/few-shot", FewShotRequest, FewShotAnswer)
+class FewShotStart(BaseModel):
+    off: dict[str, list[HeadOut]] = Field(description="none, induction, previous_token, others")
+    provenance: Provenance
+
+
+class Progress(BaseModel):
+    """Prompts of n examples measured so far, with one set of heads switched off."""
+
+    n: int
+    off: str
+    done: int
+    n_prompt: int
+
+
+@stepwise(
+    router,
+    "/few-shot",
+    FewShotRequest,
+    FewShotAnswer,
+    start=FewShotStart,
+    progress=Progress,
+    shot=ShotOut,
+)
 def measure_few_shot(
     service: Service, request: FewShotRequest, loaded: Loaded, emit: Emit
 ) -> Answer:

@@ -13,6 +13,7 @@ from attention_atlas.app.api.common import (
 )
 from attention_atlas.app.api.decoding import (
     CandidateOut,
+    DecodedEvent,
     DecodedOut,
     Decoding,
     step_event,
@@ -53,6 +54,11 @@ class NextTokenRequest(TextRequest):
     top: NBest = 10
 
 
+class GenerationStart(BaseModel):
+    prompt: list[TokenOut]
+    provenance: Provenance
+
+
 class GenerateAnswer(BaseModel):
     model: str
     text: str
@@ -80,7 +86,14 @@ class NextTokenAnswer(BaseModel):
     provenance: Provenance
 
 
-@stepwise(router, "/generate", GenerateRequest, GenerateAnswer)
+@stepwise(
+    router,
+    "/generate",
+    GenerateRequest,
+    GenerateAnswer,
+    start=GenerationStart,
+    token=DecodedEvent,
+)
 def generate(service: Service, request: GenerateRequest, loaded: Loaded, emit: Emit) -> Answer:
     """A continuation, token by token, and what each filter leaves of each distribution."""
 

@@ -26,7 +26,14 @@ from attention_atlas.model.analysis.masks import masks as batch_masks
 from attention_atlas.model.messages import Message
 from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    model_validator,
+)
 
 router = APIRouter(prefix=PREFIX, tags=["API"])
 
@@ -34,9 +41,17 @@ router = APIRouter(prefix=PREFIX, tags=["API"])
 HALF_MAX = 65504  # the largest number of float16
 
 
+IN_HALF: dict[str, JsonValue] = {
+    "required": ["precision"],
+    "properties": {"precision": {"const": "float16"}},
+}
+FITS_HALF: dict[str, JsonValue] = {"properties": {"fill": {"minimum": -HALF_MAX}}}
+
+
 class MasksRequest(ApiRequest):
     """Several texts as one batch; in a query string they are a JSON list."""
 
+    model_config = ConfigDict(json_schema_extra={"if": IN_HALF, "then": FITS_HALF})
     formats: ClassVar[tuple[str, ...]] = TENSOR_FORMATS
 
     model: str = Field(description="a name from /models", examples=["bert"])

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import Any
 
 from attention_atlas.app.api.common import PREFIX, Measured
-from attention_atlas.app.api.resource import PROBLEMS
 from attention_atlas.app.language import in_words
 from attention_atlas.app.language_names import language_names
 from attention_atlas.app.service import Service
@@ -114,7 +113,14 @@ def models(request: Request) -> Models:
     return Models(models=summaries(service), ready_to_open=service.library.ready_to_open)
 
 
-@router.get("/models/{model:path}", responses={404: PROBLEMS[404]})
+NO_MODEL: dict[int | str, dict[str, Any]] = {
+    404: {"description": "no model of that name"},
+    422: {"description": "the name cannot be taken"},
+    503: {"description": "it could not be loaded, or others are being opened"},
+}
+
+
+@router.get("/models/{model:path}", responses=NO_MODEL)
 async def model_card(request: Request, model: str) -> ModelCard:
     """One model, and its card: data, licences, training curve, evaluation, parameter shapes."""
     service: Service = request.app.state.service

@@ -10,8 +10,7 @@ from urllib.parse import urlsplit
 
 from attention_atlas.app import errors, streaming
 from attention_atlas.app.api.common import PREFIX
-from attention_atlas.app.api.models import summary
-from attention_atlas.app.api.resource import PROBLEMS
+from attention_atlas.app.api.models import ModelSummary, summary
 from attention_atlas.app.api.spec import Closed, clean
 from attention_atlas.app.security import check_proxy
 from attention_atlas.app.service import Service
@@ -50,12 +49,15 @@ class OpenProblem(errors.Problem):
 
 
 STATUS = {"not-found": 404}  # of a BadModel's reason; else 422
+EVENTS = {"progress": OpenProgress, "done": ModelSummary, "problem": OpenProblem}
 OPENING: dict[int | str, dict[str, Any]] = {
     200: {
-        "content": {streaming.MEDIA_TYPE: {}},
+        "content": {streaming.MEDIA_TYPE: {"itemSchema": streaming.schema(EVENTS)}},
         "description": "progress; at last done, or problem",
     },
-    **{status: PROBLEMS[status] for status in (403, 422, 503)},
+    403: {"description": "opening this model is not allowed; says why"},
+    422: {"description": "a field cannot be taken; says why, and the limit"},
+    503: {"description": "other models are being opened"},
 }
 
 

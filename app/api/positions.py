@@ -24,15 +24,23 @@ from attention_atlas.model.messages import Message
 from attention_atlas.model.spec import direction_of
 from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from torch import Tensor
 
 router = APIRouter(prefix=PREFIX, tags=["API"])
 
 
+TEXT: dict[str, JsonValue] = {"type": "string"}
+BOTH: dict[str, JsonValue] = {
+    "required": ["kind", "model"],
+    "properties": {"kind": TEXT, "model": TEXT},
+}
+
+
 class PositionsRequest(ApiRequest):
     """Sinusoidal encodings by their sizes, or what a model learned or uses."""
 
+    model_config = ConfigDict(json_schema_extra={"not": BOTH})
     formats: ClassVar[tuple[str, ...]] = TENSOR_FORMATS
 
     kind: Literal["sinusoidal"] | None = Field(None, description="the paper's, by the sizes below")

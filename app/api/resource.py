@@ -5,12 +5,20 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Annotated, Any, Concatenate, NamedTuple, TypeVar
 
 from attention_atlas.app import errors, streaming, wire
 from attention_atlas.app.api.common import Provenance, provenance
-from attention_atlas.app.api.spec import ApiRequest, StreamRequest, texts_in
+from attention_atlas.app.api.spec import (
+    NUMBERS,
+    PAIRS,
+    ApiRequest,
+    StreamRequest,
+    of_type,
+    scalar,
+    texts_in,
+)
 from attention_atlas.app.service import Service, refusing
 from attention_atlas.app.streaming import CLIENT_GONE, Client, Gone, done_or_gone, streamed
 from attention_atlas.app.wire import Answer
@@ -21,6 +29,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field, ValidationError, create_model
+from pydantic_core import PydanticKnownError
 
 from attention_atlas import __version__
 
@@ -29,37 +38,23 @@ StreamT = TypeVar("StreamT", bound=StreamRequest)
 # A resource: (service, request, its models in the order of request.models(), emit if it streams).
 Make = Callable[Concatenate[Service, RequestT, ...], Answer]
 
-TEXT = (
-    "layer",
-    "head",
-    "edits",
-    "a",
-    "b",
-    "align",
-    "texts",
-    "off",
-    "forced",
-    "words",
-    "words_pair",
-    "target_ids",
-    "first_sense",
-    "second_sense",
-)  # in a query string
-SMALL_BODY = 20_000  # bytes that are parsed at once
-PROBLEM = {"$ref": f"#/components/schemas/{errors.Problem.__name__}"}
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"description": description, "content": {errors.MEDIA_TYPE: {"schema": PROBLEM}}}
-    for status, description in (
-        (400, "the body is not text in UTF-8, or the address has too many parameters"),
-        (403, "opening a model is not allowed; says why"),
-        (404, "no model of that name"),
-        (413, "the body is over the limit"),
-        (414, "the address is over the limit"),
-        (422, "a field cannot be taken; says why, and the limit"),
-        (503, "every worker is busy; Retry-After says when to ask again"),
-    )
+COMMA = {"pattern": f"^{NUMBERS}$"}
+JSON = {"contentMediaType": "application/json"}
+TEXT: dict[str, dict[str, Any]] = {  # how a field that is no text is written in a query string
+    **dict.fromkeys(("layer", "head", "target_ids", "forced", "words", "words_pair"), COMMA),
+    **dict.fromkeys(("edits", "a", "b", "texts", "first_sense", "second_sense"), JSON),
+    "align": {"pattern": f"^({PAIRS})?$"},
+    "off": {"pattern": "^(causal|padding)(,(causal|padding))?$"},
 }
-REFUSED: dict[int | str, dict[str, Any]] = {n: PROBLEMS[n] for n in (400, 404, 413, 414, 422, 503)}
+BYTES = {"schema": {"type": "string", "contentEncoding": "binary"}}
+SMALL_BODY = 20_000  # bytes that are parsed at once
+# What else may be answered: app/openapi.py adds what every address has in common.
+REFUSED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "the client has this answer: its ETag is that of If-None-Match"},
+    404: {"description": "no model of that name"},
+    422: {"description": "a field cannot be taken; says why, and the limit"},
+    503: {"description": "every worker is busy; Retry-After says when to ask again"},
+}
 
 
 def resource(
@@ -78,18 +73,23 @@ def resource(
 
 
 def stepwise(
-    router: APIRouter, path: str, request_type: type[StreamT], answer_type: type[BaseModel]
+    router: APIRouter,
+    path: str,
+    request_type: type[StreamT],
+    answer_type: type[BaseModel],
+    **events: type[BaseModel],
 ) -> Callable[[Make[StreamT]], Make[StreamT]]:
     """A resource whose function also emits events, which `stream=true` sends as they come.
 
     The last event, `result`, holds what a request without `stream` is answered.
     """
+    events |= {"result": answer_type, "problem": errors.Problem}
 
     def register(make: Make[StreamT]) -> Make[StreamT]:
         async def respond(request: Request, body: StreamT) -> Response:
             return await in_steps(request, body, make)
 
-        serve(router, path, (request_type, answer_type), make, respond)
+        serve(router, path, (request_type, answer_type), make, respond, events)
         return make
 
     return register
@@ -138,6 +138,7 @@ def serve(
     types: tuple[type[RequestT], type[BaseModel]],
     make: Make[RequestT],
     respond: Callable[[Request, RequestT], Awaitable[Response]],
+    events: Mapping[str, type[BaseModel]] | None = None,
 ) -> None:
     """Add the two routes of a resource, named and described as the function that makes it."""
     request_type, answer_type = types
@@ -150,6 +151,7 @@ def serve(
         return await respond(request, body)
 
     async def post(request: Request, body: Any) -> Response:
+        check_types(request_type, await request.json())
         return await respond(request, body)
 
     get.__annotations__["query"] = Annotated[query_form(request_type), Query()]
@@ -164,31 +166,46 @@ def serve(
             description=make.__doc__ or "",
             route_class_override=Route,
             responses={
-                200: {"model": answer_type, "content": other_formats(request_type)},
+                200: {"model": answer_type, "content": other_formats(request_type, events)},
                 **REFUSED,
             },
         )
 
 
-def other_formats(request_type: type[ApiRequest]) -> dict[str, Any]:
+def check_types(request_type: type[ApiRequest], body: dict[str, Any]) -> None:
+    """Refuse JSON whose types Pydantic would turn into others: in a query string it has to."""
+    for name, value in body.items():
+        try:
+            of_type(scalar(request_type, name), value)
+        except PydanticKnownError as error:
+            row = {"type": error.type, "loc": ("body", name), "input": value}
+            raise RequestValidationError([row]) from None
+
+
+def other_formats(
+    request_type: type[ApiRequest], events: Mapping[str, type[BaseModel]] | None
+) -> dict[str, Any]:
     """The media types of an answer beside JSON, for the OpenAPI schema."""
-    others = [wire.MEDIA_TYPES[name] for name in request_type.formats if name != "json"]
-    if issubclass(request_type, StreamRequest):
-        others.append(streaming.MEDIA_TYPE)
-    return {media_type: {} for media_type in others}
+    names = [name for name in request_type.formats if name != "json"]
+    formats: dict[str, Any] = {wire.MEDIA_TYPES[name].split(";")[0]: BYTES for name in names}
+    if events:
+        formats[streaming.MEDIA_TYPE] = {"itemSchema": streaming.schema(events)}
+    return formats
 
 
 def query_form(request_type: type[ApiRequest]) -> type[BaseModel]:
     """A request's fields, as they are sent in a query string."""
-    fields: dict[str, Any] = {
-        name: (
-            str if field.is_required() else str | None,
-            Field(... if field.is_required() else None, description=field.description),
+    fields: dict[str, Any] = {}
+    for name, field in request_type.model_fields.items():
+        if name not in TEXT or scalar(request_type, name):
+            fields[name] = (field.annotation, field)
+            continue
+        written = Annotated[str, Field(json_schema_extra=TEXT[name])]
+        is_required, description = field.is_required(), field.description
+        fields[name] = (
+            written if is_required else written | None,
+            Field(... if is_required else None, description=description),
         )
-        if name in TEXT
-        else (field.annotation, field)
-        for name, field in request_type.model_fields.items()
-    }
     return create_model(
         f"{request_type.__name__}Query", __config__=request_type.model_config, **fields
     )

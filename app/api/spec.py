@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, ClassVar, Literal
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from attention_atlas.model.messages import Message
 from pydantic import (
@@ -14,12 +15,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    StrictInt,
+    Strict,
     ValidationError,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    field_validator,
     model_validator,
 )
+from pydantic_core import PydanticKnownError
 
 KindName = Literal["encoder", "decoder", "cross"]
 TENSOR_FORMATS = ("json", "safetensors", "npz")
@@ -31,6 +35,10 @@ OneKind = Annotated[KindName | None, Field(description="the family's first if le
 LONGEST_ROW = 8192  # numbers of one row of attention
 MOST_FIELDS = 100  # of one object in a request
 SURROGATE = re.compile("[\ud800-\udfff]")
+NUMBERS = r"-?[0-9]{1,9}( *, *-?[0-9]{1,9})*"  # by comma
+PAIRS = r"[0-9]{1,4}-[0-9]{1,4}(,[0-9]{1,4}-[0-9]{1,4})*"  # 0-0,2-1
+NO_NUL = r"^[^\x00]*$"
+SETTING = "x-setting"  # in a schema: which setting limits the text; openapi.py writes the limit
 BANK = "He sat on the river bank and watched the water."
 MONEY = "She opened an account at the bank to save money."
 
@@ -83,7 +91,7 @@ def at_most(limit: int) -> BeforeValidator:
 def listed(value: object) -> object:
     """A number, a list, or numbers by comma: 3, [3, 5], "3,5" -> (3, 5)."""
     if isinstance(value, str):
-        if not re.fullmatch(r"-?[0-9]{1,9}( *, *-?[0-9]{1,9})*", value):
+        if not re.fullmatch(NUMBERS, value):
             raise ValueError(
                 Message(
                     "not-a-list-of-numbers",
@@ -92,7 +100,14 @@ def listed(value: object) -> object:
                 )
             )
         return tuple(int(part) for part in value.split(","))
-    return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
+    return (value,) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def whole(value: object) -> object:
+    """A whole number of JSON, where 3.0 is 3: no text, no boolean."""
+    if isinstance(value, bool | str):
+        raise PydanticKnownError("int_type")
+    return value
 
 
 def once(indices: tuple[int, ...]) -> tuple[int, ...]:
@@ -128,23 +143,31 @@ def spanning(span: str) -> WrapValidator:
     return WrapValidator(check)
 
 
-Text = Annotated[str, AfterValidator(clean)]
+LIMITED: dict[str, Any] = {"pattern": NO_NUL, SETTING: "max_characters"}
+Text = Annotated[str, AfterValidator(clean), Field(json_schema_extra=LIMITED)]
 Language = Annotated[str, Field(min_length=1, max_length=40), AfterValidator(clean)]
 WordText = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(clean)]
+Whole = Annotated[int, BeforeValidator(whole)]
+Index = Annotated[Whole, Field(ge=0)]
+ByComma = Annotated[str, Field(pattern=f"^{NUMBERS}$")]
+EachOnce = Annotated[
+    tuple[int, ...],
+    Field(min_length=1, max_length=1000, json_schema_extra={"uniqueItems": True}),
+]
 Indices = Annotated[
-    tuple[StrictInt, ...],
+    tuple[Whole, ...],
     Field(min_length=1, max_length=1000, fail_fast=True),
     at_most(1000),
-    BeforeValidator(listed),
+    BeforeValidator(listed, json_schema_input_type=EachOnce | int | ByComma),
     AfterValidator(once),
 ]
+ManyIds = Annotated[tuple[Index, ...], Field(max_length=4096)]
 Ids = Annotated[
-    tuple[Annotated[StrictInt, Field(ge=0)], ...],
+    tuple[Index, ...],
     Field(max_length=4096, fail_fast=True),
     at_most(4096),
-    BeforeValidator(listed),
+    BeforeValidator(listed, json_schema_input_type=ManyIds | Index | ByComma),
 ]
-Index = Annotated[StrictInt, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
@@ -159,6 +182,26 @@ class Closed(BaseModel):
         return few(value)
 
 
+@cache
+def scalar(model: type[BaseModel], field: str) -> type | None:
+    """bool, int or float, if that is what a field holds."""
+    annotation = model.model_fields[field].annotation
+    types = [kind for kind in (annotation, *get_args(annotation)) if kind in (bool, int, float)]
+    return types[0] if len(types) == 1 else None
+
+
+def of_type(kind: type | None, value: object) -> object:
+    """The value, if its type in JSON is that of the field: true is no 1, and "3" no number.
+
+    Raises PydanticKnownError.
+    """
+    if kind is bool and value is not None and not isinstance(value, bool):
+        raise PydanticKnownError("bool_type")
+    if kind in (int, float) and isinstance(value, bool | str):
+        raise PydanticKnownError("int_type" if kind is int else "float_type")
+    return value
+
+
 With = Literal["zero", "mean", "none", "shuffle"]
 WITH: dict[str, tuple[With, With]] = {  # the first if left out
     "ablate": ("zero", "mean"),
@@ -166,8 +209,24 @@ WITH: dict[str, tuple[With, With]] = {  # the first if left out
 }
 
 
+def of_op(schema: dict[str, Any]) -> None:
+    """What goes with each op, in the schema: EditSpec._goes_together checks the same."""
+    ops = get_args(EditSpec.model_fields["op"].annotation)
+    rules: list[tuple[str, dict[str, Any]]] = [
+        (op, {"with": {"enum": [*WITH.get(op, ()), None]}}) for op in ops
+    ]
+    rules += [(op, {"row": {"maxItems": 0}}) for op in ops if op != "set"]
+    rules += [("positions", {"layer": {"type": "null"}, "head": {"type": "null"}})]
+    schema["allOf"] = [
+        {"if": {"properties": {"op": {"const": op}}}, "then": {"properties": fields}}
+        for op, fields in rules
+    ]
+
+
 class EditSpec(Closed):
     """One change inside the forward pass; `kind`, `layer`, `head` left out mean all."""
+
+    model_config = ConfigDict(json_schema_extra=of_op)
 
     op: Literal["ablate", "block", "unmask", "set", "scale", "positions"]
     kind: KindName | None = None
@@ -176,7 +235,7 @@ class EditSpec(Closed):
     query: int | None = Field(None, ge=0, description="block, set: index of the query token")
     key: int | None = Field(None, ge=0, description="block: index of the key token")
     row: Annotated[
-        tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...],
+        tuple[Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)], ...],
         Field(max_length=LONGEST_ROW, fail_fast=True),
         at_most(LONGEST_ROW),
     ] = Field((), description="set: the query's new attention, normalised")
@@ -185,6 +244,11 @@ class EditSpec(Closed):
         None, alias="with", description="ablate: zero or mean; positions: none or shuffle"
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="positions: of the shuffle")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _of_its_type(cls, value: object, info: ValidationInfo) -> object:
+        return of_type(scalar(cls, info.field_name or ""), value)
 
     @model_validator(mode="after")
     def _goes_together(self) -> EditSpec:

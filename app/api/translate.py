@@ -20,6 +20,7 @@ from attention_atlas.app.api.common import (
     provenance,
 )
 from attention_atlas.app.api.decoding import (
+    DecodedEvent,
     DecodedOut,
     Decoding,
     decoded_fields,
@@ -40,7 +41,7 @@ from attention_atlas.model.generate import Beam, returned
 from attention_atlas.model.spec import Spec
 from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel
 
 router = APIRouter(prefix=PREFIX, tags=["API"])
 
@@ -87,6 +88,23 @@ class ReferenceOut(BaseModel):
     steps: list[DecodedOut]
 
 
+class TranslationStart(BaseModel):
+    source: list[TokenOut]
+    provenance: Provenance
+
+
+class BeamEvent(BaseModel):
+    """A step of a beam search."""
+
+    text: str = Field(description="of the best hypothesis so far")
+    beams: list[NodeOut]
+    attn: list[list[float]] = Field(description="(L, Tk): of the best one's query")
+
+
+class TranslationToken(RootModel[DecodedEvent | BeamEvent]):
+    """A token; with num_beams above 1 a step of the beam."""
+
+
 class TranslateAnswer(Languages):
     model: str
     text: str
@@ -107,7 +125,14 @@ class TranslateAnswer(Languages):
     links: dict[str, str]
 
 
-@stepwise(router, "/translate", TranslateRequest, TranslateAnswer)
+@stepwise(
+    router,
+    "/translate",
+    TranslateRequest,
+    TranslateAnswer,
+    start=TranslationStart,
+    token=TranslationToken,
+)
 def translate(service: Service, request: TranslateRequest, loaded: Loaded, emit: Emit) -> Answer:
     """A translation, greedy or by beam, token by token; a reference scored by teacher forcing."""
     work.check_head(loaded, request.head)

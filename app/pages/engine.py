@@ -27,7 +27,9 @@ IGNORED = "{field} {value}: {why}"
 UNKNOWN = "{field} {value} does not exist: {why}"
 LONGEST_HEADER = 8000  # clients refuse longer ones; the page itself names its twin too
 REFUSED = {404: "no such model", 422: "a text it cannot take", 503: "too busy"}
-AS_HTML: Responses = {status: {"description": why} for status, why in REFUSED.items()}
+AS_HTML: Responses = {
+    status: {"description": why, "content": {"text/html": {}}} for status, why in REFUSED.items()
+}
 
 
 class PageQuery(BaseModel):

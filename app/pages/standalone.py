@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from attention_atlas.app import language, wire
+from attention_atlas.app import errors, language, wire
 from attention_atlas.app.api.attention import (
     AttentionRequest,
     OverviewRequest,
@@ -19,10 +19,11 @@ from attention_atlas.app.api.attention import (
 from attention_atlas.app.api.common import spec_of
 from attention_atlas.app.api.metrics import MetricsRequest, head_metrics
 from attention_atlas.app.assets import VENDOR, folder, scripts
+from attention_atlas.app.pages.engine import AS_HTML, problem_page
 from attention_atlas.app.pages.explore import ExplorePage, explore
 from attention_atlas.app.service import Service
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import HTMLResponse, PlainTextResponse
+from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
 router = APIRouter(tags=["pages"])
@@ -34,12 +35,13 @@ POLICY = "sandbox allow-scripts allow-downloads; frame-ancestors 'self'"
 STYLES = ("app", "explore", "grid", "lines", "matrix", "tokens", "table", "controls")
 
 
-@router.get("/explore.html", response_class=HTMLResponse, responses={422: {"description": "why"}})
+@router.get("/explore.html", response_class=HTMLResponse, responses=AS_HTML)
 async def standalone(request: Request, page: ExplorePage = Depends(explore)) -> Response:
     """The Explore page as one file, for the same address: no server, no network needed."""
     service: Service = request.app.state.service
     if page.problem:
-        return PlainTextResponse(page.problem.detail, page.problem.status)
+        is_page = errors.wants_html(request)
+        return problem_page(request, page.problem) if is_page else errors.respond(page.problem)
     model = re.sub(r"[^\w.-]", "-", page.model, flags=re.ASCII)  # headers are ASCII
     name = f"attention-{model}-L{page.layer}H{page.head}.html"
     headers = {

@@ -77,10 +77,14 @@ def test_what_is_typed_stays_text(client):
     assert "<img src=x" not in text
 
 
-def test_a_refusal_is_text_and_no_page(client):
-    answer = client.get("/explore.html", params={"model": "<img src=x onerror=alert(1)>"})
+def test_a_refusal_is_a_problem_and_in_a_browser_a_page(client):
+    spec = {"model": "<img src=x onerror=alert(1)>"}
+    answer = client.get("/explore.html", params=spec)
     assert answer.status_code == 404
-    assert answer.headers["content-type"].startswith("text/plain")
+    assert answer.headers["content-type"] == "application/problem+json"
+    page = client.get("/explore.html", params=spec, headers={"accept": "text/html"})
+    assert page.status_code == 404 and page.headers["content-type"].startswith("text/html")
+    assert "<img src=x" not in page.text
 
 
 def test_the_styles_are_as_they_are(client):
