@@ -47,8 +47,9 @@ LINKS = tuple(
 )
 MOVED = {"/arithmetic": "/attention", "/arithmetic.json": "/attention.json"}
 
-LESSONS = {  # a page, or a section of /attention by its id -> chapter and step that explain it
+LESSONS = {  # a page, or a section of one by its id -> chapter and step that explain it
     "/explore": (4, "all-heads"),
+    "/compare": (0, "two-banks"),
     "/masks": (3, "padding"),
     "/positions": (5, "order"),
     "/attention": (2, "formula"),
@@ -62,4 +63,17 @@ LESSONS = {  # a page, or a section of /attention by its id -> chapter and step 
     "heads": (4, "parts"),
     "block": (5, "lengths"),
     "cost": (1, "why"),
+    "by-head": (4, "all-heads"),
+    "off": (4, "without"),
+    "sampling": (1, "temperature"),
+    "shots": (8, "shots"),
+    "steps": (6, "choices"),
+    "forcing": (6, "forcing"),
+    "pair": (7, "following"),
+    "noise": (7, "procedure"),
+    "sines": (5, "sines"),
+    "own": (5, "learned"),
+    "why": (5, "order"),
+    "fills": (3, "infinity"),
+    "formed": (4, "named"),
 }

@@ -15,11 +15,12 @@ from attention_atlas.app.learn.markdown import SYMBOLS, mathml
 from attention_atlas.app.learn.out import defaults
 from attention_atlas.app.learn.source import lines_of
 from attention_atlas.app.main import create_app
-from attention_atlas.app.navigation import LESSONS
+from attention_atlas.app.navigation import LESSONS, LINKS
 from attention_atlas.app.settings import Settings
 from fastapi.testclient import TestClient
 
 LANGUAGES = ("en", "zh")
+TEMPLATES = HERE.parents[1] / "templates"
 FORMULA = re.compile(r"\$\$?(.+?)\$\$?")
 TERM = re.compile(r"\]\(term:([\w-]+)\)")
 STEPS = [(chapter.number, step.id) for chapter in course("en") for step in chapter.steps]
@@ -260,7 +261,17 @@ def test_pages_lead_to_the_steps_that_explain_them(client: TestClient) -> None:
     for path in paths:
         chapter, step = LESSONS[path]
         assert f'href="/learn/{chapter}/{step}?lang=zh"' in client.get(f"{path}?lang=zh").text
-    sections = client.get("/attention").text
+    pages = [client.get(path).text for path in (*paths, "/models/bert")]
     for name in LESSONS.keys() - set(paths):
         chapter, step = LESSONS[name]
-        assert f'id="{name}"' in sections and f'href="/learn/{chapter}/{step}"' in sections
+        assert any(f'href="/learn/{chapter}/{step}"' in page for page in pages), name
+
+
+def test_every_page_with_controls_leads_to_the_course() -> None:
+    """Each page of the bar that computes something; and each lesson is asked for once."""
+    templates = {path.stem: path.read_text("utf-8") for path in TEMPLATES.glob("*.html")}
+    computing = {link.path for link in LINKS} - {"/learn", "/models", "/docs"}
+    for path in computing:
+        assert "lesson(here)" in templates[path.strip("/")], path
+    asked = re.findall(r'lesson\("([\w-]+)"\)', "".join(templates.values()))
+    assert sorted(asked) == sorted(LESSONS.keys() - computing)
