@@ -16,7 +16,10 @@ from attention_atlas.model.analysis.claims import Checked, claim_of
 from pydantic import BaseModel
 
 FOLDER = Path(__file__).parent
-PAGES = ("explore", "compare", "translate", "generate", "fill", "masks", "positions")
+PAGES = (
+    *("explore", "compare", "translate", "generate", "fill"),
+    *("attention", "masks", "positions"),
+)
 MOST_RIGHT, MOST_WRONG = 3, 1  # of one kind of claim, where the model may be right or wrong
 
 

@@ -41,6 +41,16 @@ def _attends(claim: claims.Attends, example: Example, values: Values) -> Message
     )
 
 
+def _scores(claim: claims.Scores, example: Example, values: Values) -> Message:
+    return Message(
+        "scores",
+        "In layer {layer}, head {head}, q·k of “{query}” and “{key}” is {dot}; divided by √{width} "
+        "it is {score}, the largest score of this query. Softmax turns it into {attn} of the "
+        "attention; equal attention to every token would be {even}.",
+        **{**values, "query": claim.query, "key": values["token"]},
+    )
+
+
 def _fills(claim: claims.Fills, example: Example, values: Values) -> Message:
     if not values["right"]:
         return Message(
@@ -194,6 +204,7 @@ def _reorders(claim: claims.Reorders, example: Example, values: Values) -> Messa
 
 SENTENCES: dict[type[Any], Callable[[Any, Example, Values], Message]] = {
     claims.Attends: _attends,
+    claims.Scores: _scores,
     claims.Fills: _fills,
     claims.Follows: _follows,
     claims.Continues: _continues,

@@ -19,11 +19,13 @@ from attention_atlas.app.api.arithmetic import (
 )
 from attention_atlas.app.api.models import ModelSummary, summaries
 from attention_atlas.app.api.spec import TextRequest
+from attention_atlas.app.examples import catalogue
 from attention_atlas.app.pages.engine import (
     Choice,
     Content,
     PageQuery,
     answered,
+    examples_for,
     numbers,
     opened,
     page,
@@ -54,7 +56,7 @@ class AttentionPage(Content):
     gradients: GradientsAnswer | None = None
 
 
-TEXT, WORD = "Bob cashed a check at the bank", "check"
+WORD = "check"  # the query, where no other is chosen and the text has it
 WIDTHS, DEPTHS = range(1, 4097), range(1, 65)  # of ScalingRequest, GradientsRequest
 
 
@@ -75,6 +77,7 @@ async def attention_page(
     service: Service = request.app.state.service
     choice = Choice(query, await opened(service, query.model))
     every = summaries(service)
+    examples = examples_for(every, "attention")
     models = suited(
         every,
         lambda model: model.family != "recurrent" and not model.lacks,
@@ -84,16 +87,19 @@ async def attention_page(
         ),
     )
     model = choice.model(models, {m.name: m.why or NO_DOT_PRODUCTS for m in every})
+    query, example = choice.take_example(query, examples, every)
     n_layer, n_head = model.shapes[model.kinds[0]]
     fields: dict[str, Any] = {
         "model": model.name,
-        "text": choice.sentence(query.text, TEXT, every),
+        "text": catalogue.first_text("attention") if query.text is None else query.text,
         "layer": choice.number("layer", n_layer),
         "head": choice.number("head", n_head),
         "d_k": int(choice.among("d_k", ["", *map(str, WIDTHS)]) or 256),
         "depth": int(choice.among("depth", ["", *map(str, DEPTHS)]) or 24),
         "word": 0,
         "models": models,
+        "examples": examples,
+        "example": example,
         "ignored": choice.ignored,
     }
     answers = service.compute(lambda: _answers(service, fields, choice))

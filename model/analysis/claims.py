@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 import torch
 from attention_atlas.model.analysis import blanks
 from attention_atlas.model.analysis import masks as padding
+from attention_atlas.model.analysis.anatomy import anatomy
 from attention_atlas.model.analysis.compare import hidden_states, similarity, word_states
 from attention_atlas.model.analysis.observations import (
     Claim,
@@ -87,6 +88,38 @@ class Attends:
         where: Address = {"kind": best.kind, "layer": best.layer, "head": best.head}
         values = {"attn": best.attn, "even": best.even}
         return Seen({**where, "query": best.query}, values, best.attn >= LEAST)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """In some head a query's largest score is with a certain word's key."""
+
+    query: str
+    key: str
+    occurrence: int = 0
+
+    def check(self, models: Models, inputs: Inputs, address: Address | None = None) -> Seen:
+        loaded, spec = models(inputs["model"]), spec_of(inputs)
+        claim = Claim(self.query, (self.key,), occurrence=self.occurrence)
+        if address is None:
+            best = best_head(loaded, spec, claim)
+        else:
+            best = observed(loaded, spec, claim, place_of({"kind": loaded.kinds[0], **address}))
+        seen = anatomy(loaded, spec, kind=None, layer=best.layer, head=best.head, query=best.query)
+        largest = int(seen.scores.argmax())
+        of_text = words_of(seen.k_tokens, [spec.text])
+        is_key = largest in of_text[occurrences(of_text, self.key)[0]].tokens
+        share = round(seen.attn[largest].item(), 4)
+        values = {
+            "dot": round(seen.dots[largest].item(), 2),
+            "score": round(seen.scores[largest].item(), 2),
+            "width": loaded.config.d_head,
+            "token": seen.k_tokens[largest].text.strip(),  # of the key word, or a piece of it
+            "attn": share,
+            "even": round(1 / int(seen.mask.sum()), 4),
+        }
+        where: Address = {"layer": best.layer, "head": best.head, "word": best.query}
+        return Seen(where, values, is_key and share >= LEAST)
 
 
 @dataclass(frozen=True)
@@ -344,6 +377,7 @@ class Reorders:
 
 CLAIMS: dict[str, type[Checked]] = {
     "attends": Attends,
+    "scores": Scores,
     "fills": Fills,
     "follows": Follows,
     "continues": Continues,

@@ -88,7 +88,7 @@ def test_a_scores_slider_moves_the_softmax(page: Page) -> None:
 
 
 def test_query_key_value_are_the_models_own(page: Page, server: str) -> None:
-    opened(page)
+    opened(page, model="bert", text=TEXT, layer=0, head=0)
     found = api(server, "anatomy", model="bert", text=TEXT, layer=0, head=0, query=5)
     scores = page.locator("#anatomy tbody .n:nth-last-child(1), #anatomy .anatomy-attn")
     expect(scores.first).to_have_text(f"{found['attn'][0]:.3f}")
@@ -151,7 +151,7 @@ def test_each_control_changes_the_numbers(page: Page, server: str) -> None:
 
 
 def test_the_head_changes_the_anatomy(page: Page, server: str) -> None:
-    opened(page)
+    opened(page, model="bert", text=TEXT, layer=0)
     page.get_by_role("combobox", name="Head", exact=True).select_option("5")
     found = api(server, "anatomy", model="bert", text=TEXT, layer=0, head=5, query=5)
     scores = page.locator("#anatomy .anatomy-attn")
@@ -170,6 +170,7 @@ def test_the_cost_is_measured_when_asked(page: Page) -> None:
 
 def point_of(page: Page, x: float, y: float) -> tuple[float, float]:
     """Where the plane has a point, on the screen."""
+    page.locator("svg.plane").scroll_into_view_if_needed()
     box = page.locator("svg.plane").bounding_box()
     assert box
     return box["x"] + box["width"] * (x + 3.5) / 7, box["y"] + box["height"] * (3.5 - y) / 7
