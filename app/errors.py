@@ -12,6 +12,8 @@ AppError
   BadRange           400  a Range header that is none
   NoSuchRange        416  a range that the file does not have
   BadRequest         400  what was sent is not HTTP
+  NoToken            401  opening a model without the operator's token
+  TooManyRequests    429  a client asks too often
   Busy           503  every worker is busy and the queue is full
   NotReady       503  a model could not be loaded
 """
@@ -117,6 +119,15 @@ class NoSuchRange(AppError):
 
 class BadRequest(AppError):
     status = 400
+
+
+class NoToken(AppError):
+    status = 401
+    headers = {"WWW-Authenticate": "Bearer"}
+
+
+class TooManyRequests(AppError):
+    status = 429
 
 
 class Busy(AppError):

@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
-from attention_atlas.app import errors, language, navigation, openapi
-from attention_atlas.app.access import AccessLog
+from attention_atlas.app import errors, language, meters, navigation, openapi
+from attention_atlas.app.access import HEADER, AccessLog
 from attention_atlas.app.api import routes as api
 from attention_atlas.app.assets import Assets, folder
+from attention_atlas.app.limits import ClientLimit
+from attention_atlas.app.meters import Measured
 from attention_atlas.app.middleware import AddressLimit, BodyLimit, HeadAsGet
 from attention_atlas.app.pages import routes as pages
 from attention_atlas.app.pages.engine import Responses, problem_page
@@ -18,6 +21,7 @@ from attention_atlas.app.service import Service, shown, without_path
 from attention_atlas.app.settings import Settings
 from attention_atlas.model.zoo import names
 from fastapi import FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from fastapi.templating import Jinja2Templates
 from fastapi_offline import FastAPIOffline
@@ -60,12 +64,28 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(HeadAsGet)
     app.add_middleware(HostCheck, settings=chosen)
     app.add_middleware(SecurityHeaders, policy=policy)
+    app.add_middleware(ClientLimit, settings=chosen, limited=service.meters.limited)
     app.add_middleware(language.RequestLanguage)
     app.add_middleware(AddressLimit, limit=chosen.max_address)
+    if chosen.cors_origins:
+        app.add_middleware(CORSMiddleware, **cross_origin(chosen.cors_origins))
+    app.add_middleware(Measured, meters=service.meters)
     app.add_middleware(AccessLog, queries=chosen.log_queries)
     errors.install(app, problem_page)
+    meters.install(app, service.meters, chosen)
     openapi.install(app, chosen)
     return app
+
+
+def cross_origin(origins: str) -> dict[str, Any]:
+    """Whose scripts may read answers. They may not open models: api/opening.py."""
+    return {
+        "allow_origins": origins.replace(",", " ").split(),
+        "allow_methods": ["GET", "POST"],
+        "allow_headers": ["Content-Type", "If-None-Match"],
+        "expose_headers": ["Content-Disposition", "ETag", "Retry-After", HEADER],
+        "max_age": 600,
+    }
 
 
 def templates_of(assets: Assets) -> Jinja2Templates:

@@ -118,6 +118,11 @@ class HeadAsGet:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "HEAD":
-            scope = {**scope, "method": "GET"}
-        await self.app(scope, receive, send)
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+        inside = {**scope, "method": "GET"}
+        try:
+            await self.app(inside, receive, send)
+        finally:
+            scope["route"] = inside.get("route")  # for the meters

@@ -15,6 +15,7 @@ WHY = {  # what any address may answer
     "400": "the address has too many parameters, or the body is not text in UTF-8",
     "403": "not allowed here; says why",
     "414": "the address is over the limit",
+    "429": "too many requests from one address; Retry-After says when to ask again",
     "500": "a mistake of ours; the server's log has the details",
 }
 OF_BODIES = {

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import torch
 from attention_atlas.app import errors
+from attention_atlas.app.meters import Meters
 from attention_atlas.app.security import check_site
 from attention_atlas.app.settings import Settings
 from attention_atlas.model import reductions, zoo
@@ -49,6 +50,7 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.meters = Meters()
         torch.set_num_threads(settings.threads)
         self.device = zoo.pick_device(settings.device or None)
         limits = Limits(parameters=settings.max_parameters)
@@ -70,6 +72,18 @@ class Service:
         self._opener = ThreadPoolExecutor(MOST_OPENING, thread_name_prefix="open")
         self._opening = threading.BoundedSemaphore(MOST_OPENING)
         self._closing = threading.Event()
+        self._watch()
+
+    def _watch(self) -> None:
+        """Numbers that the meters look up here."""
+        watch = self.meters.watch
+        watch("workers", "forward passes at a time", lambda: self.settings.workers)
+        watch("queue_limit", "pieces of work that may wait", lambda: self.settings.queue)
+        watch("models", "in memory", lambda: len(self.models))
+        watch("missing_models", "that could not be loaded", lambda: len(self.missing))
+        watch("opening", "models being opened", lambda: len(self.opening))
+        watch("cache_bytes", "of finished runs", lambda: self._cache.currsize)
+        watch("hidden_bytes", "of hidden states", lambda: self._hidden.currsize)
 
     def _load(self, wanted: list[str]) -> None:
         bundled = zoo.names()
@@ -143,12 +157,19 @@ class Service:
         """Open a model; meanwhile /readyz names it."""
         key = threading.get_ident()
         self.opening[key] = (shown(source), time.monotonic())
+        outcome = "failed"
         try:
-            return self.library.open(
+            loaded = self.library.open(
                 source, progress, lambda: is_wanted() and not self._closing.is_set()
             )
+            outcome = "opened"
+            return loaded
+        except BadModel as error:
+            outcome = error.reason
+            raise
         finally:
             del self.opening[key]
+            self.meters.openings.labels(outcome).inc()
 
     async def ready(self, *names: str | None) -> None:
         """Load the models of these names that are known but no longer in memory."""
@@ -172,13 +193,23 @@ class Service:
             raise errors.Busy(
                 Message("busy", "every worker is busy and the queue is full; try again in a second")
             )
+        self.meters.accepted.inc()
         try:
-            future = self._pool.submit(copy_context().run, work)
+            future = self._pool.submit(copy_context().run, self._measured, work)
         except RuntimeError:  # shutting down
-            self._slots.release()
+            self._ended()
             raise errors.Busy(Message("stopping", "the server is stopping")) from None
-        future.add_done_callback(lambda _: self._slots.release())
+        future.add_done_callback(self._ended)
         return await asyncio.wrap_future(future)
+
+    def _measured(self, work: Callable[[], Result]) -> Result:
+        with self.meters.computing.track_inprogress(), self.meters.work.time():
+            return work()
+
+    def _ended(self, _: object = None) -> None:
+        """A piece of work is done, or was never begun."""
+        self.meters.accepted.dec()
+        self._slots.release()
 
     @contextmanager
     def lent(self, name: str, **texts: str | None) -> Iterator[Loaded]:
@@ -260,7 +291,8 @@ class Service:
         key = (loaded.identity, spec, "sketch", kind)
         sketch = self._cached(key)
         if not isinstance(sketch, Sketch) or (size and sketch.size != size):
-            sketch = door.sketch(loaded, spec, kind, size or SKETCH, run.sequences)
+            with self.meters.passing(loaded.name):
+                sketch = door.sketch(loaded, spec, kind, size or SKETCH, run.sequences)
             self._keep(key, spec, sketch)
         return run, sketch
 
@@ -288,7 +320,8 @@ class Service:
         with self._lock:
             states = self._hidden.get(key)
         if states is None:
-            states = hidden_states(loaded, spec, sequence)
+            with self.meters.passing(loaded.name):
+                states = hidden_states(loaded, spec, sequence)
             with self._lock:
                 if states.nbytes <= self._hidden.maxsize and not any(e.row for e in spec.edits):
                     self._hidden[key] = states
@@ -298,7 +331,8 @@ class Service:
         key = (loaded.identity, spec, part)
         run = self._cached(key)
         if not isinstance(run, Run):
-            run = door.run(loaded, spec, part)
+            with self.meters.passing(loaded.name):
+                run = door.run(loaded, spec, part)
             self._keep(key, spec, run)
         return run
 

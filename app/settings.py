@@ -7,7 +7,7 @@ import os
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -30,6 +30,9 @@ class Settings(BaseSettings):
         description="what the page may open: off, any, or patterns by comma; "
         "empty is any on loopback without proxies, else off",
     )
+    open_token: SecretStr = Field(
+        SecretStr(""), description="what a program must send to open a model, as a bearer token"
+    )
     hosts: str = Field(
         "",
         description="other names that requests may ask for, by comma; on loopback, the names of "
@@ -41,6 +44,16 @@ class Settings(BaseSettings):
     frame_ancestors: str = Field(
         "'self'", description="whose pages may embed these, as in Content-Security-Policy"
     )
+    cors_origins: str = Field(
+        "", description="whose scripts may read answers: origins by comma, or *; empty is off"
+    )
+    metrics: Literal["local", "any", "off"] = Field(
+        "local", description="who may read /metrics: local is this machine, without proxies"
+    )
+    rate: float = Field(
+        20, ge=0, description="requests a second of one client; 0 is no limit, as on loopback"
+    )
+    burst: int = Field(100, ge=1, description="requests of one client at once; then 429")
     max_models: int = Field(4, ge=2, description="models in memory beside the bundled")
     max_parameters: int = Field(
         2_000_000_000, ge=1, description="most parameters of a model that is opened"
@@ -88,12 +101,7 @@ class Settings(BaseSettings):
     @property
     def is_local(self) -> bool:
         """Whether only this machine can reach the server."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
     @property
     def is_private(self) -> bool:
@@ -109,5 +117,17 @@ class Settings(BaseSettings):
 
     @property
     def opens(self) -> bool:
-        """Whether the page may open anything."""
+        """Whether the page may open anything. It has no token to send."""
+        return not self.open_token.get_secret_value() and self._opens
+
+    @property
+    def _opens(self) -> bool:
         return self.load_models.strip() != "off" and (bool(self.load_models) or self.is_private)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or a name is of this machine."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

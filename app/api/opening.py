@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import threading
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
@@ -14,6 +15,7 @@ from attention_atlas.app.api.models import ModelSummary, summary
 from attention_atlas.app.api.spec import Closed, clean
 from attention_atlas.app.security import check_proxy
 from attention_atlas.app.service import Service
+from attention_atlas.app.settings import Settings
 from attention_atlas.model.hub.progress import Step
 from attention_atlas.model.hub.reasons import BadModel, Reason
 from attention_atlas.model.messages import Message
@@ -49,12 +51,17 @@ class OpenProblem(errors.Problem):
 
 
 STATUS = {"not-found": 404}  # of a BadModel's reason; else 422
-EVENTS = {"progress": OpenProgress, "done": ModelSummary, "problem": OpenProblem}
+EVENTS: dict[str, type[BaseModel]] = {
+    "progress": OpenProgress,
+    "done": ModelSummary,
+    "problem": OpenProblem,
+}
 OPENING: dict[int | str, dict[str, Any]] = {
     200: {
         "content": {streaming.MEDIA_TYPE: {"itemSchema": streaming.schema(EVENTS)}},
         "description": "progress; at last done, or problem",
     },
+    401: {"description": "OPEN_TOKEN is set, and was not sent as a bearer token"},
     403: {"description": "opening this model is not allowed; says why"},
     422: {"description": "a field cannot be taken; says why, and the limit"},
     503: {"description": "other models are being opened"},
@@ -66,6 +73,7 @@ async def open_model(request: Request, body: OpenRequest) -> EventSourceResponse
     """Open a model of the Hub or of a folder: events `progress`, then `done` or `problem`."""
     service: Service = request.app.state.service
     check_sender(request, service)
+    check_token(request, service.settings)
     return await opening(service, body.model)
 
 
@@ -89,6 +97,15 @@ def check_sender(request: Request, service: Service) -> None:
             "origin",
         )
     check_proxy(request, service.settings)
+
+
+def check_token(request: Request, settings: Settings) -> None:
+    """Refuse who does not send the operator's token, where there is one."""
+    token = settings.open_token.get_secret_value()
+    sent = request.headers.get("authorization", "").encode()
+    if token and not hmac.compare_digest(sent, f"Bearer {token}".encode()):
+        message = Message("no-token", "opening a model here needs the operator's token")
+        raise errors.NoToken(message, "authorization")
 
 
 def _host(origin: str) -> str | None:

@@ -20,7 +20,7 @@ from attention_atlas.app.api.spec import (
     texts_in,
 )
 from attention_atlas.app.service import Service, refusing
-from attention_atlas.app.streaming import CLIENT_GONE, Client, Gone, done_or_gone, streamed
+from attention_atlas.app.streaming import CLIENT_GONE, Client, Emit, Gone, done_or_gone, streamed
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.messages import Message
 from attention_atlas.model.zoo import Loaded
@@ -256,13 +256,15 @@ async def in_steps(request: Request, body: StreamT, make: Make[StreamT]) -> Resp
     call = await called(request, body)
     client = Client()
 
+    def decoded(emit: Emit) -> Answer:
+        with refusing(), service.meters.passing(body.model):
+            return make(service, body, *call.models, emit)
+
     def streaming() -> Answer:
-        with refusing():
-            return make(service, body, *call.models, client.emit)
+        return decoded(client.emit)
 
     def work() -> tuple[bytes, dict[str, str]]:
-        with refusing():
-            answer = make(service, body, *call.models, client.check)
+        answer = decoded(client.check)
         return packed(request, service, answer, call.format)
 
     if body.stream:
