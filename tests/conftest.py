@@ -22,6 +22,7 @@ NEEDS = {
     "browser": "browser",
     "app": "weights",
     "test_docs.py": "weights",
+    "test_operate.py": "weights",
     "test_wheel.py": "weights",
 }
 
