@@ -131,7 +131,7 @@ def _pair(claim: claims.Pair, example: Example, values: Values) -> Message:
     )
     if not claim.a:
         return heads
-    senses = {"a": claim.a, "b": claim.b}
+    senses = {"a": Message("sense", claim.a), "b": Message("sense", claim.b)}
     if values["right"]:
         return Message(
             "pair-right", "{heads} The senses found, “{a}” in A and “{b}” in B, are right.",

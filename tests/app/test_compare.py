@@ -292,3 +292,11 @@ def test_content_words_alone_count_if_asked(compare):
     assert {head["a"] for head in found["ranked"]} <= {"sat", "river", "bank", "watched", "water"}
     whole = np.array(compare(RIVER, MONEY)["divergence"])
     assert (np.array(found["divergence"]) <= whole + 1e-6).all(), "merging words loses difference"
+
+
+def test_senses_are_named_in_the_language_of_the_page(client) -> None:
+    example = next(e for e in client.get("/compare.json?lang=zh").json()["examples"])
+    assert "“河流”" in example["observation"] and "river sentences" not in example["observation"]
+    verdict = client.get("/compare?lang=zh").text.split('id="verdict"')[1].split("</p>")[0]
+    assert "“河流”" in verdict and "“金钱”" in verdict
+    assert "river" not in verdict

@@ -12,6 +12,7 @@ from attention_atlas.app.language import LANGUAGES, catalogue
 from attention_atlas.app.navigation import BAR, Group, Link
 from attention_atlas.model import metrics
 from attention_atlas.model.analysis import few_shot, roles
+from attention_atlas.model.analysis.references import REFERENCES, SOURCE
 from attention_atlas.model.hub.folder import OTHER_WEIGHTS
 from attention_atlas.model.zoo import NOT_FOR
 from babel.messages.extract import extract
@@ -28,6 +29,7 @@ def said() -> set[str]:
     rows = [example for page in examples.PAGES for example in examples.stored(page)]
     written = {text for example in rows for text in (example.label, example.note) if text}
     found: set[str] = {NOT_FOR, *templates(), *written}
+    found |= {SOURCE, *(sense for senses in REFERENCES.values() for sense in senses)}
     found |= {label for entry in BAR for label in labels(entry)}
     found |= {*metrics.definitions().values(), *roles.DEFINITIONS.values()}
     found |= {*few_shot.definitions().values(), *few_shot.score_definitions().values()}

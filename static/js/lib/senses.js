@@ -10,7 +10,7 @@ const LISTS = [_("first list"), _("second list")];
 // a key of an answer is in camelCase, a value as it is
 const SENSES = {first_sense: LISTS[0], second_sense: LISTS[1],
   firstSense: LISTS[0], secondSense: LISTS[1]};
-const senseName = (sense) => SENSES[sense] ?? sense;
+const senseName = (sense) => SENSES[sense] ?? _(sense);
 
 /** The sense that A's word and B's word are nearer to, in a sentence. */
 function verdictOf({similarity, references, a, b}) {
@@ -52,7 +52,7 @@ function marginNote({n, source}) {
   const all = Object.values(n).reduce((sum, k) => sum + k, 0);
   return source === "of the request"
     ? _("Above 0 the word is nearer the {first} sentences, below 0 nearer the {second} ones: mean cosine with {n} sentences of your own.", {first, second, n: all})
-    : _("Above 0 the word is nearer the {first} sentences, below 0 nearer the {second} ones: mean cosine with {n} reference sentences ({source}).", {first, second, n: all, source});
+    : _("Above 0 the word is nearer the {first} sentences, below 0 nearer the {second} ones: mean cosine with {n} reference sentences ({source}).", {first, second, n: all, source: _(source)});
 }
 
 /** The cosines themselves: of A and B, and what same and different senses come to. */
