@@ -222,6 +222,10 @@ class CompareAnswer(BaseModel):
         description="(L, H): mean divergence between two reference sentences of one sense"
     )
     function_words: list[str] = Field(description="left out of the texts, with content_words")
+    function_word_lists: list[str] = Field(
+        description="their languages, en or es, with content_words. A model "
+        "from elsewhere does not say its language: English is assumed"
+    )
     layer: int
     head: int
     row_a: list[float] = Field(description="the word's attention to k_words of A, in that head")
@@ -261,6 +265,7 @@ def compare(
         "ranked": [_ranked(head, follow, usual) for head in ranked(rows, *sides, last)],
         "positional": sorted(follow),
         "baseline": None if usual is None else usual.tolist(),
+        "function_word_lists": sorted({a.language, b.language}) if request.content_words else [],
         "function_words": function_words(a, b) if request.content_words else [],
         "layer": layer,
         "head": head,

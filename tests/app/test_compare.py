@@ -300,3 +300,11 @@ def test_senses_are_named_in_the_language_of_the_page(client) -> None:
     verdict = client.get("/compare?lang=zh").text.split('id="verdict"')[1].split("</p>")[0]
     assert "“河流”" in verdict and "“金钱”" in verdict
     assert "river" not in verdict
+
+
+def test_content_words_say_which_lists_they_are_by(get) -> None:
+    spec = {"word": "banco", "content_words": "true", "a": {}, "b": {}}
+    texts = {"model": "translator", "text": "El banco es rojo."}
+    spec |= {"a": json.dumps(texts), "b": json.dumps(texts), "kind": "encoder"}
+    assert get("/compare", **spec)["function_word_lists"] == ["es"]
+    assert get("/compare", **{**spec, "content_words": "false"})["function_word_lists"] == []

@@ -110,6 +110,10 @@ def test_real_models_are_compared(page: Page, server: str, tmp_path: Path) -> No
     page.goto(f"/compare?{urlencode(query)}")
     page.locator("#comparison[aria-busy=false]").wait_for()
     expect(page.locator(".compare-map button")).to_have_count(270)
+    page.get_by_label("Content words only").check()
+    words = page.locator("#function-words")
+    expect(words).to_contain_text("by the list of function words (English)")
+    expect(words).to_contain_text("The language of SmolLM2-135M-Instruct is not known here")
 
 
 def test_a_folder_is_opened_by_its_path(explore: Explore, folder: Path) -> None:

@@ -25,6 +25,7 @@ const LN2 = Math.log(2);
 const LOCKS = {a: ["query", "side"], b: ["queryB", "sideB"]}; // keys of the address
 // the compared word is locked
 const WORD = {query: null, side: "query", queryB: null, sideB: "query"};
+const LISTS = {en: _("English"), es: _("Spanish")}; // of function words
 const FRESH = {layer: null, head: null, align: null, occurrenceA: null, occurrenceB: null, ...WORD};
 
 const data = pageData();
@@ -82,12 +83,18 @@ const headName = ({layer, head, positional}) =>
   (positional ? _("{name}, positional", {name: placeName(layer, head)}) : placeName(layer, head));
 
 /** Which words do not count, if only content words do. */
-function drawContent({functionWords}) {
+function drawContent({functionWords, functionWordLists, a, b}) {
   const box = byId("content-words");
   box.checked = page.get().content === "1";
+  const foreign = [a, b].map(({model}) => model)
+    .filter((name) => modelIn(data.models, name)?.source !== "bundled");
+  const assumed = foreign.length ? [_("The language of {model} is not known here: the English list is used.",
+    {model: foreign[0]})] : [];
   byId("function-words").textContent = box.checked
-    ? _("Left out: special tokens, marks and {words}. Their attention counts as one share.",
-      {words: functionWords.join(", ")}) : "";
+    ? [_("Left out by the list of function words ({lists}): special tokens, marks and {words}. Their attention counts as one share.",
+      {words: functionWords.join(", ") || _("none"),
+        lists: functionWordLists.map((code) => LISTS[code]).join(", ")}),
+    ...assumed].join(" ") : "";
 }
 
 byId("content-words").addEventListener("change", ({target}) =>
