@@ -30,6 +30,10 @@ BESIDE = (".json", ".txt", ".model", ".spm", ".jinja")  # what config and tokeni
 LONGEST = 100_000_000  # bytes of such a file
 MOST_BESIDE = 2 * LONGEST  # bytes of all of them
 MOST_CONFIG = 2_000_000  # bytes of config.json; those of models with 10,000 labels have less
+LONGEST_OF = {  # read in this process, before a child opens the model
+    **dict.fromkeys((CONFIG, ADAPTER, "modules.json"), MOST_CONFIG),
+    INDEX: LONGEST_HEADER,
+}
 MOST_TENSORS = 100_000  # of one file
 MOST_LAYERS = 512
 MOST_POSITIONS = 32_768  # of a model that makes a vector for each
@@ -71,9 +75,9 @@ class Weights:
     n_byte: int
 
 
-def read_json(path: Path, kind: type = dict, longest: int | None = None) -> Any:
-    """A JSON object, or a list, of a model's folder; of at most LONGEST bytes unless said."""
-    longest = LONGEST if longest is None else longest
+def read_json(path: Path, kind: type = dict) -> Any:
+    """A JSON object, or a list, of a model's folder; no longer than such a file may be."""
+    longest = LONGEST_OF.get(path.name, LONGEST)
     if path.is_file() and path.stat().st_size > longest:
         raise BadModel(
             "damaged", "{file} is longer than {n} bytes", file=path.name, n=f"{longest:,}"
@@ -98,7 +102,7 @@ def read_json(path: Path, kind: type = dict, longest: int | None = None) -> Any:
 
 def config(folder: Path) -> dict[str, Any]:
     """A model's config.json; what is null or an empty list in it is the same as not there."""
-    content: dict[str, Any] = read_json(folder / CONFIG, longest=MOST_CONFIG)
+    content: dict[str, Any] = read_json(folder / CONFIG)
     types: dict[str, type] = {
         "model_type": str,
         "architectures": list,

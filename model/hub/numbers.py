@@ -10,6 +10,7 @@ from attention_atlas.model.hub.reasons import BadModel, Reason
 
 MOST = 2**40  # of any whole number in a config; some count the parameters
 MOST_LABELS = 100_000
+LONGEST_KEY = 60  # characters; a key of a megabyte would be copied for each number below it
 
 
 def check_numbers(content: dict[str, Any]) -> None:
@@ -19,17 +20,17 @@ def check_numbers(content: dict[str, Any]) -> None:
         if not isfinite(n) if isinstance(n, float) else abs(n) > MOST:
             reason: Reason = "damaged" if isinstance(n, float) else "too-large"
             text = "config.json says {key} {n}, which no model has"
-            raise BadModel(reason, text, key=key[:60], n=str(n)[:40])
+            raise BadModel(reason, text, key=key, n=str(n)[:40])
         if name == "num_labels" and n > MOST_LABELS:
             text = "config.json says {key} {n}; at most {most} are taken"
-            raise BadModel("too-large", text, key=key[:60], n=f"{n:,}", most=f"{MOST_LABELS:,}")
+            raise BadModel("too-large", text, key=key, n=f"{n:,}", most=f"{MOST_LABELS:,}")
 
 
 def _numbers(value: Any, key: str) -> Iterator[tuple[str, int | float]]:
     """The numbers of a config with their keys: "encoder.hidden_size"."""
     inside = value.items() if isinstance(value, dict) else enumerate(value)
     for name, each in inside:
-        full = f"{key}.{name}" if key else str(name)
+        full = f"{key}.{str(name)[:LONGEST_KEY]}"[-LONGEST_KEY:] if key else str(name)[:LONGEST_KEY]
         if isinstance(each, dict | list):
             yield from _numbers(each, full)
         elif isinstance(each, int | float) and not isinstance(each, bool):

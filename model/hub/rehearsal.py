@@ -2,8 +2,10 @@
 
 The files are a stranger's: a config of 600 bytes can ask for 17 GB, a tokenizer can multiply a
 letter by a billion, a header can keep a parser busy for ever. The child opens and tries the model
-as this process would, and reports; only a model that passed is opened here. Children are forked by
-multiprocessing's fork server, which has imported transformers once and started no thread.
+as this process would, and reports; only a model that passed is opened here, from its files again:
+what the child found out is not taken over, since who breaks into the child could say anything.
+Children are forked by multiprocessing's fork server, which has imported transformers once and
+started no thread. It starts with the first model: who opens none does not give it memory.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -46,13 +47,6 @@ class Guard:
     seconds: float = 600.0
     memory: int | None = None  # bytes beside those of an idle process; None: by the files
     is_wanted: Callable[[], bool] = lambda: True
-
-
-def warm() -> None:
-    """Start the fork server before it is needed: importing transformers takes seconds."""
-    context.set_forkserver_preload(["attention_atlas.model.hub.opening"])
-    with suppress(OSError):
-        _ended(_started(_nothing))
 
 
 def rehearse(
@@ -139,10 +133,6 @@ def _ended(child: Any) -> None:
         child.kill()
     child.join()
     child.close()
-
-
-def _nothing() -> None:
-    """What a child does that is started to start the fork server."""
 
 
 def _open(theirs: Connection, job: dict[str, Any], tried: Tried) -> None:

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 import torch
 from attention_atlas.model.hub import rehearsal
-from attention_atlas.model.hub.folder import Limits
+from attention_atlas.model.hub.folder import Limits, read_json
 from attention_atlas.model.hub.leftovers import making, sweep
 from attention_atlas.model.hub.library import Library
+from attention_atlas.model.hub.numbers import check_numbers
 from attention_atlas.model.hub.opening import open_model, tried
 from attention_atlas.model.hub.progress import Step
 from attention_atlas.model.hub.reasons import BadModel, unexpected
@@ -197,7 +198,7 @@ def test_a_disk_has_its_own_reason(error: OSError, says: str) -> None:
 def test_what_a_killed_conversion_left_is_removed(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     cache = tmp_path / "attention-atlas"
-    ended = context.Process(target=rehearsal._nothing)
+    ended = context.Process(target=os.getpid)
     ended.start()
     ended.join()
     for name in (f".making-{ended.pid}-a", "model-0123", ".making-x"):
@@ -211,3 +212,23 @@ def test_what_a_killed_conversion_left_is_removed(tmp_path: Path, monkeypatch: A
             "model-0123",
         ]
     assert not mine.exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["config.json", "adapter_config.json", "modules.json", "model.safetensors.index.json"],
+)
+def test_what_is_read_before_the_child_is_short(tmp_path: Path, name: str) -> None:
+    """Of JSON in 100 MB, Python makes gigabytes."""
+    (tmp_path / name).touch()
+    os.truncate(tmp_path / name, 30_000_000)
+    with pytest.raises(BadModel, match="is longer than 2"):
+        read_json(tmp_path / name)
+
+
+def test_a_long_key_is_not_copied_for_each_number_below_it() -> None:
+    began = time.process_time()
+    check_numbers({"x" * 1_000_000: [0] * 400_000})
+    assert time.process_time() - began < 10, "it took minutes"
+    with pytest.raises(BadModel, match=r"says x{20,60} 9{20}, which"):
+        check_numbers({"x" * 1_000_000: int("9" * 20)})
