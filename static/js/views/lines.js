@@ -32,10 +32,15 @@ export function mount(root, emit, onPoint = () => {}) {
   listen(view);
   root.append(view.el);
   const stopResize = onResize(view.stage, () => view.frame && measure(view));
+  const onScroll = () => view.frame && schedule(view);
+  document.addEventListener("scroll", onScroll, {capture: true, passive: true});
+  const stopHeight = onResize(document.documentElement, onScroll);
   return {
     update: (frame) => update(view, frame),
     destroy() {
       stopResize();
+      stopHeight();
+      document.removeEventListener("scroll", onScroll, {capture: true});
       cancelAnimationFrame(view.waiting);
       view.el.remove();
     }
@@ -53,16 +58,16 @@ function build() {
   const more = h("button", {type: "button", class: "plain-button"}, _("Add heads"));
   const bar = h("div", {class: "lines-bar"}, keys, more);
   const columns = h("div", {class: "lines-columns"}, sides.query, sides.key);
-  const scroll = h("div", {class: "lines-scroll"}, columns);
-  const stage = h("div", {class: "lines-stage"}, scroll, canvas);
+  // a long text scrolls with the page; the canvas stays on screen and draws what is in sight
+  const stage = h("div", {class: "lines-stage"}, columns,
+    h("div", {class: "lines-sight"}, canvas));
   const el = h("div", {class: "lines"}, bar, axes, stage, said);
-  return {el, canvas, sides, said, keys, more, bar, columns, scroll, stage};
+  return {el, canvas, sides, said, keys, more, bar, columns, stage};
 }
 
 function listen(view) {
-  const {more, scroll, columns, emit} = view;
+  const {more, columns, emit} = view;
   more.addEventListener("click", () => emit({several: !view.frame.several}));
-  scroll.addEventListener("scroll", () => schedule(view));
   columns.addEventListener("pointerover", (event) => point(view, event));
   columns.addEventListener("pointerleave", () => refresh(view));
   columns.addEventListener("focusin", () => refresh(view));
@@ -140,7 +145,7 @@ function markLocked(view) {
 /** Show what is under the pointer, else what has the keyboard focus, else what is locked. */
 function refresh(view) {
   if (!view.el.isConnected) return;
-  const under = (state) => view.scroll.querySelector(`button:${state}`);
+  const under = (state) => view.columns.querySelector(`button:${state}`);
   const shown = under("hover") ?? under("focus-visible");
   const [index, ...more] = lockedIn(view.frame);
   const locked = index === undefined ? null : {side: view.frame.side, index, more};
@@ -188,16 +193,16 @@ function describe({heads, frame: {record}, active}, values) {
 
 function measure(view) {
   const [q, k] = [view.sides.query, view.sides.key].map((list) => list.getBoundingClientRect());
-  const origin = view.scroll.getBoundingClientRect();
-  const zoom = zoomOf(view.scroll);
+  const origin = view.stage.getBoundingClientRect();
+  const zoom = zoomOf(view.stage);
   const first = (view.sides.query.firstChild ?? view.sides.query).getBoundingClientRect();
   view.place = {
-    top: (first.top - origin.top + first.height / 2) / zoom + view.scroll.scrollTop,
+    top: (first.top - origin.top + first.height / 2) / zoom,
     step: first.height / zoom,
     start: (q.right - origin.left) / zoom,
     end: (k.left - origin.left) / zoom,
     width: view.stage.clientWidth,
-    height: view.stage.clientHeight
+    whole: view.stage.clientHeight
   };
   draw(view);
 }
@@ -208,7 +213,13 @@ function schedule(view) {
 }
 
 function draw(view) {
-  const ratio = fitCanvas(view.canvas, view.place.width, view.place.height);
+  const zoom = zoomOf(view.stage);
+  const {width, whole} = view.place;
+  view.place.height = Math.min(whole, Math.ceil(globalThis.innerHeight / zoom));
+  view.el.classList.toggle("long", whole > view.place.height);
+  const ratio = fitCanvas(view.canvas, width, view.place.height);
+  const [above, sight] = [view.stage, view.canvas].map((el) => el.getBoundingClientRect().top);
+  view.place.above = (sight - above) / zoom; // of the stage, over the canvas
   const context = view.canvas.getContext("2d");
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, view.place.width, view.place.height);
@@ -228,10 +239,10 @@ function draw(view) {
 }
 
 /** A head's curves in sight, as one path for each level of attention. */
-function gather({place, active, scroll, frame: {threshold}}, {attn, drawn}, shift) {
+function gather({place, active, frame: {threshold}}, {attn, drawn}, shift) {
   const {data, shape: [Tq, Tk]} = attn;
   const paths = Array.from({length: LEVELS}, () => new Path2D());
-  const y = (i) => place.top + i * place.step - scroll.scrollTop + shift;
+  const y = (i) => place.top + i * place.step - place.above + shift;
   const bend = (place.end - place.start) * 0.45;
   const along = (side, n) => (active?.side === side ? [active.index, ...active.more ?? []]
     : Array.from({length: n}, (none, i) => i));
