@@ -13,6 +13,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 LANGUAGES = ("en", "zh")
 CHAPTERS = [chapter.number for chapter in course("en")]
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
+SMALLEST = 0.6  # of a column in a presentation: 10 px for the text of a table
 NO_SCRIPT = {"viewport": {"width": 1440, "height": 900}, "java_script_enabled": False}
 
 
@@ -200,6 +201,52 @@ def test_a_presentation_hides_answers_until_a_key(page: Page) -> None:
     expect(page.locator(".picture")).to_be_visible()
     page.keyboard.press("ArrowRight")
     page.wait_for_url(re.compile(r"/learn/0/closed\?lecture=1"))
+
+
+SCROLLING = """() => {
+  const may = /auto|scroll/;
+  const over = (el) => {
+    const {overflowX, overflowY} = getComputedStyle(el);
+    return (may.test(overflowX) && el.scrollWidth > el.clientWidth + 1)
+      || (may.test(overflowY) && el.scrollHeight > el.clientHeight + 1);
+  };
+  const {scrollWidth, scrollHeight} = document.documentElement;
+  const inside = [...document.querySelectorAll(".learn *")].filter((el) =>
+    el instanceof HTMLElement && el.getClientRects().length && over(el));
+  const fits = scrollWidth <= innerWidth && scrollHeight <= innerHeight && !inside.length;
+  const zooms = [...document.querySelectorAll(".learn-columns > *")].map((el) => el.style.zoom);
+  return {fits, size: [scrollWidth, scrollHeight], inside: inside.map((el) => el.className),
+    zoom: Math.min(...zooms)};
+}"""
+SCREENS = [
+    ({"width": 1440, "height": 900}, "en"),
+    ({"width": 1024, "height": 768}, "en"),
+    ({"width": 1024, "height": 768}, "zh"),
+]
+
+
+@pytest.mark.parametrize(
+    ("setting", "language"), [({"viewport": size}, code) for size, code in SCREENS], ids=str
+)
+@pytest.mark.parametrize("number", CHAPTERS)
+def test_no_step_of_a_presentation_scrolls(
+    page: Page, setting: object, language: str, number: int
+) -> None:
+    """With everything shown, and each question and piece of code after the other."""
+    for address, has_figure in addresses(number):
+        page.goto(f"{address}?lang={language}&lecture=1")
+        page.locator(".lecture-place").wait_for(state="attached")
+        hidden = page.locator(".reveal:not([open]), .question:not([hidden]) .answer:not([open])")
+        n = page.locator(".question, .learn-text > .code").count() or 1
+        for i in range(n):
+            page.keyboard.press("Enter")
+            expect(hidden).to_have_count(0)
+            if has_figure:
+                page.locator(".picture[data-ready]").wait_for()
+            page.wait_for_function(f"({SCROLLING})().fits", timeout=5000)
+            assert page.evaluate(SCROLLING)["zoom"] >= SMALLEST, address
+            if i + 1 < n:
+                page.keyboard.press("ArrowRight")
 
 
 @pytest.mark.parametrize("setting", [NO_SCRIPT], ids=["no script"])

@@ -1,6 +1,13 @@
 // A line from an annotation to what it is about, over a picture.
 
-import {onResize, svg} from "./dom.js";
+import {onResize, svg, zoomOf} from "./dom.js";
+
+/** Where an element is, in the CSS pixels of a frame that is zoomed. */
+function boxOf(el, zoom) {
+  const {left, right, top, bottom, width} = el.getBoundingClientRect();
+  return {left: left / zoom, right: right / zoom, top: top / zoom, bottom: bottom / zoom,
+    width: width / zoom};
+}
 
 /**
  * @param {HTMLElement} frame  holds both, and is positioned
@@ -17,7 +24,8 @@ export function mountLeader(frame, note, targetOf) {
     const target = targetOf();
     overlay.toggleAttribute("hidden", !target);
     if (!target) return;
-    const [origin, from, to] = [frame, note, target].map((el) => el.getBoundingClientRect());
+    const zoom = zoomOf(frame);
+    const [origin, from, to] = [frame, note, target].map((el) => boxOf(el, zoom));
     const x1 = to.left - origin.left + Math.min(to.width / 2, 40);
     const [least, most] = [from.left - origin.left + 12, from.right - origin.left - 12];
     const [x0, y0] = [Math.max(least, Math.min(most, x1)), from.bottom - origin.top];

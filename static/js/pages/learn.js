@@ -4,6 +4,7 @@ import {pageData} from "../lib/data.js";
 import {byId, h} from "../lib/dom.js";
 import {mountHelp} from "../lib/help.js";
 import {_} from "../lib/language.js";
+import {mountLecture} from "../lib/lecture.js";
 import {forget, markAnswer, markSeen, progress} from "../lib/progress.js";
 import {mountSentence} from "../lib/sentence.js";
 import {mountFigure} from "../lib/step.js";
@@ -58,24 +59,25 @@ function mountTerms() {
 
 // Keys, progress.
 
-/** Left and right turn the page, but not in a control or a picture that has arrow keys itself. */
+const MOVES = {ArrowRight: 1, PageDown: 1, ArrowLeft: -1, PageUp: -1};
+
+/**
+ * Left and right turn the page, but not in a control or a picture that has arrow keys itself. In a
+ * presentation they first go through what is shown one at a time, and Enter shows what is hidden.
+ */
 function mountKeys() {
+  const lecture = article?.matches(".present") ? mountLecture(article) : null;
   document.addEventListener("keydown", (event) => {
     const {target, key} = event;
     const isPlain = target === document.body || target.closest?.(".steps, .turn");
     if (!isPlain || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
-    const rel = {ArrowRight: "next", ArrowLeft: "prev", PageDown: "next", PageUp: "prev"}[key];
-    if (rel) document.querySelector(`.turn [rel='${rel}']`)?.click();
-    else if (key === "Enter" && article?.matches(".present")) revealNext(event);
+    const by = MOVES[key];
+    if (by) {
+      event.preventDefault();
+      const turn = document.querySelector(`.turn [rel='${by > 0 ? "next" : "prev"}']`);
+      if (!lecture?.move(by)) turn?.click();
+    } else if (key === "Enter" && lecture?.reveal()) event.preventDefault();
   });
-}
-
-/** In a presentation, Enter shows the next answer that is still hidden. */
-function revealNext(event) {
-  const hidden = document.querySelector(".learn details:not([open])");
-  if (!hidden) return;
-  event.preventDefault();
-  hidden.open = true;
 }
 
 function mountProgress() {
