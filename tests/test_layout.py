@@ -65,6 +65,11 @@ SCRIPT = [
     Ban("static/js/**/*.js", r"\b(inner|outer)HTML\b|\binsertAdjacentHTML\b|\bdocument\.write\b"),
     Ban("static/js/**/*.js", r"^\s*(class|var) |\bwindow\.|\bconsole\.log\b"),
     Ban("templates/**/*.html", r"\|\s*safe\b|\bon[a-z]+="),
+    # What does not wait is read through tests/browser/complete.py, when the page is complete.
+    Ban("tests/browser/*.py", r"\bpage\.url\b|\.(count|all)\(\)", alone=("complete.py",)),
+    Ban("tests/browser/*.py", r"\.(all_)?(inner|text)_(text|content)s?\(", alone=("complete.py",)),
+    Ban("tests/browser/*.py", r"\.(get_attribute|screenshot)\(", alone=("complete.py",)),
+    Ban("tests/browser/*.py", r"\.(bounding_box|input_value)\(", alone=("complete.py",)),
 ]
 DRAWING = {"dom", "plot", "color", "reduce", "tensor", "tables", "legend"}
 WORDING = {"language", "reading", "token", "heads", "training"}

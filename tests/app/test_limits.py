@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -162,10 +162,10 @@ def test_a_body_that_is_no_text_is_worded_here(client: TestClient) -> None:
 
 def test_a_long_body_is_parsed_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """While a body is parsed, other coroutines of the same loop run."""
-    plain = json.loads
+    plain, has_turned = json.loads, threading.Event()
 
     def slow(body: bytes) -> Any:
-        time.sleep(0.3)
+        assert has_turned.wait(60)
         return plain(body)
 
     monkeypatch.setattr(resource.json, "loads", slow)
@@ -181,11 +181,13 @@ def test_a_long_body_is_parsed_beside_the_event_loop(monkeypatch: pytest.MonkeyP
         parsing, turns = asyncio.ensure_future(request.json()), 0
         while not parsing.done():
             turns += 1
-            await asyncio.sleep(0.01)
+            if turns == 4:
+                has_turned.set()
+            await asyncio.sleep(0)
         assert len((await parsing)["text"]) == resource.SMALL_BODY
         return turns
 
-    assert awaited(turns_while_parsing) > 3
+    assert awaited(turns_while_parsing) >= 4
 
 
 @pytest.mark.parametrize(

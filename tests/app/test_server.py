@@ -19,16 +19,17 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LONG = 60  # seconds that nothing here takes, on any machine
 SETTINGS = {"MODELS": "gpt", "THREADS": "1", "PORT": "0", "LOG_FORMAT": "json"}
-LIMITS = {"HEADER_SECONDS": "1", "BODY_SECONDS": "1", "GRACEFUL_SECONDS": "1"}
-LIMITS |= {"MAX_CONNECTIONS": "8"}
+HASTY = {"HEADER_SECONDS": "1", "BODY_SECONDS": "1"}
+PATIENT = {"HEADER_SECONDS": "60", "BODY_SECONDS": "600", "GRACEFUL_SECONDS": "1"}
+PATIENT |= {"MAX_CONNECTIONS": "8"}
 Process = subprocess.Popen[str]
 
 
 @contextmanager
-def started() -> Iterator[tuple[Process, int]]:
+def started(**limits: str) -> Iterator[tuple[Process, int]]:
     """A server, and the port that it says it listens on."""
     command = [sys.executable, "-m", "attention_atlas.app"]
-    env = os.environ | SETTINGS | LIMITS
+    env = os.environ | SETTINGS | limits
     with subprocess.Popen(command, cwd=ROOT, env=env, stderr=PIPE, text=True) as process:
         try:
             assert process.stderr is not None
@@ -41,14 +42,14 @@ def started() -> Iterator[tuple[Process, int]]:
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    with started() as (_, port):
+    with started(**HASTY) as (_, port):
         yield port
 
 
 @pytest.fixture
 def stopped() -> Iterator[tuple[Process, int]]:
-    """A server of one test, which stops it."""
-    with started() as running:
+    """A server of one test, which stops it; it waits for what a client sends."""
+    with started(**PATIENT) as running:
         yield running
 
 
@@ -97,7 +98,8 @@ def test_what_is_not_http_gets_a_problem(port: int) -> None:
     assert text.startswith("HTTP/1.1 400 ") and problem(text)["code"] == "not-http"
 
 
-def test_connections_over_the_limit_are_503(port: int) -> None:
+def test_connections_over_the_limit_are_503(stopped: tuple[Process, int]) -> None:
+    _, port = stopped
     clients = [connected(port) for _ in range(8)]
     try:
         with connected(port) as last:

@@ -26,6 +26,7 @@ from playwright.sync_api import (
 )
 
 from tests.browser.chromium import HELP, find
+from tests.browser.complete import complete
 
 ROOT = Path(__file__).parents[2]
 QUIET = [
@@ -170,9 +171,7 @@ def explore(page: Page) -> Explore:
 
     def open_at(**query: object) -> Page:
         page.goto(f"/explore?{urlencode(query)}")
-        page.locator("#picture[aria-busy=false]").wait_for()
-        page.locator("#heads[aria-busy=false]").wait_for()  # its numbers come after the picture
-        return page
+        return complete(page)
 
     return open_at
 

@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode
 from urllib.request import urlopen
 
 from playwright.sync_api import Page
+
+from tests.browser.complete import box_of, texts_of
 
 RIVER = "He sat on the river bank and watched the water."
 
@@ -26,11 +28,6 @@ def api(server: str, path: str, **query: object) -> Any:
         return json.load(answer)
 
 
-def query_of(page: Page) -> dict[str, str]:
-    query = parse_qs(urlsplit(page.url).query, keep_blank_values=True)
-    return {key: values[0] for key, values in query.items()}
-
-
 def text_field(page: Page) -> Any:
     return page.get_by_role("textbox", name="Text", exact=True)
 
@@ -44,12 +41,12 @@ def token(page: Page, side: str, index: int) -> Any:
 
 
 def tokens(page: Page, side: str) -> list[str]:
-    return page.locator(f".lines-column.{side} .token").all_text_contents()
+    return texts_of(page.locator(f".lines-column.{side} .token"))
 
 
 def point_at_head(page: Page, layer: int, head: int) -> dict[str, float]:
     """Where a head's picture is, inside the grid of 6 layers."""
-    box = page.get_by_role("grid").bounding_box()
+    box = box_of(page.get_by_role("grid"))
     assert box is not None
     cell = (box["height"] - 24) / 6
     return {"x": 26 + (head + 0.5) * cell, "y": 24 + (layer + 0.5) * cell}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
+from tests.browser.complete import evaluated
+
 LIGHT = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}
 DARK = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "dark"}
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
@@ -18,6 +20,6 @@ FIND = """axe.run({resultTypes: ["violations"]}).then(({violations}) => violatio
 
 def violations(page: Page) -> list[list[str]]:
     """Each accessibility rule that the page breaks, and the first elements that break it."""
-    page.evaluate(Axe().axe_script)
-    found: list[list[str]] = page.evaluate(FIND)
+    evaluated(page, Axe().axe_script)
+    found: list[list[str]] = evaluated(page, FIND)
     return found

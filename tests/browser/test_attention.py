@@ -17,6 +17,7 @@ from playwright.sync_api import Page, expect
 from scipy.stats import pearsonr
 from torch.nn import functional as F
 
+from tests.browser.complete import attribute_of, box_of, complete, evaluated, texts_of, width_of
 from tests.browser.screens import DARK, LIGHT, NO_SCRIPT, PHONE, violations
 
 TEXT = "Bob cashed a check at the bank"
@@ -29,14 +30,13 @@ def api(server: str, path: str, **query: object) -> Any:
 
 def opened(page: Page, **query: object) -> Page:
     page.goto(f"/attention?{urlencode(query)}")
-    page.locator(".sums[aria-busy=false]").wait_for()
-    return page
+    return complete(page)
 
 
 def formula(page: Page, call: str, argument: object) -> Any:
     module = "await import('/static/js/lib/formulas.js')"
     code = f"async (arg) => {{ const m = {module}; return {call}; }}"
-    return page.evaluate(code, argument)
+    return evaluated(page, code, argument)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -66,7 +66,7 @@ def test_two_vectors_by_hand(page: Page) -> None:
     expect(table).to_contain_text("4.5000")
     page.get_by_label("x, dimension 0").fill("3")
     expect(table).to_contain_text("8.5000")
-    rows = table.locator("td.n").all_text_contents()
+    rows = texts_of(table.locator("td.n"))
     assert rows[3] == rows[4], "Pearson and the cosine of the centred vectors"
 
 
@@ -122,14 +122,14 @@ def test_a_decoders_parts_lead_to_a_decoders_numbers(page: Page) -> None:
         ("heads together", ["decoder", "cross"]),
     ):
         links = decoder.locator("a", has_text=name)
-        hrefs = [links.nth(i).get_attribute("href") or "" for i in range(len(kinds))]
+        hrefs = [attribute_of(links.nth(i), "href") for i in range(len(kinds))]
         for href, kind in zip(hrefs, kinds, strict=True):
             asked = parse_qs(urlsplit(href).query)
             assert (asked["kind"], asked["layer"], asked["head"]) == ([kind], ["2"], ["3"])
-    within = decoder.locator("a[href^='#']").all_text_contents()
+    within = texts_of(decoder.locator("a[href^='#']"))
     assert [text for text in within if not text.startswith("1/")] == []
     first = page.locator("#diagram svg").first.locator("a", has_text="q·k")
-    assert first.get_attribute("href") == "#anatomy"
+    assert attribute_of(first, "href") == "#anatomy"
 
 
 def test_each_control_changes_the_numbers(page: Page, server: str) -> None:
@@ -163,7 +163,7 @@ def test_the_cost_is_measured_when_asked(page: Page) -> None:
     expect(page.locator("#cost-table tbody tr")).to_have_count(4, timeout=30_000)
     expect(page.locator("#cost-table")).to_contain_text("as one product")
     page.locator("#memory-plot .legendtext").first.wait_for()
-    written = page.evaluate("document.querySelector('#memory-plot').data.at(-1)")
+    written = evaluated(page, "document.querySelector('#memory-plot').data.at(-1)")
     assert written["x"] == [64, 128, 256, 512]
     assert re.fullmatch(r"written out ~ T\^(1\.9|2\.0)\d", written["name"])
 
@@ -171,8 +171,7 @@ def test_the_cost_is_measured_when_asked(page: Page) -> None:
 def point_of(page: Page, x: float, y: float) -> tuple[float, float]:
     """Where the plane has a point, on the screen."""
     page.locator("svg.plane").scroll_into_view_if_needed()
-    box = page.locator("svg.plane").bounding_box()
-    assert box
+    box = box_of(page.locator("svg.plane"))
     return box["x"] + box["width"] * (x + 3.5) / 7, box["y"] + box["height"] * (3.5 - y) / 7
 
 
@@ -210,7 +209,7 @@ def test_another_models_tokens_keep_the_word_of_the_query(page: Page) -> None:
 
 def test_a_stop_word_inside_a_word_is_not_one(page: Page) -> None:
     opened(page, model="gpt", text="He saw Kathmandu and the theatre", stops="hidden")
-    keys = page.locator("#anatomy tbody th").all_inner_texts()
+    keys = texts_of(page.locator("#anatomy tbody th"))
     assert [key.split()[-1] for key in keys] == [
         "<|endoftext|>", "saw", "K", "ath", "m", "and", "u", "theatre",
     ]  # fmt: skip
@@ -310,7 +309,7 @@ def test_axe_finds_no_violation(page: Page) -> None:
 @pytest.mark.parametrize("setting", [PHONE], ids=["phone"])
 def test_a_phone_never_scrolls_sideways(page: Page) -> None:
     opened(page).locator("#depth-plot .xtick text").first.wait_for()
-    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert width_of(page) == 390
 
 
 @pytest.mark.parametrize("setting", [NO_SCRIPT], ids=["no script"])

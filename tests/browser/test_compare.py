@@ -6,13 +6,14 @@ import json
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import pytest
 from attention_atlas.app.examples.catalogue import offered
 from playwright.sync_api import Page, expect
 
+from tests.browser.complete import complete, evaluated, query_of, texts_of, width_of
 from tests.browser.screens import DARK, LIGHT, NO_SCRIPT, PHONE, violations
 
 RIVER = "He sat on the river bank and watched the water."
@@ -30,12 +31,12 @@ def compared(server: str, a: str = RIVER, b: str = MONEY, **options: object) -> 
 
 def opened(page: Page, **query: object) -> Page:
     page.goto(f"/compare?{urlencode(query)}")
-    page.locator("#comparison[aria-busy=false]").wait_for()
-    return page
+    return complete(page)
 
 
-def query_of(page: Page) -> dict[str, str]:
-    return {key: values[0] for key, values in parse_qs(urlsplit(page.url).query).items()}
+def lines_of(page: Page, plot: str) -> dict[str, list[float]]:
+    code = "(id) => document.getElementById(id).data.map(({name, y}) => [name, y])"
+    return dict(evaluated(page, code, plot))
 
 
 def token(page: Page, run: str, index: int) -> Any:
@@ -52,16 +53,15 @@ def test_the_map_has_the_divergence_of_every_head(page: Page, server: str) -> No
 def test_the_curve_is_the_similarity_of_the_api(page: Page, server: str) -> None:
     opened(page).get_by_text("Cosine of A and B, and of pairs").click()
     page.locator("#curve .xtick text").first.wait_for()
-    traces = page.evaluate("document.querySelector('#curve').data.map(({name, y}) => [name, y])")
+    drawn = lines_of(page, "curve")
     found = compared(server)
-    drawn = dict(traces)
     assert drawn["A and B"] == pytest.approx(found["similarity"], abs=1e-6)
     assert drawn["two of different senses"] == pytest.approx(found["references"]["between"])
     page.get_by_text("The numbers", exact=True).click()
-    ticks = page.locator("#curve .xtick text").all_text_contents()
+    ticks = texts_of(page.locator("#curve .xtick text"))
     assert ticks == ["embedding", *(f"L{i}" for i in range(6))]
     table = page.get_by_role("table", name="Cosine of the word's hidden states")
-    names = table.get_by_role("rowheader").all_inner_texts()
+    names = texts_of(table.get_by_role("rowheader"))
     assert names == ["embedding", *(f"Layer {i}" for i in range(6))]
     expect(table).to_contain_text(f"{found['similarity'][3]:.3f}")
 
@@ -72,8 +72,7 @@ def test_the_first_line_is_the_verdict_and_two_lines_part(page: Page, server: st
         "Two senses: in A “bank” is nearer the “river”"
     )
     found = compared(server)["references"]
-    traces = page.evaluate("document.querySelector('#margins').data.map(({name, y}) => [name, y])")
-    drawn = dict(traces)
+    drawn = lines_of(page, "margins")
     assert drawn["A: nearer river"] == pytest.approx(found["verdict_a"]["margins"], abs=1e-6)
     assert drawn["B: nearer money"] == pytest.approx(found["verdict_b"]["margins"], abs=1e-6)
     page.get_by_label("Text of B").fill("They fished from the bank of the river.")
@@ -128,7 +127,7 @@ def test_a_click_on_the_map_shows_the_head_of_both(page: Page, server: str) -> N
     drawn = "document.querySelector('#difference .matrix-plot').data?.[0].z"
     is_drawn = f"(value) => Math.abs({drawn}?.[2][0] - value) < 1e-7"
     page.wait_for_function(is_drawn, arg=found["difference"][2][0])
-    assert page.evaluate(drawn)[2] == pytest.approx(found["difference"][2], abs=1e-6)
+    assert evaluated(page, drawn)[2] == pytest.approx(found["difference"][2], abs=1e-6)
     page.go_back()
     expect(page.get_by_role("heading", name="Layer 0 · Head 7")).to_be_hidden()
 
@@ -246,7 +245,7 @@ def test_words_that_are_not_there_are_named_and_put_aside(page: Page) -> None:
 
 def test_a_head_can_be_switched_off_in_b(page: Page) -> None:
     opened(page, text=RIVER, text_b=RIVER, word="bank", off="0.2")
-    cells = page.locator(".compare-map button").all_text_contents()
+    cells = texts_of(page.locator(".compare-map button"))
     assert cells[:8] == ["0.00"] * 8, "the layer before feels nothing"
     assert any(cell != "0.00" for cell in cells[8:])
 
@@ -269,7 +268,7 @@ def test_two_models_are_compared_without_a_curve(page: Page) -> None:
 def test_every_example_works(page: Page, example: int) -> None:
     opened(page)
     page.locator(".examples a").nth(example).click()
-    page.locator("#comparison[aria-busy=false]").wait_for()
+    complete(page)
     expect(page.get_by_role("alert")).to_be_empty()
     expect(page.locator("#view-a .lines-said")).to_contain_text("looks most at")
 
@@ -287,7 +286,7 @@ def test_a_picture_can_be_taken_along(page: Page, tmp_path: Path) -> None:
 @pytest.mark.parametrize("query", ["", "?word=nope", "?lang=zh&off=0.2"])
 def test_axe_finds_no_violation(page: Page, query: str) -> None:
     page.goto(f"/compare{query}")
-    page.locator("#comparison[aria-busy=false]").wait_for(state="attached")
+    complete(page)
     if "nope" not in query:
         page.locator("#difference .xtick text").first.wait_for()
     assert violations(page) == []
@@ -296,7 +295,7 @@ def test_axe_finds_no_violation(page: Page, query: str) -> None:
 @pytest.mark.parametrize("setting", [PHONE], ids=["phone"])
 def test_a_phone_never_scrolls_sideways(page: Page) -> None:
     opened(page).locator("#difference .xtick text").first.wait_for()
-    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert width_of(page) == 390
 
 
 @pytest.mark.parametrize("setting", [NO_SCRIPT], ids=["no script"])

@@ -7,13 +7,14 @@ from urllib.parse import urlencode
 
 from playwright.sync_api import Page, expect
 
+from tests.browser.complete import complete
+
 A, B = "The cat slept on the warm roof.", "Nobody remembers Tuesdays."
 
 
 def opened(page: Page, **query: str) -> Page:
     page.goto(f"/compare?{urlencode({'model': 'bert', 'lang': 'en', **query})}")
-    page.locator("#comparison[aria-busy=false]").wait_for()
-    return page
+    return complete(page)
 
 
 def word(page: Page, run: str, text: str) -> None:

@@ -9,8 +9,9 @@ import pytest
 from attention_atlas.app.context import PAGES, Context, address, of_address
 from playwright.sync_api import Page, expect
 
+from tests.browser.complete import attribute_of, complete, evaluated, query_of, value_of
+
 RIVER = "He sat on the river bank."
-READY = ":is(#comparison, #encodings, #batch, #picture, #work, .sums)[aria-busy=false]"
 SEARCHES = [
     {"model": "bert", "text": RIVER, "layer": 2, "head": 3, "query": 6, "kind": "encoder"},
     {"model": "bert", "text": RIVER, "layer": 2, "head": "mean", "query": 6, "side": "key"},
@@ -31,10 +32,10 @@ BOTH = """async ([searches, paths]) => {
 
 def test_python_and_the_browser_agree(page: Page) -> None:
     page.goto("/models")
-    suited = page.evaluate("JSON.parse(document.getElementById('context').textContent).suited")
+    suited = evaluated(page, "JSON.parse(document.getElementById('context').textContent).suited")
     paths = [*PAGES, "/models"]
     searches = [urlencode(search) for search in SEARCHES]
-    for search, found in zip(searches, page.evaluate(BOTH, [searches, paths]), strict=True):
+    for search, found in zip(searches, evaluated(page, BOTH, [searches, paths]), strict=True):
         for path, (context, hrefs) in zip(paths, found, strict=True):
             expected = of_address(path, dict(parse_qsl(search)))
             assert Context(**context) == expected, (path, search)
@@ -49,12 +50,7 @@ def parts(href: str) -> tuple[str, dict[str, list[str]]]:
 
 def opened(page: Page, path: str) -> Page:
     page.goto(path)
-    page.locator(READY).wait_for()
-    return page
-
-
-def query_of(page: Page) -> dict[str, str]:
-    return dict(parse_qsl(urlsplit(page.url).query))
+    return complete(page)
 
 
 def test_a_sentence_and_a_head_go_round_all_pages(page: Page) -> None:
@@ -64,8 +60,8 @@ def test_a_sentence_and_a_head_go_round_all_pages(page: Page) -> None:
         page.locator(".bar-pages summary", has_text=group).click()
         page.locator(".bar-pages").get_by_role("link", name=name).click()
         page.wait_for_url(re.compile(r"/(attention|masks|fill)\?"))
-        page.locator(READY).wait_for()
-        assert RIVER in page.locator("main [name=text], main [name=texts]").first.input_value()
+        complete(page)
+        assert RIVER in value_of(page.locator("main [name=text], main [name=texts]").first)
         expect(page.locator("[name=layer]")).to_have_value("2")
         expect(page.locator("[name=head]")).to_have_value("3")
 
@@ -92,12 +88,12 @@ def test_a_page_of_its_own_default_carries_nothing_until_something_is_chosen(pag
     opened(page, "/masks")
     explore = page.locator(".bar-pages").get_by_role("link", name="Explore")
     explore.focus()
-    assert urlsplit(explore.get_attribute("href") or "").query == ""
+    assert urlsplit(attribute_of(explore, "href")).query == ""
     page.get_by_role("combobox", name="Head", exact=True).select_option("2")
     expect(page).to_have_url(re.compile("head=2"))
     explore.blur()
     explore.focus()
-    assert "head=2" in (explore.get_attribute("href") or "")
+    assert "head=2" in attribute_of(explore, "href")
 
 
 def test_the_theme_that_is_chosen_goes_along(page: Page) -> None:
@@ -125,7 +121,7 @@ def test_the_sentence_that_gave_way_is_carried_on(page: Page) -> None:
 @pytest.mark.parametrize("path", ["/explore", "/masks", "/attention", "/fill"])
 def test_nothing_that_is_chosen_is_smaller_than_24_pixels(page: Page, path: str) -> None:
     opened(page, path)
-    small = page.evaluate(SMALL)
+    small = evaluated(page, SMALL)
     assert small == []
 
 

@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.complete import all_of, complete
+
 TEXT = 'the "bank", the bank,'  # quotes, commas and equal tokens
 PAGES = {
     "/positions": {"text": TEXT, "n_positions": 8, "d_model": 6, "dimension": 1},
@@ -32,7 +34,7 @@ MISSING = {"after", "surprise", "sinusoidal"}  # a first token follows none; one
 def sheets(page: Page, tmp_path: Path) -> dict[str, pd.DataFrame]:
     """Each CSV of a page by its file's name, as pandas reads it."""
     found = {}
-    for button in page.get_by_role("button", name="CSV").all():
+    for button in all_of(page.get_by_role("button", name="CSV")):
         if not button.is_visible():
             continue
         with page.expect_download() as download:
@@ -45,7 +47,7 @@ def sheets(page: Page, tmp_path: Path) -> dict[str, pd.DataFrame]:
 
 def opened(page: Page, path: str, **more: object) -> Page:
     page.goto(f"{path}?{urlencode({**PAGES[path], **more}, quote_via=quote)}")
-    page.locator("main [aria-busy=true]").first.wait_for(state="detached")
+    complete(page)
     expect(page.get_by_role("alert")).to_be_empty()
     page.get_by_role("button", name="CSV").first.wait_for()
     if path in MEASURED:
@@ -93,7 +95,7 @@ def test_a_csv_has_the_api_s_tokens_and_numbers(page: Page, server: str, tmp_pat
 
 def test_the_csv_of_a_head_leaves_the_explorer(page: Page, tmp_path: Path) -> None:
     page.goto(f"/explore?{urlencode({'model': 'bert', 'text': TEXT, 'layer': 2, 'head': 3})}")
-    page.locator("#picture[aria-busy=false]").wait_for()
+    complete(page)
     with page.expect_download() as download:
         page.locator("#foot").get_by_role("link", name="csv").click()
     name = download.value.suggested_filename

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Page, Route, expect
+
+from tests.browser.complete import address_of, complete, query_of, value_of
 
 PAGES = {  # a field, by its name in the address, and what to type into it
     "compare": ("text_b", "They fished from the bank of the river."),
@@ -22,32 +23,31 @@ CHOICES = {  # what changes the picture without a request: the control, its valu
     "translate": ("combobox", "Shown as", "lines", "view", "lines"),
     "attention": ("combobox", "Stop words", "hidden", "stops", "hidden"),
 }
-READY = ":is(#comparison, #encodings, #batch, #picture, #work, .sums)[aria-busy=false]"
 
 
 def opened(page: Page, name: str) -> Page:
     page.goto(f"/{name}")
-    page.locator(READY).wait_for()
+    complete(page)
     expect(page).to_have_url(re.compile("model="))
     return page
 
 
 def part(page: Page, name: str) -> str:
-    return parse_qs(urlsplit(page.url).query).get(name, [""])[0]
+    return query_of(page).get(name, "")
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_sentence_typed_letter_by_letter_is_one_step_back(page: Page, name: str) -> None:
     field, sentence = PAGES[name]
     box = opened(page, name).locator(f"[name={field}]")
-    before = box.input_value()
+    before = value_of(box)
     box.fill("")
     box.press_sequentially(sentence)
     expect(page).to_have_url(re.compile(rf"{field}={sentence.split()[0]}.*{sentence[-4:-1]}"))
     assert part(page, field) == sentence
     page.go_back()
     expect(box).to_have_value(before)
-    page.locator(READY).wait_for()
+    complete(page)
     assert part(page, field).splitlines() == before.splitlines()
 
 
@@ -69,7 +69,7 @@ def test_back_undoes_a_choice_that_asks_for_nothing(page: Page, name: str) -> No
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
     box = page.get_by_role(role, name=label)  # type: ignore[arg-type]
-    before = box.input_value()
+    before = value_of(box)
     box.select_option(value)
     assert part(page, field) == written
     page.go_back()
@@ -105,11 +105,11 @@ def test_the_newest_wish_wins(page: Page) -> None:
 
 def test_what_is_refused_leaves_the_picture_and_the_address(page: Page) -> None:
     opened(page, "masks")
-    address = page.url
+    address = address_of(page)
     page.get_by_role("textbox").fill("\n".join(["hi"] * 9))
     expect(page.get_by_role("alert")).to_contain_text("one to eight texts")
     expect(page.locator("#ids-table")).to_contain_text("new")
-    assert page.url == address
+    assert address_of(page) == address
 
 
 def test_a_picture_follows_the_words_and_not_an_unfinished_number(page: Page) -> None:

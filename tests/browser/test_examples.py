@@ -9,11 +9,12 @@ from attention_atlas.app.examples.catalogue import PAGES, Example, offered
 from attention_atlas.app.examples.sentences import sentence
 from playwright.sync_api import Page, expect
 
+from tests.browser.complete import complete
+
 
 def opened(page: Page, path: str) -> Page:
     page.goto(path)
-    page.locator("main [aria-busy=false]").first.wait_for()
-    return page
+    return complete(page)
 
 
 def says(page: Page, example: Example) -> None:

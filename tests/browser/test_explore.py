@@ -13,13 +13,13 @@ from urllib.request import urlopen
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.complete import attribute_of, evaluated, query_of, screenshot, texts_of, width_of
 from tests.browser.exploring import (
     RIVER,
     Explore,
     api,
     option,
     point_at_head,
-    query_of,
     text_field,
     token,
     tokens,
@@ -50,7 +50,7 @@ RUNS = """([x, y]) => {
 
 
 def test_the_grid_shows_every_head(explore: Explore) -> None:
-    found = explore(model="bert", text=RIVER).evaluate(RUNS, [26, -10])
+    found = evaluated(explore(model="bert", text=RIVER), RUNS, [26, -10])
     assert (found["layers"], found["heads"]) == (6, 12)
     assert found["shades"] > 20, "they are pictures, not blank squares"
 
@@ -133,13 +133,13 @@ def test_the_matrix_names_its_axes_and_reads_to_the_keyboard(explore: Explore, s
 def test_masked_cells_are_absent_from_the_matrix(explore: Explore) -> None:
     page = explore(model="gpt", text="Once upon a time", view="matrix")
     page.locator(".matrix .xtick text").first.wait_for()
-    z = page.evaluate("document.querySelector('.matrix-plot').data[0].z")
+    z = evaluated(page, "document.querySelector('.matrix-plot').data[0].z")
     assert all((cell is None) == (k > q) for q, row in enumerate(z) for k, cell in enumerate(row))
 
 
 def test_masked_keys_have_no_number(explore: Explore) -> None:
     page = explore(model="gpt", text="a b c", threshold=0, query=1)
-    shown = page.locator(".lines-column.key .n").all_text_contents()
+    shown = texts_of(page.locator(".lines-column.key .n"))
     assert [text != "" for text in shown] == [True, True, False, False]
 
 
@@ -161,7 +161,7 @@ def tab_to(page: Page, selector: str) -> None:
     """Press Tab until the focus is there; 40 stops are more than there are."""
     for _ in range(40):
         page.keyboard.press("Tab")
-        if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
+        if evaluated(page, "(selector) => document.activeElement.matches(selector)", selector):
             return
     raise AssertionError(f"Tab does not come to {selector}")
 
@@ -238,15 +238,15 @@ def test_words_and_special_tokens_can_be_merged_and_hidden(explore: Explore) -> 
 
 def test_plotly_comes_only_with_the_matrix(explore: Explore) -> None:
     page = explore(model="bert", text=RIVER)
-    assert page.evaluate("globalThis.Plotly === undefined")
+    assert evaluated(page, "globalThis.Plotly === undefined")
     page.get_by_role("tab", name="Matrix").click()
     page.locator(".matrix .xtick text").first.wait_for()
-    assert page.evaluate("globalThis.Plotly !== undefined")
+    assert evaluated(page, "globalThis.Plotly !== undefined")
 
 
 def test_the_ways_out_lead_to_the_numbers_on_screen(explore: Explore, server: str) -> None:
     page = explore(model="bert", text=RIVER, layer=2, head=3)
-    link = page.locator("#foot").get_by_role("link", name="json").get_attribute("href")
+    link = attribute_of(page.locator("#foot").get_by_role("link", name="json"), "href")
     with urlopen(f"{server}{link}") as answer:
         assert json.load(answer)["attn"][0][0] == head_of(server, RIVER, 2, 3)
 
@@ -288,7 +288,7 @@ CONTRAST = """() => {
 
 @pytest.mark.parametrize("setting", [LIGHT, DARK], ids=["light", "dark"])
 def test_all_text_can_be_read(explore: Explore) -> None:
-    ratios = explore(model="bert", text=RIVER, query=6).evaluate(CONTRAST)
+    ratios = evaluated(explore(model="bert", text=RIVER, query=6), CONTRAST)
     assert len(ratios) > 40
     assert min(ratios) >= 4.5
 
@@ -298,17 +298,18 @@ def test_all_text_can_be_read(explore: Explore) -> None:
 def test_a_phone_never_scrolls_sideways(explore: Explore, view: str) -> None:
     page = explore(model="gpt", text=RIVER, view=view)
     page.locator("#view .numbers, #view .xtick text, #view button").first.wait_for()
-    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert width_of(page) == 390
 
 
 @pytest.mark.parametrize("setting", [PHONE], ids=["phone"])
 def test_everything_to_touch_is_as_large_as_a_finger(explore: Explore) -> None:
     page = explore(model="translator", text="El banco está cerrado.")
-    heights = page.evaluate(
+    heights = evaluated(
+        page,
         """[...document.querySelectorAll("button, select, a, .field")]
         .filter((el) => el.checkVisibility() && !el.matches(".skip"))
         .map((el) => [el.textContent.trim(), el.getBoundingClientRect().height,
-          el.matches(".grid-headings *") ? 24 : 44])"""  # WCAG 2.2: 24 is enough, 44 is better
+          el.matches(".grid-headings *") ? 24 : 44])""",  # WCAG 2.2: 24 is enough, 44 is better
     )
     assert [name for name, height, least in heights if height < least] == []
 
@@ -342,7 +343,7 @@ def test_the_picture_of_the_readme(explore: Explore, name: str, tmp_path: Path) 
     page = explore(model="bert", text=RIVER, layer=2, head=0, query=6)
     expect(page.get_by_text("bank looks most at")).to_be_visible()
     folder = DOCS if os.environ.get("UPDATE_PICTURES") == "1" else tmp_path
-    picture = page.screenshot(path=folder / f"explore-{name}.png")
+    picture = screenshot(page, folder / f"explore-{name}.png")
     assert picture.startswith(b"\x89PNG") and len(picture) > 30_000
-    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    paper = evaluated(page, "getComputedStyle(document.body).backgroundColor")
     assert paper == {"light": "oklch(0.988 0.003 95)", "dark": "oklch(0.175 0.012 270)"}[name]

@@ -8,12 +8,12 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from tests.browser.complete import address_of, complete, count_of, query_of, text_of
 from tests.browser.exploring import (
     RIVER,
     Explore,
     option,
     point_at_head,
-    query_of,
     text_field,
     token,
     tokens,
@@ -72,7 +72,7 @@ def test_a_late_answer_does_not_undo_a_later_choice(explore: Explore) -> None:
     with page.expect_request("**/api/v1/anatomy?*"):
         page.get_by_role("tab", name="Anatomy").click()
     page.get_by_role("tab", name="Table").click()
-    expect(page.locator("#picture[aria-busy=false]")).to_be_visible()
+    complete(page)
     held[0].continue_()
     expect(page).to_have_url(re.compile("view=table"))
     expect(page.get_by_role("tab", name="Table")).to_have_attribute("aria-selected", "true")
@@ -87,7 +87,7 @@ def test_markup_stays_text(explore: Explore, text: str) -> None:
         page.get_by_role("tab", name=view).click()
         page.locator("#view .numbers, #view .xtick text, #view button").first.wait_for()
     assert "".join(tokens(page, "query")[1:-1]) == text.replace(" ", "")
-    assert page.locator("main img, main script").count() == 0
+    assert count_of(page.locator("main img, main script")) == 0
     expect(text_field(page)).to_have_value(text)
 
 
@@ -96,11 +96,10 @@ def test_reload_restores_the_view(explore: Explore) -> None:
     page.get_by_role("tab", name="Table").click()
     option(page, "Special tokens").select_option("hide")
     expect(page.locator("#foot")).to_contain_text("rows sum to less than 1")
-    before = page.url, page.locator("main").inner_text()
+    before = address_of(page), text_of(page.locator("main"))
     page.reload()
     expect(page.locator("#foot")).to_contain_text("rows sum to less than 1")
-    expect(page.locator("#heads[aria-busy=false]")).to_be_visible()
-    assert (page.url, page.locator("main").inner_text()) == before
+    assert (address_of(page), text_of(page.locator("main"))) == before
 
 
 def test_numbers_that_were_interrupted_are_asked_for_again(page: Page) -> None:
@@ -198,7 +197,7 @@ def test_a_busy_server_is_asked_again(explore: Explore) -> None:
     page.route("**/api/v1/run?*", lambda route: route.fulfill(**busy), times=1)
     text_field(page).fill("the bank")
     expect(page.locator("#notice")).to_contain_text("busy: trying again in 1 s")
-    assert tokens(page, "query")[6] == "bank", "the picture stays meanwhile"
+    expect(token(page, "query", 6)).to_contain_text("bank")  # the picture stays meanwhile
     expect(page.locator(".lines-column.key .token")).to_have_text(["[CLS]", "the", "bank", "[SEP]"])
     expect(page.locator("#notice")).to_be_empty()
 

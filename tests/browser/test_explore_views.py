@@ -7,7 +7,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.exploring import RIVER, Explore, api, option, query_of
+from tests.browser.complete import all_of, evaluated, query_of, texts_of
+from tests.browser.exploring import RIVER, Explore, api, option
 
 
 def test_tokens_are_shaded_by_the_api_s_attention(explore: Explore, server: str) -> None:
@@ -15,9 +16,10 @@ def test_tokens_are_shaded_by_the_api_s_attention(explore: Explore, server: str)
     [[rows]] = api(server, "attention", layer=0, head=2)["attn"]
     best = max(range(13), key=lambda k: rows[6][k])
     expect(page.locator(".tokens-said")).to_contain_text(f"river {rows[6][best]:.3f}")
-    shades = page.evaluate(
+    shades = evaluated(
+        page,
         """[...document.querySelectorAll(".tokens-text button")]
-        .map((el) => getComputedStyle(el).backgroundColor.match(/\\d+/g).map(Number))"""
+        .map((el) => getComputedStyle(el).backgroundColor.match(/\\d+/g).map(Number))""",
     )
     assert min(range(13), key=lambda k: sum(shades[k]) if len(shades[k]) == 3 else 999) == best
     page.get_by_role("button", name="who looks at it").click()
@@ -54,7 +56,7 @@ def test_anatomy_shows_the_api_s_steps(
     found = api(server, "anatomy", **spec, query=2)
     cells = page.locator(".anatomy tbody tr")
     expect(cells).to_have_count(len(found["k_tokens"]))
-    rows = [row.locator(".n").all_text_contents() for row in cells.all()]
+    rows = [texts_of(row.locator(".n")) for row in all_of(cells)]
     minus = [[text.replace("−", "-") for text in row] for row in rows]
     for row, dot, score, attn, allowed in zip(
         minus, found["dots"], found["scores"], found["attn"], found["mask"], strict=True

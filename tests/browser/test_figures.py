@@ -14,6 +14,8 @@ from xml.etree import ElementTree
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.complete import evaluated, texts_of
+
 RIVER = "He sat on the river bank and watched the water."
 SVG = "{http://www.w3.org/2000/svg}"
 SEVERAL = {"model": "bert", "text": RIVER, "layer": 2, "head": 3}
@@ -69,7 +71,7 @@ def test_a_figure_of_lines_keeps_the_weights_on_screen(
 ) -> None:
     page = explore(**SEVERAL, heads=heads, query=6, side=side)
     other = {"query": "key", "key": "query"}[side]
-    shown = page.locator(f".lines-column.{other} .n").all_text_contents()
+    shown = texts_of(page.locator(f".lines-column.{other} .n"))
     numbers = [text for text in texts(saved(page, "SVG", tmp_path)) if re.match(r"0\.\d{3}$", text)]
     assert numbers == [text for text in shown if text]
     assert len(numbers) > 1
@@ -115,7 +117,7 @@ def test_a_figure_is_full_and_nothing_of_it_is_cut(
     shown = "lines" if view == "grid" else view
     page = explore(model="bert", text=text, view=shown, query=2, heads="0.1,0.2,1.1,1.2,3.3,4.4")
     button = "All heads as SVG" if view == "grid" else "SVG"
-    found = page.evaluate(BOXES, saved(page, button, tmp_path).read_text("utf-8"))
+    found = evaluated(page, BOXES, saved(page, button, tmp_path).read_text("utf-8"))
     for left, top, right, bottom in found["parts"]:
         assert left >= 0 and top >= 0
         assert right <= found["width"] and bottom <= found["height"]

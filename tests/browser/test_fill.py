@@ -6,6 +6,7 @@ import re
 
 from playwright.sync_api import Page, expect
 
+from tests.browser.complete import count_of
 from tests.browser.working import api, opened
 
 CHILDREN, PLAYED = "The children went to the river.", "They played in the water all day."
@@ -58,7 +59,7 @@ def test_the_attention_from_a_blank_shades_the_text(page: Page, server: str) -> 
     opened(page, "/fill", text=text, layer=2, head=3)
     row = api(server, "/attention", model="bert", text=text, layer=2, head=3)["attn"][0][0][5]
     expect(page.locator("#mask-said")).to_contain_text(f"{max(row):.2f}")
-    assert page.locator("#sentence .work-token[style]").count() == sum(value > 0 for value in row)
+    assert count_of(page.locator("#sentence .work-token[style]")) == sum(value > 0 for value in row)
 
 
 def test_sentences_are_swapped_and_partnered(page: Page, server: str) -> None:

@@ -11,6 +11,8 @@ from attention_atlas.app.navigation import LINKS
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
+from tests.browser.complete import all_of, complete, count_of, evaluated, text_of
+
 Click = Callable[[Locator], None]
 
 
@@ -58,7 +60,7 @@ def test_order_is_invisible_without_positions(page: Page, click: Click) -> None:
     expect(table).to_contain_text("without positions")
     rows = page.locator("#permutation tbody tr")
     expect(rows.first).to_be_visible()
-    moved = [float(row.locator("td").nth(1).inner_text()) for row in rows.all()]
+    moved = [float(text_of(row.locator("td").nth(1))) for row in all_of(rows)]
     assert max(moved) < 1e-3, "the same vectors, in the other order"
 
 
@@ -68,17 +70,19 @@ def test_which_head_copies(page: Page, click: Click) -> None:
     row = page.locator("tr", has_text=re.compile("induction"))
     click(row.get_by_role("link").first)
     expect(page).to_have_url(re.compile(r"/explore\?model=gpt.*layer=\d+.*head=\d+"))
-    expect(page.locator("#picture[aria-busy=false]")).to_be_visible()
+    complete(page)
+    expect(page.locator("#picture")).to_be_visible()
 
 
 def test_a_friend_gets_exactly_this_picture(page: Page, click: Click) -> None:
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     click(page.get_by_role("link", name="Open this picture in Explore"))
-    page.locator("#picture[aria-busy=false]").wait_for()
+    page.wait_for_url(re.compile("/explore"))
+    complete(page)
     click(page.locator("#foot").get_by_role("button", name="Copy link"))
     expect(page.locator("#foot")).to_contain_text("copied")
-    link = page.evaluate("navigator.clipboard.readText()")
-    title = page.locator("#head-title").inner_text()
+    link = evaluated(page, "navigator.clipboard.readText()")
+    title = text_of(page.locator("#head-title"))
     friend = page.context.new_page()
     friend.goto(link)
     expect(friend.locator("#head-title")).to_have_text(title)
@@ -87,7 +91,8 @@ def test_a_friend_gets_exactly_this_picture(page: Page, click: Click) -> None:
 
 def test_the_picture_leaves_as_a_file(page: Page, click: Click, tmp_path: Path) -> None:
     click(page.get_by_role("link", name="Open this picture in Explore"))
-    page.locator("#picture[aria-busy=false]").wait_for()
+    page.wait_for_url(re.compile("/explore"))
+    complete(page)
     with page.expect_download() as download:
         click(page.locator("#foot").get_by_role("button", name="SVG", exact=True))
     path = tmp_path / "picture.svg"
@@ -102,8 +107,8 @@ PATHS = ["/", *(link.path for link in LINKS if link.path != "/docs"), "/models/b
 @pytest.mark.parametrize("setting", [{"viewport": {"width": 1440, "height": 900}}])
 def test_axe_finds_no_violation_on_any_page(page: Page, path: str) -> None:
     page.goto(path)
-    page.wait_for_load_state("networkidle")
-    if page.locator(".see-in:not([hidden]) summary").count():
+    complete(page)
+    if count_of(page.locator(".see-in:not([hidden]) summary")):
         page.locator(".see-in summary").click()
     found = Axe().run(page).response["violations"]
     assert [(v["id"], [node["html"] for node in v["nodes"]]) for v in found] == []

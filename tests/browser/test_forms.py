@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.browser.complete import complete, evaluated, query_of, text_of, value_of
 from tests.browser.screens import LIGHT
 
 READY = {
@@ -37,13 +37,9 @@ COMPOSED = """(el) => ["isComposing", "keyCode"].map((key) => {
 
 def opened(page: Page, name: str, query: str = "") -> Page:
     page.goto(f"/{name}{query}")
-    settled(page, name)
+    complete(page)
     expect(page).to_have_url(re.compile("model="))
     return page
-
-
-def settled(page: Page, name: str) -> None:
-    page.locator(f"{READY[name]}[aria-busy=false]").wait_for()
 
 
 def field(page: Page, name: str) -> Locator:
@@ -53,22 +49,18 @@ def field(page: Page, name: str) -> Locator:
 def enter(page: Page, name: str, box: Locator, value: str) -> None:
     box.fill(value)
     box.press("Enter")
-    settled(page, name)
-
-
-def address(page: Page) -> dict[str, list[str]]:
-    return parse_qs(urlsplit(page.url).query, keep_blank_values=True)
+    complete(page)
 
 
 def fields(page: Page) -> list[Any]:
-    found: list[Any] = page.evaluate(FIELDS)
+    found: list[Any] = evaluated(page, FIELDS)
     return found
 
 
 @pytest.mark.parametrize(("name", "text"), TEXTS)
 def test_enter_submits_and_leaves_the_text_as_it_is(page: Page, name: str, text: str) -> None:
     box = field(opened(page, name), text)
-    value = f"{box.input_value()} bank".removesuffix("\n")
+    value = f"{value_of(box)} bank".removesuffix("\n")
     box.fill(value)
     box.press("Enter")
     page.wait_for_function(
@@ -93,7 +85,7 @@ def test_the_enter_that_ends_a_composition_submits_nothing(
     box = field(opened(page, name), text)
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
-    assert box.evaluate(COMPOSED) == [True, True], "the browser does with it what it always does"
+    assert evaluated(box, COMPOSED) == [True, True], "the browser does with it what it always does"
     assert [url for url in requests if "/api/" in url] == []
 
 
@@ -119,11 +111,11 @@ def test_an_odd_text_is_shown_or_refused(page: Page, name: str) -> None:
     """In every field: what is on screen is what was typed, or it is said why not."""
     opened(page, name)
     for text in [each for each, kind in fields(page) if kind in ("text", "textarea")]:
-        before = field(page, text).input_value()
+        before = value_of(field(page, text))
         for value in ("", " ", *ODD):
             enter(page, name, field(page, text), value)
-            refused = page.get_by_role("alert").inner_text() != ""
-            shown = address(page).get(text, [""]) == [value]
+            refused = text_of(page.get_by_role("alert")) != ""
+            shown = query_of(page).get(text, "") == value
             assert refused or shown or (not value and text in MAY_BE_EMPTY), (text, value)
         enter(page, name, field(page, text), before)
 
@@ -133,7 +125,7 @@ def test_a_number_that_cannot_be_is_named(page: Page, name: str) -> None:
     opened(page, name)
     for number in [each for each, kind in fields(page) if kind == "number"]:
         box = field(page, number)
-        before, label = box.input_value(), box.evaluate("el => el.labels[0].textContent.trim()")
+        before, label = value_of(box), evaluated(box, "el => el.labels[0].textContent.trim()")
         for value in ("", "-1", "1e99"):
             enter(page, name, box, value)
             expect(page.get_by_role("alert")).to_contain_text(label)

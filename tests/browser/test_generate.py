@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.complete import address_of, count_of, text_of
 from tests.browser.working import api, opened, texts
 
 
@@ -70,9 +71,9 @@ def test_another_text_begins_at_its_first_step(page: Page) -> None:
     page.locator(".examples a").nth(1).click()
     expect(page).to_have_url(re.compile("house\\+water"))
     expect(page.locator("#said [aria-pressed=true]")).to_have_attribute(
-        "data-index", str(page.locator("#said .given").count())
+        "data-index", str(count_of(page.locator("#said .given")))
     )
-    assert "step=" not in page.url
+    assert "step=" not in address_of(page)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_examples_in_the_prompt_are_measured(page: Page) -> None:
     rows = page.locator("#shots-table tbody tr")
     expect(rows).to_have_count(2)
     expect(page.locator("#shots-title")).to_have_text("pairs A B … A · gpt · Seed 1")
-    with_one, without = (float(rows.nth(1).locator("td").nth(i).inner_text()) for i in (0, 2))
+    with_one, without = (float(text_of(rows.nth(1).locator("td").nth(i))) for i in (0, 2))
     assert with_one > 2 * without, "with an example in the prompt, and without induction heads"
     page.get_by_role("combobox", name="Pattern").select_option("list")
     expect(page.locator("#pattern-said")).to_contain_text("six words")

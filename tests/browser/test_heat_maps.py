@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.complete import count_of, evaluated, text_of
 from tests.browser.screens import LAPTOP, PHONE
 
 MAPS = {  # page -> its heat maps
@@ -26,7 +27,7 @@ LABELS = """(el) => [...el.querySelectorAll(".xtick text, .ytick text")].map((te
 
 def labels_of(page: Page, name: str) -> list[dict[str, Any]]:
     page.locator(f"#{name} .xtick text").first.wait_for()
-    found: list[dict[str, Any]] = page.locator(f"#{name}").evaluate(LABELS)
+    found: list[dict[str, Any]] = evaluated(page.locator(f"#{name}"), LABELS)
     return found
 
 
@@ -37,11 +38,11 @@ def test_a_heat_map_has_a_title_a_scale_and_whole_labels(page: Page, path: str) 
     for name in MAPS[path]:
         labels = labels_of(page, name)
         assert all(label["isWhole"] for label in labels), name
-        before = page.locator(f"#{name}").evaluate("(el) => el.previousElementSibling.tagName")
+        before = evaluated(page.locator(f"#{name}"), "(el) => el.previousElementSibling.tagName")
         assert before in ("H2", "H3"), name
         legend = page.locator(f"#{name} + .beneath .legend")
-        assert legend.locator(".scale").count() >= 1, name
-        assert re.search("allowed" if name in FLAGS else r"\d.*\d", legend.text_content() or "")
+        assert count_of(legend.locator(".scale")) >= 1, name
+        assert re.search("allowed" if name in FLAGS else r"\d.*\d", text_of(legend))
 
 
 def test_the_first_position_has_its_tick(page: Page) -> None:

@@ -7,6 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.complete import all_of, attribute_of
 from tests.browser.screens import PHONE
 
 PATHS = [
@@ -30,8 +31,8 @@ PATHS = [
 
 def test_every_page_of_the_top_bar_is_tried(page: Page) -> None:
     page.goto("/models")
-    links = page.locator("header nav a:not([type])").all()
-    assert {link.get_attribute("href") for link in links} <= set(PATHS)
+    links = all_of(page.locator("header nav a:not([type])"))
+    assert {attribute_of(link, "href") for link in links} <= set(PATHS)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -88,8 +89,8 @@ def test_menus_close_with_escape_and_with_a_click_elsewhere(page: Page) -> None:
 @pytest.mark.parametrize("setting", [PHONE, PHONE | {"java_script_enabled": False}])
 def test_a_phone_has_all_pages_in_less_than_a_fifth_of_its_screen(page: Page) -> None:
     page.goto("/masks")
-    box = page.locator("header.top").bounding_box()
-    assert box and box["height"] < 844 / 5
+    height = page.locator("header.top").evaluate("(el) => el.getBoundingClientRect().height")
+    assert height < 844 / 5
     page.locator("summary[aria-label=Pages]").click()
     page.locator(".pages").get_by_role("link", name="Positions").click()
     expect(page).to_have_url(re.compile("/positions"))

@@ -7,6 +7,8 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.complete import address_of, complete
+
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
@@ -44,7 +46,7 @@ def test_a_reader_who_returns_is_one_click_from_where_they_were(page: Page) -> N
     opened(page)
     expect(page.locator("#again")).to_be_hidden()
     page.goto("/masks?model=gpt&texts=A+bank&layer=1&head=2&lang=zh&theme=dark")
-    page.locator("#batch[aria-busy=false]").wait_for()
-    was = page.url
+    complete(page)
+    was = address_of(page)
     opened(page).locator("#again a").click()
     expect(page).to_have_url(was)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.browser.complete import complete, query_of, value_of
 from tests.published import published
 
 TEXT = "He sat on the river bank."
@@ -32,9 +33,8 @@ def model(explore: Explore, tmp_path: Path) -> str:
 
 def chosen(page: Page) -> tuple[str | None, str | None]:
     """The languages in the address."""
-    query = parse_qs(urlsplit(page.url).query)
-    source, target = (query.get(f"{side}_lang", [None])[0] for side in ("source", "target"))
-    return source, target
+    query = query_of(page)
+    return query.get("source_lang"), query.get("target_lang")
 
 
 def selects(page: Page) -> tuple[Locator, Locator]:
@@ -46,7 +46,7 @@ def selects(page: Page) -> tuple[Locator, Locator]:
 
 def test_explore_has_the_languages_of_its_model(page: Page, model: str) -> None:
     source, target = selects(page)
-    usual = (source.input_value(), target.input_value())
+    usual = (value_of(source), value_of(target))
     assert chosen(page) == usual and usual[1] != "deu_Latn"
     page.goto(
         f"/explore?{urlencode({'model': model, 'text': TEXT, 'kind': 'decoder', 'view': 'table'})}"
@@ -75,9 +75,9 @@ def test_explore_has_the_languages_of_its_model(page: Page, model: str) -> None:
 
 def test_translate_has_the_languages_of_its_model(page: Page, model: str) -> None:
     page.goto(f"/translate?{urlencode({'model': model, 'text': TEXT, 'model_b': 'none'})}")
-    page.locator("#work[aria-busy=false]").wait_for()
+    complete(page)
     source, target = selects(page)
-    usual = (source.input_value(), target.input_value())
+    usual = (value_of(source), value_of(target))
     assert chosen(page) == usual
     first = page.locator("#target > *").first
     expect(first).to_contain_text(usual[1])

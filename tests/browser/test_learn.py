@@ -10,6 +10,8 @@ from attention_atlas.app.learn.course import course
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page, expect
 
+from tests.browser.complete import count_of, evaluated, text_of, width_of
+
 LANGUAGES = ("en", "zh")
 CHAPTERS = [chapter.number for chapter in course("en")]
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
@@ -22,9 +24,9 @@ def open_step(page: Page, address: str) -> None:
     page.goto(address)
     page.locator("#theme button").wait_for()
     reveal = page.locator(".reveal:not([open]) > summary")
-    if reveal.count():
+    if count_of(reveal):
         reveal.click()
-    if page.locator(".picture").count():
+    if count_of(page.locator(".picture")):
         page.locator(".picture[data-ready]").wait_for()
 
 
@@ -49,14 +51,14 @@ def test_every_step_shows_its_observation(page: Page, number: int, language: str
         expect(page.locator("#problem")).to_be_empty()
         if not has_figure:
             continue
-        figure = page.evaluate(
-            "JSON.parse(document.getElementById('page').textContent).step.figure"
+        figure = evaluated(
+            page, "JSON.parse(document.getElementById('page').textContent).step.figure"
         )
         expect(page.locator(".annotation")).to_be_visible()
-        assert page.locator(".picture .mount").count() >= 1
-        assert page.locator("#figure-problem").text_content() == ""
+        assert count_of(page.locator(".picture .mount")) >= 1
+        assert text_of(page.locator("#figure-problem")) == ""
         for panel in figure["panels"]:
-            row = page.evaluate(LOOKS, panel)
+            row = evaluated(page, LOOKS, panel)
             best = max(s["attn"] for s in panel["shares"] if not s["special"])
             assert best == pytest.approx(panel["top"]["attn"])
             assert row == pytest.approx([s["attn"] for s in panel["shares"]], abs=1e-4), address
@@ -85,7 +87,7 @@ def test_a_prediction_is_answered_by_the_run(page: Page) -> None:
     options = page.locator(".predict-options button")
     options.first.click()
     verdict = page.locator(".predict .verdict")
-    figure = page.evaluate("JSON.parse(document.getElementById('page').textContent).step.figure")
+    figure = evaluated(page, "JSON.parse(document.getElementById('page').textContent).step.figure")
     best = figure["options"][figure["answer"]]
     expect(verdict).to_contain_text(f"The largest is {best['word']} ({best['value']:.2f})")
     expect(page.locator(".picture")).to_be_visible()
@@ -120,7 +122,7 @@ def test_another_sentence_leaves_the_page_where_it_is(page: Page) -> None:
     expect(page.locator("#figure-body[aria-busy=false] .picture[data-ready]")).to_contain_text(
         "blood"
     )
-    assert page.locator("body").get_attribute("data-mark") == "the same page"
+    expect(page.locator("body")).to_have_attribute("data-mark", "the same page")
     assert page.evaluate("scrollY") == position
     expect(field).to_be_focused()
     expect(page.locator(".predict .verdict")).to_contain_text("Here the largest is")
@@ -129,7 +131,7 @@ def test_another_sentence_leaves_the_page_where_it_is(page: Page) -> None:
     page.go_back()
     expect(page.locator(".picture[data-ready]")).to_contain_text("river")
     expect(field).to_have_value(re.compile("river"))
-    assert page.locator("body").get_attribute("data-mark") == "the same page"
+    expect(page.locator("body")).to_have_attribute("data-mark", "the same page")
 
 
 def test_a_prediction_is_still_open_on_a_sentence_of_ones_own(page: Page) -> None:
@@ -170,7 +172,7 @@ def test_a_formula_lights_up_its_part_of_the_picture(page: Page) -> None:
     expect(page.locator(".learn-columns")).to_have_attribute("data-lit", "value")
     expect(page.locator(".math [data-term=value].lit").first).to_be_visible()
     heading = page.locator(".anatomy thead th").nth(6)
-    shadow = heading.evaluate("(el) => getComputedStyle(el).boxShadow")
+    shadow = evaluated(heading, "(el) => getComputedStyle(el).boxShadow")
     assert shadow != "none"
 
 
@@ -263,4 +265,4 @@ def test_a_step_works_without_a_script(context: BrowserContext, setting: object)
 @pytest.mark.parametrize("address", ["/learn", "/learn/0/look", "/learn/2/formula", "/learn/2"])
 def test_nothing_is_wider_than_a_phone(page: Page, setting: object, address: str) -> None:
     open_step(page, address)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert width_of(page) <= 390

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.complete import complete, count_of, evaluated, width_of
 from tests.browser.screens import DARK, LIGHT, NO_SCRIPT, PHONE, violations
 
 TEXTS = ["This is a test", "This is a new test", "This is it"]
@@ -26,7 +27,7 @@ def api(server: str, **query: object) -> Any:
 
 def opened(page: Page, **query: object) -> Page:
     page.goto(f"/masks?{urlencode(query)}")
-    page.locator("#batch[aria-busy=false]").wait_for()
+    complete(page)
     page.locator("#attn-plot .xtick text").first.wait_for()
     return page
 
@@ -82,8 +83,8 @@ def test_each_control_changes_the_numbers(page: Page, server: str) -> None:
 
 def test_a_mask_that_is_off_is_drawn_so(page: Page) -> None:
     opened(page, model="gpt", off="causal")
-    n = len(page.evaluate("document.querySelector('#combined-plot').data[0].z"))
-    length = page.locator("#ids-table tr").nth(0).locator("td:not(.pad)").count()
+    n = len(evaluated(page, "document.querySelector('#combined-plot').data[0].z"))
+    length = count_of(page.locator("#ids-table tr").nth(0).locator("td:not(.pad)"))
     rows = [[1 if k < length else None for k in range(n)]] * n
     drawn(page, "causal", [[1] * n] * n)
     drawn(page, "combined", rows)
@@ -204,7 +205,7 @@ def test_axe_finds_no_violation(page: Page) -> None:
 
 @pytest.mark.parametrize("setting", [PHONE], ids=["phone"])
 def test_a_phone_never_scrolls_sideways(page: Page) -> None:
-    assert opened(page).evaluate("document.documentElement.scrollWidth") == 390
+    assert width_of(opened(page)) == 390
 
 
 @pytest.mark.parametrize("setting", [NO_SCRIPT], ids=["no script"])

@@ -11,6 +11,8 @@ from urllib.request import urlopen
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.complete import evaluated, screenshot, width_of
+
 DOCS = Path(__file__).parents[2] / "docs"
 LINES = "el => el.data.map(({name, x, y}) => ({name, last: y.at(-1), n: x.length}))"
 
@@ -24,7 +26,7 @@ def drawn(page: Page, plot: str) -> dict[str, dict]:
     """The lines of a plot by name, once it is there."""
     element = page.locator(f"#{plot}")
     expect(element.locator(".trace").first).to_be_attached()
-    return {line["name"]: line for line in element.evaluate(LINES)}
+    return {line["name"]: line for line in evaluated(element, LINES)}
 
 
 def test_the_curve_is_the_cards(page: Page, server: str) -> None:
@@ -51,6 +53,7 @@ def test_every_heads_line_is_the_cards(page: Page, server: str) -> None:
 def test_another_metric_is_a_link_and_back_goes_back(page: Page) -> None:
     page.goto("/models/translator")
     page.get_by_role("link", name="cross").click()
+    expect(page).to_have_url(re.compile("kind=cross"))
     page.get_by_role("link", name="distance", exact=True).click()
     expect(page).to_have_url(re.compile("kind=cross&metric=distance"))
     expect(page.locator('.choose [aria-current="true"]')).to_have_text(["cross", "distance"])
@@ -81,7 +84,7 @@ def test_the_theme_stays_from_metric_to_metric(page: Page) -> None:
 def test_a_card_fits_a_phone(page: Page, setting: dict[str, object]) -> None:
     page.goto("/models/bert")
     drawn(page, "curve")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert width_of(page) <= 390
 
 
 def test_all_models_lead_to_their_cards(page: Page) -> None:
@@ -105,9 +108,9 @@ def test_the_pictures_of_the_heads(
     page.goto(f"/models/{model}")
     detail = card(server, model)["metrics"][measure]["detail"]
     page.get_by_role("row", name=measure.replace("_", " ")).get_by_role("link").click()
-    page.locator("#picture[aria-busy=false]").wait_for()
+    page.wait_for_url(re.compile("/explore"))
     layer, head = detail.split()
     section = page.get_by_role("region", name=f"Layer {layer[1:]} · Head {head[1:]}")
     folder = DOCS if os.environ.get("UPDATE_PICTURES") == "1" else tmp_path
-    picture = section.screenshot(path=folder / f"head-{name}.png")
+    picture = screenshot(section, folder / f"head-{name}.png")
     assert picture.startswith(b"\x89PNG") and len(picture) > 10_000

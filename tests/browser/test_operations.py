@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.exploring import RIVER, SVG, Explore, api, option, query_of, saved, three
+from tests.browser.complete import all_of, box_of, complete, evaluated, query_of, texts_of
+from tests.browser.exploring import RIVER, SVG, Explore, api, option, saved, three
 from tests.browser.screens import CHINESE, DARK, LIGHT, PHONE, violations
 
 
@@ -21,7 +22,7 @@ def bank(page: Page) -> Any:
 
 
 def numbers(page: Page) -> list[str]:
-    return page.locator(".lines-column.key .n").all_text_contents()
+    return texts_of(page.locator(".lines-column.key .n"))
 
 
 # Several heads at once.
@@ -129,7 +130,7 @@ def oklab(hues: list[str], blind: list[list[float]]) -> Any:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_eight_hues_are_told_apart_by_every_eye(page: Page, sight: str, theme: str) -> None:
     page.goto("/healthz")
-    hues = page.evaluate("async () => (await import('/static/js/lib/color.js')).HUES")[theme]
+    hues = evaluated(page, "async () => (await import('/static/js/lib/color.js')).HUES")[theme]
     seen = oklab(hues, BLIND[sight])
     apart = np.linalg.norm(seen[:, None] - seen[None], axis=-1) + np.eye(8)
     assert len(hues) == 8
@@ -202,27 +203,27 @@ def test_the_colours_have_a_range_and_a_logarithm(explore: Explore, server: str)
     page.locator(".matrix .xtick text").first.wait_for()
     trace = "(({zmin, zmax, customdata}) => ({zmin, zmax, customdata}))"
     trace += "(document.querySelector('.matrix-plot').data[0])"
-    found = page.evaluate(trace)
+    found = evaluated(page, trace)
     assert (found["zmin"], found["zmax"]) == (0.1, 0.3)
     option(page, "Scale").select_option("log")
     expect(page).to_have_url(re.compile("scale=log"))
     page.wait_for_function("document.querySelector('.matrix-plot').data[0].customdata")
     [[rows]] = api(server, "attention", layer=2, head=3)["attn"]
-    assert page.evaluate(trace)["customdata"][6] == pytest.approx(rows[6], abs=1e-6)
+    assert evaluated(page, trace)["customdata"][6] == pytest.approx(rows[6], abs=1e-6)
 
 
 def test_a_crowded_axis_is_thinned_and_a_zoom_brings_labels_back(explore: Explore) -> None:
     page = explore(model="bert", text="the bank of the river " * 30, view="matrix")
     labels = page.locator(".matrix .ytick text")
     labels.first.wait_for()
-    boxes = [box for label in labels.all() if (box := label.bounding_box())]
+    boxes = [box for label in all_of(labels) if (box := box_of(label))]
     boxes.sort(key=lambda box: box["y"])
     assert 10 < len(boxes) < 60
     assert all(a["y"] + a["height"] <= b["y"] + 1 for a, b in zip(boxes, boxes[1:], strict=False))
     step = "document.querySelector('.matrix-plot')._fullLayout.yaxis.dtick"
-    before = page.evaluate(step)
+    before = evaluated(page, step)
     zoom = "Plotly.relayout(document.querySelector('.matrix-plot'), {'yaxis.range': [9.5, -0.5]})"
-    page.evaluate(zoom)
+    evaluated(page, zoom)
     page.wait_for_function(f"{step} === 1")
     assert before > 1
 
@@ -281,7 +282,7 @@ AXE_PAGES = [
 def test_axe_finds_no_violation(page: Page, path: str) -> None:
     page.goto(path)
     if path.startswith("/explore") and "99" not in path:
-        page.locator("#picture[aria-busy=false]").wait_for()
+        complete(page)
     if "matrix" in path:
         page.locator(".matrix .xtick text").first.wait_for()
     assert violations(page) == []

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import pytest
@@ -15,6 +15,7 @@ from attention_atlas.model.hub.library import packaged
 from playwright.sync_api import Page, expect
 
 from tests import saved
+from tests.browser.complete import complete, evaluated, query_of, screenshot, texts_of, width_of
 from tests.browser.screens import DARK, LIGHT, PHONE, violations
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -23,10 +24,6 @@ REAL = pytest.mark.skipif(len(packaged()) < 2, reason="make pretrained installs 
 SECONDS = 120_000  # a GGUF file is unpacked once, on a machine that does other things too
 
 Explore = Callable[..., Page]
-
-
-def query_of(page: Page) -> dict[str, str]:
-    return {key: values[0] for key, values in parse_qs(urlsplit(page.url).query).items()}
 
 
 def api(server: str, path: str, **query: object) -> Any:
@@ -61,7 +58,7 @@ def test_a_real_model_is_chosen_and_drawn(
     assert query_of(page)["model"] == name
     spec = {"model": name, "text": RIVER, "layer": 1, "head": 2}
     page.goto(f"/explore?{urlencode({**spec, 'view': 'table'})}")
-    page.locator("#picture[aria-busy=false]").wait_for()
+    complete(page)
     most = [max(row) for row in api(server, "attention", **spec)["attn"][0][0]]
     rows = page.locator("#view tbody tr")
     expect(rows).to_contain_text([f"{value:.4f}" for value in most])
@@ -78,7 +75,7 @@ def test_heads_that_share_keys_are_in_groups(explore: Explore, tmp_path: Path) -
     expect(head).to_be_visible()
     expect(page.get_by_text("bank looks most at")).to_be_visible()
     folder = DOCS if os.environ.get("UPDATE_PICTURES") == "1" else tmp_path
-    picture = page.screenshot(path=folder / "own-model.png")
+    picture = screenshot(page, folder / "own-model.png")
     assert picture.startswith(b"\x89PNG") and len(picture) > 30_000
 
 
@@ -105,10 +102,10 @@ def test_real_models_are_compared(page: Page, server: str, tmp_path: Path) -> No
         page.goto(f"/compare?{urlencode({**query, 'text_b': money, 'model_b': other})}")
         page.locator("#comparison[aria-busy=false]").wait_for(timeout=SECONDS)
         expect(page.locator(".compare-map button").first).to_be_visible()
-        assert len(page.screenshot(path=tmp_path / f"{other}.png")) > 30_000
+        assert len(screenshot(page, tmp_path / f"{other}.png")) > 30_000
     query = {"model": "SmolLM2-135M-Instruct", "text": RIVER, "text_b": money, "word": "bank"}
     page.goto(f"/compare?{urlencode(query)}")
-    page.locator("#comparison[aria-busy=false]").wait_for()
+    complete(page)
     expect(page.locator(".compare-map button")).to_have_count(270)
     page.get_by_label("Content words only").check()
     words = page.locator("#function-words")
@@ -129,7 +126,7 @@ def test_a_folder_is_opened_by_its_path(explore: Explore, folder: Path) -> None:
     expect(picker).to_have_value(folder.name)
     page.goto("/masks")
     choice = page.get_by_role("combobox", name="Model")
-    names = [text.split(",")[0] for text in choice.locator("option").all_text_contents()]
+    names = [text.split(",")[0] for text in texts_of(choice.locator("option"))]
     assert folder.name in names
 
 
@@ -163,10 +160,11 @@ def test_a_phone_has_room_for_it(explore: Explore) -> None:
     page = explore(model="bert", text="The river bank")
     open_by_name(page, "/no/such/folder/" + "x" * 80)
     expect(page.locator(".opening")).to_contain_text("Not found")
-    assert page.evaluate("document.documentElement.scrollWidth") == 390
-    heights = page.evaluate(
+    assert width_of(page) == 390
+    heights = evaluated(
+        page,
         """[...document.querySelectorAll(".open-model :is(summary, input, button)")]
-        .map((el) => el.getBoundingClientRect().height)"""
+        .map((el) => el.getBoundingClientRect().height)""",
     )
     assert min(heights) >= 43.9
 
@@ -174,7 +172,7 @@ def test_a_phone_has_room_for_it(explore: Explore) -> None:
 @REAL
 def test_its_own_q_k_and_v_are_taken_apart(page: Page) -> None:
     page.goto("/attention?model=SmolLM2-135M-Instruct&layer=3&head=4")
-    page.locator("form.sums[aria-busy=false]").wait_for()
+    complete(page)
     expect(page.locator("#anatomy tbody tr")).to_have_count(8)
     expect(page.locator("#shapes")).to_contain_text("576 × 3 · 64")
     expect(page.locator("#heads-table")).to_be_hidden()
@@ -188,6 +186,6 @@ def test_its_own_q_k_and_v_are_taken_apart(page: Page) -> None:
 def test_it_goes_on_with_a_text(page: Page) -> None:
     text = "The+capital+of+France+is"
     page.goto(f"/generate?model=SmolLM2-135M-Instruct&text={text}&temperature=0&max_new_tokens=3")
-    page.locator("#work[aria-busy=false]").wait_for()
+    complete(page)
     expect(page.locator("#said button").first).to_have_text("Paris")
     expect(page.locator("#candidates tbody tr").first).to_contain_text("Paris")

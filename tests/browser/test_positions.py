@@ -6,13 +6,14 @@ import json
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.complete import attribute_of, complete, evaluated, query_of, texts_of, width_of
 from tests.browser.screens import DARK, LIGHT, NO_SCRIPT, PHONE, violations
 
 
@@ -23,13 +24,13 @@ def api(server: str, path: str, **query: object) -> Any:
 
 def opened(page: Page, **query: object) -> Page:
     page.goto(f"/positions?{urlencode(query)}")
-    page.locator("#encodings[aria-busy=false]").wait_for()
+    complete(page)
     page.locator("#own-similarity .xtick text").first.wait_for()
     return page
 
 
 def z(page: Page, plot: str) -> list[list[float]]:
-    found: list[list[float]] = page.evaluate(f"document.querySelector('#{plot}').data[0].z")
+    found: list[list[float]] = evaluated(page, f"document.querySelector('#{plot}').data[0].z")
     return found
 
 
@@ -86,9 +87,9 @@ def test_one_dimension_and_one_position_are_drawn(page: Page, server: str) -> No
     found = api(server, "positions", n_positions=64, d_model=64)
     curve = "document.querySelector('#{}').data.find(({{name}}) => name === 'sin, cos').y"
     page.locator("#code-plot .xtick text").first.wait_for()
-    wave = page.evaluate(curve.format("wave-plot"))
+    wave = evaluated(page, curve.format("wave-plot"))
     assert wave == pytest.approx([row[6] for row in found["encoding"]], abs=1e-6)
-    code = page.evaluate(curve.format("code-plot"))
+    code = evaluated(page, curve.format("code-plot"))
     assert code == pytest.approx(found["encoding"][11], abs=1e-6)
 
 
@@ -99,10 +100,7 @@ def test_a_shift_is_shown_as_a_rotation(page: Page, server: str) -> None:
     for i in range(2):
         cells = [6 + i, *found["turns"][3][i], found["encoding"][11][6 + i]]
         there = found["encoding"][15][6 + i]
-        drawn = [
-            float(cell.replace("−", "-"))
-            for cell in table.nth(i).locator("th, td").all_text_contents()
-        ]
+        drawn = [float(cell.replace("−", "-")) for cell in texts_of(table.nth(i).locator("th, td"))]
         assert drawn == pytest.approx([*cells, there, there], abs=1e-4)
     page.get_by_label("shift k", exact=True).fill("64")
     expect(page.locator("#shift-error")).to_have_text(
@@ -117,7 +115,7 @@ def test_what_a_model_does_not_have_is_not_drawn(page: Page) -> None:
     names = "(plot) => document.querySelector(plot).data.map(({name}) => name)"
     for plot in ("#wave-plot", "#code-plot"):
         page.locator(f"{plot} .xtick text").first.wait_for()
-        assert page.evaluate(names, plot) == ["sin, cos"]
+        assert evaluated(page, names, plot) == ["sin, cos"]
 
 
 def test_a_base_is_as_large_as_the_server_takes_it(page: Page) -> None:
@@ -183,8 +181,7 @@ def test_words_and_positions_have_their_lengths(page: Page, server: str) -> None
     found = api(server, "embedding", model="bert", text="The river bank")
     table = page.get_by_role("table", name="Lengths of the vectors")
     expect(table).to_contain_text(f"{found['parts']['word'][2]:.3f}")
-    query = parse_qs(urlsplit(page.url).query)
-    assert query["text"] == ["The river bank"]
+    assert query_of(page)["text"] == "The river bank"
 
 
 def test_words_after_a_refusal_have_their_own_order(page: Page) -> None:
@@ -214,7 +211,7 @@ def test_an_order_of_ones_own_waits_for_its_words(page: Page) -> None:
     page.get_by_label("Text", exact=True).fill("The river bank")
     expect(page.get_by_role("alert")).to_be_empty()
     expect(page).to_have_url(re.compile("text_b=bank"))
-    assert parse_qs(urlsplit(page.url).query)["text_b"] == ["bank The river"]
+    assert query_of(page)["text_b"] == "bank The river"
 
 
 def saved(page: Page, plot: str, ending: str, tmp_path: Path) -> Path:
@@ -260,7 +257,7 @@ def test_a_large_table_is_cut_and_says_so(page: Page, server: str, tmp_path: Pat
     expect(beneath.locator(".note")).to_have_text(said)
     expect(beneath.locator("tbody tr")).to_have_count(64)
     assert len(pd.read_csv(saved(page, "sines-similarity", "CSV", tmp_path))) == 100 * 100
-    npz = beneath.get_by_role("link", name="npz").get_attribute("href")
+    npz = attribute_of(beneath.get_by_role("link", name="npz"), "href")
     assert "n_positions=100&d_model=8" in str(npz)
 
 
@@ -295,7 +292,7 @@ def test_axe_finds_no_violation(page: Page) -> None:
 @pytest.mark.parametrize("setting", [PHONE], ids=["phone"])
 def test_a_phone_never_scrolls_sideways(page: Page) -> None:
     opened(page).locator("#waves-plot .xtick text").first.wait_for()
-    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert width_of(page) == 390
 
 
 @pytest.mark.parametrize("setting", [NO_SCRIPT], ids=["no script"])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from attention_atlas.app.navigation import LINKS
 from playwright.sync_api import Page, expect
+
+from tests.browser.complete import address_of, box_of, complete, evaluated, query_of, text_of
 
 OTHERS = ("/docs", "/learn")  # the course has a lecture view of its own
 PATHS = ["/", *(link.path for link in LINKS if link.path not in OTHERS)]
@@ -16,7 +17,7 @@ RIVER = "He sat on the river bank and watched the water."
 
 def present(page: Page, path: str) -> Page:
     page.goto(path)
-    page.wait_for_load_state("networkidle")
+    complete(page)
     page.get_by_role("button", name="Present").click()
     return page
 
@@ -26,10 +27,10 @@ def test_every_page_can_be_presented(page: Page, path: str) -> None:
     present(page, path)
     expect(page.locator("header.top")).to_be_hidden()
     expect(page.locator(".presenter-part")).to_be_visible()
-    assert page.locator(".presenter-text").inner_text().strip()
+    assert text_of(page.locator(".presenter-text")).strip()
     page.keyboard.press("Escape")
     expect(page.locator("header.top")).to_be_visible()
-    assert "present" not in page.url
+    assert "present" not in address_of(page)
 
 
 def test_arrow_keys_go_through_parts_and_tokens(page: Page) -> None:
@@ -37,10 +38,8 @@ def test_arrow_keys_go_through_parts_and_tokens(page: Page) -> None:
     expect(page.locator(".presenter-text")).to_have_text(RIVER)
     page.keyboard.press("ArrowRight")
     expect(page.locator(".presenter-place")).to_have_text("2 / 2")
-    size = (
-        page.locator(".lines-column.query button")
-        .nth(6)
-        .evaluate("el => el.getBoundingClientRect().height")
+    size = evaluated(
+        page.locator(".lines-column.query button").nth(6), "el => el.getBoundingClientRect().height"
     )
     assert size > 28, "as large as the screen allows"
     page.keyboard.press("ArrowDown")
@@ -54,11 +53,11 @@ def test_a_head_is_picked_where_the_pointer_is(page: Page) -> None:
     """The grid is drawn larger than its own CSS pixels."""
     present(page, "/explore?model=bert")
     grid = page.get_by_role("grid")
-    box = grid.bounding_box()
+    box = box_of(grid)
     assert box
     page.mouse.click(box["x"] + box["width"] * 0.95, box["y"] + box["height"] * 0.9)
     expect(page).to_have_url(re.compile("layer=5"))
-    assert parse_qs(urlsplit(page.url).query)["head"] == ["11"]
+    assert query_of(page)["head"] == "11"
 
 
 def test_a_link_opens_the_same_part(page: Page) -> None:

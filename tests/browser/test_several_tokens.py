@@ -10,6 +10,8 @@ from urllib.request import urlopen
 
 from playwright.sync_api import Page, expect
 
+from tests.browser.complete import complete, texts_of
+
 RIVER = "He sat on the river bank and watched the water."
 Explore = Callable[..., Page]
 
@@ -29,10 +31,10 @@ def test_tokens_are_added_with_ctrl_and_their_attention_is_summed(
     with urlopen(f"{server}/api/v1/attention?{urlencode(spec)}") as answer:
         [[rows]] = json.load(answer)["attn"]
     sums = [sum(values) for values in zip(rows[5], rows[6], rows[8], strict=True)]
-    shown = page.locator(".lines-column.key .n").all_text_contents()
+    shown = texts_of(page.locator(".lines-column.key .n"))
     assert shown == [f"{value:.3f}" for value in sums]
     page.reload()
-    page.locator("#picture[aria-busy=false]").wait_for()
+    complete(page)
     expect(tokens.nth(8)).to_have_attribute("aria-pressed", "true")
     tokens.nth(5).click(modifiers=["Control"])
     expect(page).to_have_url(re.compile(r"query=6.*queries=8"))

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.complete import count_of
 from tests.browser.exploring import RIVER, SVG, Explore, api, saved, three
 
 
@@ -70,4 +71,4 @@ def test_a_file_that_stands_alone_opens_without_a_server(
     page.go_back()
     page.go_back()
     expect(page.get_by_role("heading", name="Layer 2 · Head 3")).to_be_visible()
-    assert page.get_by_role("tab", name="Anatomy").count() == 0
+    assert count_of(page.get_by_role("tab", name="Anatomy")) == 0

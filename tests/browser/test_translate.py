@@ -10,6 +10,7 @@ from urllib.request import urlopen
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.complete import evaluated, value_of
 from tests.browser.working import api, opened, texts
 
 PARK = "Me senté en el banco del parque."
@@ -17,7 +18,7 @@ PARK = "Me senté en el banco del parque."
 
 def head_in(page: Page) -> dict[str, int]:
     """The layer and head that the page shows."""
-    fields = {name: page.locator(f"[name={name}]").input_value() for name in ("layer", "head")}
+    fields = {name: value_of(page.locator(f"[name={name}]")) for name in ("layer", "head")}
     return {name: int(value) for name, value in fields.items()}
 
 
@@ -64,7 +65,7 @@ def test_encoder_decoder_and_cross_are_one_matrix(page: Page, server: str) -> No
     page.wait_for_function(
         f"document.querySelector('#joint-view .matrix-plot')?.data?.[0].z.length == {S + T}"
     )
-    z = page.evaluate("document.querySelector('#joint-view .matrix-plot').data[0].z")
+    z = evaluated(page, "document.querySelector('#joint-view .matrix-plot').data[0].z")
     assert z[0][:S] == pytest.approx(blocks["encoder"][0], abs=1e-5)
     assert z[0][S:] == [None] * T
     assert z[S + 2][:S] == pytest.approx(blocks["cross"][2], abs=1e-5)

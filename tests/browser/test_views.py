@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
+from tests.browser.complete import evaluated
+
 VIEWS = sorted(p.name for p in (Path(__file__).parents[2] / "static/js/views").glob("*.js"))
 
 CONTRACT = """async (name) => {
@@ -51,7 +53,7 @@ CONTRACT = """async (name) => {
 @pytest.mark.parametrize("name", VIEWS)
 def test_view_keeps_the_contract(page: Page, name: str) -> None:
     page.goto("/explore")
-    found = page.evaluate(CONTRACT, name)
+    found = evaluated(page, CONTRACT, name)
     assert found["exports"] == ["id", "mount", "title"]
     assert f"{found['id']}.js" == name
     assert found["same"], "update() twice draws the same thing twice"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.complete import screenshot, text_of, width_of
 from tests.browser.screens import DARK, LIGHT, NO_SCRIPT, PHONE, violations
 from tests.browser.working import opened, texts
 
@@ -36,7 +37,7 @@ def test_axe_finds_no_violation(page: Page, path: str) -> None:
 @pytest.mark.parametrize("setting", [PHONE], ids=["phone"])
 @pytest.mark.parametrize("path", ["/translate?num_beams=4", "/generate", "/fill"])
 def test_a_phone_never_scrolls_sideways(page: Page, path: str) -> None:
-    assert opened(page, path).evaluate("document.documentElement.scrollWidth") == 390
+    assert width_of(opened(page, path)) == 390
 
 
 @pytest.mark.parametrize("setting", [NO_SCRIPT], ids=["no script"])
@@ -58,7 +59,7 @@ def test_examples_are_one_click(page: Page) -> None:
     ):
         opened(page, path)
         expect(page.locator("h1")).to_have_text(re.compile("[\u4e00-\u9fff]"))
-        before = page.locator(expected).inner_text()
+        before = text_of(page.locator(expected))
         page.locator(".examples a").nth(1).click()
         expect(page.locator(expected)).not_to_have_text(before)
 
@@ -76,5 +77,5 @@ def test_the_pictures_of_models_at_work(
     opened(page, f"/{name}", **query)
     page.locator(drawn).first.wait_for()
     folder = DOCS if os.environ.get("UPDATE_PICTURES") == "1" else tmp_path
-    picture = page.screenshot(path=folder / f"{name}.png")
+    picture = screenshot(page, folder / f"{name}.png")
     assert picture.startswith(b"\x89PNG") and len(picture) > 30_000

@@ -9,11 +9,12 @@ from urllib.request import Request, urlopen
 
 from playwright.sync_api import Page
 
+from tests.browser.complete import complete, texts_of
+
 
 def opened(page: Page, path: str, **query: object) -> Page:
     page.goto(f"{path}?{urlencode(query)}" if query else path)
-    page.locator("#work[aria-busy=false]").wait_for()
-    return page
+    return complete(page)
 
 
 def api(server: str, path: str, **body: Any) -> Any:
@@ -24,4 +25,4 @@ def api(server: str, path: str, **body: Any) -> Any:
 
 
 def texts(page: Page, selector: str) -> list[str]:
-    return page.locator(f"{selector} .token").all_text_contents()
+    return texts_of(page.locator(f"{selector} .token"))

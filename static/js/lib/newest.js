@@ -2,9 +2,12 @@
 
 const TYPING_PAUSE = 250; // ms
 
-/** @returns {{begin: () => AbortSignal, later: (act: () => void) => void, hold: () => void,
- *   isWaiting: () => boolean}} */
-export function newestOnly() {
+/**
+ * @param {() => void} onWaiting  called when a pause begins to be awaited, and when it has ended
+ * @returns {{begin: () => AbortSignal, later: (act: () => void) => void, hold: () => void,
+ *   isWaiting: () => boolean}}
+ */
+export function newestOnly(onWaiting) {
   let pending = new AbortController();
   let timer = null;
 
@@ -12,6 +15,7 @@ export function newestOnly() {
   function hold() {
     clearTimeout(timer);
     timer = null;
+    onWaiting();
   }
 
   /** A new request, in place of the one before. */
@@ -28,7 +32,9 @@ export function newestOnly() {
     timer = setTimeout(() => {
       timer = null;
       act();
+      onWaiting();
     }, TYPING_PAUSE);
+    onWaiting();
   }
 
   return {begin, later, hold, isWaiting: () => timer !== null};

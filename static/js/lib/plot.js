@@ -73,6 +73,7 @@ const drawing = new WeakMap(); // an element -> its drawing under way
 /**
  * One drawing of an element at a time, in the order asked for: the newest is the last. The first
  * ones wait for Plotly in this line too, as a browser resumes what awaits an import in any order.
+ * The element is busy until the newest is drawn.
  * @param {HTMLElement} el  @param {() => [traces: Object[], layout: Object, config: Object]} plot
  */
 function react(el, plot) {
@@ -80,8 +81,11 @@ function react(el, plot) {
     await import("plotly"); // a UMD file: it sets globalThis.Plotly
     if (el.isConnected) await globalThis.Plotly.react(el, ...plot());
   };
-  const done = (drawing.get(el) ?? Promise.resolve()).then(draw, draw);
+  const done = (drawing.get(el) ?? Promise.resolve()).then(draw, draw).finally(() => {
+    if (drawing.get(el) === done) el.ariaBusy = null;
+  });
   drawing.set(el, done);
+  el.ariaBusy = true;
   return done;
 }
 

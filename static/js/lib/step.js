@@ -160,12 +160,14 @@ function mountPicture(page, views, options) {
   if (draw === "hand") mountHand(figure, mounts[0]);
   return {
     async show(theme) {
+      root.ariaBusy = true;
       if (figure.numbers) await drawNumbers(page, mounts[0], theme);
       await Promise.all(panels.map((panel) => panel.update({theme}))).catch((error) =>
         options.signal.aborted || showProblem(error));
       if (options.signal.aborted) return;
       redraw();
       root.dataset.ready = "";
+      root.ariaBusy = null;
     },
     leave() {
       stop();

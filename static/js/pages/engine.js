@@ -55,7 +55,7 @@ export function mountPage(options) {
   const isAsked = (key) => ![...page.local, "theme", "lang"].includes(key);
   page.asks ??= (wanted) => pick(wanted, Object.keys(page.fields).filter(isAsked));
   page.keys = [...Object.keys(page.fields), ...Object.keys(page.more)];
-  page.newest = newestOnly();
+  page.newest = newestOnly(() => sayBusy(page));
   page.store = createStore({...firstState(page), ...page.more});
   page.form = mountForm({...pick(page, ["form", "fields", "given", "local"]),
     onTyped: (typed, isTyping) => retyped(page, typed, isTyping),
@@ -289,14 +289,21 @@ async function retyped(page, typed, isTyping) {
 
 // Drawing.
 
+/** Whether more is to come: nothing on the page is busy when it is complete. */
+function sayBusy({busy, late, later, newest, store}) {
+  const {found, problem, busy: isAsked} = store.get();
+  const isOpening = !(found || problem);
+  busy.ariaBusy = isAsked || newest.isWaiting() || isOpening;
+  if (late) late.ariaBusy = Boolean(later) || isOpening;
+}
+
 function render(page, state) {
-  const {found, problem, wrong, busy, draft} = state;
+  const {found, problem, wrong, draft} = state;
   const theme = themeOf(state);
   page.updateTheme(theme);
   const remarks = found ? textRemarks(page.data.models, page.texts(state)) : "";
   showNotice({...state, problem: wrong ?? problem}, `${staleText(state)} ${remarks}`.trim());
-  page.busy.ariaBusy = busy || !(found || problem);
-  if (page.late) page.late.ariaBusy = !(found || problem) || Boolean(page.later);
+  sayBusy(page);
   page.busy.classList.toggle("stale", Boolean(found && (problem || wrong)));
   if (!found) return;
   say("observation", observation(page, state));

@@ -26,9 +26,12 @@ function showLast() {
 /** The picture: a click locks a word, here as in the explorer. */
 async function mountPicture() {
   const {model, text, kind, layer, head, query} = data;
-  const record = await attention({model, text, kind, layer, head}, {});
-  let state = {record, layer, head, query, side: "query", threshold: 0.05, theme: "light"};
   const panel = byId("view");
+  panel.ariaBusy = true;
+  const record = await attention({model, text, kind, layer, head}, {}).finally(() => {
+    panel.ariaBusy = null;
+  });
+  let state = {record, layer, head, query, side: "query", threshold: 0.05, theme: "light"};
   panel.replaceChildren();
   const view = (narrow.matches ? tokens : lines).mount(panel, (patch) => draw(patch));
   const draw = (patch) => {

@@ -297,13 +297,16 @@ async function drawApart({layer, head, found}, step, theme) {
   const key = JSON.stringify([spec, theme]);
   if (taken.key === key) return;
   taken.stop.abort();
-  taken = {key, stop: new AbortController()};
+  const request = {key, stop: new AbortController()};
+  taken = request;
+  byId("anatomy").ariaBusy = true;
   try {
-    const parts = await anatomy(spec, {signal: taken.stop.signal});
-    if (taken.key === key) apart.update(frame({anatomy: parts, ...place, theme}));
+    const parts = await anatomy(spec, {signal: request.stop.signal});
+    if (taken === request) apart.update(frame({anatomy: parts, ...place, theme}));
   } catch (error) {
     if (error.name !== "AbortError") page.patch({problem: error.message});
   }
+  if (taken === request) byId("anatomy").ariaBusy = null;
 }
 
 function drawFoot(state, step, theme) {
