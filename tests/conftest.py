@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,22 +28,23 @@ NEEDS = {
 }
 
 
-# Files that take long begin first, and those of the browser, each of which is long, end the run:
-# so no worker is left with a long file while the other has nothing to do.
+# Files that take long begin first; those of the browser end the run, the one with the most tests
+# first: so no worker is left with a long file while the other has nothing to do.
 SLOW = ["test_wheel.py", "model/test_train.py", "model/test_anchor.py", "model/test_quality.py"]
 
 
-def position(item: pytest.Item) -> int:
-    """Of an item's file in the run."""
-    name = item.path.relative_to(TESTS).as_posix()
+def position(path: Path, n_test: int) -> tuple[int, int]:
+    """Of a file in the run."""
+    name = path.relative_to(TESTS).as_posix()
     if name in SLOW:
-        return SLOW.index(name) - len(SLOW)
-    return int(name.startswith("browser/"))
+        return SLOW.index(name) - len(SLOW), 0
+    return (1, -n_test) if name.startswith("browser/") else (0, 0)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs a browser or the trained weights, which `make test-fast` leaves out."""
-    items.sort(key=position)
+    n_test = Counter(item.path for item in items)
+    items.sort(key=lambda item: position(item.path, n_test[item.path]))
     for item in items:
         top = item.path.relative_to(TESTS).parts[0]
         if top in NEEDS:

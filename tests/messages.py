@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 from attention_atlas.app.pages.engine import IGNORED, UNKNOWN
@@ -13,10 +14,20 @@ ROOT = Path(__file__).parents[1]
 
 def calls(name: str) -> list[ast.Call]:
     """Every call of a name in app/ and model/, training apart."""
+    return every_call().get(name, [])
+
+
+@cache
+def every_call() -> dict[str, list[ast.Call]]:
+    """Calls by the last part of the name that is called."""
     paths = [path for top in ("app", "model") for path in (ROOT / top).rglob("*.py")]
     trees = [ast.parse(path.read_text("utf-8")) for path in paths if "training" not in path.parts]
-    nodes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    return [node for node in nodes if ast.unparse(node.func).split(".")[-1] == name]
+    by_name: dict[str, list[ast.Call]] = {}
+    for node in (node for tree in trees for node in ast.walk(tree)):
+        match node:
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
+                by_name.setdefault(name, []).append(node)
+    return by_name
 
 
 def templates() -> list[str]:

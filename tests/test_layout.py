@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
@@ -86,10 +87,16 @@ def files(ban: Ban) -> list[Path]:
     return [path for path in sorted(ROOT.glob(ban.where)) if path.name not in ban.alone]
 
 
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
+@cache
 def imports(path: Path) -> set[str]:
     """Every module that a Python file imports, and the packages it is in."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         if isinstance(node, ast.ImportFrom):
@@ -146,7 +153,7 @@ def test_no_file_is_too_long(folder: str) -> None:
 
 
 def functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
-    nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+    nodes = ast.walk(tree(path))
     return [n for n in nodes if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
 
 
@@ -244,7 +251,7 @@ def test_a_line_of_a_script_has_100_columns() -> None:
 @pytest.mark.parametrize("package", ["app", "model"])
 def test_every_module_says_what_it_is(package: str) -> None:
     paths = sorted((ROOT / package).rglob("*.py"))
-    assert [p.name for p in paths if not ast.get_docstring(ast.parse(p.read_text("utf-8")))] == []
+    assert [p.name for p in paths if not ast.get_docstring(tree(p))] == []
 
 
 MAP_NAME = re.compile(r"`(?:[\w./]+/)?(\w+\.(?:py|js))`")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from attention_atlas.app.navigation import LINKS
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.complete import all_of, complete, count_of, evaluated, text_of
+from tests.browser.screens import violations
 
 Click = Callable[[Locator], None]
 
@@ -110,5 +110,4 @@ def test_axe_finds_no_violation_on_any_page(page: Page, path: str) -> None:
     complete(page)
     if count_of(page.locator(".see-in:not([hidden]) summary")):
         page.locator(".see-in summary").click()
-    found = Axe().run(page).response["violations"]
-    assert [(v["id"], [node["html"] for node in v["nodes"]]) for v in found] == []
+    assert violations(page) == []

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.complete import count_of, evaluated, text_of
+from tests.browser.complete import count_of, evaluated, texts_of
 from tests.browser.screens import LAPTOP, PHONE
 
 MAPS = {  # page -> its heat maps
@@ -42,7 +42,8 @@ def test_a_heat_map_has_a_title_a_scale_and_whole_labels(page: Page, path: str) 
         assert before in ("H2", "H3"), name
         legend = page.locator(f"#{name} + .beneath .legend")
         assert count_of(legend.locator(".scale")) >= 1, name
-        assert re.search("allowed" if name in FLAGS else r"\d.*\d", text_of(legend))
+        [written] = texts_of(legend)
+        assert re.search("allowed" if name in FLAGS else r"\d.*\d", written)
 
 
 def test_the_first_position_has_its_tick(page: Page) -> None:
