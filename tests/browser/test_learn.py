@@ -237,13 +237,13 @@ def test_no_step_of_a_presentation_scrolls(
         page.goto(f"{address}?lang={language}&lecture=1")
         page.locator(".lecture-place").wait_for(state="attached")
         hidden = page.locator(".reveal:not([open]), .question:not([hidden]) .answer:not([open])")
-        n = page.locator(".question, .learn-text > .code").count() or 1
+        n = count_of(page.locator(".question, .learn-text > .code")) or 1
         for i in range(n):
             page.keyboard.press("Enter")
             expect(hidden).to_have_count(0)
             if has_figure:
                 page.locator(".picture[data-ready]").wait_for()
-            page.wait_for_function(f"({SCROLLING})().fits", timeout=5000)
+            page.wait_for_function(f"({SCROLLING})().fits")
             assert page.evaluate(SCROLLING)["zoom"] >= SMALLEST, address
             if i + 1 < n:
                 page.keyboard.press("ArrowRight")

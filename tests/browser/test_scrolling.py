@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.complete import box_of
 from tests.browser.exploring import Explore
 
 LONG = "The river bank is closed because the water was high and the children left. " * 7
@@ -22,8 +23,7 @@ BOXES = """() => [...document.querySelectorAll("#view, #view *")].filter((el) =>
 def over(page: Page, selector: str) -> None:
     """The pointer over a part of the picture that is on screen."""
     page.locator(selector).scroll_into_view_if_needed()
-    box = page.locator(selector).bounding_box()
-    assert box
+    box = box_of(page.locator(selector))
     page.mouse.move(box["x"] + box["width"] / 2, max(box["y"], 0) + 40)
 
 
