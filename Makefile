@@ -1,4 +1,4 @@
-# make run, test, test-fast, contract, check, train, evaluate, examples, bench, pretrained. Each also works by hand in .venv.
+# make run, test, test-fast, contract, soak, check, train, evaluate, examples, bench, pretrained. Each also works by hand in .venv.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,7 +9,7 @@ DATA ?= data
 WORKERS ?= 2
 CASES ?= 10000
 
-.PHONY: run test test-fast contract check train evaluate examples bench pretrained
+.PHONY: run test test-fast contract soak check train evaluate examples bench pretrained
 
 run: .venv/run
 	@$(BIN)/python -m attention_atlas.app
@@ -25,6 +25,10 @@ test-fast: .venv/dev
 # Requests made from /openapi.json, to a server on a socket.
 contract: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.contract $(CASES)
+
+# A server at twice what it can do for 60 s, then 10 minutes of all pages: SOAK='--minutes 30 --write'
+soak: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak $(SOAK)
 
 check: .venv/dev
 	$(BIN)/ruff check .

@@ -24,6 +24,7 @@ NEEDS = {
     "app": "weights",
     "test_docs.py": "weights",
     "test_operate.py": "weights",
+    "test_soak.py": "weights",
     "test_wheel.py": "weights",
 }
 

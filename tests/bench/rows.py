@@ -61,13 +61,16 @@ def goal(row: Row) -> str:
 
 def preface(versions: Mapping[str, str]) -> str:
     """When, where and with what it was measured."""
-    packages = {name: version(name) for name in ("torch", "bertviz")}
-    python = {"Python": platform.python_version()}
-    used = ", ".join(f"{k} {v}" for k, v in {**python, **packages, **versions}.items())
-    return (
-        f"# What looking costs\n\n`make bench` wrote this on {datetime.now(UTC):%Y-%m-%d}.\n\n"
-        f"Machine: {processor()}, {os.cpu_count()} cores. {used}.\n"
-    )
+    written = f"`make bench` wrote this on {datetime.now(UTC):%Y-%m-%d}."
+    known = machine({"bertviz": version("bertviz"), **versions})
+    return f"# What looking costs\n\n{written}\n\n{known}\n"
+
+
+def machine(versions: Mapping[str, str]) -> str:
+    """Where and with what it was measured."""
+    packages = {"Python": platform.python_version(), "torch": version("torch")}
+    used = ", ".join(f"{name} {number}" for name, number in {**packages, **versions}.items())
+    return f"Machine: {processor()}, {os.cpu_count()} cores. {used}."
 
 
 def processor() -> str:
