@@ -6,12 +6,15 @@ another page. `static/js/lib/context.js` does the same in the browser, from the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from attention_atlas.app.api.models import ModelSummary
 from attention_atlas.app.navigation import LINKS
+from attention_atlas.model.analysis.roles import DEFINITIONS, roles_of_card
+from attention_atlas.model.zoo import Loaded
 from pydantic import BaseModel, ConfigDict
 
 HEAD = ("kind", "layer", "head", "query", "side")  # what only a page that has this head is given
@@ -84,6 +87,20 @@ def suited_pages(models: Sequence[ModelSummary]) -> dict[str, dict[str, list[str
         }
         for model in models
     }
+
+
+Badges = dict[str, dict[str, dict[str, Any]]]
+
+
+def badges(models: Iterable[Loaded]) -> Badges:
+    """model -> kind -> "layer.head" -> its best role by the model's card."""
+    found: Badges = {}
+    for loaded in models:
+        roles = roles_of_card(loaded.card.heads, loaded.card.metrics, loaded.family)
+        of_model = found.setdefault(loaded.name, {})
+        for role in sorted(roles, key=lambda role: role.score):
+            of_model.setdefault(role.kind, {})[f"{role.layer}.{role.head}"] = asdict(role)
+    return found
 
 
 # Reading.
@@ -163,7 +180,9 @@ def see_in(context: Context, suited: Mapping[str, Mapping[str, Sequence[str]]]) 
     return kinds.get(context.kind or next(iter(kinds), ""), ())
 
 
-def table(suited: Mapping[str, Mapping[str, Sequence[str]]], path: str) -> dict[str, Any]:
+def table(
+    suited: Mapping[str, Mapping[str, Sequence[str]]], named: Badges, path: str
+) -> dict[str, Any]:
     """What the browser needs to do the same."""
     return {
         "path": path,
@@ -173,6 +192,8 @@ def table(suited: Mapping[str, Mapping[str, Sequence[str]]], path: str) -> dict[
         "pages": {name: page._asdict() for name, page in PAGES.items()},
         "elsewhere": ELSEWHERE._asdict(),
         "suited": suited,
+        "badges": named,
+        "definitions": DEFINITIONS,
     }
 
 

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from attention_atlas.app import context, language
 from attention_atlas.app.api.models import summaries
+from attention_atlas.app.service import Service
 from fastapi import Request
 from pydantic import BaseModel
 
@@ -14,7 +15,8 @@ from pydantic import BaseModel
 def shared(request: Request, content: BaseModel) -> dict[str, Any]:
     """The language, links that keep the context, the pages that show the same head."""
     path, params = request.url.path, request.query_params
-    suited = context.suited_pages(summaries(request.app.state.service))
+    service: Service = request.app.state.service
+    suited = context.suited_pages(summaries(service))
     has_sentence = path in context.PAGES
     shown = context.of_content(path, content, params) if has_sentence else None
     carried = context.of_address(path, params)
@@ -34,7 +36,7 @@ def shared(request: Request, content: BaseModel) -> dict[str, Any]:
         "context": here,
         "to": to,
         "see_in": [(page, label, to(page, here), page in seen_in) for page, label in others],
-        "context_table": context.table(suited, path),
+        "context_table": context.table(suited, context.badges(service.models.values()), path),
     }
 
 

@@ -14,7 +14,7 @@ from attention_atlas.model import metrics
 from attention_atlas.model.analysis import few_shot, roles
 from attention_atlas.model.analysis.references import REFERENCES, SOURCE
 from attention_atlas.model.hub.folder import OTHER_WEIGHTS
-from attention_atlas.model.zoo import NOT_FOR
+from attention_atlas.model.zoo import NOT_FOR, WEIGHTS, Card, names
 from babel.messages.extract import extract
 from jinja2.ext import babel_extract
 
@@ -30,6 +30,8 @@ def said() -> set[str]:
     written = {text for example in rows for text in (example.label, example.note) if text}
     found: set[str] = {NOT_FOR, *templates(), *written}
     found |= {SOURCE, *(sense for senses in REFERENCES.values() for sense in senses)}
+    cards = [Card.read(WEIGHTS / name) for name in names()]
+    found |= {r.measured_on for c in cards for r in roles.roles_of_card(c.heads, c.metrics, "")}
     found |= {label for entry in BAR for label in labels(entry)}
     found |= {*metrics.definitions().values(), *roles.DEFINITIONS.values()}
     found |= {*few_shot.definitions().values(), *few_shot.score_definitions().values()}

@@ -132,3 +132,29 @@ SMALL = """() => [...document.querySelectorAll(
   .map((el) => [el.tagName, el.className, el.textContent.trim().slice(0, 20),
     Math.round(el.getBoundingClientRect().height)])
   .filter(([, , , height]) => height < 24)"""
+
+
+@pytest.mark.parametrize("path", ["/explore", "/masks", "/attention"])
+def test_the_bar_says_what_the_card_calls_the_head(page: Page, path: str) -> None:
+    text = "texts" if path == "/masks" else "text"
+    page.goto(f"{path}?model=bert&{text}=The+river+bank+is+closed.&layer=0&head=2&lang=en")
+    badge = page.locator("#badge")
+    expect(badge).to_contain_text("previous-token head 1.00")
+    expect(badge).to_have_attribute("title", re.compile("by the model's card"))
+    page.get_by_role("combobox", name="Head", exact=True).select_option("7")
+    expect(badge).to_be_hidden()
+
+
+def test_a_models_card_keeps_the_sentence_and_the_head(page: Page) -> None:
+    query = "model=bert&text=The+river+bank.&layer=0&head=2&kind=encoder"
+    page.goto(f"/models/bert?{query}")
+    bar = page.locator("form.context")
+    expect(bar.get_by_label("Text")).to_have_value("The river bank.")
+    expect(bar).to_contain_text("L0 H2")
+    expect(page.locator("#badge")).to_contain_text("previous-token head")
+    bar.get_by_role("button", name="Explore").click()
+    page.locator("#picture[aria-busy=false]").wait_for()
+    expect(page).to_have_url(re.compile("text=The\\+river\\+bank.*layer=0.*head=2"))
+    page.goto(f"/models/gpt?{query}")
+    expect(page.locator("form.context")).not_to_contain_text("L0 H2")
+    expect(page.locator("form.context").get_by_label("Text")).to_have_value("The river bank.")

@@ -3,6 +3,7 @@
 // also hands over the table of names.
 
 import {byId, fillSelect} from "./dom.js";
+import {roleText} from "./reading.js";
 import * as url from "./url.js";
 
 const table = JSON.parse(byId("context")?.textContent ?? "null");
@@ -61,11 +62,24 @@ export function refreshSeeIn(search, {token = "", ...more}) {
   if (!table) return;
   const shown = {...contextOf(table.path, search), ...more};
   if (byId("context-token")) byId("context-token").textContent = token;
+  showBadge(shown);
   const paths = seenIn(shown);
   for (const link of document.querySelectorAll("a[data-see]")) {
     link.hidden = !paths.includes(link.dataset.see);
     link.href = addressIn(shown, link.dataset.see);
   }
+}
+
+/** What the model's card calls the head of a context, in the bar. */
+export function showBadge({model, kind, layer, head}) {
+  const slot = byId("badge");
+  if (!slot || !table) return;
+  const kinds = table.badges[model] ?? {};
+  const first = Object.keys(table.suited[model] ?? {})[0];
+  const role = layer === "" || head === "" ? null : kinds[kind || first]?.[`${layer}.${head}`];
+  const {text, title} = role ? roleText(role, table.definitions) : {text: "", title: ""};
+  slot.textContent = text;
+  slot.title = title;
 }
 
 const range = (n) => Array.from({length: n}, (none, i) => [`${i}`, `${i}`]);

@@ -52,7 +52,7 @@ export function roleText({role, score, detail, measured_on: where, source, n}, d
   const [name] = ROLE_NAMES[role];
   const text = `${name} ${score.toFixed(2)}`;
   const of = source === "text" ? _("in this text") : _("by the model's card: {n} {where}",
-    {n: n ?? "", where}).replace("  ", " ");
+    {n: n ?? "", where: _(where)}).replace("  ", " ");
   return {text, title: [_(definitions[role]), detail, of].filter(Boolean).join(" · ")};
 }
 

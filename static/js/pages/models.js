@@ -1,5 +1,6 @@
 // A model's card, and the page of all models: their plots and the theme.
 
+import {contextOf, showBadge} from "../lib/context.js";
 import {pageData} from "../lib/data.js";
 import {byId} from "../lib/dom.js";
 import {mountHelp} from "../lib/help.js";
@@ -37,6 +38,7 @@ function drawForming() {
   });
 }
 
+showBadge(contextOf("/models", url.search()));
 url.linkLanguage(byId("language"));
 mountHelp();
 mountThemeAlone((shown, theme) => {
