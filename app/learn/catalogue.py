@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from attention_atlas.app.learn import batches, layers, measures, more, tasks, writing
+from attention_atlas.app.learn import batches, layers, measures, more, tasks, transfer, writing
 from attention_atlas.app.learn.figures import Draw, Figure, Heads, Measured, Numbers, Panel
 from attention_atlas.app.service import Service
 from attention_atlas.model.analysis.observations import Claim
@@ -34,6 +34,7 @@ PASSAGE = (
 )
 WENT, PLAYED = "The children went to the river.", "They played in the water all day."
 BORN = "The president of the United"
+STREAM = "The children played on the bank of the stream."
 KNOWN, INVENTED = "The capital of France is", "The capital of Zubrowka is"
 SOURCE = Panel("translator", CLOSED, Claim("está", ("banco",), "encoder"), takes_any=True)
 WRITTEN = Panel("translator", CLOSED, Claim("closed", ("bank",), "decoder"), takes_any=True)
@@ -132,6 +133,7 @@ CHAPTER_9: dict[str, Figure] = {
     "ground": Measured(writing.known_and_invented, "table", KNOWN, INVENTED),
     "stages": Measured(writing.stages_of_alignment, "drawn"),
     "graph": Heads((BANK,), "lines"),
+    "transfer": Measured(transfer.meaning_by_examples, "curves", STREAM),
 }
 FIGURES: dict[str, Figure] = {
     **CHAPTER_0,

@@ -129,7 +129,7 @@ def without_a_head(service: Service, panel: Panel, text: str) -> Numbers:
     )
     api = f"{PREFIX}/next-token?{urlencode(asked)}"
     link = f"/generate?{urlencode(asked)}"
-    return Numbers(columns, tuple(rows), api, link, values, rows[2][1] < rows[0][1])
+    return Numbers(columns, tuple(rows), api, link, values, rows[1][1] < rows[0][1])
 
 
 def other_numbers_of_heads(service: Service, text: str) -> Numbers:
@@ -148,7 +148,9 @@ def other_numbers_of_heads(service: Service, text: str) -> Numbers:
     numbers = [cut.n_head for cut in cuts]
     values = {"most": str(max(numbers)), "few": str(min(numbers))}
     api = f"{PREFIX}/arithmetic/heads?{urlencode(asked)}"
-    return Numbers(columns, rows, api, f"/attention?{urlencode(asked)}#heads", values)
+    several = cuts[1:]  # a single head has no others to differ from
+    holds = several[-1].entropy > several[0].entropy and several[-1].apart < several[0].apart
+    return Numbers(columns, rows, api, f"/attention?{urlencode(asked)}#heads", values, holds)
 
 
 def activations(service: Service, text: str) -> Numbers:
@@ -273,7 +275,9 @@ def gradients_by_depth(service: Service, text: str) -> Numbers:
     values = {"depth": str(DEPTH), "plain": f"{plain:.0e}", "both": f"{both:.2g}"}
     options = {"y": in_words(Message("axis", "length of the gradient")), "logY": True}
     api = f"{PREFIX}/arithmetic/gradients?depth={DEPTH}"
-    return Numbers(columns, rows, api, "/attention#block", values, plain < both / 100, options)
+    return Numbers(
+        columns, rows, api, "/attention#block", values, plain < both / 100 and both < 10, options
+    )
 
 
 def another_order(service: Service, text: str) -> Numbers:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 WORD = Message("column", "word")
 ATTENTION = Message("column", "attention")
+ALMOST_ALL = 0.75  # of the attention of a row
 Row = tuple[str | float | None, ...]
 
 
@@ -71,7 +72,7 @@ def with_and_without_scale(service: Service, panel: Panel, text: str) -> Numbers
         Message("column", "softmax of q·k/√d"),
     )
     api = f"{PREFIX}/anatomy?{urlencode(asked)}"
-    holds = entropy(scaled) > entropy(plain)
+    holds = entropy(scaled) > entropy(plain) and float(plain.max()) > ALMOST_ALL
     choices = (
         (Message("choice", "without the division"), float(plain.max())),
         (Message("choice", "with the division"), float(scaled.max())),

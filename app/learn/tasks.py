@@ -202,7 +202,8 @@ def following(service: Service, text: str, text_b: str) -> Numbers:
         "other": UNRELATED,
     }
     columns = (Message("column", "order"), Message("column", "probability of following"))
-    holds = answer["is_next"] > unrelated["is_next"]
+    order_matters = abs(answer["is_next"] - answer["swapped"]) > 0.2
+    holds = answer["is_next"] > unrelated["is_next"] and not order_matters
     page = page_of("fill", **asked)
     return Numbers(columns, rows, address_of("next-sentence", **asked), page, values, holds)
 

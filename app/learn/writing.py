@@ -108,7 +108,14 @@ def prompts(service: Service, text: str) -> Numbers:
     asked = {"model": "gpt", "text": text + "\nTL;DR:", "temperature": "0"}
     columns = (Message("column", "prompt"), Message("column", "continuation"))
     page = page_of("generate", **asked)
-    values = {"n": str(NEW)}
+    with service.lent("gpt") as loaded:
+        million = loaded.n_parameters / 1e6
+    values = {
+        "n": str(NEW),
+        "million": f"{million:.1f}",
+        "gpt2": f"{PUBLISHED[1][-1] / million:,.0f}",
+        "times": f"{PUBLISHED[-1][-1] / million:,.0f}",
+    }
     return Numbers(
         columns, tuple(rows), address_of("generate", **asked, max_new_tokens=str(NEW)), page, values
     )
@@ -134,7 +141,8 @@ def shots(service: Service, text: str) -> Numbers:
         "prompts": str(len(LISTS)),
     }
     asked = {"model": "gpt", "text": few_shot_prompt(0, SHOTS)}
-    holds = rows[-1][1] > rows[0][1]
+    first, later = rows[1][1] - rows[0][1], rows[-1][1] - rows[1][1]
+    holds = first > max(0, later)
     return Numbers(
         columns, tuple(rows), address_of("next-token", **asked), "/generate", values, holds
     )
@@ -166,7 +174,11 @@ def sizes(service: Service, text: str) -> Numbers:
         Message("column", "context"),
         Message("column", "million parameters"),
     )
-    values = {"ours": f"{n:.1f}", "times": f"{PUBLISHED[-1][-1] / n:,.0f}"}
+    values = {
+        "ours": f"{n:.1f}",
+        "times": f"{PUBLISHED[-1][-1] / n:,.0f}",
+        "d": str(config.d_model // config.n_head),
+    }
     return Numbers(columns, (ours, *PUBLISHED), f"{PREFIX}/models/gpt", "/models/gpt", values)
 
 

@@ -7,6 +7,7 @@ import re
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pytest
 from attention_atlas.app.learn.answers import ANSWERS
 from attention_atlas.app.learn.catalogue import FIGURES
@@ -14,6 +15,8 @@ from attention_atlas.app.learn.course import HERE, Chapter, Step, course, glossa
 from attention_atlas.app.learn.markdown import SYMBOLS, mathml
 from attention_atlas.app.learn.out import defaults
 from attention_atlas.app.learn.source import lines_of
+from attention_atlas.app.learn.tasks import ABLATIONS
+from attention_atlas.app.learn.transfer import EXAMPLES, MONEY, WATER
 from attention_atlas.app.main import create_app
 from attention_atlas.app.navigation import LESSONS, LINKS
 from attention_atlas.app.settings import Settings
@@ -275,3 +278,48 @@ def test_every_page_with_controls_leads_to_the_course() -> None:
         assert "lesson(here)" in templates[path.strip("/")], path
     asked = re.findall(r'lesson\("([\w-]+)"\)', "".join(templates.values()))
     assert sorted(asked) == sorted(LESSONS.keys() - computing)
+
+
+@pytest.mark.parametrize(
+    ("text", "sense"),
+    [("", "beside water"), ("The bank raised its interest rates.", "for money")],
+)
+def test_frozen_vectors_tell_two_meanings_apart(client: TestClient, text: str, sense: str) -> None:
+    """The nearest examples are those of the API's hidden states."""
+    figure = twin(client, 9, "transfer", text=text)["step"]["figure"]
+    assert figure["values"]["sense"] == sense and figure["observed"]
+    states = [_state(client, x) for x in (figure["texts"][0], *EXAMPLES[WATER], *EXAMPLES[MONEY])]
+    own, *others = [state / np.linalg.norm(state) for state in states]
+    water, money = (others[0] + others[1]) @ own / 2, (others[2] + others[3]) @ own / 2
+    assert figure["numbers"]["rows"][-1][1:] == pytest.approx([water, money], abs=1e-4)
+
+
+def _state(client: TestClient, text: str) -> Any:
+    asked = {"model": "bert", "text": text, "word": "bank"}
+    return np.array(client.get("/api/v1/hidden-states", params=asked).json()["hidden"])[-1]
+
+
+def test_what_is_said_of_a_row_names_no_word_of_another_sentence(client: TestClient) -> None:
+    figure = twin(client, 3, "causal", text="He cashed a check.")["step"]["figure"]
+    assert figure["panels"][0]["word"] == "check"
+    assert "bank" not in figure["always"] + figure["observed"]
+
+
+def test_the_last_ablation_costs_more_on_four_of_five_tasks() -> None:
+    base, without, one_way = (np.array(row[1:], dtype=float) for row in ABLATIONS)
+    assert sum(without - one_way > base - without) == 4
+    assert base[1] - without[1] == pytest.approx(3.5)
+    assert max(np.delete(base - without, 1)) < 1
+
+
+@pytest.mark.parametrize(("chapter", "step"), [(4, "regrouped"), (8, "shots"), (2, "scale")])
+def test_an_observation_is_that_of_the_numbers(client: TestClient, chapter: int, step: str) -> None:
+    rows = twin(client, chapter, step)["step"]["figure"]["numbers"]["rows"]
+    if step == "regrouped":  # entropy rises, difference between heads falls
+        assert [row[3] for row in rows[1:]] == sorted(row[3] for row in rows[1:])
+        assert [row[4] for row in rows[1:]] == sorted((row[4] for row in rows[1:]), reverse=True)
+    elif step == "shots":  # the first example helps most
+        gains = [after[1] - before[1] for before, after in zip(rows, rows[1:], strict=False)]
+        assert max(gains) == gains[0] > 0
+    else:
+        assert max(row[2] for row in rows) > max(row[3] for row in rows)
