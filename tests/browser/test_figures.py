@@ -54,7 +54,7 @@ def test_every_head_that_is_drawn_is_named(
     expect(page.locator("#foot")).to_contain_text(title)
     expect(page.locator("#foot")).to_contain_text("L2 H3 alone:")
     expect(page.locator("#stats")).to_contain_text("L2 H3:entropy")
-    for name, said in (("Heads", "3 chosen"), ("Head", "3 and 2 more")):
+    for name, said in (("Several heads", "3 chosen"), ("Head", "3 and 2 more")):
         control = page.get_by_role("combobox", name=name, exact=True)
         expect(control.locator("option:checked")).to_have_text(said)
     found = " ".join(texts(saved(page, "SVG", tmp_path)))

@@ -15,7 +15,7 @@ const SPECIAL = [
 ];
 const MERGE = [["none", _("in pieces")], ["words", _("whole")]];
 const REDUCE = [
-  ["none", _("one")],
+  ["none", _("none")],
   ["mean_heads", _("mean of all")],
   ["max_heads", _("largest of all")],
   ["rollout", _("rollout")]
@@ -120,6 +120,7 @@ export function mountOptions(page, emit) {
   const parts = optionsOf(emit);
   const all = {...parts.options, ...parts.grid};
   const inBar = ({el}) => el.closest(".context");
+  document.querySelector(".context-head .context-badge")?.before(parts.options.reduce.el);
   byId("options").replaceChildren(...Object.values(parts.options)
     .filter((part) => !inBar(part)).map(({el}) => el));
   byId("kind").replaceChildren(...Object.values(parts.grid).map(({el}) => el));
@@ -142,7 +143,7 @@ function optionsOf(emit) {
   const index = (key) => (value) => emit({[key]: Number(value)});
   const options = {
     layer: barChoice("layer", _("Layer"), index("layer")),
-    reduce: choice(_("Heads"), REDUCE, chosen("reduce")),
+    reduce: choice(_("Several heads"), REDUCE, chosen("reduce")),
     head: barChoice("head", _("Head"), index("head")),
     quantity: choice(_("Numbers"), QUANTITY, chosen("quantity")),
     special: choice(_("Special tokens"), SPECIAL, chosen("special")),
