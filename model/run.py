@@ -117,7 +117,7 @@ def forward(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
     """The forward pass: its tokens and predictions. The tape records its attention."""
     check_spec(loaded, spec)
     try:
-        sequences, text = _sequences(loaded, spec)
+        sequences, text = sequences_of(loaded, spec)
         x = read(loaded, sequences, tape)
         predictions = PREDICTIONS[loaded.family](loaded, spec, sequences, x)
     except ValueError as error:  # an edit that does not fit the text
@@ -128,7 +128,7 @@ def forward(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
     return sequences, translation | predictions
 
 
-def _sequences(loaded: Loaded, spec: Spec) -> tuple[Sequences, str | None]:
+def sequences_of(loaded: Loaded, spec: Spec) -> tuple[Sequences, str | None]:
     """The tokens of each text that the model reads; the text of a translator's target."""
     direction = direction_of(loaded, spec.text, spec.source_lang, spec.target_lang)
     source = tokenize(loaded, spec.text, spec.text_pair, direction)
@@ -161,13 +161,14 @@ def decoded(
     return ids
 
 
-def read(loaded: Loaded, sequences: Sequences, tape: Tape | None = None) -> Tensor:
-    """The last hidden states of a batch of one: (1, T, D)."""
+def read(loaded: Loaded, sequences: Sequences, tape: Tape | None = None, n: int = 1) -> Tensor:
+    """The last hidden states of a batch of n equal rows: (n, T, D)."""
     source, target = sequences["source"], sequences.get("target")
+    types = types_of(loaded, source)
     batch = Batch(
-        batch_of(loaded, source),
-        types=types_of(loaded, source),
-        target=None if target is None else batch_of(loaded, target),
+        batch_of(loaded, source).expand(n, -1),
+        types=None if types is None else types.expand(n, -1),
+        target=None if target is None else batch_of(loaded, target).expand(n, -1),
     )
     return loaded.model.read(batch, tape)
 

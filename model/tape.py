@@ -14,7 +14,7 @@ from torch import Tensor
 
 Kind = Literal["encoder", "decoder", "cross"]
 Quantity = Literal["q", "k", "v", "bias", "mask", "scores", "attn", "z", "metrics"]
-Op = Literal["ablate", "block", "unmask", "set", "scale", "positions"]
+Op = Literal["ablate", "replace", "block", "unmask", "set", "scale", "positions"]
 Value = Literal["zero", "mean", "none", "shuffle"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -29,6 +29,8 @@ class Edit:
 
     ablate  the head's output z becomes zero, or its mean over all positions, later ones included
             (`value`)
+    replace the head's output becomes `z` (B, H, Tq, d) by the share `where` (B, H, Tq, 1), from 0
+            to 1; both broadcast
     block   `query` may not attend to `key` (None: any key), nor where `where` is True: the scores
             become -inf before the softmax
     unmask  every query may attend to every key, also to later tokens and to padding
@@ -49,7 +51,8 @@ class Edit:
     by: float = 1.0
     value: Value = "zero"
     seed: int = 0
-    where: Tensor | None = field(default=None, compare=False)  # bool, as masks broadcast
+    where: Tensor | None = field(default=None, compare=False)  # block: bool, as masks broadcast
+    z: Tensor | None = field(default=None, compare=False)  # replace
 
     def applies(self, kind: Kind, layer: int) -> bool:
         return self.kind in (None, kind) and self.layer in (None, layer)
@@ -154,6 +157,12 @@ class Track:
             for edit in self.edits
             if edit.query in (None, query)
         ]
+        edits = [
+            replace(edit, z=_row(edit.z, query), where=_row(edit.where, query))
+            if edit.op == "replace"
+            else edit
+            for edit in edits
+        ]
         return replace(self, edits=edits, query=query)
 
     def keep(self, quantities: Mapping[str, Tensor], *, chosen: bool = False) -> None:
@@ -236,15 +245,23 @@ class Track:
         return attn
 
     def edit_z(self, z: Tensor) -> Tensor:
-        """ablate: (B, H, Tq, d), a head's output before W_O."""
+        """ablate, replace: (B, H, Tq, d), a head's output before W_O."""
         for edit in self._edits("ablate"):
             z = z.clone()
             head = _axis(edit.head)
             z[:, head] = 0 if edit.value == "zero" else z[:, head].mean(-2, keepdim=True)
+        for edit in self._edits("replace"):
+            assert edit.z is not None and edit.where is not None
+            z = torch.lerp(z, edit.z.expand_as(z), edit.where)  # at 1 it is `z` in every bit
         return z
 
     def _edits(self, op: Op) -> list[Edit]:
         return [edit for edit in self.edits if edit.op == op]
+
+
+def _row(x: Tensor | None, query: int) -> Tensor | None:
+    """One query of (B, H, Tq, …), which may be the same for all: (B, H, 1, …)."""
+    return x if x is None or x.size(2) == 1 else x[:, :, query : query + 1]
 
 
 def _axis(index: int | None) -> slice:

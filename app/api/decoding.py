@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from attention_atlas.app.api.common import GuessOut, TokenOut, labels
-from attention_atlas.app.api.spec import Edits, StreamRequest, Text
+from attention_atlas.app.api.spec import Edits, ModelRequest, StreamRequest, Text
 from attention_atlas.model.analysis.decoding import LabelledToken
 from attention_atlas.model.record import Token
 from pydantic import BaseModel, Field
 from torch import Tensor
 
 
-class Decoding(StreamRequest):
+class Decoding(ModelRequest, StreamRequest):
     """A request to decode a text, token by token."""
 
     text: Text = Field(description="the text", examples=["El banco está cerrado."])

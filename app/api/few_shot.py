@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from attention_atlas.app.api.common import PREFIX, Measured, Provenance, provenance
 from attention_atlas.app.api.resource import stepwise
-from attention_atlas.app.api.spec import Seed, StreamRequest
+from attention_atlas.app.api.spec import ModelRequest, Seed, StreamRequest
 from attention_atlas.app.service import Service
 from attention_atlas.app.streaming import Emit
 from attention_atlas.app.wire import Answer
@@ -22,7 +22,7 @@ router = APIRouter(prefix=PREFIX, tags=["API"])
 PatternName = Literal["pairs", "list", "copy", "signs"]
 
 
-class FewShotRequest(StreamRequest):
+class FewShotRequest(ModelRequest, StreamRequest):
     """A pattern in few-shot prompts, measured over many random prompts."""
 
     pattern: PatternName = "pairs"

@@ -43,6 +43,7 @@ JSON = {"contentMediaType": "application/json"}
 TEXT: dict[str, dict[str, Any]] = {  # how a field that is no text is written in a query string
     **dict.fromkeys(("layer", "head", "target_ids", "forced", "words", "words_pair"), COMMA),
     **dict.fromkeys(("edits", "a", "b", "texts", "first_sense", "second_sense"), JSON),
+    **dict.fromkeys(("clean", "corrupted", "metric", "reference"), JSON),
     "align": {"pattern": f"^({PAIRS})?$"},
     "off": {"pattern": "^(causal|padding)(,(causal|padding))?$"},
 }

@@ -11,6 +11,7 @@ from attention_atlas.app.api import (
     fill,
     generate,
     hidden_states,
+    lab,
     masks,
     metrics,
     models,
@@ -23,6 +24,6 @@ from attention_atlas.app.api import (
 
 TOPICS = (
     *(opening, models, tokenize, run, attention, metrics, anatomy, hidden_states, compare),
-    *(positions, masks, arithmetic, translate, generate, fill, few_shot),
+    *(positions, masks, arithmetic, translate, generate, fill, few_shot, lab),
 )
 ROUTERS = tuple(topic.router for topic in TOPICS)

@@ -301,13 +301,18 @@ def texts_in(request: ApiRequest) -> Iterator[tuple[str, str]]:
                 yield name, item
 
 
-class TextRequest(ApiRequest):
+class ModelRequest(ApiRequest):
+    """The request of a resource that one model answers."""
+
     model: str = Field(description="a name from /models", examples=["bert"])
-    text: Text = Field(description="the text", examples=[BANK])
-    text_pair: Text | None = Field(None, description="BERT's second sentence")
 
     def models(self) -> tuple[str, ...]:
         return (self.model,)
+
+
+class TextRequest(ModelRequest):
+    text: Text = Field(description="the text", examples=[BANK])
+    text_pair: Text | None = Field(None, description="BERT's second sentence")
 
 
 class TokenizeRequest(TextRequest):
@@ -336,8 +341,4 @@ NBest = Annotated[int, Field(ge=1, le=100, description="candidates at each posit
 class StreamRequest(ApiRequest):
     """A request whose answer can be streamed step by step."""
 
-    model: str = Field(description="a name from /models")
     stream: bool = Field(False, description="server-sent events as they come; `result` is the last")
-
-    def models(self) -> tuple[str, ...]:
-        return (self.model,)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers as hf
+from attention_atlas.model.analysis import lab
 from attention_atlas.model.analysis.anatomy import anatomy
 from attention_atlas.model.hub import folder
 from attention_atlas.model.hub.library import packaged
@@ -111,3 +112,55 @@ def test_tokens_are_the_models_own(minilm: Loaded, smollm2: Loaded, text: str) -
         tokens = loaded.tokenizer.encode(text)
         assert [token.id for token in tokens] == loaded.tokenizer.backend(text).input_ids
         assert not any(char in token.text for token in tokens for char in "ĠÃä")
+
+
+# "When John and Mary went to the shops, John gave the bag to" -> " Mary" rather than " John", in
+# float32. The values were computed by an implementation of its own and with TransformerLens 4.3.
+JOHN = "When John and Mary went to the shops, John gave the bag to"
+ZERO = {(1, 3): -2.412, (20, 0): -1.6479, (23, 3): -2.3209, (29, 0): 1.1456}
+MEAN_POSITIONS = {(1, 3): -0.0917, (20, 0): -1.22, (23, 3): -1.62, (29, 0): 1.0649}
+RESAMPLE = {(1, 3): -0.0025, (20, 0): -1.6081, (23, 3): -4.9544, (29, 0): 1.646}
+DENOISE = {(17, 4): 0.0994, (20, 0): 0.2641, (23, 3): 0.74, (29, 0): -0.2618}
+
+
+@pytest.fixture(scope="module")
+def named(smollm2: Loaded) -> tuple[lab.ReadText, lab.ReadText]:
+    clean = lab.text_of(smollm2, Spec(JOHN))
+    corrupted = lab.text_of(smollm2, Spec(JOHN.replace(", John", ", Mary")))
+    lab.check_pair(clean, corrupted)
+    return clean, corrupted
+
+
+def test_the_metric_is_mary_rather_than_john(named: tuple[lab.ReadText, lab.ReadText]) -> None:
+    clean, corrupted = named
+    metric = lab.metric_of(clean)
+    assert metric == lab.LogitDifference(13, 5099, 2322)
+    assert lab.value_of(clean, metric) == pytest.approx(3.12139, rel=2e-3)
+    assert lab.value_of(corrupted, metric) == pytest.approx(-4.1569, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("how", "effects"),
+    [
+        ("zero", ZERO),
+        ("mean_positions", MEAN_POSITIONS),
+        ("resample", RESAMPLE),
+        ("denoise", DENOISE),
+    ],
+)
+def test_effects_of_known_heads(
+    named: tuple[lab.ReadText, lab.ReadText], how: lab.How, effects: dict[tuple[int, int], float]
+) -> None:
+    clean, corrupted = named
+    metric = lab.metric_of(clean)
+    ends = [lab.value_of(text, metric) for text in named]
+    given = lab.replacements(how, "decoder", clean, corrupted)
+    text = corrupted if how == "denoise" else clean
+    start, end = (ends[1], ends[0]) if how == "denoise" else (ends[0], None)
+    rows = lab.selections(text, "decoder", "heads")
+    for (layer, head), effect in effects.items():
+        where = rows[head : head + 1]
+        edit = Edit("replace", "decoder", layer, z=given[layer], where=where)
+        with torch.inference_mode():
+            value = lab.measured(text, metric, [edit]).cpu()
+        assert lab.scaled(value, start, end).item() == pytest.approx(effect, rel=1e-3, abs=2e-4)

@@ -1,0 +1,296 @@
+"""Experiments: heads replaced one by one, and what becomes of the prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any, Literal, NamedTuple
+
+import torch
+from attention_atlas.app.api.common import (
+    PREFIX,
+    Provenance,
+    TokenOut,
+    labels,
+    links,
+    provenance,
+    spec_of,
+)
+from attention_atlas.app.api.resource import stepwise
+from attention_atlas.app.api.spec import (
+    BANK,
+    Closed,
+    Index,
+    KindName,
+    RunRequest,
+    StreamRequest,
+    Text,
+    at_most,
+    from_json,
+)
+from attention_atlas.app.service import Service
+from attention_atlas.app.streaming import Emit
+from attention_atlas.app.wire import Answer
+from attention_atlas.model.analysis import lab
+from attention_atlas.model.analysis.lab import How, LogitDifference, Over, ReadText
+from attention_atlas.model.messages import Message
+from attention_atlas.model.spec import BadInput, Spec, check_heads
+from attention_atlas.model.tape import Kind
+from attention_atlas.model.zoo import Loaded
+from fastapi import APIRouter
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from torch import Tensor
+
+router = APIRouter(prefix=PREFIX, tags=["API"])
+BLANK = BANK.replace("bank", "[MASK]")
+MOST_READ = 400_000  # tokens that a sweep reads in all its batches
+
+
+class MetricSpec(Closed):
+    """How the prediction is measured; what is left out is chosen from the clean run."""
+
+    kind: Literal["logit_difference"] = "logit_difference"
+    position: Index | None = Field(
+        None, description="of the predicting token; else the first [MASK], or the last token"
+    )
+    answer: Index | None = Field(None, description="token id; else the most probable one")
+    other: Index | None = Field(None, description="token id; else the most probable one beside it")
+
+
+class SweepRequest(StreamRequest):
+    """A run, for some experiments a second one, and what is replaced in them."""
+
+    clean: Annotated[RunRequest, BeforeValidator(from_json)] = Field(
+        description="a run spec",
+        examples=[{"model": "bert", "text": BLANK}],
+    )
+    corrupted: Annotated[RunRequest, BeforeValidator(from_json)] | None = Field(
+        None,
+        description="another of as many tokens, for resample, denoise, noise and attribution; a "
+        "target that is left out is the clean run's",
+    )
+    metric: Annotated[MetricSpec, BeforeValidator(from_json)] = Field(
+        MetricSpec(), description="how the prediction is measured"
+    )
+    how: Literal[
+        "zero", "mean", "mean_positions", "resample", "denoise", "noise", "attribution"
+    ] = Field("zero", description="what takes the place of a head's output z")
+    over: Literal["heads", "positions"] = Field(
+        "heads", description="heads one by one, or all heads of a layer at one position"
+    )
+    kind: KindName | None = Field(None, description="the model's first if left out")
+    reference: Annotated[
+        tuple[Text, ...],
+        Field(max_length=64, fail_fast=True),
+        at_most(64),
+        BeforeValidator(from_json),
+    ] = Field((), description="for mean: the texts over whose positions the mean is taken")
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> SweepRequest:
+        wrong = None
+        if self.how in lab.PAIRED and self.corrupted is None:
+            wrong = Message(
+                "needs-corrupted", "{how} needs a corrupted run beside the clean one", how=self.how
+            )
+        elif self.how == "mean" and not self.reference:
+            wrong = Message(
+                "needs-reference", "mean needs texts in reference; mean_positions needs none"
+            )
+        elif self.corrupted is not None and self.corrupted.model != self.clean.model:
+            wrong = Message("two-models", "both runs must be of one model")
+        if wrong is not None:
+            raise ValueError(wrong)
+        return self
+
+    def models(self) -> tuple[str, ...]:
+        return (self.clean.model,)
+
+
+class MetricTokenOut(BaseModel):
+    id: int
+    text: str
+
+
+class MetricOut(BaseModel):
+    """The metric and its value in each run."""
+
+    kind: str
+    position: int
+    answer: MetricTokenOut
+    other: MetricTokenOut
+    clean: float
+    corrupted: float | None
+
+
+class SweepAnswer(BaseModel):
+    """What each replacement does to the metric."""
+
+    model: str
+    how: str
+    over: str
+    kind: str
+    metric: MetricOut
+    tokens: list[TokenOut] = Field(description="of the clean run, on the query axis of the kind")
+    corrupted_tokens: list[TokenOut]
+    unit: str = Field(
+        description="change: of the metric; share: of the way between the two runs' metrics"
+    )
+    effect: list[list[float]] = Field(description="(L, H), or over positions (L, T)")
+    sum: float = Field(description="of all effects")
+    joint: float = Field(description="the effect with all heads of the kind replaced at once")
+    estimate: list[list[float]] = Field(description="of the effects, by one gradient")
+    agreement: float | None = Field(
+        description="Spearman's rank correlation of |effect| and |estimate|; null without ranks"
+    )
+    n_reference: int = Field(description="positions that a mean was taken over; else 0")
+    provenance: Provenance
+    links: dict[str, str]
+
+
+class Experiment(NamedTuple):
+    """A sweep that is ready to be run."""
+
+    kind: Kind
+    over: Over
+    clean: ReadText
+    corrupted: ReadText | None
+    text: ReadText  # the one of the two in which something is replaced
+    metric: LogitDifference
+    given: list[Tensor]
+    n_reference: int
+    values: list[float]  # the metric in the clean run, and in the corrupted one
+    start: float  # the metric at which an effect is 0
+    end: float | None  # and that at which it is 1, if it is a share
+
+    def scaled(self, values: Tensor) -> Tensor:
+        return lab.scaled(values, self.start, self.end)
+
+
+@stepwise(router, "/lab/sweep", SweepRequest, SweepAnswer)
+def sweep(service: Service, request: SweepRequest, loaded: Loaded, emit: Emit) -> Answer:
+    """Replace every head, or position, one at a time: how the prediction changes."""
+    it = prepared(loaded, request)
+    emit("start", {"metric": metric_fields(loaded, it)})
+    change = lab.first_order(it.text, it.metric, it.kind, it.given, it.over)
+    estimate = it.scaled(change + it.start)
+    effect = estimate if request.how == "attribution" else swept(it, emit)
+    joint = torch.tensor(lab.together(it.text, it.metric, it.kind, it.given))
+    fields = {
+        "model": loaded.name,
+        **request.model_dump(include={"how", "over"}),
+        "kind": it.kind,
+        "metric": metric_fields(loaded, it),
+        "tokens": labels(_axis(it.clean, it.kind)),
+        "corrupted_tokens": labels(_axis(it.corrupted, it.kind)) if it.corrupted else [],
+        "unit": "change" if it.end is None else "share",
+        "effect": effect.tolist(),
+        "sum": effect.sum().item(),
+        "joint": it.scaled(joint).item(),
+        "estimate": estimate.tolist(),
+        "agreement": None if effect is estimate else lab.rank_agreement(effect, estimate),
+        "n_reference": it.n_reference,
+        "provenance": provenance(loaded).model_dump(),
+        "links": links(request.clean),
+    }
+    return Answer(fields, {})
+
+
+def prepared(loaded: Loaded, request: SweepRequest) -> Experiment:
+    """The texts as read, what is replaced by what, and the metric. Raises BadInput."""
+    kind: Kind = request.kind or loaded.kinds[0]
+    check_heads(loaded, kind, (), ())
+    clean, corrupted = _texts(loaded, request)
+    check_cost(clean, kind, request.over)
+    wanted = request.metric
+    metric = lab.metric_of(clean, wanted.position, wanted.answer, wanted.other)
+    references = [lab.text_of(loaded, Spec(text)) for text in request.reference]
+    values = [lab.value_of(text, metric) for text in (clean, corrupted) if text is not None]
+    into_corrupted = request.how in ("denoise", "attribution") and corrupted is not None
+    start, end = _ends(request.how, values)
+    return Experiment(
+        kind=kind,
+        over=request.over,
+        clean=clean,
+        corrupted=corrupted,
+        text=corrupted if into_corrupted and corrupted is not None else clean,
+        metric=metric,
+        given=lab.replacements(request.how, kind, clean, corrupted, references),
+        n_reference=sum(text.z[kind][0].size(2) for text in references),
+        values=values,
+        start=start,
+        end=end,
+    )
+
+
+def swept(it: Experiment, emit: Emit) -> Tensor:
+    """The effects (L, H) or (L, T), each layer told as it is done."""
+    rows = []
+    for layer, row in enumerate(lab.sweep(it.text, it.metric, it.kind, it.given, it.over)):
+        rows.append(it.scaled(row))
+        emit("layer", {"layer": layer, "effect": rows[-1].tolist()})
+    return torch.stack(rows)
+
+
+def _texts(loaded: Loaded, request: SweepRequest) -> tuple[ReadText, ReadText | None]:
+    """Both texts; a corrupted run without a target has that of the clean one."""
+    clean = lab.text_of(loaded, spec_of(request.clean))
+    if request.corrupted is None:
+        return clean, None
+    spec = spec_of(request.corrupted)
+    if "target" in clean.sequences and spec.target is None and not spec.target_ids:
+        spec = replace(spec, target_ids=tuple(t.id for t in clean.sequences["target"][1:]))
+    corrupted = lab.text_of(loaded, spec)
+    lab.check_pair(clean, corrupted)
+    return clean, corrupted
+
+
+def _ends(how: How, values: Sequence[float]) -> tuple[float, float | None]:
+    """The metric at which an effect is 0, and that at which it is 1, if it is a share."""
+    if how not in lab.SHARES:
+        return values[0], None
+    clean, corrupted = values
+    if abs(clean - corrupted) < 1e-6:
+        raise BadInput(
+            "corrupted",
+            Message("same-metric", "the metric is the same in both runs: there is no way between"),
+        )
+    return (clean, corrupted) if how == "noise" else (corrupted, clean)
+
+
+def check_cost(text: ReadText, kind: Kind, over: Over) -> None:
+    """Limit the tokens that are read: layers × rows × tokens."""
+    n_layer, n_head = text.loaded.shape(kind)
+    rows = n_head if over == "heads" else len(_axis(text, kind))
+    n_read = n_layer * rows * text.n_token
+    if n_read > MOST_READ:
+        raise BadInput(
+            "text",
+            Message(
+                "sweep-too-long",
+                "{n_run} replacements in a text of {n} tokens read {value} tokens; at most {limit} "
+                "are read: take a shorter text",
+                n_run=n_layer * rows,
+                n=text.n_token,
+                value=n_read,
+                limit=MOST_READ,
+            ),
+        )
+
+
+def _axis(text: ReadText, kind: Kind) -> tuple[Any, ...]:
+    """The tokens of the query axis."""
+    return text.sequences["source" if kind == "encoder" else lab.predicted(text)]
+
+
+def metric_fields(loaded: Loaded, it: Experiment) -> dict[str, Any]:
+    """The metric, and its values in the clean and the corrupted run."""
+    readable, metric = loaded.tokenizer.readable, it.metric
+    return {
+        "kind": "logit_difference",
+        "position": metric.position,
+        "answer": {"id": metric.a, "text": readable(metric.a)},
+        "other": {"id": metric.b, "text": readable(metric.b)},
+        "clean": it.values[0],
+        "corrupted": it.values[1] if len(it.values) > 1 else None,
+    }

@@ -1,0 +1,253 @@
+"""What a head does to a prediction: replace its output, and see how the prediction changes.
+
+A prediction is measured by the difference of two tokens' logits at one position, which is linear in
+the residual stream (Heimersheim & Nanda 2024). What is replaced is z (Tq, d), a head's output
+before W_O: of one head at all positions, or of all heads of a layer at one position.
+
+    zero            by 0                                              Michel et al. 2019
+    mean            by its mean over all positions of reference texts
+    mean_positions  by its mean over the text's own positions
+    resample        by that of a second text, position by position
+    denoise         in the second text, by that of the first          Zhang & Nanda 2024
+    noise           in the first text, by that of the second
+    attribution     as denoise, to first order                        Nanda 2023
+
+Of the first four the effect is the change of the metric. Of the others it is a share of the way
+between the two texts: 0 where nothing changes, 1 where the other text's metric is reached. denoise
+and noise are not 1 minus each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from attention_atlas.model.messages import Message
+from attention_atlas.model.run import read, sequences_of
+from attention_atlas.model.spec import BadInput, Sequences, Spec, check_has, check_ids, check_spec
+from attention_atlas.model.tape import Edit, Kind, Quantity, Tape
+from attention_atlas.model.zoo import Loaded
+from torch import Tensor
+
+How = Literal["zero", "mean", "mean_positions", "resample", "denoise", "noise", "attribution"]
+Over = Literal["heads", "positions"]
+HOW: tuple[How, ...] = get_args(How)
+PAIRED: tuple[How, ...] = ("resample", "denoise", "noise", "attribution")  # with a second text
+SHARES: tuple[How, ...] = ("denoise", "noise", "attribution")  # of the way between the two
+MOST_TOKENS = 4096  # of one batch
+KEPT: tuple[Quantity, ...] = ("z",)
+
+
+class LogitDifference(NamedTuple):
+    """logit[a] - logit[b] of the prediction at one position."""
+
+    position: int
+    a: int  # token ids
+    b: int
+
+    def of(self, loaded: Loaded, x: Tensor) -> Tensor:
+        """Last hidden states (B, T, D) -> (B,)."""
+        logits = loaded.model.logits(x[:, self.position]).float()
+        return logits[:, self.a] - logits[:, self.b]
+
+
+@dataclass(frozen=True)
+class ReadText:
+    """A text that the model has read: its tokens, and its heads' outputs."""
+
+    loaded: Loaded
+    sequences: Sequences
+    edits: tuple[Edit, ...]  # of the text itself; those of an experiment come on top
+    x: Tensor  # (1, T, D), the last hidden states
+    z: dict[Kind, list[Tensor]]  # of each layer (1, H, Tq, d)
+
+    @property
+    def n_token(self) -> int:
+        return sum(map(len, self.sequences.values()))
+
+
+@torch.inference_mode()
+def text_of(loaded: Loaded, spec: Spec) -> ReadText:
+    """Read a text. Raises BadInput."""
+    check_has(loaded, "edits", "how")
+    check_has(loaded, "predictions", "model")
+    check_spec(loaded, spec)
+    sequences, _ = sequences_of(loaded, spec)
+    tape = Tape(keep=KEPT, edits=spec.edits)
+    x = read(loaded, sequences, tape)
+    steps = sorted(tape, key=lambda step: step.layer)
+    z = {kind: [step.z for step in steps if step.kind == kind] for kind in loaded.kinds}
+    return ReadText(loaded, sequences, spec.edits, x, z)
+
+
+def predicted(text: ReadText) -> str:
+    """The sequence whose tokens the model predicts: "source" or "target"."""
+    return "target" if "target" in text.sequences else "source"
+
+
+def default_position(text: ReadText) -> int:
+    """The first [MASK] of an encoder's text, else the last token. Raises BadInput."""
+    tokens = text.sequences[predicted(text)]
+    if text.loaded.family != "encoder":
+        return len(tokens) - 1
+    mask = text.loaded.tokenizer.mask_id
+    places = [i for i, token in enumerate(tokens) if token.id == mask]
+    if not places:
+        raise BadInput(
+            "text",
+            Message(
+                "no-blank",
+                "the text has no [MASK] whose prediction could be measured; write one, or name a "
+                "position",
+            ),
+        )
+    return places[0]
+
+
+@torch.inference_mode()
+def metric_of(
+    text: ReadText, position: int | None = None, a: int | None = None, b: int | None = None
+) -> LogitDifference:
+    """The metric; what is None is chosen: the best candidate a, and b the best beside it."""
+    position = default_position(text) if position is None else position
+    n = text.x.size(1)
+    if not 0 <= position < n:
+        raise BadInput(
+            "position",
+            Message("out-of-range", "must be {limit}", limit=Message("span", "0 to {n}", n=n - 1)),
+        )
+    check_ids(text.loaded, [i for i in (a, b) if i is not None], "metric")
+    best = text.loaded.model.logits(text.x[0, position]).float().topk(3).indices.tolist()
+    a = next(i for i in best if i != b) if a is None else a
+    b = next(i for i in best if i != a) if b is None else b
+    return LogitDifference(position, a, b)
+
+
+def check_pair(first: ReadText, second: ReadText) -> None:
+    """Both texts have equally many tokens, so that each position has its partner."""
+    for name, tokens in first.sequences.items():
+        n, m = len(tokens), len(second.sequences[name])
+        if n != m:
+            raise BadInput(
+                "corrupted",
+                Message(
+                    "not-as-long",
+                    "the texts have {n} and {m} tokens ({sequence}); they must have equally many, "
+                    "so that each position has its partner",
+                    n=n,
+                    m=m,
+                    sequence=name,
+                ),
+            )
+
+
+def reference_means(texts: Sequence[ReadText], kind: Kind) -> list[Tensor]:
+    """Each head's mean output over all positions of the texts: of each layer (1, H, 1, d)."""
+    layers = zip(*(text.z[kind] for text in texts), strict=True)
+    return [torch.cat(list(zs), dim=2).mean(2, keepdim=True) for zs in layers]
+
+
+def replacements(
+    how: How,
+    kind: Kind,
+    first: ReadText,
+    second: ReadText | None = None,
+    references: Sequence[ReadText] = (),
+) -> list[Tensor]:
+    """What each layer's outputs are replaced by: (1, H, Tq or 1, d)."""
+    outputs = first.z[kind]
+    if how == "zero":
+        return [torch.zeros_like(z[:, :, :1]) for z in outputs]
+    if how == "mean_positions":
+        return [z.mean(2, keepdim=True) for z in outputs]
+    if how == "mean":
+        return reference_means(references, kind)
+    assert second is not None
+    return second.z[kind] if how in ("resample", "noise") else outputs
+
+
+@torch.inference_mode()
+def value_of(text: ReadText, metric: LogitDifference) -> float:
+    """The metric of a text as it is."""
+    return metric.of(text.loaded, text.x).item()
+
+
+def selections(text: ReadText, kind: Kind, over: Over) -> Tensor:
+    """What each row of a batch replaces: (H, H, 1, 1) a head, (Tq, 1, Tq, 1) a position."""
+    n_head, n_query = text.z[kind][0].shape[1:3]
+    one_each = torch.eye(n_head if over == "heads" else n_query, device=text.x.device)
+    return one_each[:, :, None, None] if over == "heads" else one_each[:, None, :, None]
+
+
+@torch.inference_mode()
+def sweep(
+    text: ReadText, metric: LogitDifference, kind: Kind, given: Sequence[Tensor], over: Over
+) -> Iterator[Tensor]:
+    """Layer by layer, the metric with each head, or position, replaced alone: (H,) or (Tq,)."""
+    size = max(1, MOST_TOKENS // text.n_token)
+    parts = torch.split(selections(text, kind, over), size)
+    for layer, z in enumerate(given):
+        values = [
+            measured(text, metric, [Edit("replace", kind, layer, z=z, where=part)], len(part))
+            for part in parts
+        ]
+        yield torch.cat(values).cpu()
+
+
+def measured(
+    text: ReadText, metric: LogitDifference, edits: Sequence[Edit] = (), n: int = 1
+) -> Tensor:
+    """The metric of a text, in n equal rows that the edits tell apart: (n,)."""
+    tape = Tape(keep=(), edits=(*text.edits, *edits))
+    return metric.of(text.loaded, read(text.loaded, text.sequences, tape, n))
+
+
+@torch.inference_mode()
+def together(text: ReadText, metric: LogitDifference, kind: Kind, given: Sequence[Tensor]) -> float:
+    """The metric with all heads of the kind replaced at once."""
+    everywhere = torch.ones(1, 1, 1, 1, device=text.x.device)
+    edits = [Edit("replace", kind, i, z=z, where=everywhere) for i, z in enumerate(given)]
+    return measured(text, metric, edits).item()
+
+
+def first_order(
+    text: ReadText, metric: LogitDifference, kind: Kind, given: Sequence[Tensor], over: Over
+) -> Tensor:
+    """The change of the metric by its gradient, for each head or position: (L, H) or (L, Tq).
+
+    It is the gradient by the share of the replacement, at 0: (given - z) · dm/dz. With 0 given and
+    over heads, that is the importance of Michel et al. 2019 but for its sign. One pass forward and
+    one back.
+    """
+    n_head, n_query = text.z[kind][0].shape[1:3]
+    size = (n_head, 1, 1) if over == "heads" else (1, n_query, 1)
+    with torch.inference_mode(False), torch.enable_grad():
+        shares = torch.zeros(len(given), 1, *size, device=text.x.device, requires_grad=True)
+        edits = [
+            Edit("replace", kind, i, z=z.clone(), where=shares[i]) for i, z in enumerate(given)
+        ]
+        value = measured(text, metric, edits).sum()
+        (gradient,) = torch.autograd.grad(value, shares)
+    return gradient.flatten(1).cpu()
+
+
+def scaled(values: Tensor, start: float, end: float | None) -> Tensor:
+    """Changes from `start`; with an `end`, as shares of the way there."""
+    return values - start if end is None else (values - start) / (end - start)
+
+
+def rank_agreement(x: Tensor, y: Tensor) -> float | None:
+    """Spearman's rank correlation of the sizes of two sets of effects; None if one has no ranks."""
+    ranks = torch.stack([_ranks(values.abs().flatten().double()) for values in (x, y)])
+    if (ranks == ranks[:, :1]).all(1).any():
+        return None
+    return torch.corrcoef(ranks)[0, 1].item()
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """Ranks from 0; equal values share the mean of theirs."""
+    _, inverse, counts = torch.unique(values, return_inverse=True, return_counts=True)
+    last = counts.cumsum(0)
+    return (last - (counts + 1) / 2)[inverse]
