@@ -115,7 +115,8 @@ def test_tokens_are_the_models_own(minilm: Loaded, smollm2: Loaded, text: str) -
 
 
 # "When John and Mary went to the shops, John gave the bag to" -> " Mary" rather than " John", in
-# float32. The values were computed by an implementation of its own and with TransformerLens 4.3.
+# float32; the weights here are kept in float16. The values are those of an implementation by hooks
+# and of TransformerLens 4.3.
 JOHN = "When John and Mary went to the shops, John gave the bag to"
 ZERO = {(1, 3): -2.412, (20, 0): -1.6479, (23, 3): -2.3209, (29, 0): 1.1456}
 MEAN_POSITIONS = {(1, 3): -0.0917, (20, 0): -1.22, (23, 3): -1.62, (29, 0): 1.0649}
@@ -163,4 +164,4 @@ def test_effects_of_known_heads(
         edit = Edit("replace", "decoder", layer, z=given[layer], where=where)
         with torch.inference_mode():
             value = lab.measured(text, metric, [edit]).cpu()
-        assert lab.scaled(value, start, end).item() == pytest.approx(effect, rel=1e-3, abs=2e-4)
+        assert lab.scaled(value, start, end).item() == pytest.approx(effect, rel=3e-3, abs=5e-4)
