@@ -29,7 +29,13 @@ from schemathesis.specs.openapi import checks
 
 SEED = 20_261_130
 MODELS = ("bert", "gpt", "translator", "recurrent")
-COSTLY = ("/few-shot", "/arithmetic/cost", "/arithmetic/gradients", "/api/v1/models")  # to ask
+COSTLY = (
+    "/few-shot",
+    "/lab/sweep",
+    "/arithmetic/cost",
+    "/arithmetic/gradients",
+    "/api/v1/models",
+)  # to ask
 
 
 # Not positive_data_acceptance: layer 99 has the right type, and no model has it. Nor

@@ -167,7 +167,18 @@ class Experiment(NamedTuple):
         return lab.scaled(values, self.start, self.end)
 
 
-@stepwise(router, "/lab/sweep", SweepRequest, SweepAnswer)
+class SweepStart(BaseModel):
+    metric: MetricOut
+
+
+class LayerEvent(BaseModel):
+    """The effects of one layer."""
+
+    layer: int
+    effect: list[float] = Field(description="(H,), or over positions (T,)")
+
+
+@stepwise(router, "/lab/sweep", SweepRequest, SweepAnswer, start=SweepStart, layer=LayerEvent)
 def sweep(service: Service, request: SweepRequest, loaded: Loaded, emit: Emit) -> Answer:
     """Replace every head, or position, one at a time: how the prediction changes."""
     it = prepared(loaded, request)

@@ -258,7 +258,7 @@ async def in_steps(request: Request, body: StreamT, make: Make[StreamT]) -> Resp
     client = Client()
 
     def decoded(emit: Emit) -> Answer:
-        with refusing(), service.meters.passing(body.model):
+        with refusing(), service.meters.passing(body.models()[0]):
             return make(service, body, *call.models, emit)
 
     def streaming() -> Answer:

@@ -70,6 +70,11 @@ def events(text: str) -> Iterator[tuple[str, Any]]:
             {"model": "gpt", "n_max": 1, "n_prompt": 2},
             {"start", "progress", "shot", "result"},
         ),
+        (
+            "/lab/sweep",
+            {"clean": {"model": "gpt", "text": "The king"}},
+            {"start", "layer", "result"},
+        ),
         ("/models", {"model": "gpt"}, {"done"}),
         ("/models", {"model": "nobody/nothing"}, {"progress", "problem"}),
     ],

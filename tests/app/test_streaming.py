@@ -26,6 +26,7 @@ STEPWISE = [
     ("/translate", {"model": "recurrent", "text": TEXT}),
     ("/generate", {"model": "gpt", "text": "The king", "max_new_tokens": 5, "top_k": 20}),
     ("/few-shot", {"model": "gpt", "pattern": "list", "n_max": 1, "n_prompt": 3}),
+    ("/lab/sweep", {"clean": {"model": "gpt", "text": "The king"}}),
 ]
 
 
@@ -186,7 +187,7 @@ def test_streamed_and_whole_answers_are_equal(client, post, path, body):
     found = events(answer.text)
     assert [name for name, _ in found[:1] + found[-1:]] == ["start", "result"]
     assert found[-1][1] == whole
-    assert {name for name, _ in found[1:-1]} <= {"token", "shot", "progress"}
+    assert {name for name, _ in found[1:-1]} <= {"token", "shot", "progress", "layer"}
 
 
 @pytest.mark.parametrize(("path", "body"), STEPWISE[:4])
