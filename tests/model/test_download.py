@@ -142,8 +142,32 @@ def opened(asked: list[Asked], address: str, home: Path) -> list[Any]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_a_model_is_fetched_once_and_told_file_by_file(address: str, tmp_path: Path) -> None:
-    [found] = opened([("org/bert", {})], address, tmp_path)
+def opened_by_name(names: list[str], address: str, home: Path) -> dict[str, Any]:
+    return dict(zip(names, opened([(name, {}) for name in names], address, home), strict=True))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def fetched(address: str, home: Path) -> dict[str, Any]:
+    """What opening says with an empty cache; each process imports transformers, so it is one."""
+    return opened_by_name(["org/bert", "org/several", "org/one", "org/sentences"], address, home)
+
+
+@pytest.fixture(scope="module")
+def offline(fetched: dict[str, Any], home: Path) -> dict[str, Any]:
+    """What it says afterwards, where no Hub answers."""
+    nobody = "http://127.0.0.1:9"
+    return opened_by_name(["org/bert", "org/other", "org/sentences"], nobody, home)
+
+
+def test_a_model_is_fetched_once_and_told_file_by_file(
+    fetched: dict[str, Any], offline: dict[str, Any]
+) -> None:
+    found = fetched["org/bert"]
     assert (found["name"], found["source"], found["tasks"]) == ("org/bert", "hub", ["fill-mask"])
     fetching = [step for step in found["steps"] if step[0] == "downloading"]
     files = list(dict.fromkeys(file for _, file, _, _ in fetching))
@@ -153,15 +177,14 @@ def test_a_model_is_fetched_once_and_told_file_by_file(address: str, tmp_path: P
     done = [n for _, _, n, _ in fetching]
     assert done == sorted(done) and done[-1] <= fetching[-1][3]
 
-    nobody = "http://127.0.0.1:9"
-    again, other = opened([("org/bert", {}), ("org/other", {})], nobody, tmp_path)
+    again, other = offline["org/bert"], offline["org/other"]
     assert again["name"] == "org/bert", "what was fetched is found without the Hub"
     assert other["reason"] == "offline"
     assert "org/other was not fetched before" in other["message"]
 
 
-def test_of_several_files_those_of_the_index_are_fetched(address: str, tmp_path: Path) -> None:
-    several, one = opened([("org/several", {}), ("org/one", {})], address, tmp_path)
+def test_of_several_files_those_of_the_index_are_fetched(fetched: dict[str, Any]) -> None:
+    several, one = fetched["org/several"], fetched["org/one"]
     files = list(dict.fromkeys(file for _, file, _, _ in several["steps"] if file))
     assert files[:2] == ["config.json", "model.safetensors.index.json"]
     assert "model-1-of-1.safetensors" in files and "other.safetensors" not in files
@@ -170,15 +193,16 @@ def test_of_several_files_those_of_the_index_are_fetched(address: str, tmp_path:
     assert (one["reason"], "Q4.gguf cannot be read" in one["message"]) == ("damaged", True)
 
 
-def test_the_old_layout_of_sentence_transformers_opens(address: str, tmp_path: Path) -> None:
+def test_the_old_layout_of_sentence_transformers_opens(
+    fetched: dict[str, Any], offline: dict[str, Any]
+) -> None:
     """The folder that modules.json names is fetched, and no other; offline it is found again."""
-    [found] = opened([("org/sentences", {})], address, tmp_path)
+    found = fetched["org/sentences"]
     assert (found["name"], found["source"]) == ("org/sentences", "hub")
     files = list(dict.fromkeys(file for _, file, _, _ in found["steps"] if file))
     assert files[:2] == ["modules.json", "0_BERT/config.json"]
     assert "0_BERT/model.safetensors" in files and "1_Pooling/model.safetensors" not in files
-    [again] = opened([("org/sentences", {})], "http://127.0.0.1:9", tmp_path)
-    assert again["name"] == "org/sentences"
+    assert offline["org/sentences"]["name"] == "org/sentences"
 
 
 REFUSED: list[tuple[Asked, str, str]] = [
