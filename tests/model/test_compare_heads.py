@@ -27,7 +27,7 @@ class FakeLoaded:
     """As much of a model as the roles of its heads need."""
 
     def __init__(self, card: Card) -> None:
-        self.card = card
+        self.card, self.family = card, "encoder"
 
 
 def side(*rows: list[float], text: tuple[str, ...] = TEXT) -> Side:
