@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 from attention_atlas.model.training import corpus, head_quality
 from attention_atlas.model.training.bert_task import BertTask
-from attention_atlas.model.transformer import Bert, Config
-from attention_atlas.model.zoo import Card, Loaded
+from attention_atlas.model.zoo import Loaded
 from torch import Tensor
+
+from tests.model.untrained import untrained_bert
 
 TEXT = " ".join(f"The dog saw the cat number {i}." for i in range(20))
 TREE = (
@@ -40,10 +40,7 @@ def task(data: Path) -> BertTask:
 
 @pytest.fixture
 def loaded(task: BertTask) -> Loaded:
-    torch.manual_seed(1)
-    config = Config(task.tokenizer.vocab_size, 128, 2, 4, 8, 12)
-    card = Card("bert", "Bert", asdict(config), "")
-    return Loaded(card, task.tokenizer, Bert(config).eval(), torch.device("cpu"))
+    return untrained_bert(task)
 
 
 def heads(monkeypatch: pytest.MonkeyPatch, *each: Tensor) -> None:

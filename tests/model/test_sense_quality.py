@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from attention_atlas.model.training import sense_quality
 from attention_atlas.model.training.bert_task import BertTask
 from attention_atlas.model.training.sense_quality import (
@@ -17,8 +15,9 @@ from attention_atlas.model.training.sense_quality import (
     told_apart,
     word_states,
 )
-from attention_atlas.model.transformer import Bert, Config
-from attention_atlas.model.zoo import Card, Loaded
+from attention_atlas.model.zoo import Loaded
+
+from tests.model.untrained import untrained_bert
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +41,7 @@ def task(data: Path) -> BertTask:
 
 @pytest.fixture
 def loaded(task: BertTask) -> Loaded:
-    torch.manual_seed(1)
-    config = Config(task.tokenizer.vocab_size, 128, 2, 4, 8, 12)
-    card = Card("bert", "Bert", asdict(config), "")
-    return Loaded(card, task.tokenizer, Bert(config).eval(), torch.device("cpu"))
+    return untrained_bert(task)
 
 
 def test_senses_in_other_words_are_apart_after_a_layer(

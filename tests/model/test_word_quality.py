@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -20,9 +19,10 @@ from attention_atlas.model.training.word_quality import (
     passages,
     pieces,
 )
-from attention_atlas.model.transformer import Bert, Config
-from attention_atlas.model.zoo import Card, Loaded
+from attention_atlas.model.zoo import Loaded
 from torch import Tensor
+
+from tests.model.untrained import untrained_bert
 
 WORDS = ["dog", "cat", "bird", "fish", "horse", "cow", "sheep", "goat", "duck", "hen"]
 TEXT = " ".join(f"The {WORDS[i % 10]} saw 3 don't-go {WORDS[i % 7]}s." for i in range(20))
@@ -38,13 +38,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def task(data: Path) -> BertTask:
     return BertTask(data, None, 0)
-
-
-def loaded(task: BertTask) -> Loaded:
-    torch.manual_seed(1)
-    config = Config(task.tokenizer.vocab_size, 128, 2, 4, 8, 12)
-    card = Card("bert", "Bert", asdict(config), "")
-    return Loaded(card, task.tokenizer, Bert(config).eval(), torch.device("cpu"))
 
 
 def knowing(loaded: Loaded, answer: Callable[[Tensor], Tensor]) -> Loaded:
@@ -83,7 +76,7 @@ def test_pieces_of_a_word(task: BertTask) -> None:
 
 def test_a_model_that_knows_nothing_needs_log_v_bits_a_piece(task: BertTask, data: Path) -> None:
     size = task.tokenizer.vocab_size
-    blank = knowing(loaded(task), lambda x: torch.zeros(len(x), size))
+    blank = knowing(untrained_bert(task), lambda x: torch.zeros(len(x), size))
     found = word_quality.whole_words(blank, task, data)
     texts = passages(task.held_out_documents)
     spans = [(task.tokenizer.encode(p.text), span) for p in texts for span in p.masked]
@@ -99,7 +92,7 @@ def test_a_model_that_knows_nothing_needs_log_v_bits_a_piece(task: BertTask, dat
 def test_a_model_sees_none_of_a_masked_word(task: BertTask, data: Path) -> None:
     """What it is given differs from the text at the masked pieces alone, all of them [MASK]."""
     seen: list[Tensor] = []
-    blank = loaded(task)
+    blank = untrained_bert(task)
     encode = blank.model.encode
     object.__setattr__(
         blank.model, "encode", lambda ids, *rest: (seen.append(ids), encode(ids, *rest))[1]
@@ -115,7 +108,7 @@ def test_a_model_sees_none_of_a_masked_word(task: BertTask, data: Path) -> None:
 def test_a_word_is_right_when_all_of_its_pieces_are(task: BertTask, data: Path) -> None:
     texts = passages(task.held_out_documents)
     with torch.inference_mode():
-        answers = [row[2] for row in word_quality.scored(loaded(task), task, texts)]
+        answers = [row[2] for row in word_quality.scored(untrained_bert(task), task, texts)]
     rest = iter(answers)
 
     def oracle(x: Tensor) -> Tensor:
@@ -123,7 +116,7 @@ def test_a_word_is_right_when_all_of_its_pieces_are(task: BertTask, data: Path) 
         label[0] = 0  # each text's first piece is wrong
         return torch.nn.functional.one_hot(label, task.tokenizer.vocab_size) * 99.0
 
-    found = word_quality.whole_words(knowing(loaded(task), oracle), task, data)
+    found = word_quality.whole_words(knowing(untrained_bert(task), oracle), task, data)
     accuracy = found["masked_whole_word_accuracy"]
     assert accuracy.value == pytest.approx(1 - len(answers) / accuracy.n, abs=1e-4)
 
@@ -138,8 +131,8 @@ def test_another_vocabulary_is_asked_the_same(task: BertTask, data: Path) -> Non
     order = sorted(vocab, key=vocab.__getitem__)
     state = letters.to_str()
     other = BertTask(data, Tokenizer(_with(state, order)), 0, train=False)
-    a = word_quality.whole_words(loaded(task), task, data)
-    b = word_quality.whole_words(loaded(other), other, data)
+    a = word_quality.whole_words(untrained_bert(task), task, data)
+    b = word_quality.whole_words(untrained_bert(other), other, data)
     assert [a[name].n for name in a] == [b[name].n for name in a]
 
 
@@ -165,11 +158,11 @@ def test_first_guesses_are_compared_with_the_sensible_words(
     monkeypatch.setattr(word_quality, "first_guess_sentences", lambda: sentences)
     dog = torch.tensor([task.tokenizer.id("dog")])
     always = torch.nn.functional.one_hot(dog, task.tokenizer.vocab_size).float()
-    found = word_quality.first_guesses(knowing(loaded(task), lambda x: always), task, data)
+    found = word_quality.first_guesses(knowing(untrained_bert(task), lambda x: always), task, data)
     assert found["sensible_first_guess"].value == 0.5
 
 
 def test_without_held_out_text_nothing_is_measured(task: BertTask, tmp_path: Path) -> None:
     (tmp_path / "own.txt").write_text("One sentence.")
     empty = BertTask(tmp_path, task.tokenizer, 0, train=False)
-    assert word_quality.whole_words(loaded(empty), empty, tmp_path) == {}
+    assert word_quality.whole_words(untrained_bert(empty), empty, tmp_path) == {}
