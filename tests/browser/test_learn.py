@@ -174,6 +174,32 @@ def test_a_formula_lights_up_its_part_of_the_picture(page: Page) -> None:
     assert shadow != "none"
 
 
+LIT = """() => [...document.querySelectorAll(".picture *")]
+  .filter((el) => el.getClientRects().length)
+  .map((el) => { const s = getComputedStyle(el); return s.outlineStyle + s.boxShadow; })"""
+WITH_FORMULA = [
+    (chapter.number, step.id, step.terms)
+    for chapter in course("en")
+    for step in chapter.steps
+    if step.figure and step.terms
+]
+
+
+@pytest.mark.parametrize(("number", "step", "terms"), WITH_FORMULA)
+def test_each_term_of_a_formula_lights_its_cells(
+    page: Page, number: int, step: str, terms: tuple[str, ...]
+) -> None:
+    open_step(page, f"/learn/{number}/{step}")
+    page.locator("h1").hover()
+    dark = page.evaluate(LIT)
+    for term in terms:
+        page.locator(f".terms a[data-term={term}]").focus()
+        expect(page.locator(".learn-columns")).to_have_attribute("data-lit", term)
+        assert page.evaluate(LIT) != dark, f"{term} by keyboard"
+    page.locator(".math [data-term]").first.hover()
+    assert page.evaluate(LIT) != dark, "by the pointer"
+
+
 def test_progress_is_kept_in_the_browser_and_can_be_forgotten(page: Page) -> None:
     sent: list[str] = []
     page.on("request", lambda request: sent.append(request.method))

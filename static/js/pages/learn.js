@@ -8,6 +8,7 @@ import {mountLecture} from "../lib/lecture.js";
 import {forget, markAnswer, markSeen, progress} from "../lib/progress.js";
 import {mountSentence} from "../lib/sentence.js";
 import {mountFigure} from "../lib/step.js";
+import {mountTerms} from "../lib/terms.js";
 import {mountThemeAlone} from "../lib/theme.js";
 import * as url from "../lib/url.js";
 import * as anatomyView from "../views/anatomy.js";
@@ -39,22 +40,6 @@ function mountQuestions() {
       for (const input of item.querySelectorAll("input")) input.disabled = true;
     });
   }
-}
-
-// Formulas light up the part of the picture that a symbol stands for.
-
-function mountTerms() {
-  const root = document.querySelector(".learn-columns");
-  const light = (event) => {
-    const term = event.target.closest?.("[data-term]")?.dataset.term ?? "";
-    if (root.dataset.lit === term) return;
-    root.dataset.lit = term;
-    for (const el of root.querySelectorAll("[data-term]")) {
-      el.classList.toggle("lit", el.dataset.term === term);
-    }
-  };
-  for (const name of ["pointerover", "focusin"]) root.addEventListener(name, light);
-  root.addEventListener("pointerleave", light);
 }
 
 // Keys, progress.
@@ -114,7 +99,7 @@ mountHelp();
 mountKeys();
 mountProgress();
 mountQuestions();
-if (page.step) mountTerms();
+if (page.step) mountTerms(() => page.step.figure?.name);
 mountThemeAlone(mountStep());
 
 /** The step's figure, which another sentence replaces; it is drawn in the page's theme. */
