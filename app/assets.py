@@ -44,7 +44,8 @@ def scripts(first: Path) -> list[Path]:
 class Assets(StaticFiles):
     """static/ and Plotly's script, also below v-HASH/, where files never change."""
 
-    def __init__(self) -> None:
+    def __init__(self, root_path: str = "") -> None:
+        self.root_path = root_path
         super().__init__(directory=folder("static"))
         digest = hashlib.sha256()
         files = [path for path in sorted(folder("static").rglob("*")) if path.is_file()]
@@ -55,7 +56,8 @@ class Assets(StaticFiles):
     @property
     def import_map(self) -> str:
         """What scripts import by a bare name; pages hold it inline, and their policy its hash."""
-        return json.dumps({"imports": {"plotly": f"/static/{self.version}/vendor/plotly.min.js"}})
+        address = f"{self.root_path}/static/{self.version}/vendor/plotly.min.js"
+        return json.dumps({"imports": {"plotly": address}})
 
     def modules(self) -> list[str]:
         """The explorer's scripts, all to be fetched at once: not one after another's imports."""

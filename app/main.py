@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from attention_atlas.app import errors, language, meters, navigation, openapi
+from attention_atlas.app import errors, language, navigation, openapi
 from attention_atlas.app.access import HEADER, AccessLog
 from attention_atlas.app.api import routes as api
 from attention_atlas.app.assets import Assets, folder
 from attention_atlas.app.limits import ClientLimit
-from attention_atlas.app.meters import Measured
+from attention_atlas.app.meters import Measured, Meters
+from attention_atlas.app.meters import install as install_meters
 from attention_atlas.app.middleware import AddressLimit, BodyLimit, HeadAsGet
 from attention_atlas.app.pages import routes as pages
 from attention_atlas.app.pages.engine import Responses, problem_page
+from attention_atlas.app.root import RootPath, Template
 from attention_atlas.app.security import HostCheck, SecurityHeaders, content_policy
 from attention_atlas.app.service import Service, shown, without_path
 from attention_atlas.app.settings import Settings
@@ -29,6 +32,8 @@ from markupsafe import Markup
 from starlette_compress import CompressMiddleware
 
 from attention_atlas import __version__
+
+OTHERS = ("/static", "/static-offline-docs", "/healthz", "/readyz", "/metrics", "/openapi.json")
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -48,9 +53,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description="Attention of small trained Transformers, layer by layer and head by head.",
         lifespan=lifespan,
         redoc_url=None,
+        servers=[{"url": chosen.root_path}] if chosen.root_path else None,
     )
     app.state.service = service
-    assets = Assets()
+    assets = Assets(chosen.root_path)
+    app.state.assets = assets
     app.state.templates = templates_of(assets)
     app.mount("/static", assets, name="static")
     for router in (*api.ROUTERS, *pages.ROUTERS):
@@ -58,23 +65,39 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_api_route("/healthz", health, tags=["server"])
     missing: Responses = {503: {"description": "a bundled model is missing; says which, and why"}}
     app.add_api_route("/readyz", ready, tags=["server"], responses=missing)
-    policy = content_policy(chosen.frame_ancestors, assets.import_map)
-    app.add_middleware(BodyLimit, limit=chosen.max_body, seconds=chosen.body_seconds)
-    app.add_middleware(CompressMiddleware, minimum_size=500)
-    app.add_middleware(HeadAsGet)
-    app.add_middleware(HostCheck, settings=chosen)
-    app.add_middleware(SecurityHeaders, policy=policy)
-    app.add_middleware(ClientLimit, settings=chosen, limited=service.meters.limited)
-    app.add_middleware(language.RequestLanguage)
-    app.add_middleware(AddressLimit, limit=chosen.max_address)
-    if chosen.cors_origins:
-        app.add_middleware(CORSMiddleware, **cross_origin(chosen.cors_origins))
-    app.add_middleware(Measured, meters=service.meters)
-    app.add_middleware(AccessLog, queries=chosen.log_queries)
+    check_root(chosen.root_path)
+    wrap(app, chosen, service.meters)
     errors.install(app, problem_page)
-    meters.install(app, service.meters, chosen)
+    install_meters(app, service.meters, chosen)
     openapi.install(app, chosen)
     return app
+
+
+def wrap(app: FastAPI, settings: Settings, meters: Meters) -> None:
+    """Add the middleware, the innermost first."""
+    policy = content_policy(settings.frame_ancestors, app.state.assets.import_map)
+    app.add_middleware(BodyLimit, limit=settings.max_body, seconds=settings.body_seconds)
+    app.add_middleware(CompressMiddleware, minimum_size=500)
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(HostCheck, settings=settings)
+    app.add_middleware(SecurityHeaders, policy=policy)
+    app.add_middleware(ClientLimit, settings=settings, limited=meters.limited)
+    app.add_middleware(language.RequestLanguage)
+    app.add_middleware(AddressLimit, limit=settings.max_address)
+    if settings.cors_origins:
+        app.add_middleware(CORSMiddleware, **cross_origin(settings.cors_origins))
+    app.add_middleware(Measured, meters=meters)
+    app.add_middleware(RootPath, prefix=settings.root_path)
+    app.add_middleware(AccessLog, queries=settings.log_queries)
+
+
+def check_root(root_path: str) -> None:
+    """Refuse a base path that is an address of the app, since the two could not be told apart."""
+    first = root_path.split("/")[1] if root_path else None
+    routes = [route for router in (*api.ROUTERS, *pages.ROUTERS) for route in router.routes]
+    paths = [*OTHERS, *(getattr(route, "path", "") for route in routes)]
+    if first in {re.split(r"[/.]", path)[1] for path in paths}:
+        raise ValueError(f"ROOT_PATH {root_path} is an address of the app: choose another")
 
 
 def cross_origin(origins: str) -> dict[str, Any]:
@@ -91,7 +114,9 @@ def cross_origin(origins: str) -> dict[str, Any]:
 def templates_of(assets: Assets) -> Jinja2Templates:
     """The templates, and what all of them may name."""
     templates = Jinja2Templates(folder("templates"))
+    templates.env.template_class = Template
     templates.env.globals |= {
+        "root": assets.root_path,
         "static": f"/static/{assets.version}",
         "modules": assets.modules(),
         "import_map": Markup(assets.import_map),

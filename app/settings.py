@@ -41,6 +41,11 @@ class Settings(BaseSettings):
     trusted_proxies: str = Field(
         "", description="addresses of proxies whose forwarded headers are believed, by comma"
     )
+    root_path: str = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="path below which a proxy serves the app, like /atlas",
+    )
     frame_ancestors: str = Field(
         "'self'", description="whose pages may embed these, as in Content-Security-Policy"
     )

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 import torch
 from attention_atlas.app.api.spec import WITH, Edits, RunRequest
+from attention_atlas.app.root import rooted
 from attention_atlas.model.record import Run, Token, axes
 from attention_atlas.model.spec import Spec, direction_of
 from attention_atlas.model.tape import Edit
@@ -160,9 +161,9 @@ def links(request: RunRequest) -> dict[str, str]:
         sent["edits"] = f"[{edits}]"
     query = urlencode(sent)
     return {
-        "attention": f"{PREFIX}/attention?{query}",
-        "overview": f"{PREFIX}/attention/overview?{query}",
-        "explore": f"/explore?{page if request.target_ids else query}",
+        "attention": rooted(f"{PREFIX}/attention?{query}"),
+        "overview": rooted(f"{PREFIX}/attention/overview?{query}"),
+        "explore": rooted(f"/explore?{page if request.target_ids else query}"),
     }
 
 

@@ -4,9 +4,10 @@
 import {events} from "./events.js";
 import {_, language} from "./language.js";
 import {camel, camelKeys, snake} from "./names.js";
+import {rooted} from "./root.js";
 import {decode} from "./wire.js";
 
-const ROOT = "/api/v1";
+const ROOT = rooted("/api/v1");
 const JSON_TYPE = "application/json";
 const TENSORS = "application/vnd.safetensors";
 const EVENTS = "text/event-stream";

@@ -1,3 +1,5 @@
+import {rooted} from "./root.js";
+
 export const byId = (id) => document.getElementById(id);
 
 /** h("button", {class: "head", onclick: pick}, "H3"): children are text or nodes, never markup. */
@@ -6,7 +8,7 @@ export function h(tag, props = {}, ...children) {
   for (const [name, value] of Object.entries(props)) {
     if (name.startsWith("on")) el.addEventListener(name.slice(2), value);
     else if (typeof value === "boolean") el.toggleAttribute(name, value);
-    else el.setAttribute(name, value);
+    else el.setAttribute(name, name === "href" ? rooted(value) : value);
   }
   el.append(...children);
   return el;
@@ -16,7 +18,7 @@ export function h(tag, props = {}, ...children) {
 export function svg(tag, props = {}, ...children) {
   const el = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(props)) {
-    if (value !== undefined) el.setAttribute(name, value);
+    if (value !== undefined) el.setAttribute(name, name === "href" ? rooted(value) : value);
   }
   el.append(...children);
   return el;

@@ -1,6 +1,8 @@
 // The state ↔ the query string, and the browser's history. A value left out is the default; null,
 // 0, false and the empty text are different things, and all come back.
 
+import {rooted} from "./root.js";
+
 const text = {parse: (s) => s, valid: () => true};
 const whole = {parse: Number, valid: (s) => /^\d{1,6}$/.test(s)};
 const isShare = (s) => /^[\d.e-]+$/.test(s) && Number(s) >= 0 && Number(s) <= 1;
@@ -307,7 +309,7 @@ export const pageOf = (path, parts) => inThisLanguage(`/${path}`, parts);
 export function inThisLanguage(path, parts) {
   const {lang, theme} = Object.fromEntries(new URLSearchParams(location.search));
   const kept = Object.entries({...parts, lang, theme}).filter(([, value]) => value !== undefined);
-  return kept.length ? `${path}?${new URLSearchParams(kept)}` : path;
+  return rooted(kept.length ? `${path}?${new URLSearchParams(kept)}` : path);
 }
 
 /** The link to the other language leads to what is on screen then. */

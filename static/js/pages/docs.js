@@ -3,9 +3,10 @@
 import {byId} from "../lib/dom.js";
 import {mountHelp} from "../lib/help.js";
 import {mountThemeAlone} from "../lib/theme.js";
+import {rooted} from "../lib/root.js";
 import * as url from "../lib/url.js";
 
-globalThis.SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger", deepLinking: true});
+globalThis.SwaggerUIBundle({url: rooted("/openapi.json"), dom_id: "#swagger", deepLinking: true});
 url.linkLanguage(byId("language"));
 mountHelp();
 mountThemeAlone((shown) => { // as Swagger UI names it
