@@ -200,6 +200,18 @@ def test_each_term_of_a_formula_lights_its_cells(
     assert page.evaluate(LIT) != dark, "by the pointer"
 
 
+@pytest.mark.parametrize("setting", [{"color_scheme": "dark"}], ids=["dark"])
+def test_a_chapter_is_printed_on_white_without_its_answers(page: Page, setting: object) -> None:
+    page.goto("/learn/4")
+    page.locator("#theme button").wait_for()
+    expect(page.locator(".drawn-table summary")).to_be_visible()
+    page.emulate_media(media="print")
+    expect(page.locator("body")).to_have_css("background-color", "rgb(255, 255, 255)")
+    expect(page.locator("body")).to_have_css("color", "rgb(0, 0, 0)")
+    expect(page.locator(".answer").first).to_be_hidden()
+    expect(page.locator(".drawn").first).to_be_visible()
+
+
 def test_progress_is_kept_in_the_browser_and_can_be_forgotten(page: Page) -> None:
     sent: list[str] = []
     page.on("request", lambda request: sent.append(request.method))
