@@ -141,17 +141,19 @@ def corrupt(
     return tokens, hidden
 
 
+NO_WORD = {
+    "text": Message("no-words", "the first text has no word; type at least one"),
+    "text_pair": Message("no-words", "the second text has no word; type at least one"),
+}
+
+
 @torch.inference_mode()
 def next_sentence(loaded: Loaded, text: str, text_pair: str) -> float:
     """The probability that the second text follows the first (Devlin et al. 2019)."""
     check_task(loaded, "next-sentence")
     tokens = tokenize(loaded, text, text_pair)
-    for segment, which in enumerate(("text", "text_pair")):
+    for segment, (which, none) in enumerate(NO_WORD.items()):
         if not any(token.segment == segment and not token.special for token in tokens):
-            order = ("first", "second")[segment]
-            raise BadInput(
-                which,
-                Message("no-words", "the {order} text has no word; type at least one", order=order),
-            )
+            raise BadInput(which, none)
     x = read(loaded, {"source": tokens})
     return loaded.encoder.next_sentence(x).softmax(-1)[0, 0].item()

@@ -42,3 +42,10 @@ def test_what_cannot_be_is_said(client, path, params, said):
     answer = client.get(f"/api/v1{path}", params=params)
     assert answer.status_code == 422
     assert said in answer.json()["detail"]
+
+
+def test_a_text_without_words_is_said_in_the_language_of_the_page(client) -> None:
+    spec = {"model": "bert", "text": " ", "text_pair": "a"}
+    page = client.get("/api/v1/next-sentence", params=spec, headers={"accept-language": "zh"})
+    assert page.status_code == 422
+    assert page.json()["detail"] == "第一段文本中没有词；请至少输入一个词"

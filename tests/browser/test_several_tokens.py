@@ -47,5 +47,7 @@ def test_bytes_and_unknown_words_are_explained(explore: Explore) -> None:
     expect(page.locator("#notice")).to_contain_text("他: several tokens, one for each byte")
     page = explore(model="bert", text="☃ sat", lang="en")
     expect(page.locator("#notice")).to_contain_text("☃: [UNK], the one token for all")
+    page = explore(model="bert", text="a" * 300, lang="en")
+    expect(page.locator("#notice")).to_contain_text(f"{'a' * 23}…: [UNK]")
     page = explore(model="bert", text=RIVER, lang="en")
     expect(page.locator("#notice")).to_have_text("")

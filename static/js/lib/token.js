@@ -28,9 +28,12 @@ export function wholeWords(tokens) {
     .map(label).join(""));
 }
 
+const MOST = 24; // characters of an odd token in a sentence
+
 /** What is odd in the tokens: a character in several of them, a word that none spells. */
 export function oddities(tokens) {
-  const texts = (chosen) => [...new Set(chosen.map(visible))].slice(0, 3).join(", ");
+  const short = (text) => (text.length > MOST ? `${text.slice(0, MOST - 1)}…` : text);
+  const texts = (chosen) => [...new Set(chosen.map(visible))].slice(0, 3).map(short).join(", ");
   const isSplit = (a, i) => [tokens[i - 1], tokens[i + 1]].some((b) => b && a.end > a.start
     && b.start === a.start && b.end === a.end && b.segment === a.segment && b.raw !== a.raw);
   const split = tokens.filter((token, i) => !token.special && !token.unknown && isSplit(token, i)
