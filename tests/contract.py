@@ -128,10 +128,10 @@ def main(n_case: int) -> int:
         for operation in operations:
             share = n_case // len(operations) // (10 if operation.path.endswith(COSTLY) else 1)
             try:
-                found = str(dict(tried(operation, max(2, share), send)))
+                result = str(dict(tried(operation, max(2, share), send)))
             except Exception as error:  # whatever schemathesis or a check raises
-                found, wrong = f"WRONG: {error}", wrong + 1
-            sys.stdout.write(f"{operation.label}: {found}\n")
+                result, wrong = f"WRONG: {error}", wrong + 1
+            sys.stdout.write(f"{operation.label}: {result}\n")
             sys.stdout.flush()
     return wrong
 

@@ -33,7 +33,7 @@ def every_call() -> dict[str, list[ast.Call]]:
 def templates() -> list[str]:
     """The template of every message in the code."""
     arguments = [node.args[1] for node in calls("Message") if len(node.args) == 2]
-    found = [node.value for node in arguments if isinstance(node, ast.Constant)]
-    found += [ast.literal_eval(node.args[0]) for node in calls("spanning")]
+    values = [node.value for node in arguments if isinstance(node, ast.Constant)]
+    values += [ast.literal_eval(node.args[0]) for node in calls("spanning")]
     wordings = [wording.template for wording in (*WORDINGS.values(), OTHER)]
-    return sorted({*found, *wordings, IGNORED, UNKNOWN})
+    return sorted({*values, *wordings, IGNORED, UNKNOWN})

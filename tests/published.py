@@ -95,11 +95,11 @@ def marian(folder: Path, *marks: str, separate: bool = False) -> Backend:
     source, target = pieces(TEXTS[:3]), pieces(TEXTS[3:5])
     common = ("</s>", "<unk>", "<pad>", *marks)
     vocab = vocabulary(*([source] if separate else [source, target]), first=common)
-    own = vocabulary(target, first=("</s>", "<unk>", "<pad>"))
+    expected = vocabulary(target, first=("</s>", "<unk>", "<pad>"))
     (folder / "source.spm").write_bytes(source)
     (folder / "target.spm").write_bytes(target)
     (folder / "vocab.json").write_text(json.dumps(vocab))
-    (folder / "target_vocab.json").write_text(json.dumps(own))
+    (folder / "target_vocab.json").write_text(json.dumps(expected))
     files = [str(folder / name) for name in ("source.spm", "target.spm", "vocab.json")]
     options = {"target_vocab_file": str(folder / "target_vocab.json"), "separate_vocabs": True}
     return hf.MarianTokenizer(*files, **(options if separate else {}))

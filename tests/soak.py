@@ -121,8 +121,8 @@ async def served(cache: str) -> AsyncIterator[Server]:
 
 async def address(process: subprocess.Popen[str], log: Path) -> str:
     while process.poll() is None:
-        if found := re.search(r"is ready: (http://[\w.:]+)", log.read_text()):
-            return found[1]
+        if match := re.search(r"is ready: (http://[\w.:]+)", log.read_text()):
+            return match[1]
         await asyncio.sleep(0.1)
     raise RuntimeError(log.read_text())
 
@@ -268,12 +268,12 @@ async def measured(asked: argparse.Namespace) -> list[Goal]:
 def main() -> int:
     from attention_atlas import __version__
 
-    asked = arguments()
-    goals = asyncio.run(measured(asked))
+    request = arguments()
+    goals = asyncio.run(measured(request))
     table = "\n".join((TABLE, *(goal.row() for goal in goals)))
     where = f"`make soak` on {datetime.now(UTC):%Y-%m-%d}. " + machine({PRODUCT: __version__})
     sys.stdout.write(f"{where}\n\n{table}\n")
-    if asked.write:
+    if request.write:
         head = REPORT.read_text("utf-8").partition("\n## Load, measured\n")[0].rstrip("\n")
         text = f"{head}\n\n## Load, measured\n\n{where}\n\n{table}\n"
         REPORT.write_text(text, "utf-8")

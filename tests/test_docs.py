@@ -119,13 +119,13 @@ def measured(client: TestClient) -> str:
     """The cards' measures as rows of the table in docs/."""
     rows = []
     for model in client.get("/api/v1/models").json()["models"]:
-        for name, found in model["metrics"].items():
+        for name, result in model["metrics"].items():
             if shown(name):
-                interval = f"{found['low']} to {found['high']}"
-                over = f"{found['n']:,} {found['of']}"
-                how = found["detail"].split(";")[0]
-                cells = [name.replace("_", " "), found["value"], interval, over, how]
-                cells = [f"`{model['name']}`", *cells, found["compare"]]
+                interval = f"{result['low']} to {result['high']}"
+                over = f"{result['n']:,} {result['of']}"
+                how = result["detail"].split(";")[0]
+                cells = [name.replace("_", " "), result["value"], interval, over, how]
+                cells = [f"`{model['name']}`", *cells, result["compare"]]
                 rows.append(f"| {' | '.join(map(str, cells))} |\n")
     return "".join(rows)
 
@@ -152,11 +152,11 @@ def families() -> str:
     """What each family supports, as rows of the table in docs/."""
     rows = []
     for name in FAMILIES:
-        found = adapted(name)
-        kinds, tasks = ", ".join(found.kinds), ", ".join(found.tasks) or "none"
-        lens = "no: only attention" if found.lacks else "yes"
-        page = "yes" if found.has_input_parts and not found.lacks else "no"
-        rows.append(f"| {name} | {kinds} | {found.positions} | {lens} | {page} | {tasks} |\n")
+        result = adapted(name)
+        kinds, tasks = ", ".join(result.kinds), ", ".join(result.tasks) or "none"
+        lens = "no: only attention" if result.lacks else "yes"
+        page = "yes" if result.has_input_parts and not result.lacks else "no"
+        rows.append(f"| {name} | {kinds} | {result.positions} | {lens} | {page} | {tasks} |\n")
     return "".join(rows)
 
 
@@ -207,7 +207,7 @@ NUMBER = re.compile(r"\d+\.\d+(?:e-?\d+)?")
 
 
 def numbers(text: str) -> list[float]:
-    return [float(found) for found in NUMBER.findall(text)]
+    return [float(result) for result in NUMBER.findall(text)]
 
 
 def words(text: str) -> str:

@@ -95,15 +95,15 @@ def tree(path: Path) -> ast.Module:
 @cache
 def imports(path: Path) -> set[str]:
     """Every module that a Python file imports, and the packages it is in."""
-    found: set[str] = set()
+    names: set[str] = set()
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         if isinstance(node, ast.ImportFrom):
             package = path.parent.name if node.level else ""
             module = ".".join(filter(None, [package, node.module]))
-            found |= {module} | {f"{module}.{alias.name}" for alias in node.names}
-    return {".".join(name.split(".")[:n]) for name in found for n in range(1, name.count(".") + 2)}
+            names |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+    return {".".join(name.split(".")[:n]) for name in names for n in range(1, name.count(".") + 2)}
 
 
 def graph() -> dict[str, set[str]]:
@@ -214,21 +214,21 @@ def test_a_rule_has_files_to_look_at(ban: Ban) -> None:
 
 @pytest.mark.parametrize("path", sorted((JS / "views").glob("*.js")), ids=lambda path: path.name)
 def test_a_view_imports_only_what_draws(path: Path) -> None:
-    found = set(re.findall(r"""(?:from|import)\s*\(?\s*["']([^"']+)["']""", code(path)))
-    assert found <= {f"../lib/{name}.js" for name in VIEWS_IMPORT}
+    matches = set(re.findall(r"""(?:from|import)\s*\(?\s*["']([^"']+)["']""", code(path)))
+    assert matches <= {f"../lib/{name}.js" for name in VIEWS_IMPORT}
 
 
 @pytest.mark.parametrize("folder", ["pages", "lib"])
 def test_scripts_import_one_way(folder: str) -> None:
     """Pages import each other's engine, views and lib; lib imports lib alone."""
     allowed = {"pages": r"\./engine|\.\./(views|lib)/\w+", "lib": r"\./\w+"}[folder]
-    found = {
+    matches = {
         (path.name, name)
         for path in (JS / folder).glob("*.js")
         for name in re.findall(r"""(?:from|import)\s*\(?\s*["'](\.[^"']+)["']""", code(path))
         if not re.fullmatch(rf"(?:{allowed})\.js", name)
     }
-    assert found == set()
+    assert matches == set()
 
 
 def test_a_script_has_a_name_of_its_own() -> None:

@@ -103,12 +103,12 @@ def server(
 ) -> Iterator[tuple[str, Path]]:
     """The image's command in this environment, with its variables; all but the cache read-only."""
     cache = tmp_path_factory.mktemp("cache")
-    own = {name: value for name, value in environment.items() if name in SETTINGS}
-    own |= {"PORT": "0", "HOSTS": "", "MODELS": "gpt", "THREADS": "1"}
-    own |= {"XDG_CACHE_HOME": str(cache), "HF_HOME": str(cache / "huggingface")}
+    values = {name: value for name, value in environment.items() if name in SETTINGS}
+    values |= {"PORT": "0", "HOSTS": "", "MODELS": "gpt", "THREADS": "1"}
+    values |= {"XDG_CACHE_HOME": str(cache), "HF_HOME": str(cache / "huggingface")}
     command = [sys.executable, "-m", "attention_atlas.app"]
     with subprocess.Popen(
-        command, cwd="/", env=os.environ | own, stderr=subprocess.PIPE, text=True
+        command, cwd="/", env=os.environ | values, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr
         texts = (json.loads(line).get("message", "") for line in process.stderr)

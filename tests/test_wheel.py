@@ -65,14 +65,14 @@ def address(request: pytest.FixtureRequest, command: Path, hostile: Path) -> Ite
     server = subprocess.Popen([command.parent / program, *args], cwd=hostile, env=env, **output)
     assert server.stdout
     try:
-        said = ""
+        text = ""
         for line in server.stdout:
-            said += line
-            if found := re.search(r"is ready: (http://\S+)", line):
-                yield found[1]
+            text += line
+            if match := re.search(r"is ready: (http://\S+)", line):
+                yield match[1]
                 break
         else:
-            pytest.fail(f"the command ended:\n{said}")
+            pytest.fail(f"the command ended:\n{text}")
     finally:
         server.terminate()
         server.communicate(timeout=20)

@@ -21,21 +21,21 @@ EVERY_KIND = [
 def test_anatomy_leads_step_by_step_to_the_attention(get, model, kind):
     place = {"model": model, "text": "El banco está cerrado.", "kind": kind}
     place |= {"layer": 0, "head": 0}
-    found = get("/anatomy", **place, query=2)
-    q, k, products, v = (np.array(found[name]) for name in ("q", "k", "products", "v"))
-    mask = np.array(found["mask"])
-    if found["score"] == "dot_product":
+    answer = get("/anatomy", **place, query=2)
+    q, k, products, v = (np.array(answer[name]) for name in ("q", "k", "products", "v"))
+    mask = np.array(answer["mask"])
+    if answer["score"] == "dot_product":
         np.testing.assert_allclose(products, q * k, atol=1e-5)
-        assert found["scale"] == pytest.approx(q.size**-0.5)
-    np.testing.assert_allclose(products.sum(-1), found["dots"], atol=1e-4)
-    scores = np.array([-np.inf if score is None else score for score in found["scores"]])
-    scaled = np.where(mask, np.array(found["dots"]) * found["scale"], -np.inf)
+        assert answer["scale"] == pytest.approx(q.size**-0.5)
+    np.testing.assert_allclose(products.sum(-1), answer["dots"], atol=1e-4)
+    scores = np.array([-np.inf if score is None else score for score in answer["scores"]])
+    scaled = np.where(mask, np.array(answer["dots"]) * answer["scale"], -np.inf)
     np.testing.assert_allclose(scores, scaled, atol=1e-4)
-    np.testing.assert_allclose(np.array(found["attn"]) @ v, found["z"], atol=1e-5)
+    np.testing.assert_allclose(np.array(answer["attn"]) @ v, answer["z"], atol=1e-5)
     whole = get("/attention", **place)
-    np.testing.assert_allclose(found["attn"], whole["attn"][0][0][2], atol=1e-6)
-    assert found["q_tokens"] == whole["q_tokens"]
-    assert found["k_tokens"] == whole["k_tokens"]
+    np.testing.assert_allclose(answer["attn"], whole["attn"][0][0][2], atol=1e-6)
+    assert answer["q_tokens"] == whole["q_tokens"]
+    assert answer["k_tokens"] == whole["k_tokens"]
 
 
 @pytest.mark.parametrize(
@@ -54,8 +54,8 @@ def test_anatomy_names_what_is_there(client, place, message):
 
 
 def test_anatomy_comes_as_safetensors_too(client, get):
-    asked = {"model": "bert", "text": BANK, "layer": 2, "head": 3, "query": 6}
-    answer = client.get("/api/v1/anatomy", params={**asked, "format": "safetensors"})
+    request = {"model": "bert", "text": BANK, "layer": 2, "head": 3, "query": 6}
+    answer = client.get("/api/v1/anatomy", params={**request, "format": "safetensors"})
     tensors = safetensors.numpy.load(answer.content)
     assert tensors["k"].shape == (9, 32)
-    np.testing.assert_allclose(tensors["attn"], get("/anatomy", **asked)["attn"], atol=1e-7)
+    np.testing.assert_allclose(tensors["attn"], get("/anatomy", **request)["attn"], atol=1e-7)

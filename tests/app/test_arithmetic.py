@@ -18,45 +18,45 @@ def test_the_variance_of_dot_products_is_their_width(get):
 
 
 def test_the_scale_keeps_the_softmax_soft(get):
-    found = get("/arithmetic/scaling", d_k=1024)
-    first, last = found["widths"][0], found["widths"][-1]
-    assert [width["d_k"] for width in found["widths"]] == [2**i for i in range(11)]
+    answer = get("/arithmetic/scaling", d_k=1024)
+    first, last = answer["widths"][0], answer["widths"][-1]
+    assert [width["d_k"] for width in answer["widths"]] == [2**i for i in range(11)]
     assert first["entropy"]["plain"] == pytest.approx(first["entropy"]["scaled"])
     assert last["entropy"]["scaled"] == pytest.approx(first["entropy"]["scaled"], abs=0.15)
     assert last["entropy"]["plain"] < 0.2
     assert last["gradient"]["plain"] < last["gradient"]["scaled"] / 3
-    assert last["entropy"]["scaled"] < math.log(found["n_key"])
+    assert last["entropy"]["scaled"] < math.log(answer["n_key"])
 
 
 @pytest.mark.parametrize(("model", "layer"), [("bert", 0), ("gpt", 5), ("translator", 3)])
 def test_the_heads_parts_are_the_whole(get, model, layer):
-    found = get("/arithmetic/heads", model=model, text=TEXT, layer=layer)
+    answer = get("/arithmetic/heads", model=model, text=TEXT, layer=layer)
     n_head = 12 if model == "bert" else 8
-    assert np.shape(found["norms"]) == (n_head, len(found["tokens"]))
-    assert found["error"] < 1e-4
-    assert len(found["output"]) == len(found["tokens"])
+    assert np.shape(answer["norms"]) == (n_head, len(answer["tokens"]))
+    assert answer["error"] < 1e-4
+    assert len(answer["output"]) == len(answer["tokens"])
 
 
 def test_heads_can_be_fewer_or_more_at_the_same_d_model(get):
-    asked = {"model": "gpt", "text": TEXT, "layer": 2}
-    found = get("/arithmetic/heads", **asked)["regrouped"]
-    assert [(cut["n_head"], cut["n_head"] * cut["d"]) for cut in found] == [
+    request = {"model": "gpt", "text": TEXT, "layer": 2}
+    answer = get("/arithmetic/heads", **request)["regrouped"]
+    assert [(cut["n_head"], cut["n_head"] * cut["d"]) for cut in answer] == [
         (n, 256) for n in (1, 2, 4, 8, 16, 32)
     ]
-    attn = np.array(get("/attention", **asked)["attn"])[0]
+    attn = np.array(get("/attention", **request)["attn"])[0]
     entropy = -(attn * np.log(np.where(attn > 0, attn, 1))).sum(-1).mean()
-    own = next(cut for cut in found if cut["n_head"] == 8)
-    assert own["entropy"] == pytest.approx(entropy, abs=1e-5)
-    assert found[0]["apart"] == pytest.approx(0, abs=1e-6), "one head does not differ from itself"
-    assert own["apart"] > 0.01
+    expected = next(cut for cut in answer if cut["n_head"] == 8)
+    assert expected["entropy"] == pytest.approx(entropy, abs=1e-5)
+    assert answer[0]["apart"] == pytest.approx(0, abs=1e-6), "one head does not differ from itself"
+    assert expected["apart"] > 0.01
 
 
 @pytest.mark.parametrize("model", ["bert", "gpt", "translator"])
 def test_the_residual_stream_is_the_hidden_states(get, model):
-    found = get("/arithmetic/blocks", model=model, text=TEXT)["layers"]
+    answer = get("/arithmetic/blocks", model=model, text=TEXT)["layers"]
     hidden = np.array(get("/hidden-states", model=model, text=TEXT)["hidden"])
     lengths = np.linalg.norm(hidden, axis=-1).mean(-1)
-    np.testing.assert_allclose([b["residual"] for b in found], lengths[:-1], rtol=1e-4)
+    np.testing.assert_allclose([b["residual"] for b in answer], lengths[:-1], rtol=1e-4)
 
 
 def test_layer_norm_is_over_dimensions_and_batch_norm_over_tokens(get):
@@ -93,20 +93,20 @@ def test_layer_norm_is_pytorchs_on_the_same_activations(get):
 
 
 def test_the_cost_is_measured(get):
-    found = get("/arithmetic/cost", n_max=256, n_loop=32)
-    assert [size["n"] for size in found["sizes"]] == [64, 128, 256]
-    assert [size["n_number"] for size in found["sizes"]] == [8 * n * n for n in (64, 128, 256)]
-    assert all(size["seconds"] > 0 and size["fused_seconds"] > 0 for size in found["sizes"])
-    assert found["loop"]["error"] < 1e-4
-    assert found["loop"]["loop"] > found["loop"]["product"]
+    answer = get("/arithmetic/cost", n_max=256, n_loop=32)
+    assert [size["n"] for size in answer["sizes"]] == [64, 128, 256]
+    assert [size["n_number"] for size in answer["sizes"]] == [8 * n * n for n in (64, 128, 256)]
+    assert all(size["seconds"] > 0 and size["fused_seconds"] > 0 for size in answer["sizes"])
+    assert answer["loop"]["error"] < 1e-4
+    assert answer["loop"]["loop"] > answer["loop"]["product"]
 
 
 def test_memory_grows_as_the_square_of_the_tokens_but_for_a_fused_kernel(get):
-    found = get("/arithmetic/cost", n_max=512, n_loop=1)
-    *_, half, whole = found["sizes"]
+    answer = get("/arithmetic/cost", n_max=512, n_loop=1)
+    *_, half, whole = answer["sizes"]
     assert whole["bytes"] > 4 * whole["n_number"], "at least the weights, in float32"
     assert whole["bytes"] / half["bytes"] == pytest.approx(4, rel=0.1)
-    assert found["exponents"]["bytes"] == pytest.approx(2, abs=0.1)
+    assert answer["exponents"]["bytes"] == pytest.approx(2, abs=0.1)
     assert whole["fused_bytes"] / half["fused_bytes"] < 3
     assert whole["fused_bytes"] < whole["bytes"] / 4
 

@@ -36,78 +36,78 @@ def refused(client):
 @pytest.mark.parametrize("model", ["bert", "gpt", "translator"])
 def test_a_run_beside_itself_is_the_same(compare, model):
     spec = {"model": model, "text": "El banco del banco."}
-    found = compare(spec, spec, "banco")
-    np.testing.assert_allclose(found["similarity"], 1, atol=1e-6)
-    np.testing.assert_allclose(found["divergence"], 0, atol=1e-6)
-    np.testing.assert_allclose(found["unaligned_a"], 0, atol=1e-6)
-    np.testing.assert_allclose(found["difference"], 0, atol=1e-6)
-    assert found["row_a"] == found["row_b"]
+    answer = compare(spec, spec, "banco")
+    np.testing.assert_allclose(answer["similarity"], 1, atol=1e-6)
+    np.testing.assert_allclose(answer["divergence"], 0, atol=1e-6)
+    np.testing.assert_allclose(answer["unaligned_a"], 0, atol=1e-6)
+    np.testing.assert_allclose(answer["difference"], 0, atol=1e-6)
+    assert answer["row_a"] == answer["row_b"]
 
 
 def test_a_and_b_can_change_places(compare):
-    there, back = compare(RIVER, MONEY), compare(MONEY, RIVER)
+    present, back = compare(RIVER, MONEY), compare(MONEY, RIVER)
     for name in ("similarity", "divergence", "divergence_aligned"):
-        np.testing.assert_allclose(there[name], back[name], atol=1e-6)
-    assert there["unaligned_a"] == back["unaligned_b"]
-    assert there["row_a"] == back["row_b"]
-    assert there["alignment"] == [[i, j] for j, i in back["alignment"]]
+        np.testing.assert_allclose(present[name], back[name], atol=1e-6)
+    assert present["unaligned_a"] == back["unaligned_b"]
+    assert present["row_a"] == back["row_b"]
+    assert present["alignment"] == [[i, j] for j, i in back["alignment"]]
 
 
 def test_the_divergence_is_that_of_the_words_rows(compare, get):
-    found = compare(RIVER, MONEY, layer=0, head=7)
+    answer = compare(RIVER, MONEY, layer=0, head=7)
     rows = [np.array(get("/attention", **spec, layer=0, head=7)["attn"]) for spec in (RIVER, MONEY)]
     a, b = rows[0][0, 0, 6], rows[1][0, 0, 7]  # every word is one piece
-    np.testing.assert_allclose(found["row_a"], a, atol=1e-6)
-    np.testing.assert_allclose(found["row_b"], b, atol=1e-6)
-    i, j = (list(side) for side in zip(*found["alignment"], strict=True))
+    np.testing.assert_allclose(answer["row_a"], a, atol=1e-6)
+    np.testing.assert_allclose(answer["row_b"], b, atol=1e-6)
+    i, j = (list(side) for side in zip(*answer["alignment"], strict=True))
     alone_a, alone_b = np.delete(a, i), np.delete(b, j)
     p = np.concatenate([a[i], alone_a, 0 * alone_b])
     r = np.concatenate([b[j], 0 * alone_a, alone_b])
-    assert found["divergence"][0][7] == pytest.approx(jensenshannon(p, r) ** 2, abs=1e-5)
+    assert answer["divergence"][0][7] == pytest.approx(jensenshannon(p, r) ** 2, abs=1e-5)
     both = jensenshannon(a[i] / a[i].sum(), b[j] / b[j].sum()) ** 2
-    assert found["divergence_aligned"][0][7] == pytest.approx(both, abs=1e-5)
-    assert found["unaligned_a"][0][7] == pytest.approx(alone_a.sum(), abs=1e-6)
-    assert np.max(found["divergence"]) <= math.log(2)
+    assert answer["divergence_aligned"][0][7] == pytest.approx(both, abs=1e-5)
+    assert answer["unaligned_a"][0][7] == pytest.approx(alone_a.sum(), abs=1e-6)
+    assert np.max(answer["divergence"]) <= math.log(2)
 
 
 def test_heads_are_ranked_and_the_first_is_shown(compare):
-    found = compare(RIVER, MONEY)
-    scores = [head["divergence"] for head in found["ranked"]]
+    answer = compare(RIVER, MONEY)
+    scores = [head["divergence"] for head in answer["ranked"]]
     assert scores == sorted(scores, reverse=True)
-    assert (found["layer"], found["head"]) == (
-        found["ranked"][0]["layer"],
-        found["ranked"][0]["head"],
+    assert (answer["layer"], answer["head"]) == (
+        answer["ranked"][0]["layer"],
+        answer["ranked"][0]["head"],
     )
-    assert scores[0] == pytest.approx(np.max(found["divergence"]))
+    assert scores[0] == pytest.approx(np.max(answer["divergence"]))
 
 
 def test_similarity_is_the_cosine_of_hidden_states(compare, get):
-    found = compare(RIVER, MONEY)
+    answer = compare(RIVER, MONEY)
     a, b = (
         np.array(get("/hidden-states", **spec, word="bank")["hidden"]) for spec in (RIVER, MONEY)
     )
     cosines = (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
-    np.testing.assert_allclose(found["similarity"], cosines, atol=1e-5)
-    assert len(found["similarity"]) == 7
+    np.testing.assert_allclose(answer["similarity"], cosines, atol=1e-5)
+    assert len(answer["similarity"]) == 7
 
 
 def test_the_trained_bert_tells_the_senses_apart(compare):
-    found = compare(RIVER, MONEY)["references"]
-    assert found["n"] == {"river": 8, "money": 8}
-    last = {name: {sense: row[-1] for sense, row in found[name].items()} for name in ("a", "b")}
+    answer = compare(RIVER, MONEY)["references"]
+    assert answer["n"] == {"river": 8, "money": 8}
+    last = {name: {sense: row[-1] for sense, row in answer[name].items()} for name in ("a", "b")}
     assert last["a"]["river"] > last["a"]["money"]
     assert last["b"]["money"] > last["b"]["river"]
-    assert min(row[-1] for row in found["within"].values()) > found["between"][-1]
+    assert min(row[-1] for row in answer["within"].values()) > answer["between"][-1]
 
 
 def test_hidden_states_are_named_embedding_and_then_by_layer(compare, get, client):
     names = ["embedding", *(f"layer {i}" for i in range(6))]
     assert get("/hidden-states", **RIVER)["states"] == names
     assert get("/hidden-states", **RIVER, word="bank")["states"] == names
-    found = compare(RIVER, MONEY)
-    assert found["states"] == names
-    assert len(found["similarity"]) == len(found["nearest_a"]) == len(names)
-    assert len(found["divergence"]) == 6, "attention layers alone"
+    body = compare(RIVER, MONEY)
+    assert body["states"] == names
+    assert len(body["similarity"]) == len(body["nearest_a"]) == len(names)
+    assert len(body["divergence"]) == 6, "attention layers alone"
     assert compare(RIVER, {**RIVER, "model": "gpt"})["states"] == []
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
     for answer in ("HiddenAnswer", "CompareAnswer"):
@@ -115,37 +115,39 @@ def test_hidden_states_are_named_embedding_and_then_by_layer(compare, get, clien
 
 
 def test_nearest_words_are_ranked(compare):
-    found = compare(RIVER, MONEY)
-    for layer in found["nearest_a"]:
+    answer = compare(RIVER, MONEY)
+    for layer in answer["nearest_a"]:
         cosines = [near["cosine"] for near in layer]
         assert cosines == sorted(cosines, reverse=True)
     assert compare(RIVER, MONEY, "the")["references"] is None
 
 
 def test_two_models_have_no_common_space_but_common_words(compare):
-    found = compare(RIVER, RIVER | {"model": "gpt"})
-    assert found["similarity"] is None
-    words = [[unit["text"] for unit in found[side]["k_words"]] for side in ("a", "b")]
-    assert [words[0][i] for i, _ in found["alignment"]] == [
-        words[1][j] for _, j in found["alignment"]
+    answer = compare(RIVER, RIVER | {"model": "gpt"})
+    assert answer["similarity"] is None
+    words = [[unit["text"] for unit in answer[side]["k_words"]] for side in ("a", "b")]
+    assert [words[0][i] for i, _ in answer["alignment"]] == [
+        words[1][j] for _, j in answer["alignment"]
     ]
-    assert len(found["alignment"]) == 11
+    assert len(answer["alignment"]) == 11
 
 
 def test_one_run_with_an_edit_beside_the_same_without(compare):
     edit = {"op": "ablate", "layer": 1, "head": 2}
-    found = compare(RIVER, RIVER | {"edits": [edit]})
-    np.testing.assert_allclose(found["similarity"][:2], 1, atol=1e-6)
-    assert found["similarity"][3] < 1
-    np.testing.assert_allclose(found["divergence"][0], 0, atol=1e-6)
-    assert max(found["divergence"][3]) > 0
+    answer = compare(RIVER, RIVER | {"edits": [edit]})
+    np.testing.assert_allclose(answer["similarity"][:2], 1, atol=1e-6)
+    assert answer["similarity"][3] < 1
+    np.testing.assert_allclose(answer["divergence"][0], 0, atol=1e-6)
+    assert max(answer["divergence"][3]) > 0
 
 
 def test_an_alignment_can_be_given(compare):
-    found = compare(RIVER, MONEY, align=[[6, 7], [10, 10]], layer=0, head=7)
-    assert found["alignment"] == [[6, 7], [10, 10]]
-    assert found["unaligned_a"][0][7] == pytest.approx(1 - found["row_a"][6] - found["row_a"][10])
-    assert np.shape(found["difference"]) == (2, 2)
+    answer = compare(RIVER, MONEY, align=[[6, 7], [10, 10]], layer=0, head=7)
+    assert answer["alignment"] == [[6, 7], [10, 10]]
+    assert answer["unaligned_a"][0][7] == pytest.approx(
+        1 - answer["row_a"][6] - answer["row_a"][10]
+    )
+    assert np.shape(answer["difference"]) == (2, 2)
 
 
 @pytest.mark.parametrize(
@@ -173,8 +175,8 @@ def test_a_word_that_occurs_twice_is_the_one_asked_for(compare):
 
 
 def test_get_answers_what_post_answers(client):
-    asked = {"a": json.dumps(RIVER), "b": json.dumps(MONEY), "word": "bank", "align": "6-7,10-10"}
-    got = client.get("/api/v1/compare", params=asked)
+    request = {"a": json.dumps(RIVER), "b": json.dumps(MONEY), "word": "bank", "align": "6-7,10-10"}
+    got = client.get("/api/v1/compare", params=request)
     body = {"a": RIVER, "b": MONEY, "word": "bank", "align": [[6, 7], [10, 10]]}
     posted = client.post("/api/v1/compare", json=body)
     assert got.json() == posted.json()
@@ -193,9 +195,9 @@ def test_get_answers_what_post_answers(client):
 def test_hidden_states_are_at_the_embedding_and_after_each_layer(
     get, model, sequence, n_layer, d_model
 ):
-    found = get("/hidden-states", model=model, text="El banco.", sequence=sequence)
-    assert found["shape"] == [n_layer + 1, len(found["tokens"]), d_model]
-    assert np.shape(found["hidden"]) == tuple(found["shape"])
+    answer = get("/hidden-states", model=model, text="El banco.", sequence=sequence)
+    assert answer["shape"] == [n_layer + 1, len(answer["tokens"]), d_model]
+    assert np.shape(answer["hidden"]) == tuple(answer["shape"])
 
 
 @pytest.mark.parametrize(
@@ -252,22 +254,22 @@ def test_what_these_texts_do_not_have_is_put_aside(client, asked, fields, said):
 
 
 def test_verdicts_are_the_margins_of_the_senses(compare):
-    found = compare(RIVER, MONEY)["references"]
+    answer = compare(RIVER, MONEY)["references"]
     for side in ("a", "b"):
-        river, money = (np.array(found[side][sense]) for sense in ("river", "money"))
-        verdict = found[f"verdict_{side}"]
+        river, money = (np.array(answer[side][sense]) for sense in ("river", "money"))
+        verdict = answer[f"verdict_{side}"]
         np.testing.assert_allclose(verdict["margins"], river - money, atol=1e-6)
         assert verdict["sense"] == ("river" if verdict["margins"][-1] > 0 else "money")
 
 
 def test_two_lists_of_the_request_take_the_place_of_those_shipped(client, compare, refused):
     lists = {"first_sense": ["A muddy bank.", "The far bank."], "second_sense": ["The bank lent."]}
-    found = compare(RIVER, MONEY, **lists)["references"]
-    assert found["n"] == {"first_sense": 2, "second_sense": 1}
-    assert found["source"] == "of the request"
+    answer = compare(RIVER, MONEY, **lists)["references"]
+    assert answer["n"] == {"first_sense": 2, "second_sense": 1}
+    assert answer["source"] == "of the request"
     query = {name: json.dumps(x) for name, x in {"a": RIVER, "b": MONEY, **lists}.items()}
     sent = client.get("/api/v1/compare", params={**query, "word": "bank"}).json()
-    assert sent["references"]["n"] == found["n"]
+    assert sent["references"]["n"] == answer["n"]
     lists["second_sense"] = ["A loan."]
     assert "'bank' is not a word of the sentence: A loan." in refused(
         RIVER, MONEY, word="bank", **lists
@@ -286,12 +288,12 @@ def test_heads_that_follow_position_come_last_if_asked(compare):
 
 
 def test_content_words_alone_count_if_asked(compare):
-    found = compare(RIVER, MONEY, content_words=True)
-    assert {"the", "on", "and", "."} <= {*found["function_words"]}
+    answer = compare(RIVER, MONEY, content_words=True)
+    assert {"the", "on", "and", "."} <= {*answer["function_words"]}
     assert compare(RIVER, MONEY)["function_words"] == []
-    assert {head["a"] for head in found["ranked"]} <= {"sat", "river", "bank", "watched", "water"}
+    assert {head["a"] for head in answer["ranked"]} <= {"sat", "river", "bank", "watched", "water"}
     whole = np.array(compare(RIVER, MONEY)["divergence"])
-    assert (np.array(found["divergence"]) <= whole + 1e-6).all(), "merging words loses difference"
+    assert (np.array(answer["divergence"]) <= whole + 1e-6).all(), "merging words loses difference"
 
 
 def test_senses_are_named_in_the_language_of_the_page(client) -> None:

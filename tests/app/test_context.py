@@ -48,8 +48,8 @@ def test_a_head_goes_only_where_it_has_a_meaning(suited):
 
 def test_pages_without_a_head_hand_it_on(suited):
     context = Context(**HEAD, query="6", side="query")
-    there = of_address("/models", parameters(context, "/models", suited))
-    assert there == context
+    present = of_address("/models", parameters(context, "/models", suited))
+    assert present == context
 
 
 def test_a_batch_holds_the_sentence_and_padding(suited):
@@ -65,8 +65,8 @@ def test_a_mean_of_heads_and_no_token_are_left_behind():
 
 
 def links(page: str, attribute: str) -> dict[str, dict[str, str]]:
-    found = re.findall(rf'<a href="([^"]*)" data-{attribute}="([^"]*)"(?! hidden)', page)
-    return {path: dict(parse_qsl(urlsplit(unescape(href)).query)) for href, path in found}
+    matches = re.findall(rf'<a href="([^"]*)" data-{attribute}="([^"]*)"(?! hidden)', page)
+    return {path: dict(parse_qsl(urlsplit(unescape(href)).query)) for href, path in matches}
 
 
 def test_the_bar_carries_what_was_chosen_and_not_a_pages_own_default(client):

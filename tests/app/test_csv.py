@@ -22,7 +22,7 @@ TEXTS = [
 def resources(client) -> list[str]:
     paths = client.app.openapi()["paths"]
     answers = {
-        path: found["get"]["responses"]["200"] for path, found in paths.items() if "get" in found
+        path: result["get"]["responses"]["200"] for path, result in paths.items() if "get" in result
     }
     return [path for path, answer in answers.items() if "text/csv" in str(answer.get("content"))]
 
@@ -37,13 +37,13 @@ def test_pandas_reads_a_head_without_options(client, model, text):
     spec = {"model": model, "text": text, "layer": 1, "head": 0}
     answer = client.get("/api/v1/attention", params={**spec, "format": "csv"})
     table = pd.read_csv(io.BytesIO(answer.content))
-    found = client.get("/api/v1/attention", params=spec).json()
+    body = client.get("/api/v1/attention", params=spec).json()
     assert list(table.columns) == ["query", "query_token", "key", "key_token", "attn"]
-    assert len(table) == sum(sum(row) for row in found["mask"][0][0])
-    [[rows]] = found["attn"]
+    assert len(table) == sum(sum(row) for row in body["mask"][0][0])
+    [[rows]] = body["attn"]
     expected = [rows[q][k] for q, k in zip(table["query"], table["key"], strict=True)]
     assert list(table["attn"]) == pytest.approx(expected)
-    texts = [token["text"] or token["raw"] for token in found["k_tokens"]]
+    texts = [token["text"] or token["raw"] for token in body["k_tokens"]]
     assert list(table["key_token"].astype(str)) == [texts[k] for k in table["key"]]
 
 

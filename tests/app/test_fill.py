@@ -8,13 +8,13 @@ import pytest
 
 @pytest.mark.parametrize("text", ["[MASK]", "[SEP]", "[CLS] [SEP]"])
 def test_nothing_but_special_tokens_has_no_loss(post, text):
-    found = post("/corruption", model="bert", text=text)
-    assert (found["chosen"], found["loss"]) == ([], None)
+    answer = post("/corruption", model="bert", text=text)
+    assert (answer["chosen"], answer["loss"]) == ([], None)
 
 
 def test_blanks_sentences_and_noise(get):
-    found = get("/fill-mask", model="bert", text="He sat on the [MASK] bank.", top=4)
-    assert [len(mask["candidates"]) for mask in found["masks"]] == [4]
+    answer = get("/fill-mask", model="bert", text="He sat on the [MASK] bank.", top=4)
+    assert [len(mask["candidates"]) for mask in answer["masks"]] == [4]
     a, b = "The children went to the river.", "They played in the water all day."
     ab, ba = (get("/next-sentence", model="bert", text=x, text_pair=y) for x, y in ((a, b), (b, a)))
     assert ab["is_next"] == pytest.approx(ba["swapped"], abs=1e-5)

@@ -43,8 +43,8 @@ class Opened:
     def attention(self, **spec: Any) -> dict[str, torch.Tensor]:
         """All that the API has: kind -> (L, H, Tq, Tk)."""
         kinds = [kind["kind"] for kind in self.get("/run", **spec)["kinds"]]
-        found = {kind: self.get("/attention", kind=kind, **spec)["attn"] for kind in kinds}
-        return {kind: torch.tensor(attn) for kind, attn in found.items()}
+        values = {kind: self.get("/attention", kind=kind, **spec)["attn"] for kind in kinds}
+        return {kind: torch.tensor(attn) for kind, attn in values.items()}
 
     def own(self, kinds: Any, *texts: str, **options: Any) -> dict[str, torch.Tensor]:
         """model(**tokenizer(...)): its eager attention."""
@@ -69,9 +69,9 @@ def test_a_text_is_what_its_own_tokenizer_makes_of_it(client: TestClient, name: 
     model = Opened(client, client.root / name)
     options = {"text_target": B} if model.model.config.is_encoder_decoder else {}
     spec = {"target": B} if options else {}
-    found = model.attention(text=A, **spec)
-    for kind, attn in model.own(found, A, **options).items():
-        torch.testing.assert_close(found[kind], attn, **CLOSE)
+    result = model.attention(text=A, **spec)
+    for kind, attn in model.own(result, A, **options).items():
+        torch.testing.assert_close(result[kind], attn, **CLOSE)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -83,10 +83,10 @@ def test_a_pair_is_what_its_own_tokenizer_makes_of_it(client: TestClient, name: 
         answer = client.post("/api/v1/run", json=body)
         assert answer.status_code == 422 and answer.json()["errors"][0]["field"] == "text_pair"
         return
-    found = model.attention(text=A, text_pair=B, **({"target": B} if both else {}))
+    result = model.attention(text=A, text_pair=B, **({"target": B} if both else {}))
     options = {"text_target": B} if both else {}
-    for kind, attn in model.own(found, A, B, **options).items():
-        torch.testing.assert_close(found[kind], attn, **CLOSE)
+    for kind, attn in model.own(result, A, B, **options).items():
+        torch.testing.assert_close(result[kind], attn, **CLOSE)
 
 
 GOES_ON = [*FROM_LEFT, "OPT", "Gemma 2"]
@@ -108,5 +108,5 @@ def test_a_text_goes_on_as_transformers_has_it(client: TestClient, name: str) ->
         "eos_token_id": model.tokenizer.eos_token_id,
     }
     theirs = model.model.generate(**inputs, **options)[0].tolist()
-    found = answer.json()
-    assert [token["id"] for token in found["prompt"] + found["tokens"]] == theirs
+    reply = answer.json()
+    assert [token["id"] for token in reply["prompt"] + reply["tokens"]] == theirs

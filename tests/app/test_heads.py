@@ -14,14 +14,14 @@ def looked_at(client: TestClient, model: str, measure: str) -> dict[str, Any]:
     """The attention of a measure's head on the text that its card leads to."""
     place = client.get(f"/models/{model}.json").json()["places"][measure]
     shown = client.get(place.replace("/explore?", "/explore.json?")).json()
-    asked = dict(parse_qsl(urlsplit(place).query)) | {"text": shown["text"]}
-    return client.get("/api/v1/attention", params=asked).json()
+    request = dict(parse_qsl(urlsplit(place).query)) | {"text": shown["text"]}
+    return client.get("/api/v1/attention", params=request).json()
 
 
 def most(answer: dict[str, Any]) -> np.ndarray:
     """For each query the key it looks at most."""
-    found: np.ndarray = np.array(answer["attn"])[0, 0].argmax(-1)
-    return found
+    result: np.ndarray = np.array(answer["attn"])[0, 0].argmax(-1)
+    return result
 
 
 @pytest.mark.parametrize(
@@ -57,10 +57,10 @@ def test_a_word_looks_at_the_word_it_translates(client: TestClient, model: str) 
     words = np.array([not token["special"] for token in answer["k_tokens"]])
     attn = np.array(answer["attn"])[0, 0] * words
     keys = [token["text"].strip() for token in answer["k_tokens"]]
-    said = [token["text"].strip() for token in answer["q_tokens"]]
+    texts = [token["text"].strip() for token in answer["q_tokens"]]
     if model == "recurrent":  # it looks before it reads its input: at what it gives
-        said = [*said[1:], "</s>"]
-    links = {word: keys[k] for word, k in zip(said, attn.argmax(-1), strict=True)}
+        texts = [*texts[1:], "</s>"]
+    links = {word: keys[k] for word, k in zip(texts, attn.argmax(-1), strict=True)}
     gold = {"The": "El", "bank": "banco", "is": "está", "closed": "cerrado"}
     assert links["bank"] == "banco"
     assert sum(links[word] == gold[word] for word in gold) >= 2
@@ -68,5 +68,5 @@ def test_a_word_looks_at_the_word_it_translates(client: TestClient, model: str) 
 
 @pytest.mark.parametrize("model", ["translator", "recurrent"])
 def test_the_bank_is_closed(client: TestClient, model: str) -> None:
-    asked = {"model": model, "text": "El banco está cerrado."}
-    assert client.get("/api/v1/run", params=asked).json()["target"] == "The bank is closed."
+    request = {"model": model, "text": "El banco está cerrado."}
+    assert client.get("/api/v1/run", params=request).json()["target"] == "The bank is closed."

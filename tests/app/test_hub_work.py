@@ -60,39 +60,39 @@ def test_a_translation_is_transformers(
     hub: TestClient, folder: Path, name: str, num_beams: int
 ) -> None:
     """What generation_config says must come first does."""
-    found = post(hub, "/translate", model=name, text=TEXT, num_beams=num_beams, max_new_tokens=9)
+    answer = post(hub, "/translate", model=name, text=TEXT, num_beams=num_beams, max_new_tokens=9)
     model = hf.BartForConditionalGeneration.from_pretrained(folder / name).eval()
-    ids = torch.tensor([[token["id"] for token in found["sequences"]["source"]]])
+    ids = torch.tensor([[token["id"] for token in answer["sequences"]["source"]]])
     options = {"num_beams": num_beams, "max_new_tokens": 9, "do_sample": False}
     theirs = model.generate(ids, forced_eos_token_id=None, **options)[0, 1:].tolist()
-    ours = [token["id"] for token in found["tokens"]]
+    ours = [token["id"] for token in answer["tokens"]]
     assert ours == theirs[: len(ours)] and len(ours) > 3
     assert (ours[0] == 77) == (name == "bart")
-    attention = hub.get(found["links"]["attention"] + "&kind=cross").json()
-    assert attention["q_tokens"] == found["sequences"]["target"]
+    attention = hub.get(answer["links"]["attention"] + "&kind=cross").json()
+    assert attention["q_tokens"] == answer["sequences"]["target"]
 
 
 def test_a_typed_target_is_what_the_model_was_trained_on(hub: TestClient, folder: Path) -> None:
-    found = post(hub, "/run", model="plain", text=TEXT, target="The bank is closed.")
+    answer = post(hub, "/run", model="plain", text=TEXT, target="The bank is closed.")
     tokenizer = hf.AutoTokenizer.from_pretrained(folder / "plain")
     model = hf.BartForConditionalGeneration.from_pretrained(folder / "plain").eval()
-    ids = torch.tensor([[token["id"] for token in found["sequences"]["source"]]])
+    ids = torch.tensor([[token["id"] for token in answer["sequences"]["source"]]])
     labels = tokenizer(text_target="The bank is closed.", return_tensors="pt").input_ids
     with torch.inference_mode():
         log_p = model(input_ids=ids, labels=labels).logits[0].log_softmax(-1)
     expected = log_p.gather(-1, labels[0][:, None]).sum().item()
-    assert found["predictions"]["log_probability"] == pytest.approx(expected, abs=1e-3)
+    assert answer["predictions"]["log_probability"] == pytest.approx(expected, abs=1e-3)
     read = post(hub, "/translate", model="plain", text=TEXT, reference="The bank is closed.")
     assert read["reference"]["log_probability"] == pytest.approx(expected, abs=1e-3)
 
 
 def test_a_continuation_is_transformers(hub: TestClient, folder: Path) -> None:
-    found = post(hub, "/generate", model="gpt2", text="The old king", temperature=0)
+    answer = post(hub, "/generate", model="gpt2", text="The old king", temperature=0)
     model = hf.GPT2LMHeadModel.from_pretrained(folder / "gpt2").eval()
-    ids = torch.tensor([[token["id"] for token in found["prompt"]]])
+    ids = torch.tensor([[token["id"] for token in answer["prompt"]]])
     options = {"max_new_tokens": 40, "do_sample": False, "attention_mask": torch.ones_like(ids)}
     theirs = model.generate(ids, pad_token_id=1, **options)[0]
-    ours = [token["id"] for token in found["tokens"]]
+    ours = [token["id"] for token in answer["tokens"]]
     assert ours == theirs[ids.size(1) :].tolist()[: len(ours)]
 
 
@@ -103,22 +103,22 @@ def test_a_text_ends_with_any_of_its_ends(hub: TestClient, folder: Path, tmp_pat
     ends = [0, ids[4]]
     copy = changed(saved.gpt2(tmp_path / "ends"), "generation_config.json", eos_token_id=ends)
     with TestClient(create_app(Settings(models="bert", model=(str(copy),), threads=1))) as client:
-        found = post(client, "/generate", model="ends", **spec)
-    assert [token["id"] for token in found["tokens"]] == ids[: ids.index(ids[4]) + 1]
-    assert found["finished"] == "end"
+        answer = post(client, "/generate", model="ends", **spec)
+    assert [token["id"] for token in answer["tokens"]] == ids[: ids.index(ids[4]) + 1]
+    assert answer["finished"] == "end"
 
 
 def test_half_precision_is_taken_apart_too(hub: TestClient) -> None:
     for view in ("/anatomy", "/attention", "/metrics", "/hidden-states", "/run"):
         assert post(hub, view, model="half", text="The river bank")
-    found = post(hub, "/anatomy", model="half", text="The river bank", query=2)
-    assert found["provenance"]["dtype"] == "bfloat16"
-    assert sum(found["attn"]) == pytest.approx(1, abs=1e-6)
+    answer = post(hub, "/anatomy", model="half", text="The river bank", query=2)
+    assert answer["provenance"]["dtype"] == "bfloat16"
+    assert sum(answer["attn"]) == pytest.approx(1, abs=1e-6)
 
 
 def test_a_short_decoder_has_few_shots_as_far_as_they_fit(hub: TestClient) -> None:
-    found = post(hub, "/few-shot", model="gpt2", pattern="pairs", n_max=1, n_prompt=2)
-    assert len(found["shots"]) == 2
+    body = post(hub, "/few-shot", model="gpt2", pattern="pairs", n_max=1, n_prompt=2)
+    assert len(body["shots"]) == 2
     answer = hub.post("/api/v1/few-shot", json={"model": "gpt2", "pattern": "copy", "n_max": 8})
     assert answer.status_code == 422 and "gpt2 takes 64" in answer.json()["detail"]
 
@@ -171,8 +171,8 @@ def test_a_decoders_beginning_is_found_in_either_file(
     model = str(changed(saved.bart(tmp_path / "bart"), file, **values))
     settings = Settings(models="bert", model=(model,), threads=1)
     with TestClient(create_app(settings)) as client:
-        found = post(client, "/run", model="bart", text=TEXT, target="The bank")
-        assert found["sequences"]["target"][0]["raw"] == "</s>"
+        answer = post(client, "/run", model="bart", text=TEXT, target="The bank")
+        assert answer["sequences"]["target"][0]["raw"] == "</s>"
 
 
 @pytest.mark.parametrize(
@@ -183,5 +183,5 @@ def test_a_decoders_beginning_is_found_in_either_file(
     ],
 )
 def test_a_page_says_why_a_model_is_not_for_it(hub: TestClient, address: str, said: str) -> None:
-    found = hub.get(address.replace("?", ".json?", 1)).json()
-    assert said in found["ignored"][0]["message"]
+    answer = hub.get(address.replace("?", ".json?", 1)).json()
+    assert said in answer["ignored"][0]["message"]

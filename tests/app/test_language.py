@@ -28,21 +28,21 @@ def said() -> set[str]:
     """All that templates and scripts say, and what of Python's they show."""
     rows = [example for page in examples.PAGES for example in examples.stored(page)]
     written = {text for example in rows for text in (example.label, example.note) if text}
-    found: set[str] = {NOT_FOR, *templates(), *written}
-    found |= {SOURCE, *(sense for senses in REFERENCES.values() for sense in senses)}
+    values: set[str] = {NOT_FOR, *templates(), *written}
+    values |= {SOURCE, *(sense for senses in REFERENCES.values() for sense in senses)}
     cards = [Card.read(WEIGHTS / name) for name in names()]
-    found |= {r.measured_on for c in cards for r in roles.roles_of_card(c.heads, c.metrics, "")}
-    found |= {label for entry in BAR for label in labels(entry)}
-    found |= {*metrics.definitions().values(), *roles.DEFINITIONS.values()}
-    found |= {*few_shot.definitions().values(), *few_shot.score_definitions().values()}
+    values |= {r.measured_on for c in cards for r in roles.roles_of_card(c.heads, c.metrics, "")}
+    values |= {label for entry in BAR for label in labels(entry)}
+    values |= {*metrics.definitions().values(), *roles.DEFINITIONS.values()}
+    values |= {*few_shot.definitions().values(), *few_shot.score_definitions().values()}
     for path in (ROOT / "static/js").rglob("*.js"):
         with path.open("rb") as file:
             inside = {"parse_template_string": True}
-            found |= {str(row[1]) for row in extract("javascript", file, options=inside)}
+            values |= {str(row[1]) for row in extract("javascript", file, options=inside)}
     for path in (ROOT / "templates").glob("*.html"):
         with path.open("rb") as file:
-            found |= {str(row[2]) for row in babel_extract(file, ("_",), [], {}) if row[2]}
-    return found | reasons()
+            values |= {str(row[2]) for row in babel_extract(file, ("_",), [], {}) if row[2]}
+    return values | reasons()
 
 
 def labels(entry: Link | Group) -> list[str]:
@@ -90,7 +90,7 @@ def test_nothing_lacks_its_translation(code):
 @pytest.mark.parametrize("code", [code for code in LANGUAGES if code != "en"])
 def test_translations_fill_in_the_same_values(code):
     words = catalogue(code)
-    assert [t for t, said in words.items() if placeholders(t) != placeholders(said)] == []
+    assert [t for t, text in words.items() if placeholders(t) != placeholders(text)] == []
 
 
 @pytest.mark.parametrize(

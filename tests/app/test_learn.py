@@ -135,8 +135,8 @@ def test_a_step_shows_what_it_says(client: TestClient, chapter: int, step: str) 
     assert figure["holds"], figure["values"]
     assert "{" not in figure["always"] + figure["observed"]
     for panel in figure["panels"]:
-        found = client.get(panel["api"]).json()
-        row = found["attn"][0][0][panel["number"]]
+        answer = client.get(panel["api"]).json()
+        row = answer["attn"][0][0][panel["number"]]
         assert row == pytest.approx([share["attn"] for share in panel["shares"]], abs=1e-4)
         assert sum(row) == pytest.approx(1, abs=1e-3)
     for address in [figure["link"], *figure["api"]]:
@@ -163,8 +163,8 @@ def test_answers_are_options(client: TestClient) -> None:
 def test_the_readers_sentence_is_run(client: TestClient) -> None:
     text = "They met at the savings bank."
     figure = twin(client, 0, "look", text=text)["step"]["figure"]
-    own = twin(client, 0, "look")["step"]["figure"]
-    [panel], [first] = figure["panels"], own["panels"]
+    answer = twin(client, 0, "look")["step"]["figure"]
+    [panel], [first] = figure["panels"], answer["panels"]
     assert panel["text"] == text
     assert (panel["layer"], panel["head"]) == (first["layer"], first["head"])
     assert "savings" in {share["word"] for share in panel["shares"]}
@@ -276,8 +276,8 @@ def test_every_page_with_controls_leads_to_the_course() -> None:
     computing = {link.path for link in LINKS} - {"/learn", "/models", "/docs"}
     for path in computing:
         assert "lesson(here)" in templates[path.strip("/")], path
-    asked = re.findall(r'lesson\("([\w-]+)"\)', "".join(templates.values()))
-    assert sorted(asked) == sorted(LESSONS.keys() - computing)
+    request = re.findall(r'lesson\("([\w-]+)"\)', "".join(templates.values()))
+    assert sorted(request) == sorted(LESSONS.keys() - computing)
 
 
 @pytest.mark.parametrize(
@@ -289,14 +289,14 @@ def test_frozen_vectors_tell_two_meanings_apart(client: TestClient, text: str, s
     figure = twin(client, 9, "transfer", text=text)["step"]["figure"]
     assert figure["values"]["sense"] == sense and figure["observed"]
     states = [_state(client, x) for x in (figure["texts"][0], *EXAMPLES[WATER], *EXAMPLES[MONEY])]
-    own, *others = [state / np.linalg.norm(state) for state in states]
-    water, money = (others[0] + others[1]) @ own / 2, (others[2] + others[3]) @ own / 2
+    expected, *others = [state / np.linalg.norm(state) for state in states]
+    water, money = (others[0] + others[1]) @ expected / 2, (others[2] + others[3]) @ expected / 2
     assert figure["numbers"]["rows"][-1][1:] == pytest.approx([water, money], abs=1e-4)
 
 
 def _state(client: TestClient, text: str) -> Any:
-    asked = {"model": "bert", "text": text, "word": "bank"}
-    return np.array(client.get("/api/v1/hidden-states", params=asked).json()["hidden"])[-1]
+    request = {"model": "bert", "text": text, "word": "bank"}
+    return np.array(client.get("/api/v1/hidden-states", params=request).json()["hidden"])[-1]
 
 
 def test_what_is_said_of_a_row_names_no_word_of_another_sentence(client: TestClient) -> None:

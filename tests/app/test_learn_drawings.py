@@ -59,12 +59,12 @@ def test_a_drawing_leaves_its_colours_to_the_theme(
 
 def test_the_lengths_in_the_drawing_are_the_apis(client: TestClient) -> None:
     figure = figure_of(client, (4, "parts"))
-    found = client.get(figure["api"][0]).json()
-    words = [token["text"].strip() for token in found["tokens"]]
+    answer = client.get(figure["api"][0]).json()
+    words = [token["text"].strip() for token in answer["tokens"]]
     query = words.index(re.sub("<.*?>", "", figure["values"]["query"]))
-    norms = [row[query] for row in found["norms"]]
+    norms = [row[query] for row in answer["norms"]]
     shown = re.findall(r">(\d+\.\d\d)<", figure["drawing"])
-    lengths = [*norms, sum(norms), found["output"][query]]
+    lengths = [*norms, sum(norms), answer["output"][query]]
     assert shown == [f"{length:.2f}" for length in lengths]
     assert figure["drawing"].count("fill-opacity") == len(norms) * int(figure["values"]["d"])
     assert "partly cancel" in figure["observed"] and lengths[-1] < lengths[-2]
@@ -75,10 +75,10 @@ def test_the_histogram_is_of_the_readers_sentence(client: TestClient) -> None:
     figure = figure_of(client, (5, "activations"), text=text)
     [address] = figure["api"]
     assert parse_qs(urlsplit(address).query)["text"] == [text]
-    found = client.get(address).json()
-    assert [row[1] for row in figure["numbers"]["rows"]] == found["counts"]
-    assert f"{100 * found['negative']:.0f} % below 0" in figure["drawing"]
-    assert bool(figure["observed"]) == (found["negative"] > 0.5)
+    answer = client.get(address).json()
+    assert [row[1] for row in figure["numbers"]["rows"]] == answer["counts"]
+    assert f"{100 * answer['negative']:.0f} % below 0" in figure["drawing"]
+    assert bool(figure["observed"]) == (answer["negative"] > 0.5)
 
 
 def test_gelu_is_that_of_the_paper() -> None:

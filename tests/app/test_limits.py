@@ -41,8 +41,8 @@ def descendants(cls: type[BaseModel]) -> Iterator[type[BaseModel]]:
 def requests() -> list[type[BaseModel]]:
     """Every type of request, and what is inside of them; made from the modules of all resources."""
     assert resource and compare and generate and masks and ApiRequest
-    found = {child for child in descendants(Closed) if not child.__name__.endswith("Query")}
-    return sorted(found, key=lambda child: child.__name__)
+    names = {child for child in descendants(Closed) if not child.__name__.endswith("Query")}
+    return sorted(names, key=lambda child: child.__name__)
 
 
 def sound(request: type[BaseModel]) -> dict[str, Any]:
@@ -72,9 +72,11 @@ def test_a_list_of_wrong_items_is_a_few_errors(request_type: type[BaseModel]) ->
 
 @pytest.mark.parametrize("request_type", requests())
 def test_unknown_fields_are_a_few_errors(request_type: type[BaseModel]) -> None:
-    found = errors_of(request_type, {**sound(request_type), **dict.fromkeys(map(str, range(MANY)))})
-    assert len(found) == 1
-    [error] = found
+    result = errors_of(
+        request_type, {**sound(request_type), **dict.fromkeys(map(str, range(MANY)))}
+    )
+    assert len(result) == 1
+    [error] = result
     assert error["ctx"]["error"].args[0].code == "too-many-fields"
 
 
@@ -217,12 +219,12 @@ def test_a_temperature_near_zero_takes_the_most_probable_token(
     client: TestClient, temperature: float
 ) -> None:
     body = {"model": "gpt", "text": TEXT, "max_new_tokens": 3}
-    found, greedy = (
+    result, greedy = (
         client.post("/api/v1/generate", json={**body, "temperature": value})
         for value in (temperature, 0)
     )
-    assert found.status_code == 200, found.text
-    assert found.json()["continuation"] == greedy.json()["continuation"]
+    assert result.status_code == 200, result.text
+    assert result.json()["continuation"] == greedy.json()["continuation"]
 
 
 @pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e-40, 0.5, 10.0])

@@ -31,32 +31,32 @@ def batch(client):
 
 @pytest.mark.parametrize(("model", "kind"), KINDS)
 def test_a_padded_text_attends_as_it_does_alone(batch, get, model, kind):
-    found = batch(model, kind=kind)
+    answer = batch(model, kind=kind)
     for i, text in enumerate(TEXTS):
         alone = get("/attention", model=model, text=text, kind=kind, layer=1, head=2)
         [[rows]] = alone["attn"]
         q, k = np.shape(rows)
-        attn = np.array(found["attn"][i])
+        attn = np.array(answer["attn"][i])
         np.testing.assert_allclose(attn[:q, :k], rows, atol=1e-5)
         assert (attn[:q, k:] == 0).all()
-        assert found["q_tokens"][i] == alone["q_tokens"]
+        assert answer["q_tokens"][i] == alone["q_tokens"]
 
 
 @pytest.mark.parametrize(("model", "kind"), [("gpt", "decoder"), ("translator", "decoder")])
 def test_it_does_so_with_the_causal_mask_off(batch, client, model, kind):
-    found = batch(model, kind=kind, off=["causal"])
+    answer = batch(model, kind=kind, off=["causal"])
     for i, text in enumerate(TEXTS):
         body = {"model": model, "text": text, "kind": kind, "layer": 1, "head": 2}
         body["edits"] = [{"op": "unmask", "kind": "decoder"}]
         if model == "translator":
-            body["target_ids"] = [token["id"] for token in found["q_tokens"][i][1:]]
+            body["target_ids"] = [token["id"] for token in answer["q_tokens"][i][1:]]
         [[rows]] = client.post("/api/v1/attention", json=body).json()["attn"]
-        n = len(found["q_tokens"][i])
-        attn = np.array(found["attn"][i])
+        n = len(answer["q_tokens"][i])
+        attn = np.array(answer["attn"][i])
         np.testing.assert_allclose(attn[:n, :n], rows, atol=1e-5)
         assert np.triu(attn[:n, :n], 1).sum() > 0.05
         assert (attn[:, n:] == 0).all()
-    assert found["pad_attention"] == [0, 0, 0]
+    assert answer["pad_attention"] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("model", ["gpt", "translator"])
@@ -73,47 +73,47 @@ def test_padding_at_the_end_is_ahead_of_every_word(batch, model):
 
 def test_padding_is_no_part_of_the_loss(batch):
     def total(texts):
-        found = batch("gpt", texts=texts)
-        words = sum(len(tokens) - 1 for tokens in found["q_tokens"])
-        return np.array([found["losses"]["on"], found["losses"]["off"]]) * words
+        answer = batch("gpt", texts=texts)
+        words = sum(len(tokens) - 1 for tokens in answer["q_tokens"])
+        return np.array([answer["losses"]["on"], answer["losses"]["off"]]) * words
 
     np.testing.assert_allclose(total(TEXTS), sum(total([text]) for text in TEXTS), rtol=1e-4)
 
 
 @pytest.mark.parametrize(("model", "kind"), KINDS)
 def test_masks_are_what_they_say(batch, model, kind):
-    found = batch(model, kind=kind)
-    padding, combined = np.array(found["padding"]), np.array(found["combined"])
-    lengths = [len(tokens) for tokens in found["k_tokens"]]
+    answer = batch(model, kind=kind)
+    padding, combined = np.array(answer["padding"]), np.array(answer["combined"])
+    lengths = [len(tokens) for tokens in answer["k_tokens"]]
     assert padding.sum(1).tolist() == lengths
     expected = np.broadcast_to(padding[:, None], combined.shape)
     if kind == "decoder":
-        causal = np.array(found["causal"])
+        causal = np.array(answer["causal"])
         theirs = torch.nn.Transformer.generate_square_subsequent_mask(len(causal))
         np.testing.assert_array_equal(causal, theirs == 0)
         expected = expected & causal
     else:
-        assert found["causal"] is None
+        assert answer["causal"] is None
     np.testing.assert_array_equal(combined, expected)
-    masked = np.array(found["masked"], dtype=float)
+    masked = np.array(answer["masked"], dtype=float)
     np.testing.assert_array_equal(np.isnan(masked), ~combined)
-    np.testing.assert_array_equal(np.array(found["attn"]) == 0, ~combined)
-    np.testing.assert_allclose(masked[combined], np.array(found["scores"])[combined], atol=1e-5)
-    np.testing.assert_allclose(found["row_sums"], 1, atol=1e-5)
-    assert found["leak"] == 0
+    np.testing.assert_array_equal(np.array(answer["attn"]) == 0, ~combined)
+    np.testing.assert_allclose(masked[combined], np.array(answer["scores"])[combined], atol=1e-5)
+    np.testing.assert_allclose(answer["row_sums"], 1, atol=1e-5)
+    assert answer["leak"] == 0
 
 
 @pytest.mark.parametrize("off", [("causal",), ("padding",), ("causal", "padding")], ids="+".join)
 @pytest.mark.parametrize(("model", "kind"), KINDS)
 def test_masks_that_are_off_hide_nothing(batch, model, kind, off):
-    found = batch(model, kind=kind, off=list(off))
-    combined, masked = np.array(found["combined"]), np.array(found["masked"], dtype=float)
+    answer = batch(model, kind=kind, off=list(off))
+    combined, masked = np.array(answer["combined"]), np.array(answer["masked"], dtype=float)
     np.testing.assert_array_equal(np.isnan(masked), ~combined)
-    np.testing.assert_array_equal(np.array(found["attn"]) == 0, ~combined)
+    np.testing.assert_array_equal(np.array(answer["attn"]) == 0, ~combined)
     if kind == "decoder":
         T = combined.shape[-1]
         causal = np.ones((T, T)) if "causal" in off else np.tri(T)
-        np.testing.assert_array_equal(found["causal"], causal == 1)
+        np.testing.assert_array_equal(answer["causal"], causal == 1)
 
 
 def test_without_the_causal_mask_a_decoder_looks_ahead(batch):
@@ -142,9 +142,9 @@ def test_without_the_padding_mask_padding_is_looked_at(batch):
     ],
 )
 def test_a_small_number_in_place_of_infinity_leaks(batch, fill, precision, leaks):
-    found = batch("gpt", layer=0, head=0, fill=fill, precision=precision)
-    assert (found["leak"] > 1e-9) == leaks
-    np.testing.assert_allclose(found["row_sums"], 1, atol=2e-3)
+    answer = batch("gpt", layer=0, head=0, fill=fill, precision=precision)
+    assert (answer["leak"] > 1e-9) == leaks
+    np.testing.assert_allclose(answer["row_sums"], 1, atol=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -170,17 +170,17 @@ def test_what_cannot_be_is_said(client, asked, said):
 
 
 def test_the_page_splits_at_new_lines_alone_and_offers_masks_that_are_there(client):
-    asked = {"texts": "one\u2028two\r\nthree\x0bfour\n\nfive", "off": "causal"}
-    page = client.get("/masks.json", params={**asked, "model": "bert"}).json()
+    request = {"texts": "one\u2028two\r\nthree\x0bfour\n\nfive", "off": "causal"}
+    page = client.get("/masks.json", params={**request, "model": "bert"}).json()
     assert page["texts"] == ["one\u2028two", "three\x0bfour", "five"]
     assert (page["off"], page["fills"]["dtype"]) == ([], "float16")
     assert "off causal does not exist: padding" in page["ignored"][0]["message"]
-    assert client.get("/masks.json", params={**asked, "model": "gpt"}).json()["off"] == ["causal"]
+    assert client.get("/masks.json", params={**request, "model": "gpt"}).json()["off"] == ["causal"]
 
 
 def test_get_answers_what_post_answers(client):
-    asked = {"model": "gpt", "texts": json.dumps(TEXTS), "off": "causal,padding", "layer": 2}
-    got = client.get("/api/v1/masks", params=asked)
+    request = {"model": "gpt", "texts": json.dumps(TEXTS), "off": "causal,padding", "layer": 2}
+    got = client.get("/api/v1/masks", params=request)
     body = {"model": "gpt", "texts": TEXTS, "off": ["causal", "padding"], "layer": 2}
     assert got.json() == client.post("/api/v1/masks", json=body).json()
 
@@ -197,15 +197,15 @@ def test_a_mask_can_be_edited_away(client):
 
 def test_when_a_number_in_place_of_infinity_leaks_is_said(batch):
     """-1e4 in float16 if none is asked for: this head's own scores, scaled until they leak."""
-    found = batch("gpt", layer=0, head=0)
-    fills = found["fills"]
+    answer = batch("gpt", layer=0, head=0)
+    fills = answer["fills"]
     assert (fills["fill"], fills["dtype"], fills["n_key"]) == (-1e4, "float16", 6)
     assert fills["blind"] == pytest.approx(1 / 6, abs=1e-3)
     assert (fills["blind_infinity"], fills["lowest"], fills["added"]) == (None, -65504, None)
-    scores, combined = np.array(found["scores"]), np.array(found["combined"])
+    scores, combined = np.array(answer["scores"]), np.array(answer["combined"])
     seen, unseen = (np.where(which, scores, -np.inf).max(-1) for which in (combined, ~combined))
     outweighs = (unseen - seen).max()
     assert outweighs * fills["by"] > 1e4 > outweighs * fills["by"] / 10
     assert fills["leak"] > 0.5
-    asked = batch("gpt", fill=-10, precision="bfloat16")["fills"]
-    assert (asked["fill"], asked["dtype"]) == (-10, "bfloat16")
+    request = batch("gpt", fill=-10, precision="bfloat16")["fills"]
+    assert (request["fill"], request["dtype"]) == (-10, "bfloat16")

@@ -58,14 +58,14 @@ def test_requests_are_counted_by_template_and_status(client: TestClient) -> None
 def test_work_models_and_caches_are_measured(client: TestClient) -> None:
     client.post("/api/v1/run", json={**TEXT, "text": "Another text to be measured"})
     client.post("/api/v1/generate", json={**TEXT, "max_new_tokens": 2})
-    found = read(client)
-    assert found["attention_atlas_models"] == 1 and found["attention_atlas_workers"] == 2
-    assert found["attention_atlas_cache_bytes"] > 0
-    assert found['attention_atlas_forward_seconds_count{model="gpt"}'] >= 2
-    assert found["attention_atlas_accepted"] == found["attention_atlas_computing"] == 0
+    result = read(client)
+    assert result["attention_atlas_models"] == 1 and result["attention_atlas_workers"] == 2
+    assert result["attention_atlas_cache_bytes"] > 0
+    assert result['attention_atlas_forward_seconds_count{model="gpt"}'] >= 2
+    assert result["attention_atlas_accepted"] == result["attention_atlas_computing"] == 0
     opened = 'attention_atlas_openings_total{outcome="not-found"}'
     client.post("/api/v1/models", json={"model": "/nowhere/at/all"})
-    assert read(client)[opened] == found.get(opened, 0) + 1
+    assert read(client)[opened] == result.get(opened, 0) + 1
 
 
 @pytest.mark.parametrize(

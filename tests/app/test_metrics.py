@@ -8,32 +8,34 @@ BANK = "He sat on the river bank."
 
 
 def test_metrics_are_of_the_attention_that_is_answered(get):
-    found = get("/metrics", model="bert", text=BANK)
+    answer = get("/metrics", model="bert", text=BANK)
     attn = np.array(get("/attention", model="bert", text=BANK)["attn"])
-    assert found["axes"] == ["layer", "head"]
+    assert answer["axes"] == ["layer", "head"]
     first = attn[..., 0].mean(-1)
     special = attn[..., [0, -1]].sum(-1).mean(-1)
-    np.testing.assert_allclose(found["metrics"]["first_token"], first, atol=1e-6)
-    np.testing.assert_allclose(found["metrics"]["special"], special, atol=1e-6)
+    np.testing.assert_allclose(answer["metrics"]["first_token"], first, atol=1e-6)
+    np.testing.assert_allclose(answer["metrics"]["special"], special, atol=1e-6)
     previous = np.diagonal(attn, -1, -2, -1).mean(-1)
-    np.testing.assert_allclose(found["metrics"]["previous_token"], previous, atol=1e-6)
-    assert found["definitions"].keys() == found["metrics"].keys()
-    assert "nats" in found["definitions"]["entropy"]
+    np.testing.assert_allclose(answer["metrics"]["previous_token"], previous, atol=1e-6)
+    assert answer["definitions"].keys() == answer["metrics"].keys()
+    assert "nats" in answer["definitions"]["entropy"]
 
 
 def test_metrics_that_need_one_sequence_are_left_out_of_cross_attention(get):
-    found = get("/metrics", model="translator", text="El banco.", kind="cross")
-    assert found["metrics"].keys() == {"entropy", "first_token", "special"}
+    answer = get("/metrics", model="translator", text="El banco.", kind="cross")
+    assert answer["metrics"].keys() == {"entropy", "first_token", "special"}
 
 
 def test_named_heads_come_with_score_and_what_it_was_measured_on(get):
-    found = get("/metrics", model="gpt", text="The river bank is closed. The river bank is closed.")
-    roles = found["roles"]
+    answer = get(
+        "/metrics", model="gpt", text="The river bank is closed. The river bank is closed."
+    )
+    roles = answer["roles"]
     card = get("/models/gpt")["metrics"]["decoder_induction"]
     [induction] = [r for r in roles if r["role"] == "induction" and r["n"]]
     assert f"L{induction['layer']} H{induction['head']}" == card["detail"]
     assert (induction["score"], induction["low"]) == (card["value"], card["low"])
     assert (induction["source"], induction["measured_on"]) == ("card", card["of"])
-    assert {role["role"] for role in roles} == found["role_definitions"].keys()
+    assert {role["role"] for role in roles} == answer["role_definitions"].keys()
     places = [(r["layer"], r["head"], r["role"]) for r in roles if r["source"] == "text"]
     assert len(places) == len({*places}), "each role of a head stands once"

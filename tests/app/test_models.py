@@ -35,10 +35,10 @@ def test_a_card_shows_every_measure_with_its_interval(client: TestClient, name: 
     text = text_of(client.get(f"/models/{name}").text)
     card = client.get(f"/api/v1/models/{name}").json()
     assert card["metrics"]
-    for found in card["metrics"].values():
-        assert f"{found['value']} {found['low']}–{found['high']}" in text
-        assert f"{found['n']:,} {found['of']}" in text
-        assert found["low"] <= found["value"] <= found["high"]
+    for result in card["metrics"].values():
+        assert f"{result['value']} {result['low']}–{result['high']}" in text
+        assert f"{result['n']:,} {result['of']}" in text
+        assert result["low"] <= result["value"] <= result["high"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -91,8 +91,14 @@ def test_the_forming_is_of_the_kind_and_metric_asked_for(client: TestClient) -> 
 
 def test_the_highest_head_is_named() -> None:
     row: dict[str, Any] = {"step": 3, "tokens": 90, "decoder": {"self": [[0.1, 0.2], [0.7, 0.3]]}}
-    found = forming(row, "decoder", "self")
-    assert (found.step, found.tokens, found.layer, found.head, found.score) == (3, 90, 1, 0, 0.7)
+    result = forming(row, "decoder", "self")
+    assert (result.step, result.tokens, result.layer, result.head, result.score) == (
+        3,
+        90,
+        1,
+        0,
+        0.7,
+    )
 
 
 def test_nonsense_in_the_address_is_named(client: TestClient) -> None:

@@ -96,11 +96,11 @@ def test_a_bigbird_of_blocks_has_the_full_attention_of_transformers(client: Test
     model = hf.BigBirdForMaskedLM.from_pretrained(
         client.root / "bigbird", attention_type="original_full", attn_implementation="eager"
     ).eval()
-    found = get(client, "/api/v1/attention", model="bigbird", text=TEXT)
-    ids = torch.tensor([[token["id"] for token in found["q_tokens"]]])
+    answer = get(client, "/api/v1/attention", model="bigbird", text=TEXT)
+    ids = torch.tensor([[token["id"] for token in answer["q_tokens"]]])
     with torch.inference_mode():
         attn = torch.cat(model(input_ids=ids, output_attentions=True).attentions)
-    torch.testing.assert_close(torch.tensor(found["attn"]), attn, atol=1e-5, rtol=0)
+    torch.testing.assert_close(torch.tensor(answer["attn"]), attn, atol=1e-5, rtol=0)
 
 
 def test_a_text_too_long_for_a_bigbird_of_blocks_is_refused(client: TestClient) -> None:

@@ -86,15 +86,15 @@ def test_the_same_weights_with_another_config_share_nothing(
     """Neither the runs that are kept nor the ETag by which a browser keeps an answer."""
     folders = [saved.bert(tmp_path / name) for name in ("one", "two")]
     saved.changed(folders[1], layer_norm_eps=0.5)
-    asked: dict[str, Any] = {"text": TEXT, "format": "csv", "layer": 1, "head": 0}
+    request: dict[str, Any] = {"text": TEXT, "format": "csv", "layer": 1, "head": 0}
     answers = []
     for folder in folders:
         events(client, str(folder))
-        spec = {"model": folder.name} | asked
+        spec = {"model": folder.name} | request
         answers.append(client.get("/api/v1/attention", params=spec))
         assert client.get("/api/v1/run", params=spec).status_code != 500
     assert answers[0].text != answers[1].text
-    one = {"model": "one"} | asked
+    one = {"model": "one"} | request
     saved.changed(folders[0], layer_norm_eps=0.5)
     events(client, str(folders[0]))
     known = {"If-None-Match": answers[0].headers["etag"]}
@@ -185,8 +185,8 @@ def test_who_may_open_what(folder: Path, settings: dict[str, str], allowed: bool
 def test_a_pattern_is_of_the_whole_path_of_a_folder(folder: Path) -> None:
     """What a pattern allows is not left by going up."""
     with client_of(load_models=f"{folder}/*") as client:
-        asked = {"model": f"{folder}/../my-gpt"}
-        assert client.post("/api/v1/models", json=asked).status_code == 403
+        request = {"model": f"{folder}/../my-gpt"}
+        assert client.post("/api/v1/models", json=request).status_code == 403
 
 
 def test_the_server_answers_while_a_model_is_opened(monkeypatch) -> None:

@@ -158,9 +158,9 @@ def test_a_request_looks_its_models_up_once(
     "resource", ["/attention", "/attention/overview", "/run", "/tokenize", "/metrics", "/anatomy"]
 )
 def test_post_answers_what_get_answers(client, resource):
-    asked = {"model": "bert", "text": BANK}
-    got = client.get(f"/api/v1{resource}", params=asked)
-    posted = client.post(f"/api/v1{resource}", json=asked)
+    request = {"model": "bert", "text": BANK}
+    got = client.get(f"/api/v1{resource}", params=request)
+    posted = client.post(f"/api/v1{resource}", json=request)
     assert got.json() == posted.json()
     assert got.headers["etag"] == posted.headers["etag"]
 
@@ -218,21 +218,21 @@ def test_head_answers_as_get_without_the_body(client):
 
 
 def test_a_huge_answer_is_refused_as_json_and_given_as_safetensors(client):
-    asked = {"model": "bert", "text": "bank " * 300}
-    refused = client.post("/api/v1/attention", json=asked)
+    request = {"model": "bert", "text": "bank " * 300}
+    refused = client.post("/api/v1/attention", json=request)
     assert refused.status_code == 422
     assert "6566688 numbers are too many for json" in refused.json()["detail"]
-    given = client.post("/api/v1/attention", json={**asked, "format": "safetensors"})
+    given = client.post("/api/v1/attention", json={**request, "format": "safetensors"})
     assert safetensors.numpy.load(given.content)["attn"].shape == (6, 12, 302, 302)
 
 
 @pytest.mark.parametrize("edits", [None, '[{"op": "block", "layer": 0, "head": 1, "key": 0}]'])
 def test_an_answer_does_not_depend_on_what_was_asked_before(client, edits):
-    asked = {"model": "gpt", "text": f"Asked twice {edits}", "layer": "0,1", "head": "1,0"}
-    asked |= {"edits": edits} if edits else {}
-    alone = client.get("/api/v1/attention", params=asked)
-    client.get("/api/v1/run", params={k: asked[k] for k in asked if k not in ("layer", "head")})
-    cached = client.get("/api/v1/attention", params=asked)
+    request = {"model": "gpt", "text": f"Asked twice {edits}", "layer": "0,1", "head": "1,0"}
+    request |= {"edits": edits} if edits else {}
+    alone = client.get("/api/v1/attention", params=request)
+    client.get("/api/v1/run", params={k: request[k] for k in request if k not in ("layer", "head")})
+    cached = client.get("/api/v1/attention", params=request)
     first, second = alone.json(), cached.json()
     assert first["mask"] == second["mask"]
     np.testing.assert_allclose(first["attn"], second["attn"], atol=1e-6)

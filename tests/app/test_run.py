@@ -55,10 +55,10 @@ def test_any_script_is_taken(get, model, text):
 
 
 def test_an_edit_is_felt_by_everything_after_it(get):
-    asked = {"model": "gpt", "text": BANK}
-    plain = np.array(get("/attention", **asked)["attn"])
+    request = {"model": "gpt", "text": BANK}
+    plain = np.array(get("/attention", **request)["attn"])
     edits = json.dumps([{"op": "block", "layer": 2, "head": 0, "query": 4, "key": 0}])
-    answer = get("/attention", **asked, edits=edits)
+    answer = get("/attention", **request, edits=edits)
     edited, mask = np.array(answer["attn"]), np.array(answer["mask"])
     np.testing.assert_array_equal(edited[:2], plain[:2])
     assert edited[2, 0, 4, 0] == 0

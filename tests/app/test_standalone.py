@@ -15,9 +15,9 @@ BANK = {"model": "bert", "text": "He sat on the river bank.", "layer": 2, "head"
 
 
 def inside(html: str, name: str) -> object:
-    found = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', html, re.S)
-    assert found
-    return json.loads(found[1])
+    match = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', html, re.S)
+    assert match
+    return json.loads(match[1])
 
 
 def test_all_heads_are_inside(client, get):
@@ -54,9 +54,9 @@ def test_every_import_is_in_the_file():
     }
     ours = {name: script for name, script in scripts.items() if name != "plotly"}
     wanted = {
-        found
+        result
         for script in ours.values()
-        for found in re.findall(r"""^(?:import|export)[^"']*?from "([^"]+)";""", script, re.M)
+        for result in re.findall(r"""^(?:import|export)[^"']*?from "([^"]+)";""", script, re.M)
     }
     assert wanted <= scripts.keys()
     assert len(wanted) > 15

@@ -171,11 +171,11 @@ async def visited(app: FastAPI) -> Visit:
 
 def events(text: str) -> list[tuple[str, Any]]:
     """Server-sent events as (name, data)."""
-    found = []
+    values = []
     for block in text.strip().split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.splitlines())
-        found.append((fields["event"], json.loads(fields["data"])))
-    return found
+        values.append((fields["event"], json.loads(fields["data"])))
+    return values
 
 
 @pytest.mark.parametrize(("path", "body"), STEPWISE)
@@ -184,24 +184,24 @@ def test_streamed_and_whole_answers_are_equal(client, post, path, body):
     answer = client.post(f"/api/v1{path}", json={**body, "stream": True})
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert answer.headers["cache-control"] == "no-store"
-    found = events(answer.text)
-    assert [name for name, _ in found[:1] + found[-1:]] == ["start", "result"]
-    assert found[-1][1] == whole
-    assert {name for name, _ in found[1:-1]} <= {"token", "shot", "progress", "layer"}
+    result = events(answer.text)
+    assert [name for name, _ in result[:1] + result[-1:]] == ["start", "result"]
+    assert result[-1][1] == whole
+    assert {name for name, _ in result[1:-1]} <= {"token", "shot", "progress", "layer"}
 
 
 @pytest.mark.parametrize(("path", "body"), STEPWISE[:4])
 def test_each_token_comes_with_its_row(client, path, body):
-    found = events(client.post(f"/api/v1{path}", json={**body, "stream": True}).text)
-    result = found[-1][1]
-    tokens = [data for name, data in found if name == "token"]
+    outcome = events(client.post(f"/api/v1{path}", json={**body, "stream": True}).text)
+    result = outcome[-1][1]
+    tokens = [data for name, data in outcome if name == "token"]
     beams = body.get("num_beams", 1) > 1
     if not beams:
         assert [data["token"]["id"] for data in tokens] == [t["id"] for t in result["tokens"]]
         shared = set(tokens[0]) - {"text", "attn", "token"}
         for data, step in zip(tokens, result["steps"], strict=True):
             assert {name: data[name] for name in shared} == {name: step[name] for name in shared}
-    n_key = len(found[0][1].get("source") or found[0][1]["prompt"])
+    n_key = len(outcome[0][1].get("source") or outcome[0][1]["prompt"])
     for n, data in enumerate(tokens):
         rows = np.array(data["attn"])
         assert rows.shape[1] == (n_key if path == "/translate" else n_key + n)

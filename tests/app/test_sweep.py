@@ -42,9 +42,9 @@ def gets(client: TestClient) -> dict[str, list[str]]:
     """Each GET with the names of its query parameters."""
     paths: dict[str, Any] = client.app.openapi()["paths"]  # type: ignore[attr-defined]
     return {
-        path: [one["name"] for one in found["get"].get("parameters", []) if one["in"] == "query"]
-        for path, found in paths.items()
-        if "get" in found and "{" not in path
+        path: [one["name"] for one in result["get"].get("parameters", []) if one["in"] == "query"]
+        for path, result in paths.items()
+        if "get" in result and "{" not in path
     }
 
 

@@ -68,10 +68,10 @@ def own(root: Path, name: str, languages: tuple[str, str] | None = None) -> tupl
 def same(client: TestClient, output: Any, **spec: Any) -> None:
     """All attention is transformers'; it may have more queries after the end."""
     for kind in ("encoder", "decoder", "cross"):
-        found = torch.tensor(get(client, "/attention", kind=kind, **spec)["attn"])
+        result = torch.tensor(get(client, "/attention", kind=kind, **spec)["attn"])
         attn = torch.cat(list(attentions(output, kind)))
-        n_query, n_key = found.shape[-2:]
-        torch.testing.assert_close(found, attn[:, :, :n_query, :n_key], **CLOSE)
+        n_query, n_key = result.shape[-2:]
+        torch.testing.assert_close(result, attn[:, :, :n_query, :n_key], **CLOSE)
 
 
 @pytest.mark.parametrize("name", TRANSLATORS)
@@ -81,11 +81,11 @@ def test_a_typed_target_is_framed_in_target_mode(client: TestClient, root: Path,
         inputs = tokenizer(A, text_target=B, return_tensors="pt")
         output = model(**inputs, output_attentions=True)
     same(client, output, model=name, text=A, target=B)
-    found = get(client, "/run", model=name, text=A, target=B)
+    answer = get(client, "/run", model=name, text=A, target=B)
     read = [model.config.decoder_start_token_id, *inputs.labels[0, :-1].tolist()]
     if name in TURNED:
         read = model.prepare_decoder_input_ids_from_labels(inputs.labels)[0].tolist()
-    target = [token["id"] for token in found["sequences"]["target"]]
+    target = [token["id"] for token in answer["sequences"]["target"]]
     assert target == read[: len(target)] and len(read) - len(target) in (0, 1)
 
 
@@ -112,18 +112,18 @@ def test_decoding_begins_with_the_language(
     raw = f"__{target}__" if name in ("M2M100", "PLBart") else target
     language = tokenizer.convert_tokens_to_ids(raw)
     spec = {"model": name, "text": A, "source_lang": source, "target_lang": target}
-    found = get(client, "/translate", **spec, num_beams=num_beams, max_new_tokens=9)
+    answer = get(client, "/translate", **spec, num_beams=num_beams, max_new_tokens=9)
     inputs = tokenizer(A, return_tensors="pt")
     begins = {"forced_bos_token_id": language}
     if name in ("mBART", "PLBart"):  # their decoders read the language before they say anything
         begins = {"decoder_start_token_id": language}
     options = {"num_beams": num_beams, "max_new_tokens": 9, "do_sample": False}
     theirs = model.generate(**inputs, **begins, **options, forced_eos_token_id=None)[0].tolist()
-    ours = [token["id"] for token in found["tokens"]]
-    begin = found["sequences"]["target"][0]["id"]
+    ours = [token["id"] for token in answer["tokens"]]
+    begin = answer["sequences"]["target"][0]["id"]
     assert [begin, *ours] == theirs[: len(ours) + 1] and len(ours) > 3
     assert language in (begin, ours[0])
-    assert f"target_lang={target}" in found["links"]["attention"]
+    assert f"target_lang={target}" in answer["links"]["attention"]
 
 
 @pytest.mark.parametrize("name", MARKED)
@@ -248,11 +248,11 @@ def twin(client: TestClient, path: str, **query: str) -> Any:
 def test_pages_are_of_the_chosen_languages(client: TestClient, name: str) -> None:
     source, target = OTHER[name]
     spec = {"model": name, "text": A, "source_lang": source, "target_lang": target}
-    found = twin(client, "/explore", **spec)
-    assert (found["source_lang"], found["target_lang"], found["ignored"]) == (source, target, [])
-    assert found["run"]["sequences"] == get(client, "/run", **spec)["sequences"]
+    answer = twin(client, "/explore", **spec)
+    assert (answer["source_lang"], answer["target_lang"], answer["ignored"]) == (source, target, [])
+    assert answer["run"]["sequences"] == get(client, "/run", **spec)["sequences"]
     usual = twin(client, "/explore", model=name, text=A)
-    assert usual["run"]["sequences"] != found["run"]["sequences"]
+    assert usual["run"]["sequences"] != answer["run"]["sequences"]
     translated = twin(client, "/translate", **spec)
     assert (translated["source_lang"], translated["target_lang"]) == (source, target)
     assert translated["translation"]["sequences"] == get(client, "/translate", **spec)["sequences"]
@@ -262,8 +262,8 @@ def test_the_target_of_a_mark_is_chosen_on_a_page(client: TestClient) -> None:
     spec = {"model": "Marian of two languages", "text": A}
     usual = twin(client, "/explore", **spec)
     assert (usual["source_lang"], usual["target_lang"]) == (None, None)
-    found = twin(client, "/explore", **spec, target_lang="deu")
-    assert found["run"]["sequences"]["source"][0]["raw"] == ">>deu<<"
+    answer = twin(client, "/explore", **spec, target_lang="deu")
+    assert answer["run"]["sequences"]["source"][0]["raw"] == ">>deu<<"
     page = client.get("/translate", params={**spec, "target_lang": "deu"}).text
     assert '<option value="">none</option>' in page
     assert '<option value="deu" selected>German</option>' in page
@@ -272,9 +272,9 @@ def test_the_target_of_a_mark_is_chosen_on_a_page(client: TestClient) -> None:
 @pytest.mark.parametrize("path", ["/explore", "/translate"])
 def test_a_page_ignores_and_names_an_unknown_language(client: TestClient, path: str) -> None:
     usual = twin(client, path, model="NLLB", text=A)
-    found = twin(client, path, model="NLLB", text=A, target_lang="xx", source_lang="spa_Latn")
-    assert [row["field"] for row in found["ignored"]] == ["target_lang"]
-    assert (found["source_lang"], found["target_lang"]) == ("spa_Latn", usual["target_lang"])
+    answer = twin(client, path, model="NLLB", text=A, target_lang="xx", source_lang="spa_Latn")
+    assert [row["field"] for row in answer["ignored"]] == ["target_lang"]
+    assert (answer["source_lang"], answer["target_lang"]) == ("spa_Latn", usual["target_lang"])
     none = twin(client, path, model="translator", text=A, source_lang="fr")
     assert [row["field"] for row in none["ignored"]] == ["source_lang"]
     assert none["ignored"][0]["message"].endswith("translator has no source languages")

@@ -35,9 +35,9 @@ ADDRESSES = [
 
 
 def embedded(html: str) -> object:
-    found = PAGE.search(html)
-    assert found
-    return json.loads(found[1])
+    match = PAGE.search(html)
+    assert match
+    return json.loads(match[1])
 
 
 @pytest.mark.parametrize("address", ADDRESSES)

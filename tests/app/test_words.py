@@ -88,8 +88,8 @@ def test_attention_is_merged_into_the_same_words(api: Any, script: str, model: s
     attn = np.array(merged["attn"])[0, 0]
     np.testing.assert_allclose(attn.sum(-1), 1, atol=1e-5)
     row = next(i for i, t in enumerate(merged["q_tokens"]) if t["word"] == 0)
-    own = [i for i, token in enumerate(tokens) if token["word"] == 0]
-    expected = np.array(pieces["attn"])[0, 0][own].mean(0)[own].sum()
+    reference = [i for i, token in enumerate(tokens) if token["word"] == 0]
+    expected = np.array(pieces["attn"])[0, 0][reference].mean(0)[reference].sum()
     assert attn[row, row] == pytest.approx(expected, abs=1e-5)
 
 
@@ -101,11 +101,11 @@ def test_every_word_of_a_script_is_looked_up(api: Any, script: str, model: str) 
         whole = api("/hidden-states", model=model, text=text)
         numbers = [token["word"] for token in whole["tokens"]]
         for word in dict.fromkeys(WORDS[script][1]):
-            asked = unicodedata.normalize("NFD" if other == forms(text)[1] else "NFC", word)
-            one = api("/hidden-states", model=model, text=text, word=asked)
+            request = unicodedata.normalize("NFD" if other == forms(text)[1] else "NFC", word)
+            one = api("/hidden-states", model=model, text=text, word=request)
             [number] = {token["word"] for token in one["tokens"]}
-            own = [i for i, n in enumerate(numbers) if n == number]
-            expected = np.array(whole["hidden"])[:, own].mean(1)
+            reference = [i for i, n in enumerate(numbers) if n == number]
+            expected = np.array(whole["hidden"])[:, reference].mean(1)
             np.testing.assert_allclose(one["hidden"], expected, atol=1e-4)
 
 
@@ -115,12 +115,12 @@ def test_a_text_and_its_other_form_are_the_same_words(api: Any, script: str, mod
     composed, decomposed = forms(WORDS[script][0])
     word = WORDS[script][1][0]
     a, b = ({"model": model, "text": text} for text in (composed, decomposed))
-    found = api("/compare", a=a, b=b, word=word)
-    names = [words_in(api, spec, found[run]) for run, spec in (("a", a), ("b", b))]
+    answer = api("/compare", a=a, b=b, word=word)
+    names = [words_in(api, spec, answer[run]) for run, spec in (("a", a), ("b", b))]
     assert list(names[0].values()) == list(names[1].values())
-    pairs = [(names[0][i], names[1][j]) for i, j in found["alignment"] if i in names[0]]
+    pairs = [(names[0][i], names[1][j]) for i, j in answer["alignment"] if i in names[0]]
     assert pairs == [(name, name) for name in names[0].values()]
-    assert names[0][found["a"]["word"]] == names[1][found["b"]["word"]]
+    assert names[0][answer["a"]["word"]] == names[1][answer["b"]["word"]]
 
 
 def words_in(api: Any, spec: dict[str, Any], run: dict[str, Any]) -> dict[int, str]:
@@ -147,8 +147,8 @@ def test_words_of_a_pair_are_numbered_by_text(api: Any) -> None:
     pair = {"text": "I don't know.", "text_pair": "He isn't there."}
     for model in ("bert", "pair"):
         tokens = api("/tokenize", model=model, **pair)["tokens"]
-        own = {(t["segment"], t["word"]) for t in tokens if t["word"] is not None}
-        assert own == {(segment, n) for segment in (0, 1) for n in range(4)}
+        names = {(t["segment"], t["word"]) for t in tokens if t["word"] is not None}
+        assert names == {(segment, n) for segment in (0, 1) for n in range(4)}
         filled = api("/fill-mask", model=model, **pair, words=[1], words_pair=[1])
         assert filled["masked"] == "I [MASK] know."
         assert filled["masked_pair"] == "He [MASK] there."

@@ -51,12 +51,12 @@ def say(line: str) -> str:
 
 def main() -> None:
     """Nothing else should run meanwhile."""
-    asked = arguments()
+    request = arguments()
     versions = {"Chromium": chromium_version(), "Attention Atlas": __version__}
     lines = [say(preface(versions)), say(HEADER)]
-    parts = (asked.only,) if asked.only else PARTS
-    lines += [say(markdown(row)) for row in rows(parts, QUICK if asked.quick else FULL)]
-    if asked.write:
+    parts = (request.only,) if request.only else PARTS
+    lines += [say(markdown(row)) for row in rows(parts, QUICK if request.quick else FULL)]
+    if request.write:
         REPORT.write_text("\n".join(lines) + "\n", "utf-8")
 
 

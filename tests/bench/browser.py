@@ -94,15 +94,15 @@ def ours(browser: Browser, url: str, plan: Plan) -> tuple[list[Seen], list[float
 
 def bertviz(playwright: Playwright, page: str, rounds: int, patience: float) -> list[Seen]:
     """Visits to BertViz's page, each in a Chromium of its own, for it may not survive; [] if so."""
-    found = []
+    values = []
     for _ in range(rounds):
         with chromium(playwright) as browser, bertviz_page.serving(page) as url:
             tab = open_tab(browser.new_context(), BERTVIZ)
             try:
-                found.append(seen(tab, url, patience))
+                values.append(seen(tab, url, patience))
             except Error:
                 return []
-    return found
+    return values
 
 
 def middle(visits: Sequence[Seen]) -> Seen:

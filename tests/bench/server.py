@@ -36,13 +36,13 @@ NEW = 64  # tokens of a continuation
 
 def seconds(rounds: int, *works: Callable[[], Any]) -> list[float]:
     """The median time of each, measured in turns so that a slow moment falls on all alike."""
-    found: list[list[float]] = [[] for _ in works]
+    values: list[list[float]] = [[] for _ in works]
     for _ in range(rounds):
-        for times, doing in zip(found, works, strict=True):
+        for times, doing in zip(values, works, strict=True):
             began = time.perf_counter()
             doing()
             times.append(time.perf_counter() - began)
-    return [median(times) for times in found]
+    return [median(times) for times in values]
 
 
 @torch.inference_mode()

@@ -34,8 +34,8 @@ def get(playwrights: str) -> str | None:
     for way in ways:
         sys.stdout.write(f"no Chromium yet: {' '.join(way[-3:])}\n")
         subprocess.run(way, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-        if found := find(playwrights):
-            return found
+        if result := find(playwrights):
+            return result
     return None
 
 

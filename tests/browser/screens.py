@@ -26,5 +26,5 @@ def violations(page: Page, *, contrast: bool = True) -> list[list[str]]:
     Contrast takes four fifths of the time, and is the same in every language.
     """
     evaluated(page, AXE)
-    found: list[list[str]] = evaluated(page, FIND, {"color-contrast": {"enabled": contrast}})
-    return found
+    values: list[list[str]] = evaluated(page, FIND, {"color-contrast": {"enabled": contrast}})
+    return values

@@ -89,14 +89,14 @@ def test_a_scores_slider_moves_the_softmax(page: Page) -> None:
 
 def test_query_key_value_are_the_models_own(page: Page, server: str) -> None:
     opened(page, model="bert", text=TEXT, layer=0, head=0)
-    found = api(server, "anatomy", model="bert", text=TEXT, layer=0, head=0, query=5)
+    answer = api(server, "anatomy", model="bert", text=TEXT, layer=0, head=0, query=5)
     scores = page.locator("#anatomy tbody .n:nth-last-child(1), #anatomy .anatomy-attn")
-    expect(scores.first).to_have_text(f"{found['attn'][0]:.3f}")
+    expect(scores.first).to_have_text(f"{answer['attn'][0]:.3f}")
     expect(page.locator("#anatomy tbody tr")).to_have_count(10)
     page.get_by_label("Stop words").select_option("hidden")
     expect(page.locator("#anatomy tbody tr")).to_have_count(7)
-    hidden = [i for i, t in enumerate(found["k_tokens"]) if t["text"] in ("a", "at", "the")]
-    share = sum(found["attn"][i] for i in hidden)
+    hidden = [i for i, t in enumerate(answer["k_tokens"]) if t["text"] in ("a", "at", "the")]
+    share = sum(answer["attn"][i] for i in hidden)
     expect(page.locator("#left-out")).to_contain_text(f"{100 * share:.1f} % of this query")
     expect(page.locator("#left-out")).to_contain_text("the 3 keys left out")
     expect(page.locator("#shapes")).to_contain_text("12 × 10 × 32")
@@ -124,8 +124,8 @@ def test_a_decoders_parts_lead_to_a_decoders_numbers(page: Page) -> None:
         links = decoder.locator("a", has_text=name)
         hrefs = [attribute_of(links.nth(i), "href") for i in range(len(kinds))]
         for href, kind in zip(hrefs, kinds, strict=True):
-            asked = parse_qs(urlsplit(href).query)
-            assert (asked["kind"], asked["layer"], asked["head"]) == ([kind], ["2"], ["3"])
+            request = parse_qs(urlsplit(href).query)
+            assert (request["kind"], request["layer"], request["head"]) == ([kind], ["2"], ["3"])
     within = texts_of(decoder.locator("a[href^='#']"))
     assert [text for text in within if not text.startswith("1/")] == []
     first = page.locator("#diagram svg").first.locator("a", has_text="q·k")
@@ -135,8 +135,8 @@ def test_a_decoders_parts_lead_to_a_decoders_numbers(page: Page) -> None:
 def test_each_control_changes_the_numbers(page: Page, server: str) -> None:
     opened(page)
     page.get_by_role("combobox", name="Layer", exact=True).select_option("3")
-    found = api(server, "arithmetic/heads", model="bert", text=TEXT, layer=3)
-    expect(page.locator("#heads-table")).to_contain_text(f"{found['norms'][2][4]:.2f}")
+    answer = api(server, "arithmetic/heads", model="bert", text=TEXT, layer=3)
+    expect(page.locator("#heads-table")).to_contain_text(f"{answer['norms'][2][4]:.2f}")
     page.get_by_label("widths up to", exact=True).fill("16")
     expect(page.locator("#scaling tbody tr")).to_have_count(5)
     widths = api(server, "arithmetic/scaling", d_k=16)["widths"]
@@ -153,9 +153,9 @@ def test_each_control_changes_the_numbers(page: Page, server: str) -> None:
 def test_the_head_changes_the_anatomy(page: Page, server: str) -> None:
     opened(page, model="bert", text=TEXT, layer=0)
     page.get_by_role("combobox", name="Head", exact=True).select_option("5")
-    found = api(server, "anatomy", model="bert", text=TEXT, layer=0, head=5, query=5)
+    answer = api(server, "anatomy", model="bert", text=TEXT, layer=0, head=5, query=5)
     scores = page.locator("#anatomy .anatomy-attn")
-    expect(scores).to_have_text([f"{share:.3f}" for share in found["attn"]])
+    expect(scores).to_have_text([f"{share:.3f}" for share in answer["attn"]])
 
 
 def test_the_cost_is_measured_when_asked(page: Page) -> None:
@@ -165,7 +165,7 @@ def test_the_cost_is_measured_when_asked(page: Page) -> None:
     page.locator("#memory-plot .legendtext").first.wait_for()
     written = evaluated(page, "document.querySelector('#memory-plot').data.at(-1)")
     assert written["x"] == [64, 128, 256, 512]
-    assert re.fullmatch(r"written out ~ T\^(1\.9|2\.0)\d", written["name"])
+    assert re.fullmatch(r"naive ~ T\^(1\.9|2\.0)\d", written["name"])
 
 
 def point_of(page: Page, x: float, y: float) -> tuple[float, float]:
@@ -315,7 +315,7 @@ def test_a_phone_never_scrolls_sideways(page: Page) -> None:
 @pytest.mark.parametrize("setting", [NO_SCRIPT], ids=["no script"])
 def test_without_a_script_there_are_numbers(page: Page, server: str) -> None:
     page.goto("/attention")
-    found = api(server, "arithmetic/scaling", d_k=256)["widths"]
-    expect(page.locator("#scaling td.n").first).to_have_text(f"{found[0]['variance']:.2f}")
+    answer = api(server, "arithmetic/scaling", d_k=256)["widths"]
+    expect(page.locator("#scaling td.n").first).to_have_text(f"{answer[0]['variance']:.2f}")
     mask = page.locator(".sums-map").get_by_role("link", name="mask")
     expect(mask).to_have_attribute("href", re.compile(r"/masks\?model=bert&texts=Bob"))

@@ -46,24 +46,24 @@ def token(page: Page, run: str, index: int) -> Any:
 
 def test_the_map_has_the_divergence_of_every_head(page: Page, server: str) -> None:
     cells = opened(page).locator(".compare-map button")
-    found = compared(server)["divergence"]
-    expect(cells).to_have_text([f"{value:.2f}" for row in found for value in row])
+    answer = compared(server)["divergence"]
+    expect(cells).to_have_text([f"{value:.2f}" for row in answer for value in row])
 
 
 def test_the_curve_is_the_similarity_of_the_api(page: Page, server: str) -> None:
     opened(page).get_by_text("Cosine of A and B, and of pairs").click()
     page.locator("#curve .xtick text").first.wait_for()
     drawn = lines_of(page, "curve")
-    found = compared(server)
-    assert drawn["A and B"] == pytest.approx(found["similarity"], abs=1e-6)
-    assert drawn["two of different senses"] == pytest.approx(found["references"]["between"])
+    answer = compared(server)
+    assert drawn["A and B"] == pytest.approx(answer["similarity"], abs=1e-6)
+    assert drawn["two of different senses"] == pytest.approx(answer["references"]["between"])
     page.get_by_text("The numbers", exact=True).click()
     ticks = texts_of(page.locator("#curve .xtick text"))
     assert ticks == ["embedding", *(f"L{i}" for i in range(6))]
     table = page.get_by_role("table", name="Cosine of the word's hidden states")
     names = texts_of(table.get_by_role("rowheader"))
     assert names == ["embedding", *(f"Layer {i}" for i in range(6))]
-    expect(table).to_contain_text(f"{found['similarity'][3]:.3f}")
+    expect(table).to_contain_text(f"{answer['similarity'][3]:.3f}")
 
 
 def test_the_first_line_is_the_verdict_and_two_lines_part(page: Page, server: str) -> None:
@@ -71,10 +71,10 @@ def test_the_first_line_is_the_verdict_and_two_lines_part(page: Page, server: st
     expect(page.locator("#verdict")).to_contain_text(
         "Two senses: in A “bank” is nearer the “river”"
     )
-    found = compared(server)["references"]
+    answer = compared(server)["references"]
     drawn = lines_of(page, "margins")
-    assert drawn["A: nearer river"] == pytest.approx(found["verdict_a"]["margins"], abs=1e-6)
-    assert drawn["B: nearer money"] == pytest.approx(found["verdict_b"]["margins"], abs=1e-6)
+    assert drawn["A: nearer river"] == pytest.approx(answer["verdict_a"]["margins"], abs=1e-6)
+    assert drawn["B: nearer money"] == pytest.approx(answer["verdict_b"]["margins"], abs=1e-6)
     page.get_by_label("Text of B").fill("They fished from the bank of the river.")
     expect(page.locator("#verdict")).to_contain_text("The same sense: “bank”")
     page.get_by_label("Word", exact=True).fill("the")
@@ -99,12 +99,12 @@ def test_two_lists_of_ones_own_give_the_verdict(page: Page) -> None:
 
 
 def test_heads_that_follow_position_are_marked_and_last(page: Page, server: str) -> None:
-    found = compared(server)
-    assert found["positional"] and not found["ranked"][0]["positional"]
+    answer = compared(server)
+    assert answer["positional"] and not answer["ranked"][0]["positional"]
     cells = opened(page).locator(".compare-map button")
-    layer, head = found["positional"][0]
+    layer, head = answer["positional"][0]
     marked = page.locator(".compare-map .positional")
-    expect(marked).to_have_count(len(found["positional"]))
+    expect(marked).to_have_count(len(answer["positional"]))
     name = re.compile(f"layer {layer}, head {head}: divergence .*, positional")
     expect(marked.first).to_have_accessible_name(name)
     page.get_by_label("Content words only").check()
@@ -119,23 +119,23 @@ def test_heads_that_follow_position_are_marked_and_last(page: Page, server: str)
 def test_a_click_on_the_map_shows_the_head_of_both(page: Page, server: str) -> None:
     opened(page).get_by_role("button", name="layer 0, head 7").click()
     expect(page.get_by_role("heading", name="Layer 0 · Head 7")).to_be_visible()
-    found = compared(server, layer=0, head=7)
-    best = max(found["row_a"])
+    answer = compared(server, layer=0, head=7)
+    best = max(answer["row_a"])
     expect(page.locator("#view-a .lines-said")).to_contain_text(f"{best:.3f}")
-    expect(page.locator("#view-b .lines-said")).to_contain_text(f"{max(found['row_b']):.3f}")
+    expect(page.locator("#view-b .lines-said")).to_contain_text(f"{max(answer['row_b']):.3f}")
     assert (query_of(page)["layer"], query_of(page)["head"]) == ("0", "7")
     drawn = "document.querySelector('#difference .matrix-plot').data?.[0].z"
     is_drawn = f"(value) => Math.abs({drawn}?.[2][0] - value) < 1e-7"
-    page.wait_for_function(is_drawn, arg=found["difference"][2][0])
-    assert evaluated(page, drawn)[2] == pytest.approx(found["difference"][2], abs=1e-6)
+    page.wait_for_function(is_drawn, arg=answer["difference"][2][0])
+    assert evaluated(page, drawn)[2] == pytest.approx(answer["difference"][2], abs=1e-6)
     page.go_back()
     expect(page.get_by_role("heading", name="Layer 0 · Head 7")).to_be_hidden()
 
 
 def test_a_ranked_head_is_one_click_away(page: Page, server: str) -> None:
-    found = compared(server)["ranked"][3]
+    answer = compared(server)["ranked"][3]
     opened(page).locator("#ranked tbody th button").nth(3).click()
-    title = f"Layer {found['layer']} · Head {found['head']}"
+    title = f"Layer {answer['layer']} · Head {answer['head']}"
     expect(page.get_by_role("heading", name=title)).to_be_visible()
 
 
@@ -202,8 +202,8 @@ def test_the_alignment_can_be_changed_and_is_in_the_address(page: Page, server: 
     page.locator(".compare-alignment select").nth(10).select_option(label="money")
     expect(page.locator("#alignment-note")).to_contain_text("6 of 13 words of A have a partner")
     pairs = [tuple(map(int, pair.split("-"))) for pair in query_of(page)["align"].split(",")]
-    found = compared(server, align=pairs, layer=0, head=7)
-    unaligned = f"{found['unaligned_a'][0][7]:.2f}"
+    answer = compared(server, align=pairs, layer=0, head=7)
+    unaligned = f"{answer['unaligned_a'][0][7]:.2f}"
     expect(page.locator("#stats")).to_contain_text(f"A on words without a partner {unaligned}")
     page.get_by_role("button", name="Align equal words again").click()
     expect(page.locator("#alignment-note")).to_contain_text("5 of 13")
@@ -301,9 +301,9 @@ def test_a_phone_never_scrolls_sideways(page: Page) -> None:
 @pytest.mark.parametrize("setting", [NO_SCRIPT], ids=["no script"])
 def test_without_a_script_there_are_numbers(page: Page, server: str) -> None:
     page.goto("/compare")
-    found = compared(server)
+    answer = compared(server)
     rows = page.locator("#ranked td.n")
-    expect(rows).to_have_text([f"{head['divergence']:.3f}" for head in found["ranked"]])
+    expect(rows).to_have_text([f"{head['divergence']:.3f}" for head in answer["ranked"]])
     expect(page.locator("#by-layer-table td.n")).to_have_text(
-        [f"{value:.3f}" for value in found["similarity"]]
+        [f"{value:.3f}" for value in answer["similarity"]]
     )

@@ -35,8 +35,8 @@ def test_python_and_the_browser_agree(page: Page) -> None:
     suited = evaluated(page, "JSON.parse(document.getElementById('context').textContent).suited")
     paths = [*PAGES, "/models"]
     searches = [urlencode(search) for search in SEARCHES]
-    for search, found in zip(searches, evaluated(page, BOTH, [searches, paths]), strict=True):
-        for path, (context, hrefs) in zip(paths, found, strict=True):
+    for search, result in zip(searches, evaluated(page, BOTH, [searches, paths]), strict=True):
+        for path, (context, hrefs) in zip(paths, result, strict=True):
             expected = of_address(path, dict(parse_qsl(search)))
             assert Context(**context) == expected, (path, search)
             assert [parts(href) for href in hrefs] == [

@@ -33,7 +33,7 @@ MISSING = {"after", "surprise", "sinusoidal"}  # a first token follows none; one
 
 def sheets(page: Page, tmp_path: Path) -> dict[str, pd.DataFrame]:
     """Each CSV of a page by its file's name, as pandas reads it."""
-    found = {}
+    values = {}
     for button in all_of(page.get_by_role("button", name="CSV")):
         if not button.is_visible():
             continue
@@ -41,8 +41,8 @@ def sheets(page: Page, tmp_path: Path) -> dict[str, pd.DataFrame]:
             button.click()
         path = tmp_path / download.value.suggested_filename
         download.value.save_as(path)
-        found[path.name] = pd.read_csv(path)
-    return found
+        values[path.name] = pd.read_csv(path)
+    return values
 
 
 def opened(page: Page, path: str, **more: object) -> Page:
@@ -79,12 +79,12 @@ def api(server: str, path: str, **query: object) -> Any:
 
 
 def test_a_csv_has_the_api_s_tokens_and_numbers(page: Page, server: str, tmp_path: Path) -> None:
-    found = sheets(opened(page, "/masks", texts=TEXT, layer=1, head=2), tmp_path)
-    [name] = [name for name in found if "-attn-" in name]
+    result = sheets(opened(page, "/masks", texts=TEXT, layer=1, head=2), tmp_path)
+    [name] = [name for name in result if "-attn-" in name]
     spec = {"model": "gpt", "text": TEXT, "layer": 1, "head": 2}
     record = api(server, "attention", **spec)
     assert f"weights-{record['provenance']['sha256'][:8]}" in name
-    table = found[name]
+    table = result[name]
     assert list(table.columns) == ["query", "query_token", "key", "key_token", "attn"]
     texts = [token["text"].strip() for token in record["q_tokens"]]
     assert [texts[q] for q in table["query"]] == list(table["query_token"])

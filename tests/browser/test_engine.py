@@ -54,12 +54,12 @@ def test_a_sentence_typed_letter_by_letter_is_one_step_back(page: Page, name: st
 @pytest.mark.parametrize("name", PAGES)
 def test_the_theme_is_in_the_address_and_asks_for_nothing(page: Page, name: str) -> None:
     opened(page, name)
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
     page.get_by_role("button", name="Dark theme").click()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     assert part(page, "theme") == "dark"
-    assert [url for url in asked if "/api/" in url] == []
+    assert [url for url in requests if "/api/" in url] == []
 
 
 @pytest.mark.parametrize("name", CHOICES)

@@ -50,9 +50,9 @@ RUNS = """([x, y]) => {
 
 
 def test_the_grid_shows_every_head(explore: Explore) -> None:
-    found = evaluated(explore(model="bert", text=RIVER), RUNS, [26, -10])
-    assert (found["layers"], found["heads"]) == (6, 12)
-    assert found["shades"] > 20, "they are pictures, not blank squares"
+    values = evaluated(explore(model="bert", text=RIVER), RUNS, [26, -10])
+    assert (values["layers"], values["heads"]) == (6, 12)
+    assert values["shades"] > 20, "they are pictures, not blank squares"
 
 
 def test_a_click_picks_a_head(explore: Explore) -> None:

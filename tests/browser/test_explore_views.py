@@ -32,11 +32,11 @@ def test_tokens_of_two_texts_are_two_paragraphs(explore: Explore, server: str) -
     spec = {"model": "translator", "text": "El banco está cerrado.", "kind": "cross"}
     page = explore(**spec, view="tokens", layer=1, head=3)
     page.get_by_role("group", name="query tokens").get_by_role("button").nth(1).hover()
-    found = api(server, "attention", **spec, layer=1, head=3)
-    [[rows]] = found["attn"]
+    answer = api(server, "attention", **spec, layer=1, head=3)
+    [[rows]] = answer["attn"]
     expect(page.locator(".tokens-said")).to_contain_text(f"{max(rows[1]):.3f}")
     expect(page.get_by_role("group", name="key tokens").get_by_role("button")).to_have_count(
-        len(found["k_tokens"])
+        len(answer["k_tokens"])
     )
 
 
@@ -53,13 +53,13 @@ def test_anatomy_shows_the_api_s_steps(
     explore: Explore, server: str, spec: dict[str, object]
 ) -> None:
     page = explore(**spec, view="anatomy", query=2)
-    found = api(server, "anatomy", **spec, query=2)
+    answer = api(server, "anatomy", **spec, query=2)
     cells = page.locator(".anatomy tbody tr")
-    expect(cells).to_have_count(len(found["k_tokens"]))
+    expect(cells).to_have_count(len(answer["k_tokens"]))
     rows = [texts_of(row.locator(".n")) for row in all_of(cells)]
     minus = [[text.replace("−", "-") for text in row] for row in rows]
     for row, dot, score, attn, allowed in zip(
-        minus, found["dots"], found["scores"], found["attn"], found["mask"], strict=True
+        minus, answer["dots"], answer["scores"], answer["attn"], answer["mask"], strict=True
     ):
         expected = [f"{score:.2f}", f"{attn:.3f}"] if allowed else ["-∞", "masked"]
         assert row == [f"{dot:.2f}", *expected]
@@ -67,18 +67,18 @@ def test_anatomy_shows_the_api_s_steps(
 
 def test_anatomy_names_the_dimensions_that_count(explore: Explore, server: str) -> None:
     page = explore(model="bert", text=RIVER, layer=2, head=3, view="anatomy", query=6)
-    found = api(server, "anatomy", layer=2, head=3, query=6)
+    answer = api(server, "anatomy", layer=2, head=3, query=6)
     view = page.get_by_role("group", name="One query token, step by step")
     for key in ("ArrowDown", "ArrowDown", "ArrowDown"):
         view.press(key)
-    products = found["products"][2]
+    products = answer["products"][2]
     most = max(range(32), key=lambda d: abs(products[d]))
     expect(page.locator(".anatomy-said")).to_contain_text(f"most from dimensions {most} (")
     view.press("ArrowRight")
-    said = (
-        f"sat, dimension 0:  q {found['q'][0]:.3f} × k {found['k'][2][0]:.3f} = {products[0]:.3f}"
+    text = (
+        f"sat, dimension 0:  q {answer['q'][0]:.3f} × k {answer['k'][2][0]:.3f} = {products[0]:.3f}"
     )
-    expect(page.locator(".anatomy-said")).to_contain_text(said.replace("-", "−"))
+    expect(page.locator(".anatomy-said")).to_contain_text(text.replace("-", "−"))
 
 
 def test_anatomy_has_its_own_query_picker(explore: Explore) -> None:
@@ -129,11 +129,11 @@ def test_the_preview_has_the_metrics_of_the_api(explore: Explore, server: str) -
     page = explore(model="bert", text=RIVER, layer=3, head=4)
     page.get_by_role("grid").focus()
     page.keyboard.press("ArrowDown")
-    found = api(server, "metrics")["metrics"]
+    answer = api(server, "metrics")["metrics"]
     preview = page.locator(".grid-preview")
     expect(preview).to_contain_text("L4 H4")
-    expect(preview).to_contain_text(f"entropy {found['entropy'][4][4]:.2f}")
-    expect(preview).to_contain_text(f"special tokens {found['special'][4][4]:.2f}")
+    expect(preview).to_contain_text(f"entropy {answer['entropy'][4][4]:.2f}")
+    expect(preview).to_contain_text(f"special tokens {answer['special'][4][4]:.2f}")
 
 
 def test_the_grid_has_a_table_for_a_twin(explore: Explore, server: str) -> None:

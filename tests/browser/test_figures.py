@@ -54,12 +54,12 @@ def test_every_head_that_is_drawn_is_named(
     expect(page.locator("#foot")).to_contain_text(title)
     expect(page.locator("#foot")).to_contain_text("L2 H3 alone:")
     expect(page.locator("#stats")).to_contain_text("L2 H3:entropy")
-    for name, said in (("Several heads", "3 chosen"), ("Head", "3 and 2 more")):
+    for name, text in (("Several heads", "3 chosen"), ("Head", "3 and 2 more")):
         control = page.get_by_role("combobox", name=name, exact=True)
-        expect(control.locator("option:checked")).to_have_text(said)
-    found = " ".join(texts(saved(page, "SVG", tmp_path)))
-    assert f"{title} · bert" in found
-    assert re.search(f"bert · weights .* · {title} · encoder", found)
+        expect(control.locator("option:checked")).to_have_text(text)
+    result = " ".join(texts(saved(page, "SVG", tmp_path)))
+    assert f"{title} · bert" in result
+    assert re.search(f"bert · weights .* · {title} · encoder", result)
     page.get_by_role("tab", name="Matrix").click()
     expect(page.locator("#head-title")).to_have_text("Layer 2 · Head 3")
 
@@ -79,12 +79,12 @@ def test_a_figure_of_lines_keeps_the_weights_on_screen(
 
 def test_all_heads_are_named_as_all_and_have_a_scale(explore: Explore, tmp_path: Path) -> None:
     page = explore(model="gpt", text="Once upon a time, there was a king", layer=2, head=3)
-    found = texts(saved(page, "All heads as SVG", tmp_path))
-    whole = " ".join(found)
+    result = texts(saved(page, "All heads as SVG", tmp_path))
+    whole = " ".join(result)
     assert "layers × heads: 6 × 8 · decoder attention" in whole
     assert "Head 3" not in whole
-    assert "attention  0" in found
-    assert {"1", "masked"} <= set(found)
+    assert "attention  0" in result
+    assert {"1", "masked"} <= set(result)
 
 
 def test_a_figure_says_when_its_pixels_are_of_several_tokens(
@@ -117,9 +117,9 @@ def test_a_figure_is_full_and_nothing_of_it_is_cut(
     shown = "lines" if view == "grid" else view
     page = explore(model="bert", text=text, view=shown, query=2, heads="0.1,0.2,1.1,1.2,3.3,4.4")
     button = "All heads as SVG" if view == "grid" else "SVG"
-    found = evaluated(page, BOXES, saved(page, button, tmp_path).read_text("utf-8"))
-    for left, top, right, bottom in found["parts"]:
+    values = evaluated(page, BOXES, saved(page, button, tmp_path).read_text("utf-8"))
+    for left, top, right, bottom in values["parts"]:
         assert left >= 0 and top >= 0
-        assert right <= found["width"] and bottom <= found["height"]
-    left, _, right, _ = found["drawing"]
-    assert right - left > 0.5 * found["width"], "no half of it is blank"
+        assert right <= values["width"] and bottom <= values["height"]
+    left, _, right, _ = values["drawing"]
+    assert right - left > 0.5 * values["width"], "no half of it is blank"

@@ -17,9 +17,9 @@ def test_a_click_hides_a_word_and_another_shows_it(page: Page, server: str) -> N
     opened(page, "/fill", text=text)
     expect(page.locator("#mask-said")).to_have_text("No word is hidden.")
     page.locator("#sentence").get_by_text("bank", exact=True).click()
-    found = api(server, "/fill-mask", model="bert", text=text, words=[5])
+    answer = api(server, "/fill-mask", model="bert", text=text, words=[5])
     expect(page.locator("#masks tbody tr")).to_have_count(10)
-    best = found["masks"][0]["candidates"][0]
+    best = answer["masks"][0]["candidates"][0]
     expect(page.locator("#masks tbody tr").first).to_contain_text(f"{best['probability']:.4f}")
     page.locator("#sentence").get_by_text("river", exact=True).click()
     expect(page.locator("#masks table")).to_have_count(2)
@@ -65,11 +65,11 @@ def test_the_attention_from_a_blank_shades_the_text(page: Page, server: str) -> 
 def test_sentences_are_swapped_and_partnered(page: Page, server: str) -> None:
     opened(page, "/fill", text=CHILDREN, text_pair=PLAYED)
     a, b = CHILDREN, PLAYED
-    found = api(server, "/next-sentence", model="bert", text=a, text_pair=b)
+    answer = api(server, "/next-sentence", model="bert", text=a, text_pair=b)
     cells = page.locator("#next-table td")
-    expect(cells).to_have_text([f"{found['is_next']:.3f}", f"{found['swapped']:.3f}"])
+    expect(cells).to_have_text([f"{answer['is_next']:.3f}", f"{answer['swapped']:.3f}"])
     page.get_by_role("button", name="Swap them").click()
-    expect(cells).to_have_text([f"{found['swapped']:.3f}", f"{found['is_next']:.3f}"])
+    expect(cells).to_have_text([f"{answer['swapped']:.3f}", f"{answer['is_next']:.3f}"])
     page.get_by_role("button", name="A random second sentence").click()
     expect(page.get_by_role("textbox", name="Second sentence")).not_to_have_value(a)
     expect(page.locator("#across-view .lines-column.query button").first).to_be_visible()
@@ -78,15 +78,15 @@ def test_sentences_are_swapped_and_partnered(page: Page, server: str) -> None:
 def test_the_noise_is_the_apis(page: Page, server: str) -> None:
     opened(page, "/fill", text="The king and the queen lived in a castle by the sea.")
     page.get_by_label("Seed").fill("5")
-    found = api(
+    answer = api(
         server,
         "/corruption",
         model="bert",
         text="The king and the queen lived in a castle by the sea.",
         seed=5,
     )
-    expect(page.locator("#noise-said")).to_contain_text(f"{found['loss']:.2f}")
-    expect(page.locator("#noise-table tbody tr")).to_have_count(len(found["chosen"]))
-    fates = [place["fate"] for place in found["chosen"]]
+    expect(page.locator("#noise-said")).to_contain_text(f"{answer['loss']:.2f}")
+    expect(page.locator("#noise-table tbody tr")).to_have_count(len(answer["chosen"]))
+    fates = [place["fate"] for place in answer["chosen"]]
     for fate in ("masked", "replaced", "kept"):
         expect(page.locator(f"#noisy .{fate}")).to_have_count(fates.count(fate))

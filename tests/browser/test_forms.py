@@ -53,8 +53,8 @@ def enter(page: Page, name: str, box: Locator, value: str) -> None:
 
 
 def fields(page: Page) -> list[Any]:
-    found: list[Any] = evaluated(page, FIELDS)
-    return found
+    values: list[Any] = evaluated(page, FIELDS)
+    return values
 
 
 @pytest.mark.parametrize(("name", "text"), TEXTS)

@@ -14,15 +14,15 @@ from tests.browser.working import api, opened, texts
 
 def test_a_prompt_goes_on_and_each_step_can_be_looked_into(page: Page, server: str) -> None:
     opened(page, "/generate")
-    asked = {"model": "gpt", "text": "The old king", "max_new_tokens": 24, "temperature": 0.8}
-    asked |= {"top_k": 40, "top_p": 0.95, "seed": 1}
+    request = {"model": "gpt", "text": "The old king", "max_new_tokens": 24, "temperature": 0.8}
+    request |= {"top_k": 40, "top_p": 0.95, "seed": 1}
     page.get_by_role("textbox", name="Prompt").fill("The old king")
-    found = api(server, "/generate", **asked)
-    expect(page.locator("#said button")).to_have_count(len(found["tokens"]))
-    last = len(found["tokens"]) - 1
+    answer = api(server, "/generate", **request)
+    expect(page.locator("#said button")).to_have_count(len(answer["tokens"]))
+    last = len(answer["tokens"]) - 1
     assert last > 0
     page.locator("#said button").nth(last).click()
-    step = found["steps"][last]
+    step = answer["steps"][last]
     expect(page.locator("#step-said")).to_contain_text(
         f"drawn with probability {step['probability']:.3f}"
     )
@@ -31,7 +31,7 @@ def test_a_prompt_goes_on_and_each_step_can_be_looked_into(page: Page, server: s
         expect(first).to_contain_text(f"{step['candidates'][0][name]:.4f}")
     page.wait_for_function(
         "n => document.querySelector('#rows-plot').data?.[0].z[0].length == n",
-        arg=len(found["prompt"]) + last,
+        arg=len(answer["prompt"]) + last,
     )
     expect(page).to_have_url(re.compile(f"step={last}"))
 
@@ -40,15 +40,15 @@ def test_another_candidate_is_another_branch(page: Page, server: str) -> None:
     opened(page, "/generate", text="The old king", max_new_tokens=6, step=2)
     before = texts(page, "#said button")
     page.locator("#candidates tbody th button").nth(3).click()
-    asked = {"model": "gpt", "text": "The old king", "max_new_tokens": 6, "temperature": 0.8}
-    asked |= {"top_k": 40, "top_p": 0.95, "seed": 1}
-    plain = api(server, "/generate", **asked)
+    request = {"model": "gpt", "text": "The old king", "max_new_tokens": 6, "temperature": 0.8}
+    request |= {"top_k": 40, "top_p": 0.95, "seed": 1}
+    plain = api(server, "/generate", **request)
     ids = [token["id"] for token in plain["tokens"][:2]] + [
         plain["steps"][2]["candidates"][3]["id"]
     ]
-    found = api(server, "/generate", **asked, forced=ids)
+    answer = api(server, "/generate", **request, forced=ids)
     expect(page.locator("#said button .token")).to_have_text(
-        [token["text"].strip() for token in found["tokens"]]
+        [token["text"].strip() for token in answer["tokens"]]
     )
     expect(page).to_have_url(re.compile("forced="))
     page.get_by_role("button", name="Leave the branch").click()
@@ -61,9 +61,9 @@ def test_a_branch_is_of_the_text_on_screen(page: Page) -> None:
     page.route("**/api/v1/generate?*My+dog*", lambda route: None)  # never answered
     with page.expect_request(re.compile("My\\+dog")):
         page.get_by_role("textbox", name="Prompt").fill("My dog is")
-    with page.expect_request(re.compile("forced=")) as asked:
+    with page.expect_request(re.compile("forced=")) as request:
         page.locator("#candidates tbody th button").nth(2).click()
-    assert "text=The+old+king" in asked.value.url
+    assert "text=The+old+king" in request.value.url
 
 
 def test_another_text_begins_at_its_first_step(page: Page) -> None:

@@ -27,8 +27,8 @@ LABELS = """(el) => [...el.querySelectorAll(".xtick text, .ytick text")].map((te
 
 def labels_of(page: Page, name: str) -> list[dict[str, Any]]:
     page.locator(f"#{name} .xtick text").first.wait_for()
-    found: list[dict[str, Any]] = evaluated(page.locator(f"#{name}"), LABELS)
-    return found
+    values: list[dict[str, Any]] = evaluated(page.locator(f"#{name}"), LABELS)
+    return values
 
 
 @pytest.mark.parametrize("setting", [LAPTOP, PHONE], ids=["laptop", "phone"])

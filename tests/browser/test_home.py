@@ -19,14 +19,14 @@ def opened(page: Page) -> Page:
 
 
 def test_the_picture_follows_the_pointer(page: Page) -> None:
-    said = opened(page).locator(".lines-said")
-    expect(said).to_contain_text("bank looks most at")
+    element = opened(page).locator(".lines-said")
+    expect(element).to_contain_text("bank looks most at")
     word = page.get_by_role("group", name="query tokens").get_by_role("button", name="watched")
     word.hover()
-    expect(said).to_contain_text("watched looks most at")
+    expect(element).to_contain_text("watched looks most at")
     word.click()
     page.mouse.move(5, 5)
-    expect(said).to_contain_text("watched looks most at")
+    expect(element).to_contain_text("watched looks most at")
 
 
 @pytest.mark.parametrize("setting", [PHONE])

@@ -53,11 +53,11 @@ def absent(rows: list[list[float]]) -> list[list[float | None]]:
 
 def test_scores_masks_and_attention_are_the_apis(page: Page, server: str) -> None:
     opened(page, layer=1, head=2, row=2)
-    found = api(server, layer=1, head=2)
-    drawn(page, "scores", found["scores"][2])
-    drawn(page, "masked", found["masked"][2])
-    drawn(page, "attn", absent(found["attn"][2]))
-    allowed = [[1 if cell else None for cell in row] for row in found["combined"][2]]
+    answer = api(server, layer=1, head=2)
+    drawn(page, "scores", answer["scores"][2])
+    drawn(page, "masked", answer["masked"][2])
+    drawn(page, "attn", absent(answer["attn"][2]))
+    allowed = [[1 if cell else None for cell in row] for row in answer["combined"][2]]
     drawn(page, "combined", allowed)
     expect(page.locator("#ids-table td")).to_have_count(21)
     expect(page.locator("#ids-table")).to_contain_text("[PAD]")
@@ -66,18 +66,18 @@ def test_scores_masks_and_attention_are_the_apis(page: Page, server: str) -> Non
 def test_each_control_changes_the_numbers(page: Page, server: str) -> None:
     opened(page, model="gpt", layer=1, head=2)
     choose(page, "Switched off", "causal")
-    found = api(server, model="gpt", layer=1, head=2, off="causal")
-    expect(page.locator("#leaks")).to_contain_text(re.compile(rf"{found['leak']:.2g}"))
-    drawn(page, "attn", absent(found["attn"][0]))
+    answer = api(server, model="gpt", layer=1, head=2, off="causal")
+    expect(page.locator("#leaks")).to_contain_text(re.compile(rf"{answer['leak']:.2g}"))
+    drawn(page, "attn", absent(answer["attn"][0]))
     choose(page, "Switched off", "")
     choose(page, "Masked scores become", "-1")
-    found = api(server, model="gpt", layer=1, head=2, fill=-1)
-    drawn(page, "attn", absent(found["attn"][0]))
+    answer = api(server, model="gpt", layer=1, head=2, fill=-1)
+    drawn(page, "attn", absent(answer["attn"][0]))
     choose(page, "Text shown", "1")
-    drawn(page, "attn", absent(found["attn"][1]))
+    drawn(page, "attn", absent(answer["attn"][1]))
     page.get_by_role("combobox", name="Layer", exact=True).select_option("3")
-    found = api(server, model="gpt", layer=3, head=2, fill=-1)
-    drawn(page, "scores", found["scores"][1])
+    answer = api(server, model="gpt", layer=3, head=2, fill=-1)
+    drawn(page, "scores", answer["scores"][1])
     expect(page).to_have_url(re.compile("layer=3.*fill=-1"))
 
 
@@ -106,8 +106,8 @@ def test_kind_head_and_precision_change_the_numbers(page: Page, server: str) -> 
     choose(page, "Masked scores become", "-10")
     choose(page, "in", "bfloat16")
     spec = {"model": "translator", "kind": "cross", "head": 7, "fill": -10}
-    found = api(server, **spec, precision="bfloat16")
-    drawn(page, "attn", absent(found["attn"][0]))
+    answer = api(server, **spec, precision="bfloat16")
+    drawn(page, "attn", absent(answer["attn"][0]))
     expect(page).to_have_url(re.compile("kind=cross.*head=7.*precision=bfloat16"))
 
 
@@ -115,18 +115,18 @@ def test_the_attention_leaves_as_a_table_of_the_apis_numbers(
     page: Page, server: str, tmp_path: Path
 ) -> None:
     opened(page, model="gpt", layer=1, head=2)
-    found = api(server, model="gpt", layer=1, head=2)
+    answer = api(server, model="gpt", layer=1, head=2)
     beneath = page.locator("#masked-plot + .beneath")
     with page.expect_download() as download:
         beneath.get_by_role("button", name="CSV").click()
     assert download.value.suggested_filename.startswith("masks-gpt-decoder-L1H2-masked-0-")
     download.value.save_as(tmp_path / "a.csv")
     table = pd.read_csv(tmp_path / "a.csv")
-    values = [found["masked"][0][q][k] for q, k in zip(table["query"], table["key"], strict=True)]
+    values = [answer["masked"][0][q][k] for q, k in zip(table["query"], table["key"], strict=True)]
     assert table["scores"].to_list() == pytest.approx(values)
-    assert len(table) == sum(value is not None for row in found["masked"][0] for value in row)
+    assert len(table) == sum(value is not None for row in answer["masked"][0] for value in row)
     beneath.get_by_text("The numbers").click()
-    expect(beneath.locator("tbody tr").nth(1)).to_contain_text(f"{found['masked'][0][1][1]:.4f}")
+    expect(beneath.locator("tbody tr").nth(1)).to_contain_text(f"{answer['masked'][0][1][1]:.4f}")
 
 
 def test_between_two_sequences_the_mask_is_of_cross_attention(page: Page) -> None:
@@ -158,15 +158,15 @@ def test_a_decoder_shows_its_causal_mask_and_its_loss(page: Page, server: str) -
 def test_when_a_number_leaks_is_said_with_this_heads_numbers(page: Page, server: str) -> None:
     opened(page, model="gpt", layer=0, head=0)
     fills = api(server, model="gpt", layer=0, head=0)["fills"]
-    said = page.locator("#fills")
-    expect(said).to_contain_text(f"more than {fills['reach']:.1f} below")
-    expect(said).to_contain_text(f"times {fills['by']:g}, with −10000 added")
-    expect(said).to_contain_text(f"each of its {fills['n_key']} keys {fills['blind']:.3f}")
-    expect(said).to_contain_text("−65504 and −10000, are −∞ in float16")
+    element = page.locator("#fills")
+    expect(element).to_contain_text(f"more than {fills['reach']:.1f} below")
+    expect(element).to_contain_text(f"times {fills['by']:g}, with −10000 added")
+    expect(element).to_contain_text(f"each of its {fills['n_key']} keys {fills['blind']:.3f}")
+    expect(element).to_contain_text("−65504 and −10000, are −∞ in float16")
     expect(page.get_by_role("combobox", name="in", exact=True)).to_be_disabled()
     choose(page, "Masked scores become", "-10")
     expect(page.get_by_role("combobox", name="in", exact=True)).to_be_enabled()
-    expect(said).to_contain_text("In float32")
+    expect(element).to_contain_text("In float32")
 
 
 def test_masks_that_are_there_are_offered(page: Page) -> None:

@@ -38,7 +38,7 @@ def container() -> bytes:
 
 
 def test_wire_reads_what_safetensors_wrote(js: Any) -> None:
-    found = js(
+    result = js(
         "wire.js",
         """const {tensors, metadata} = m.decode(Uint8Array.from(arg).buffer);
         const plain = ({data, shape}) => ({data: Array.from(data), shape});
@@ -46,11 +46,11 @@ def test_wire_reads_what_safetensors_wrote(js: Any) -> None:
         return {...Object.fromEntries(read), metadata};""",
         list(container()),
     )
-    assert found["attn"]["shape"] == [1, 1, 2, 3]
-    assert found["attn"]["data"] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
-    assert found["mask"] == {"data": [1, 0, 1, 1, 1, 1], "shape": [1, 1, 2, 3]}
-    assert found["small"] == {"data": [7], "shape": [1, 1]}
-    assert found["metadata"] == {"kind": "cross", "q_tokens": [{"raw": "</s>"}]}
+    assert result["attn"]["shape"] == [1, 1, 2, 3]
+    assert result["attn"]["data"] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
+    assert result["mask"] == {"data": [1, 0, 1, 1, 1, 1], "shape": [1, 1, 2, 3]}
+    assert result["small"] == {"data": [7], "shape": [1, 1]}
+    assert result["metadata"] == {"kind": "cross", "q_tokens": [{"raw": "</s>"}]}
 
 
 def test_wire_names_a_dtype_it_does_not_know(js: Any) -> None:
@@ -81,10 +81,10 @@ def test_a_tensor_is_as_large_as_its_shape(js: Any) -> None:
 
 
 def test_the_colours_end_where_the_look_says(js: Any) -> None:
-    found = js(
+    result = js(
         "color.js", "return ['light', 'dark'].map((t) => [0, 1].map((a) => m.colorOf(a, t)))"
     )
-    light, dark = found
+    light, dark = result
     assert min(light[0]) > 245, "zero is paper"
     assert light[1] == pytest.approx([26, 31, 113], abs=3), "one is deep indigo"
     assert max(dark[0]) < 40, "zero is near-black"
@@ -128,16 +128,16 @@ def random_state(seed: int) -> dict[str, object]:
 
 def test_every_state_comes_back_from_its_address(js: Any) -> None:
     states = [random_state(seed) for seed in range(500)]
-    found = js("url.js", "return arg.map((state) => m.parse('?' + m.format(state)));", states)
-    assert found == [{"state": state, "ignored": []} for state in states]
+    result = js("url.js", "return arg.map((state) => m.parse('?' + m.format(state)));", states)
+    assert result == [{"state": state, "ignored": []} for state in states]
 
 
 def test_nonsense_in_the_address_is_named(js: Any) -> None:
     nonsense = "?layer=-1&head=x&query=1.5&view=zzz&threshold=2&special=&theme=pink&text=ok"
-    found = js("url.js", "return m.parse(arg);", nonsense)
-    assert found["state"]["text"] == "ok"
-    assert found["state"]["layer"] is None
-    assert found["ignored"] == nonsense.removeprefix("?").removesuffix("&text=ok").split("&")
+    result = js("url.js", "return m.parse(arg);", nonsense)
+    assert result["state"]["text"] == "ok"
+    assert result["state"]["layer"] is None
+    assert result["ignored"] == nonsense.removeprefix("?").removesuffix("&text=ok").split("&")
 
 
 @pytest.mark.parametrize(

@@ -186,9 +186,9 @@ def test_lines_between_two_sentences(
     page = explore(model="bert", **pair, layer=1, head=2, threshold=0.02)
     option(page, "Between").select_option(segments)
     expect(page).to_have_url(re.compile(f"segments={segments}"))
-    found = api(server, "attention", **pair, layer=1, head=2)
-    segment = [token["segment"] for token in found["q_tokens"]]
-    [[rows]] = found["attn"]
+    answer = api(server, "attention", **pair, layer=1, head=2)
+    segment = [token["segment"] for token in answer["q_tokens"]]
+    [[rows]] = answer["attn"]
     expected = sum(
         value >= 0.02 and (segment[i], segment[j]) == (q, k)
         for i, row in enumerate(rows)
@@ -203,8 +203,8 @@ def test_the_colours_have_a_range_and_a_logarithm(explore: Explore, server: str)
     page.locator(".matrix .xtick text").first.wait_for()
     trace = "(({zmin, zmax, customdata}) => ({zmin, zmax, customdata}))"
     trace += "(document.querySelector('.matrix-plot').data[0])"
-    found = evaluated(page, trace)
-    assert (found["zmin"], found["zmax"]) == (0.1, 0.3)
+    values = evaluated(page, trace)
+    assert (values["zmin"], values["zmax"]) == (0.1, 0.3)
     option(page, "Scale").select_option("log")
     expect(page).to_have_url(re.compile("scale=log"))
     page.wait_for_function("document.querySelector('.matrix-plot').data[0].customdata")

@@ -135,15 +135,15 @@ def test_the_reason_is_said_and_the_picture_stays(explore: Explore, folder: Path
     path.rename(folder / "pytorch_model.bin")
     page = explore(model="bert", text="The river bank")
     open_by_name(page, str(folder))
-    said = page.locator(".opening [role=status]")
-    expect(said).to_contain_text("No safetensors: ")
-    expect(said).to_contain_text("which can run code when it is opened")
+    element = page.locator(".opening [role=status]")
+    expect(element).to_contain_text("No safetensors: ")
+    expect(element).to_contain_text("which can run code when it is opened")
     expect(page.get_by_role("combobox", name="Model")).to_have_value("bert")
     field = page.get_by_role("textbox", name="Hub name or folder")
     expect(field).to_have_value(str(folder))
     field.fill("/no/such/folder")
     field.press("Enter")
-    expect(said).to_contain_text("Not found: there is no model at /no/such/folder")
+    expect(element).to_contain_text("Not found: there is no model at /no/such/folder")
     assert query_of(page)["model"] == "bert"
 
 

@@ -30,17 +30,17 @@ def opened(page: Page, **query: object) -> Page:
 
 
 def z(page: Page, plot: str) -> list[list[float]]:
-    found: list[list[float]] = evaluated(page, f"document.querySelector('#{plot}').data[0].z")
-    return found
+    values: list[list[float]] = evaluated(page, f"document.querySelector('#{plot}').data[0].z")
+    return values
 
 
 def test_both_encodings_are_the_apis(page: Page, server: str) -> None:
     opened(page, n_positions=20, d_model=16, model="gpt")
     sines = api(server, "positions", n_positions=20, d_model=16)
-    own = api(server, "positions", model="gpt", n_positions=20)
+    answer = api(server, "positions", model="gpt", n_positions=20)
     assert z(page, "sines-encoding")[7] == pytest.approx(sines["encoding"][7], abs=1e-6)
-    assert z(page, "own-encoding")[7] == pytest.approx(own["encoding"][7], abs=1e-6)
-    assert z(page, "own-similarity")[3] == pytest.approx(own["similarity"][3], abs=1e-6)
+    assert z(page, "own-encoding")[7] == pytest.approx(answer["encoding"][7], abs=1e-6)
+    assert z(page, "own-similarity")[3] == pytest.approx(answer["similarity"][3], abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -58,15 +58,15 @@ def test_each_control_changes_the_numbers(
     opened(page)
     page.get_by_label(label, exact=True).fill(value)
     expect(page).to_have_url(re.compile(f"{name}={value}"))
-    asked = {"n_positions": 64, "d_model": 64, "base": 10000, "shift": 5} | {name: value}
-    found = api(server, "positions", **asked)
+    request = {"n_positions": 64, "d_model": 64, "base": 10000, "shift": 5} | {name: value}
+    answer = api(server, "positions", **request)
     drawn = "document.querySelector('#sines-encoding').data?.[0].z"
     page.wait_for_function(
         f"(row) => Math.abs({drawn}[3][2] - row[2]) < 1e-6 && {drawn}[3].length === row.length",
-        arg=found["encoding"][3],
+        arg=answer["encoding"][3],
     )
     expect(page.locator("#shift-error")).to_have_text(
-        re.compile(rf"^{found['shift_error']:.1e}".replace("e-0", "e-"))
+        re.compile(rf"^{answer['shift_error']:.1e}".replace("e-0", "e-"))
     )
 
 
@@ -76,32 +76,32 @@ def test_likeness_and_model_change_the_numbers(page: Page, server: str) -> None:
     expect(page).to_have_url(re.compile("measure=dot"))
     page.get_by_role("combobox", name="Model", exact=True).select_option("translator")
     expect(page).to_have_url(re.compile("model=translator"))
-    found = api(server, "positions", model="translator", n_positions=64, measure="dot")
+    answer = api(server, "positions", model="translator", n_positions=64, measure="dot")
     drawn = "document.querySelector('#own-similarity').data[0].z[0][5]"
-    wanted = found["similarity"][0][5]
+    wanted = answer["similarity"][0][5]
     page.wait_for_function(f"(value) => Math.abs({drawn} - value) < 1e-4", arg=wanted)
 
 
 def test_one_dimension_and_one_position_are_drawn(page: Page, server: str) -> None:
     opened(page, dimension=6, position=11)
-    found = api(server, "positions", n_positions=64, d_model=64)
+    answer = api(server, "positions", n_positions=64, d_model=64)
     curve = "document.querySelector('#{}').data.find(({{name}}) => name === 'sin, cos').y"
     page.locator("#code-plot .xtick text").first.wait_for()
     wave = evaluated(page, curve.format("wave-plot"))
-    assert wave == pytest.approx([row[6] for row in found["encoding"]], abs=1e-6)
+    assert wave == pytest.approx([row[6] for row in answer["encoding"]], abs=1e-6)
     code = evaluated(page, curve.format("code-plot"))
-    assert code == pytest.approx(found["encoding"][11], abs=1e-6)
+    assert code == pytest.approx(answer["encoding"][11], abs=1e-6)
 
 
 def test_a_shift_is_shown_as_a_rotation(page: Page, server: str) -> None:
     opened(page, dimension=7, position=11, shift=4)
-    found = api(server, "positions", n_positions=64, d_model=64, shift=4)
+    answer = api(server, "positions", n_positions=64, d_model=64, shift=4)
     table = page.locator("#turn tbody tr")
     for i in range(2):
-        cells = [6 + i, *found["turns"][3][i], found["encoding"][11][6 + i]]
-        there = found["encoding"][15][6 + i]
+        cells = [6 + i, *answer["turns"][3][i], answer["encoding"][11][6 + i]]
+        present = answer["encoding"][15][6 + i]
         drawn = [float(cell.replace("−", "-")) for cell in texts_of(table.nth(i).locator("th, td"))]
-        assert drawn == pytest.approx([*cells, there, there], abs=1e-4)
+        assert drawn == pytest.approx([*cells, present, present], abs=1e-4)
     page.get_by_label("shift k", exact=True).fill("64")
     expect(page.locator("#shift-error")).to_have_text(
         "none, as no two of 64 positions are 64 apart"
@@ -166,9 +166,9 @@ def test_a_size_beyond_the_sliders_is_drawn(page: Page) -> None:
 
 def test_without_positions_the_order_is_lost(page: Page, server: str) -> None:
     opened(page)
-    found = api(server, "permutation", model="bert", text="I like NLP", text_b="NLP like I")
+    answer = api(server, "permutation", model="bert", text="I like NLP", text_b="NLP like I")
     table = page.get_by_role("table", name="How far each token's last hidden state moves")
-    expect(table).to_contain_text(f"{found['by_token']['with'][1]:.6f}")
+    expect(table).to_contain_text(f"{answer['by_token']['with'][1]:.6f}")
     expect(page.locator("#permutation-note")).to_contain_text("the same vectors in another order")
     page.get_by_role("combobox", name="Model", exact=True).select_option("gpt")
     expect(page.locator("#permutation-note")).to_contain_text("a causal mask tells order too")
@@ -178,9 +178,9 @@ def test_words_and_positions_have_their_lengths(page: Page, server: str) -> None
     opened(page)
     page.get_by_label("Text", exact=True).fill("The river bank")
     page.get_by_label("The other order").fill("")
-    found = api(server, "embedding", model="bert", text="The river bank")
+    answer = api(server, "embedding", model="bert", text="The river bank")
     table = page.get_by_role("table", name="Lengths of the vectors")
-    expect(table).to_contain_text(f"{found['parts']['word'][2]:.3f}")
+    expect(table).to_contain_text(f"{answer['parts']['word'][2]:.3f}")
     assert query_of(page)["text"] == "The river bank"
 
 
@@ -225,13 +225,13 @@ def saved(page: Page, plot: str, ending: str, tmp_path: Path) -> Path:
 
 def test_a_similarity_leaves_as_the_apis_numbers(page: Page, server: str, tmp_path: Path) -> None:
     opened(page, model="gpt", n_positions=20)
-    found = api(server, "positions", model="gpt", n_positions=20)
+    answer = api(server, "positions", model="gpt", n_positions=20)
     path = saved(page, "own-similarity", "CSV", tmp_path)
-    sha256 = found["provenance"]["sha256"]
+    sha256 = answer["provenance"]["sha256"]
     assert path.name.startswith(f"positions-gpt-similarity-gpt-weights-{sha256[:8]}-")
     table = pd.read_csv(path)
     assert list(table.columns) == ["position", "position_b", "cosine"]
-    similarity = [row for rows in found["similarity"] for row in rows]
+    similarity = [row for rows in answer["similarity"] for row in rows]
     assert table["cosine"].to_list() == pytest.approx(similarity)
 
 
@@ -239,8 +239,8 @@ def test_a_plot_leaves_as_a_picture_that_says_where_it_is_from(page: Page, tmp_p
     opened(page).locator("#fall-plot .xtick text").first.wait_for()
     drawn = saved(page, "fall-plot", "SVG", tmp_path).read_text("utf-8")
     for part in (
-        "How likeness falls with distance",
-        "mean likeness",
+        "How similarity falls with distance",
+        "mean similarity",
         "weights ",
         "Attention Atlas",
     ):
@@ -253,8 +253,8 @@ def test_a_large_table_is_cut_and_says_so(page: Page, server: str, tmp_path: Pat
     beneath = page.locator("#sines-similarity + .beneath")
     expect(beneath.locator("table")).to_have_count(0)
     beneath.get_by_text("The numbers").click()
-    said = "The first 64 of 100 rows and 64 of 100 columns; the CSV has all."
-    expect(beneath.locator(".note")).to_have_text(said)
+    text = "The first 64 of 100 rows and 64 of 100 columns; the CSV has all."
+    expect(beneath.locator(".note")).to_have_text(text)
     expect(beneath.locator("tbody tr")).to_have_count(64)
     assert len(pd.read_csv(saved(page, "sines-similarity", "CSV", tmp_path))) == 100 * 100
     npz = attribute_of(beneath.get_by_role("link", name="npz"), "href")
@@ -298,7 +298,7 @@ def test_a_phone_never_scrolls_sideways(page: Page) -> None:
 @pytest.mark.parametrize("setting", [NO_SCRIPT], ids=["no script"])
 def test_without_a_script_there_are_numbers(page: Page, server: str) -> None:
     page.goto("/positions")
-    found = api(server, "permutation", model="bert", text="I like NLP", text_b="NLP like I")
+    answer = api(server, "permutation", model="bert", text="I like NLP", text_b="NLP like I")
     expect(page.locator("#permutation td.n").nth(2)).to_have_text(
-        f"{found['by_token']['with'][1]:.6f}"
+        f"{answer['by_token']['with'][1]:.6f}"
     )

@@ -26,8 +26,8 @@ def test_a_translation_comes_token_by_token(page: Page, server: str) -> None:
     before = texts(opened(page, "/translate"), "#target")
     field = page.get_by_role("textbox", name="Text", exact=True)
     field.fill("La casa de mi padre es blanca.")
-    found = api(server, "/translate", model="translator", text="La casa de mi padre es blanca.")
-    expected = [token["text"].strip() for token in found["tokens"]]
+    answer = api(server, "/translate", model="translator", text="La casa de mi padre es blanca.")
+    expected = [token["text"].strip() for token in answer["tokens"]]
     expect(page.locator("#target .token")).to_have_text(expected)
     expect(page).to_have_url(re.compile("text=La\\+casa"))
     page.go_back()
@@ -36,9 +36,9 @@ def test_a_translation_comes_token_by_token(page: Page, server: str) -> None:
 
 def test_a_step_lights_its_row_and_its_candidates(page: Page, server: str) -> None:
     opened(page, "/translate")
-    found = api(server, "/translate", model="translator", text="El banco está cerrado.")
+    answer = api(server, "/translate", model="translator", text="El banco está cerrado.")
     page.locator("#target button").nth(3).click()
-    step = found["steps"][3]
+    step = answer["steps"][3]
     expect(page.locator("#step-said")).to_contain_text(f"probability {step['probability']:.3f}")
     rows = page.locator("#candidates tbody tr")
     expect(rows).to_have_count(5)
@@ -46,19 +46,19 @@ def test_a_step_lights_its_row_and_its_candidates(page: Page, server: str) -> No
     expect(page).to_have_url(re.compile("step=3"))
     spec = {"model": "translator", "text": "El banco está cerrado.", "kind": "cross"}
     attn = api(server, "/attention", **spec, **head_in(page))["attn"][0][0][3]
-    best = found["sequences"]["source"][attn.index(max(attn))]["text"].strip()
+    best = answer["sequences"]["source"][attn.index(max(attn))]["text"].strip()
     expect(page.locator("#step-said")).to_contain_text(f"looks most at {best} {max(attn):.2f}")
     page.get_by_role("slider", name="Step").fill("1")
     expect(page.locator("#target [aria-pressed=true]")).to_have_text(
-        found["tokens"][1]["text"].strip()
+        answer["tokens"][1]["text"].strip()
     )
 
 
 def test_encoder_decoder_and_cross_are_one_matrix(page: Page, server: str) -> None:
     opened(page, "/translate", layer=1, head=2)
-    asked = {"model": "translator", "text": "El banco está cerrado.", "layer": 1, "head": 2}
+    request = {"model": "translator", "text": "El banco está cerrado.", "layer": 1, "head": 2}
     blocks = {
-        kind: api(server, "/attention", **asked, kind=kind)["attn"][0][0]
+        kind: api(server, "/attention", **request, kind=kind)["attn"][0][0]
         for kind in ("encoder", "decoder", "cross")
     }
     S, T = len(blocks["encoder"]), len(blocks["decoder"])
@@ -94,9 +94,9 @@ def test_each_reading_takes_the_head_that_the_card_measured_best_for_it(
         best = known.get(reading, {"layer": 1, "head": 2})
         place = {"layer": best["layer"], "head": best["head"]}
         spec = {"model": "translator", "text": text, "kind": "cross", **place}
-        found = api(server, "/attention", **spec)
-        source = [token["text"].strip() for token in found["k_tokens"]]
-        attn = found["attn"][0][0][1 + later]
+        answer = api(server, "/attention", **spec)
+        source = [token["text"].strip() for token in answer["k_tokens"]]
+        attn = answer["attn"][0][0][1 + later]
         expect(row.locator("td").nth(column)).to_have_text(source[attn.index(max(attn))])
         heading = page.locator("#drove-table th[scope=col]").nth(column + 1)
         expect(heading).to_have_text(f"as {reading}, L{place['layer']} H{place['head']}")
@@ -106,8 +106,8 @@ def test_the_best_heads_are_said_in_words_and_one_click_away(page: Page, server:
     opened(page, "/translate", text=PARK)
     best = aligners_of(server, "translator")["input"]
     place = f"L{best['layer']} H{best['head']}"
-    said = f"as input {place} F1 {best['score']:.2f} ({best['low']:.2f} to {best['high']:.2f})"
-    expect(page.locator("#readings")).to_contain_text(said)
+    text = f"as input {place} F1 {best['score']:.2f} ({best['low']:.2f} to {best['high']:.2f})"
+    expect(page.locator("#readings")).to_contain_text(text)
     if "output" not in aligners_of(server, "translator"):
         expect(page.locator("#readings")).to_contain_text("as output: not measured by translator's")
     page.get_by_role("combobox", name="Layer", exact=True).select_option("2")
@@ -121,27 +121,27 @@ def test_a_beams_tree_leads_to_the_best(page: Page, server: str) -> None:
     opened(page, "/translate", text=PARK)
     expect(page.locator("#beam-section")).to_be_hidden()
     page.get_by_label("Beams").fill("3")
-    found = api(server, "/translate", model="translator", text=PARK, num_beams=3)
-    expect(page.locator("#hypotheses > table tbody tr")).to_have_count(len(found["hypotheses"]))
-    expect(page.locator("#hypotheses > table tbody th").first).to_have_text(found["target"])
+    answer = api(server, "/translate", model="translator", text=PARK, num_beams=3)
+    expect(page.locator("#hypotheses > table tbody tr")).to_have_count(len(answer["hypotheses"]))
+    expect(page.locator("#hypotheses > table tbody th").first).to_have_text(answer["target"])
     page.locator("#tree .work-node").first.focus()
-    first = found["tree"][0]
+    first = answer["tree"][0]
     expect(page.locator("#node-said")).to_contain_text(f"so far {first['total']:.2f}")
     path = page.locator("#tree .work-node.best")
-    expect(path).to_have_count(len(found["tokens"]))
-    expect(page.locator("#tree .work-node")).to_have_count(len(found["tree"]))
+    expect(path).to_have_count(len(answer["tokens"]))
+    expect(page.locator("#tree .work-node")).to_have_count(len(answer["tree"]))
 
 
 def test_a_beam_in_other_pieces_is_drawn_with_its_own_tokens(page: Page, server: str) -> None:
     """Its text would be cut into fewer tokens than the beam has."""
     text = "Xi Jinping y Björk Guðmundsdóttir"
     opened(page, "/translate", text=text, num_beams=2, model_b="none")
-    found = api(server, "/translate", model="translator", text=text, num_beams=2)
-    expect(page.locator("#target button")).to_have_count(len(found["tokens"]))
+    answer = api(server, "/translate", model="translator", text=text, num_beams=2)
+    expect(page.locator("#target button")).to_have_count(len(answer["tokens"]))
     page.locator("#target button").last.click()
     expect(page.locator("#step-said")).to_contain_text("looks most at")
     expect(page.locator("#anatomy option:checked")).to_have_text(
-        re.compile(re.escape(found["tokens"][-2]["text"].strip()))
+        re.compile(re.escape(answer["tokens"][-2]["text"].strip()))
     )
     expect(page.get_by_role("alert")).to_be_empty()
 
@@ -149,13 +149,13 @@ def test_a_beam_in_other_pieces_is_drawn_with_its_own_tokens(page: Page, server:
 def test_a_reference_is_read_by_teacher_forcing(page: Page, server: str) -> None:
     opened(page, "/translate", text=PARK)
     page.get_by_role("textbox", name="Reference").fill("I sat on the park bench.")
-    asked = {"model": "translator", "text": PARK, "reference": "I sat on the park bench."}
-    steps = api(server, "/translate", **asked)["reference"]["steps"]
+    request = {"model": "translator", "text": PARK, "reference": "I sat on the park bench."}
+    steps = api(server, "/translate", **request)["reference"]["steps"]
     rows = page.locator("#reference-table tbody tr")
     expect(rows).to_have_count(len(steps))
     other = next(i for i, step in enumerate(steps) if step["rank"] > 0)
-    own = steps[other]["candidates"][0]["text"].strip()
-    expect(rows.nth(other).locator("td").nth(2)).to_have_text(own)
+    expected = steps[other]["candidates"][0]["text"].strip()
+    expect(rows.nth(other).locator("td").nth(2)).to_have_text(expected)
     page.wait_for_function("document.querySelector('#forced-plot').data?.[0].z.length == 9")
 
 
@@ -174,10 +174,10 @@ def test_two_models_stand_side_by_side(page: Page, server: str) -> None:
 
 def test_the_recurrent_models_context_is_a_weighted_sum(page: Page, server: str) -> None:
     opened(page, "/translate", model="recurrent", step=2)
-    asked = {"model": "recurrent", "text": "El banco está cerrado.", "kind": "cross", "query": 2}
-    found = api(server, "/anatomy", **asked, layer=0, head=0)
-    expect(page.locator("#anatomy tbody tr")).to_have_count(len(found["attn"]))
-    expect(page.locator("#anatomy tbody tr").nth(1)).to_contain_text(f"{found['attn'][1]:.3f}")
+    request = {"model": "recurrent", "text": "El banco está cerrado.", "kind": "cross", "query": 2}
+    answer = api(server, "/anatomy", **request, layer=0, head=0)
+    expect(page.locator("#anatomy tbody tr")).to_have_count(len(answer["attn"]))
+    expect(page.locator("#anatomy tbody tr").nth(1)).to_contain_text(f"{answer['attn'][1]:.3f}")
 
 
 def api_get(server: str, path: str) -> Any:

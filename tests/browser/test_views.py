@@ -53,10 +53,10 @@ CONTRACT = """async (name) => {
 @pytest.mark.parametrize("name", VIEWS)
 def test_view_keeps_the_contract(page: Page, name: str) -> None:
     page.goto("/explore")
-    found = evaluated(page, CONTRACT, name)
-    assert found["exports"] == ["id", "mount", "title"]
-    assert f"{found['id']}.js" == name
-    assert found["same"], "update() twice draws the same thing twice"
+    values = evaluated(page, CONTRACT, name)
+    assert values["exports"] == ["id", "mount", "title"]
+    assert f"{values['id']}.js" == name
+    assert values["same"], "update() twice draws the same thing twice"
     label = "L1 H2" if name == "grid.js" else "<s>"  # the grid has no room for tokens
-    assert label in found["text"], "labels are shown as they are"
-    assert found["left"] == "", "destroy() leaves nothing"
+    assert label in values["text"], "labels are shown as they are"
+    assert values["left"] == "", "destroy() leaves nothing"

@@ -65,8 +65,8 @@ def test_log_attention_is_what_the_tape_keeps(task: AnchoredBertTask) -> None:
     real, segments = ids != 0, torch.zeros_like(ids)
     model, tape = task.build().eval(), Tape()
     model.encode(ids, segments, tape, real)
-    _, found = encoded(model, ids, segments, real, [1, 3])
-    for ours, attended in zip(found, [list(tape)[1], list(tape)[3]], strict=True):
+    _, result = encoded(model, ids, segments, real, [1, 3])
+    for ours, attended in zip(result, [list(tape)[1], list(tape)[3]], strict=True):
         torch.testing.assert_close(ours.exp(), attended.attn)
 
 
@@ -80,9 +80,9 @@ def test_holding_attention_changes_no_output(task: AnchoredBertTask) -> None:
 def test_the_teacher_is_what_the_student_begins_as(task: AnchoredBertTask) -> None:
     ids = torch.tensor([[2, 7, 9, 8, 3]])
     real, segments = ids != 0, torch.zeros_like(ids)
-    _, found = encoded(task.build(), ids, segments, real, [2, 3])
+    _, result = encoded(task.build(), ids, segments, real, [2, 3])
     wanted = taught(task.anchor, ids, segments, real, [2, 3])
-    assert divergence(wanted, found, real).item() == pytest.approx(0, abs=1e-6)
+    assert divergence(wanted, result, real).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_divergence_is_of_real_rows_only() -> None:

@@ -28,8 +28,8 @@ def test_the_peak_is_what_was_held_at_a_time() -> None:
 
 @pytest.mark.parametrize(("n_head", "d"), [(1, 16), (2, 8), (5, 4)])
 def test_attention_written_out_holds_scores_and_weights(n_head: int, d: int) -> None:
-    [found], exponents = cost([128], n_head=n_head, d=d)
-    assert found.n_number == n_head * 128 * 128
-    assert 4 * found.n_number <= found.bytes <= 3 * 4 * found.n_number
-    assert found.fused_bytes < found.bytes
+    [result], exponents = cost([128], n_head=n_head, d=d)
+    assert result.n_number == n_head * 128 * 128
+    assert 4 * result.n_number <= result.bytes <= 3 * 4 * result.n_number
+    assert result.fused_bytes < result.bytes
     assert exponents == dict.fromkeys(exponents, 0.0), "of one size there is none"

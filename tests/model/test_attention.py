@@ -129,10 +129,10 @@ def test_learning_and_looking_give_the_same(
 ) -> None:
     looking = attend(*qkv, mask=mask)
     learning = [tensor.clone().requires_grad_() for tensor in qkv]
-    found = attend(*learning, mask=mask, dropout=0.0)
+    result = attend(*learning, mask=mask, dropout=0.0)
     assert len(fused_calls) == 1  # looking; its backward pass is too slow to learn by
-    torch.testing.assert_close(found, looking)
-    found.square().sum().backward()
+    torch.testing.assert_close(result, looking)
+    result.square().sum().backward()
     assert all(tensor.grad is not None and tensor.grad.isfinite().all() for tensor in learning)
 
 

@@ -79,8 +79,8 @@ def test_the_baseline_is_the_mean_over_pairs_of_one_sense() -> None:
     assert baseline([[A], [B]], None) is None
     same = baseline([[A, A], [B, B]], None)
     assert same is not None and same.max() < 1e-6
-    found = baseline([[A, B], [A, A]], None)
-    torch.testing.assert_close(found, divergence(A, B).every / 2)
+    result = baseline([[A, B], [A, A]], None)
+    torch.testing.assert_close(result, divergence(A, B).every / 2)
 
 
 def test_heads_of_the_card_and_of_the_text_follow_position() -> None:
@@ -91,10 +91,10 @@ def test_heads_of_the_card_and_of_the_text_follow_position() -> None:
     record = AttentionRecord(
         "encoder", attn, attn.bool()[:, :1] | True, tokens, tokens, (0,), (0, 1)
     )
-    found = positional_heads(FakeLoaded(card), record)  # type: ignore[arg-type]
-    assert (0, 0) in found and (0, 1) not in found
+    result = positional_heads(FakeLoaded(card), record)  # type: ignore[arg-type]
+    assert (0, 0) in result and (0, 1) not in result
     layer, head = map(int, card.metrics["encoder_previous_token"]["detail"][1:].split(" H"))
-    assert (layer, head) in found
+    assert (layer, head) in result
 
 
 def test_a_word_is_nearer_one_sense_from_a_layer_on() -> None:

@@ -17,8 +17,8 @@ def write(path: Path, text: str) -> None:
 
 def test_documents_are_parted_by_blank_lines(tmp_path: Path) -> None:
     write(tmp_path / "b.txt", "held out\n\none\ntwo\n\n\n\nthree\n")
-    [found] = corpus.documents(tmp_path)
-    assert found == corpus.Documents(
+    [result] = corpus.documents(tmp_path)
+    assert result == corpus.Documents(
         "b", train=[["one", "two"], ["three"]], held_out=[["held out"]]
     )
 
@@ -27,7 +27,7 @@ def test_every_file_in_every_subfolder_is_read(tmp_path: Path) -> None:
     write(tmp_path / "c.txt", "c")
     write(tmp_path / "deep" / "er" / "a.txt.xz", "a")
     write(tmp_path / "notes.md", "not text to train on")
-    assert [found.name for found in corpus.documents(tmp_path)] == ["c", "a"]
+    assert [result.name for result in corpus.documents(tmp_path)] == ["c", "a"]
 
 
 def test_a_packed_file_reads_like_a_plain_one(tmp_path: Path) -> None:
@@ -41,15 +41,15 @@ def test_a_packed_file_reads_like_a_plain_one(tmp_path: Path) -> None:
 def test_a_file_can_be_left_out(tmp_path: Path) -> None:
     write(tmp_path / "a.txt", "a")
     write(tmp_path / "b.txt", "b")
-    assert [found.name for found in corpus.documents(tmp_path, skip=("a",))] == ["b"]
+    assert [result.name for result in corpus.documents(tmp_path, skip=("a",))] == ["b"]
 
 
 def test_one_document_in_a_hundred_is_held_out(tmp_path: Path) -> None:
     write(tmp_path / "a.txt", "\n\n".join(f"document {i}" for i in range(250)))
-    [found] = corpus.documents(tmp_path)
-    assert found.held_out == [["document 0"], ["document 100"], ["document 200"]]
-    assert len(found.train) == 247
-    assert not {doc[0] for doc in found.train} & {doc[0] for doc in found.held_out}
+    [result] = corpus.documents(tmp_path)
+    assert result.held_out == [["document 0"], ["document 100"], ["document 200"]]
+    assert len(result.train) == 247
+    assert not {doc[0] for doc in result.train} & {doc[0] for doc in result.held_out}
 
 
 @pytest.mark.parametrize("name", ["eval", "dev", "test"])
@@ -60,7 +60,7 @@ def test_what_is_for_measuring_is_never_trained_on(tmp_path: Path, name: str) ->
     write(tmp_path / f"{name}.tsv.xz", "no\tno")
     write(tmp_path / name / "c.txt", "no")
     write(tmp_path / "es-en" / name / "c.tsv", "no\tno")
-    assert [found.name for found in corpus.documents(tmp_path)] == ["a"]
+    assert [result.name for result in corpus.documents(tmp_path)] == ["a"]
     assert corpus.pairs(tmp_path) == {"a": [("a", "b")]}
 
 
@@ -72,8 +72,8 @@ def test_pairs_are_two_columns(tmp_path: Path) -> None:
 
 def test_held_out_pairs_may_have_more_than_one_reference(tmp_path: Path) -> None:
     write(tmp_path / "es-en" / "dev.tsv.xz", "hola\thello\thi\nadiós\tgoodbye\n")
-    found = corpus.held_out_pairs(tmp_path, "dev")
-    assert found == [("hola", ["hello", "hi"]), ("adiós", ["goodbye"])]
+    result = corpus.held_out_pairs(tmp_path, "dev")
+    assert result == [("hola", ["hello", "hi"]), ("adiós", ["goodbye"])]
     assert corpus.held_out_pairs(tmp_path, "test") == []
 
 
@@ -110,9 +110,9 @@ def test_sentences(paragraph: str, expected: list[str]) -> None:
 
 
 def test_a_card_names_its_sources() -> None:
-    known, own = corpus.provenance(["classics", "diary"])
+    known, expected = corpus.provenance(["classics", "diary"])
     assert known["licence"] == "public domain"
-    assert own == {
+    assert expected == {
         "file": "diary",
         "title": "diary",
         "licence": "your own text",
@@ -140,8 +140,8 @@ def test_known_texts_are_cleaned_and_ones_own_is_not(tmp_path: Path) -> None:
     text = "no\n\nA title\nThe bank is closed.\n\nOnly a title\n\n"
     write(tmp_path / "vital_wiki.txt", text)
     write(tmp_path / "own.txt", text)
-    own, known = corpus.documents(tmp_path)
-    assert own.train == [["A title", "The bank is closed."], ["Only a title"]]
+    expected, known = corpus.documents(tmp_path)
+    assert expected.train == [["A title", "The bank is closed."], ["Only a title"]]
     assert known.train == [["The bank is closed."]]
 
 
@@ -154,15 +154,15 @@ def test_sentences_with_bank_that_are_held_out_are_left_out(tmp_path: Path) -> N
 
 def test_alignments_are_target_source_and_links(tmp_path: Path) -> None:
     write(tmp_path / "eval" / "alignment" / "dev.tsv", "He sat .\tSe sentó .\t0-0 1-1 2-2\n")
-    [found] = corpus.alignments(tmp_path)
-    assert found == (["He", "sat", "."], ["Se", "sentó", "."], {(0, 0), (1, 1), (2, 2)})
+    [result] = corpus.alignments(tmp_path)
+    assert result == (["He", "sat", "."], ["Se", "sentó", "."], {(0, 0), (1, 1), (2, 2)})
 
 
 def test_a_sense_comes_with_the_span_of_its_word(tmp_path: Path) -> None:
     write(tmp_path / "wsd" / "bank" / "train.data.txt", "2\tthe river bank .\n0\tbank notes\n")
     write(tmp_path / "wsd" / "bank" / "train.gold.txt", "1\n0\n")
-    found = list(corpus.senses(tmp_path, "bank"))
-    assert found == [("the river bank .", (10, 14), 1), ("bank notes", (0, 4), 0)]
+    values = list(corpus.senses(tmp_path, "bank"))
+    assert values == [("the river bank .", (10, 14), 1), ("bank notes", (0, 4), 0)]
     assert list(corpus.senses(tmp_path, "seal")) == []
 
 
@@ -183,6 +183,6 @@ def test_what_is_held_out_can_be_read_alone(tmp_path: Path) -> None:
 def test_documents_of_one_file(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / f"{name}.txt").write_text(f"First of {name}.\n\nSecond of {name}.")
-    [found] = corpus.named(tmp_path, "two")
-    assert (found.held_out, found.train) == ([["First of two."]], [["Second of two."]])
+    [result] = corpus.named(tmp_path, "two")
+    assert (result.held_out, result.train) == ([["First of two."]], [["Second of two."]])
     assert list(corpus.named(tmp_path, "three")) == []

@@ -167,9 +167,9 @@ def offline(fetched: dict[str, Any], home: Path) -> dict[str, Any]:
 def test_a_model_is_fetched_once_and_told_file_by_file(
     fetched: dict[str, Any], offline: dict[str, Any]
 ) -> None:
-    found = fetched["org/bert"]
-    assert (found["name"], found["source"], found["tasks"]) == ("org/bert", "hub", ["fill-mask"])
-    fetching = [step for step in found["steps"] if step[0] == "downloading"]
+    result = fetched["org/bert"]
+    assert (result["name"], result["source"], result["tasks"]) == ("org/bert", "hub", ["fill-mask"])
+    fetching = [step for step in result["steps"] if step[0] == "downloading"]
     files = list(dict.fromkeys(file for _, file, _, _ in fetching))
     assert files[0] == "config.json", "what a model is comes first"
     assert "model.safetensors" in files and "tokenizer.json" in files
@@ -197,9 +197,9 @@ def test_the_old_layout_of_sentence_transformers_opens(
     fetched: dict[str, Any], offline: dict[str, Any]
 ) -> None:
     """The folder that modules.json names is fetched, and no other; offline it is found again."""
-    found = fetched["org/sentences"]
-    assert (found["name"], found["source"]) == ("org/sentences", "hub")
-    files = list(dict.fromkeys(file for _, file, _, _ in found["steps"] if file))
+    result = fetched["org/sentences"]
+    assert (result["name"], result["source"]) == ("org/sentences", "hub")
+    files = list(dict.fromkeys(file for _, file, _, _ in result["steps"] if file))
     assert files[:2] == ["modules.json", "0_BERT/config.json"]
     assert "0_BERT/model.safetensors" in files and "1_Pooling/model.safetensors" not in files
     assert offline["org/sentences"]["name"] == "org/sentences"
@@ -221,10 +221,10 @@ REFUSED: list[tuple[Asked, str, str]] = [
 
 def test_why_not_is_known_before_the_weights_are_fetched(address: str, tmp_path: Path) -> None:
     Hub.asked.clear()
-    found = opened([asked for asked, _, _ in REFUSED], address, tmp_path)
-    assert [said["reason"] for said in found] == [reason for _, reason, _ in REFUSED]
-    for said, (_, _, message) in zip(found, REFUSED, strict=True):
-        assert message in said["message"]
+    result = opened([request for request, _, _ in REFUSED], address, tmp_path)
+    assert [text["reason"] for text in result] == [reason for _, reason, _ in REFUSED]
+    for text, (_, _, message) in zip(result, REFUSED, strict=True):
+        assert message in text["message"]
     assert not [
         path
         for path in Hub.asked

@@ -51,10 +51,10 @@ def test_the_card_says_what_was_measured(
 ) -> None:
     caplog.set_level("INFO")
     assert command(data, folder) == 0
-    found = metrics(folder)
+    result = metrics(folder)
     heads = {"decoder_previous_token", "decoder_induction"}
-    assert set(found) == heads | {"bits_per_byte_own", "repeated_tokens", "old"}
-    assert set(found["bits_per_byte_own"]) == set(Measure.__dataclass_fields__)
+    assert set(result) == heads | {"bits_per_byte_own", "repeated_tokens", "old"}
+    assert set(result["bits_per_byte_own"]) == set(Measure.__dataclass_fields__)
     assert f"gpt blimp: {data} has no text for it" in caplog.text
 
 

@@ -41,9 +41,9 @@ def test_the_strongest_heads_are_found_in_their_places() -> None:
 def test_examples_help_and_the_named_heads_carry_it(gpt: Loaded) -> None:
     heads = few_shot.carriers(gpt, seed=0)
     steps = list(few_shot.shots(gpt, "pairs", heads, n_max=2, n_prompt=24, seed=0))
-    found = [step for step in steps if isinstance(step, few_shot.Shot)]
-    assert len(steps) - len(found) == 3 * 4 * 2, "24 prompts in two parts, four times for each n"
-    accuracy = {name: [shot.accuracy[name].value for shot in found] for name in heads.off}
+    values = [step for step in steps if isinstance(step, few_shot.Shot)]
+    assert len(steps) - len(values) == 3 * 4 * 2, "24 prompts in two parts, four times for each n"
+    accuracy = {name: [shot.accuracy[name].value for shot in values] for name in heads.off}
     assert accuracy["none"][0] < 0.2 and accuracy["none"][2] > 0.8
     assert accuracy["previous_token"][2] < 0.3, "nothing is carried without them"
     assert accuracy["induction"][2] < accuracy["none"][2]

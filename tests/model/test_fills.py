@@ -24,16 +24,16 @@ def test_the_reach_is_the_softmaxs_own(dtype: str) -> None:
 )
 def test_a_row_that_may_look_nowhere_looks_everywhere(dtype: str, fill: float) -> None:
     allowed = torch.zeros(2, 3, 5, dtype=torch.bool)
-    found = fills(torch.randn(2, 3, 5), allowed, fill, dtype)
-    assert found.blind == pytest.approx(1 / 5, abs=1e-3)
-    assert math.isnan(found.blind_infinity)
+    result = fills(torch.randn(2, 3, 5), allowed, fill, dtype)
+    assert result.blind == pytest.approx(1 / 5, abs=1e-3)
+    assert math.isnan(result.blind_infinity)
 
 
 def test_a_masked_score_leaks_once_it_outweighs_the_mask() -> None:
     scores = torch.tensor([[[-1.0, 2.0], [4.0, 1.0]]])
     allowed = torch.tensor([[[True, False], [True, True]]])
-    found = fills(scores, allowed, -1e4, "float16")
-    assert (found.by, found.leak) == (1e4, 1.0)
+    result = fills(scores, allowed, -1e4, "float16")
+    assert (result.by, result.leak) == (1e4, 1.0)
     assert fills(-scores, allowed, -1e4, "float16").by is None
 
 

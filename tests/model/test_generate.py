@@ -56,8 +56,8 @@ def continued(model: GPT, prompt: list[int], n: int, **options: Any) -> list[Dec
 
 @pytest.mark.parametrize("prompt", [[3], [3, 1, 4, 1, 5]])
 def test_generate_is_greedy(gpt: GPT, prompt: list[int]) -> None:
-    found = [step.id for step in continued(gpt, prompt, 6)]
-    assert prompt + found == slow_generate(gpt, prompt, 6)
+    ids = [step.id for step in continued(gpt, prompt, 6)]
+    assert prompt + ids == slow_generate(gpt, prompt, 6)
 
 
 def test_generate_stops_where_the_model_ends(gpt: GPT) -> None:
@@ -68,8 +68,8 @@ def test_generate_stops_where_the_model_ends(gpt: GPT) -> None:
 def test_generate_stops_at_the_end_of_the_text(gpt: GPT) -> None:
     whole = [step.id for step in continued(gpt, [3, 1], 9)]
     end = whole[4]
-    found = [step.id for step in continued(gpt, [3, 1], 9, ends=(end,))]
-    assert found == whole[: whole.index(end) + 1]
+    ids = [step.id for step in continued(gpt, [3, 1], 9, ends=(end,))]
+    assert ids == whole[: whole.index(end) + 1]
 
 
 @pytest.mark.parametrize("layers", [None, ()], ids=["recorded", "not recorded"])
@@ -150,14 +150,14 @@ def _seeded(seed: int) -> torch.Generator:
 @pytest.mark.parametrize(("top_k", "top_p"), [(0, 1.0), (7, 1.0), (0, 0.6), (12, 0.85), (1, 0.5)])
 def test_filters_are_transformers(temperature: float, top_k: int, top_p: float) -> None:
     logits = 3 * torch.randn(1, 50, generator=_seeded(5))
-    found = filtered(logits[0], Sampling(temperature, top_k, top_p))
+    result = filtered(logits[0], Sampling(temperature, top_k, top_p))
     scores = TemperatureLogitsWarper(temperature)(None, logits)
     expected = {"temperature": scores.softmax(-1)[0]}
     scores = TopKLogitsWarper(top_k)(None, scores) if top_k else scores
     expected["top_k"] = scores.softmax(-1)[0]
     scores = TopPLogitsWarper(top_p)(None, scores) if top_p < 1 else scores
     expected["top_p"] = scores.softmax(-1)[0]
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(result, expected)
 
 
 def test_translating_step_by_step_is_translating(translator: EncoderDecoder | Recurrent) -> None:
@@ -183,23 +183,23 @@ def test_translate_is_greedy(encoder_decoder: EncoderDecoder) -> None:
 def test_translate_stops_at_the_end_of_the_sentence(encoder_decoder: EncoderDecoder) -> None:
     whole = slow_translate(encoder_decoder, SOURCE, NEVER, 15)
     end = whole[3]
-    found = translate(encoder_decoder, SOURCE, Frame(BEGIN, None, end))
-    assert found == [whole[: whole.index(end)]]
+    result = translate(encoder_decoder, SOURCE, Frame(BEGIN, None, end))
+    assert result == [whole[: whole.index(end)]]
 
 
 def test_translate_stops_where_the_model_ends(encoder_decoder: EncoderDecoder) -> None:
-    [found] = translate(encoder_decoder, SOURCE, Frame(BEGIN, None, NEVER))
-    assert found == slow_translate(encoder_decoder, SOURCE, NEVER, 15)
+    [result] = translate(encoder_decoder, SOURCE, Frame(BEGIN, None, NEVER))
+    assert result == slow_translate(encoder_decoder, SOURCE, NEVER, 15)
 
 
 def test_sentences_of_one_batch_do_not_feel_each_other(encoder_decoder: EncoderDecoder) -> None:
     batch = torch.tensor([[3, 1, 4, 1, 5], [9, 2, 6, 0, 0], [7, 8, 0, 0, 0]])
     padding = batch != 0
     end = slow_translate(encoder_decoder, batch[:1], NEVER, 4)[3]
-    found = translate(
+    result = translate(
         encoder_decoder, batch, Frame(BEGIN, None, end), padding=padding, max_tokens=7
     )
-    assert found == [
+    assert result == [
         slow_translate(encoder_decoder, batch[:1], end, 6),
         slow_translate(encoder_decoder, batch[1:2, :3], end, 6),
         slow_translate(encoder_decoder, batch[2:, :2], end, 6),
@@ -255,9 +255,9 @@ def test_a_beam_is_as_the_slow_one(
     translator: EncoderDecoder | Recurrent, n_beam: int, end: int
 ) -> None:
     score, ids = slow_beam(translator, SOURCE, n_beam, end, 7)
-    [found] = beam_search(translator, SOURCE, Frame(BEGIN, None, end), Beam(n_beam, max_tokens=8))
-    assert found[1] == ids
-    assert found[0] == pytest.approx(score, abs=1e-4)
+    [result] = beam_search(translator, SOURCE, Frame(BEGIN, None, end), Beam(n_beam, max_tokens=8))
+    assert result[1] == ids
+    assert result[0] == pytest.approx(score, abs=1e-4)
 
 
 def test_a_beam_of_a_batch_is_a_beam_of_each(translator: EncoderDecoder | Recurrent) -> None:
@@ -269,8 +269,8 @@ def test_a_beam_of_a_batch_is_a_beam_of_each(translator: EncoderDecoder | Recurr
 
 
 def test_the_recurrent_model_translates_greedily(recurrent: Recurrent) -> None:
-    [found] = translate(recurrent, SOURCE, Frame(BEGIN, None, NEVER), max_tokens=7)
-    assert found == slow_translate(recurrent, SOURCE, NEVER, 6)
+    [result] = translate(recurrent, SOURCE, Frame(BEGIN, None, NEVER), max_tokens=7)
+    assert result == slow_translate(recurrent, SOURCE, NEVER, 6)
 
 
 @pytest.mark.parametrize("n_beam", [2, 4])
@@ -279,13 +279,13 @@ def test_a_beams_steps_lead_to_its_best(
 ) -> None:
     """Following the parents of what was kept gives each hypothesis its tokens."""
     options = Frame(BEGIN, None, 7), Beam(n_beam, max_tokens=8)
-    steps, found = [], None
+    steps, result = [], None
     walk = beam_steps(translator, SOURCE, *options, tape=Tape(kinds=("cross",)))
-    while found is None:
+    while result is None:
         try:
             steps.append(next(walk))
         except StopIteration as stop:
-            [found] = stop.value
+            [result] = stop.value
     rows: list[list[int]] = [[] for _ in range(n_beam)]
     complete = []
     for step in steps:
@@ -293,6 +293,6 @@ def test_a_beams_steps_lead_to_its_best(
         complete += [rows[parent[i]] for i in range(n_beam) if token[i] == 7]
         rows = [[*rows[parent[i]], token[i]] for i in step.kept[0].tolist()]
         torch.testing.assert_close(step.attn.sum(-1), torch.ones(step.attn.shape[:-1]))
-    assert found[0] == beam_search(translator, SOURCE, *options)[0]
-    assert all(ids in [*complete, *rows] for _, ids in found)
-    assert [score for score, _ in found] == sorted((s for s, _ in found), reverse=True)
+    assert result[0] == beam_search(translator, SOURCE, *options)[0]
+    assert all(ids in [*complete, *rows] for _, ids in result)
+    assert [score for score, _ in result] == sorted((s for s, _ in result), reverse=True)

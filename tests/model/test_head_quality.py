@@ -58,10 +58,10 @@ def test_attention_is_of_every_layer_and_head(loaded: Loaded, task: BertTask) ->
 def test_heads_of_random_weights_attend_to_all_alike(
     loaded: Loaded, task: BertTask, data: Path
 ) -> None:
-    found = head_quality.head_shares(loaded, task, data)
-    assert found["heads_near_uniform"].value == 1.0
-    assert found["heads_on_specials"].value == 0.0
-    assert found["heads_on_specials"].n == 2 * 14  # of 20 sentences the last 6 are too few
+    result = head_quality.head_shares(loaded, task, data)
+    assert result["heads_near_uniform"].value == 1.0
+    assert result["heads_on_specials"].value == 0.0
+    assert result["heads_on_specials"].n == 2 * 14  # of 20 sentences the last 6 are too few
 
 
 def test_a_head_on_cls_is_one_on_specials(
@@ -73,9 +73,9 @@ def test_a_head_on_cls_is_one_on_specials(
         return torch.stack([first, torch.eye(T), torch.full((T, T), 1 / T), torch.eye(T)])[None]
 
     monkeypatch.setattr(head_quality, "attention", attention)
-    found = head_quality.head_shares(loaded, task, data)
-    assert found["heads_on_specials"].value == 0.25
-    assert found["heads_near_uniform"].value == 0.25
+    result = head_quality.head_shares(loaded, task, data)
+    assert result["heads_on_specials"].value == 0.25
+    assert result["heads_near_uniform"].value == 0.25
 
 
 def test_trees_leave_ranges_out(data: Path) -> None:
@@ -96,14 +96,14 @@ def test_the_best_head_of_a_relation_is_found(
         return torch.stack([last, last, after, last])[None]
 
     monkeypatch.setattr(head_quality, "attention", attention)
-    found = head_quality.relations(loaded, task, data)
-    assert set(found) == {"relation_det", "relation_nsubj"}
-    assert (found["relation_det"].value, found["relation_det"].detail) == (
+    result = head_quality.relations(loaded, task, data)
+    assert set(result) == {"relation_det", "relation_nsubj"}
+    assert (result["relation_det"].value, result["relation_det"].detail) == (
         1.0,
         "L0 H2, dependent to governor",
     )
-    assert found["relation_det"].compare == "governor at +1: 1.000"
-    assert found["relation_det"].n == 5
+    assert result["relation_det"].compare == "governor at +1: 1.000"
+    assert result["relation_det"].n == 5
 
 
 def test_a_word_in_pieces_attends_as_one(
@@ -134,12 +134,12 @@ def test_a_governor_may_attend_to_its_dependent(
         return torch.stack([last, last, last, torch.eye(T).roll(-1, dims=1)])[None]
 
     monkeypatch.setattr(head_quality, "attention", attention)
-    found = head_quality.relations(loaded, task, data)["relation_nsubj"]
-    assert (found.value, found.detail) == (1.0, "L0 H3, governor to dependent")
+    result = head_quality.relations(loaded, task, data)["relation_nsubj"]
+    assert (result.value, result.detail) == (1.0, "L0 H3, governor to dependent")
 
 
 def test_sentences_are_taken_from_the_whole_file() -> None:
     trees = [[corpus.Word(str(i), None, "root")] for i in range(1000)]
-    found = [int(tree[0].form) for tree in head_quality.spread(trees, 300)]
-    assert (len(found), found[:2], found[-1]) == (300, [0, 3], 897)
+    values = [int(tree[0].form) for tree in head_quality.spread(trees, 300)]
+    assert (len(values), values[:2], values[-1]) == (300, [0, 3], 897)
     assert head_quality.spread(trees[:2], 300) == trees[:2]

@@ -66,8 +66,8 @@ def test_layers_are_numbered_in_order(name: str) -> None:
     tape, adapter = Tape(), adapted(name)
     through(adapter, tape)
     for kind in adapter.kinds:
-        found = [step.layer for step in tape if step.kind == kind]
-        assert found == list(range(adapter.shape(kind)[0]))
+        layers = [step.layer for step in tape if step.kind == kind]
+        assert layers == list(range(adapter.shape(kind)[0]))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -159,8 +159,8 @@ def test_a_cache_gives_the_same_states(name: str) -> None:
         adapter.hidden(SOURCE[:, 4:], None, past),
     )
     assert len(past[0]) == 6
-    found = torch.cat([first, rest], dim=1)
-    torch.testing.assert_close(found, adapter.hidden(SOURCE), atol=1e-5, rtol=1e-5)
+    result = torch.cat([first, rest], dim=1)
+    torch.testing.assert_close(result, adapter.hidden(SOURCE), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name not in DECODERS])
@@ -196,9 +196,9 @@ def test_the_stream_ends_before_the_last_norm() -> None:
     """transformers gives the normed state as the last one."""
     model = made("GPT-2")
     given = model(input_ids=SOURCE, output_hidden_states=True).hidden_states
-    found = states("GPT-2")
-    torch.testing.assert_close(found[1], given[1])
-    torch.testing.assert_close(model.transformer.ln_f(found[-1]), given[-1])
+    result = states("GPT-2")
+    torch.testing.assert_close(result[1], given[1])
+    torch.testing.assert_close(model.transformer.ln_f(result[-1]), given[-1])
 
 
 @pytest.mark.parametrize("name", OWN_WAY)
@@ -329,7 +329,7 @@ def test_a_decoder_that_sees_everything_can_be_kept_from_padding(name: str) -> N
     with torch.inference_mode():
         model.hidden(ids, batch)
         model.hidden(ids[1:, :3], alone)
-    for found, expected in zip(batch, alone, strict=True):
-        torch.testing.assert_close(found.attn[1:, :, :3, :3], expected.attn)
-        assert (found.attn[1, ..., 3:] == 0).all()
-        assert (found.attn[0] > 0).all()
+    for result, expected in zip(batch, alone, strict=True):
+        torch.testing.assert_close(result.attn[1:, :, :3, :3], expected.attn)
+        assert (result.attn[1, ..., 3:] == 0).all()
+        assert (result.attn[0] > 0).all()

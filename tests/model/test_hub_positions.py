@@ -72,8 +72,8 @@ def test_layers_that_do_not_rotate_are_told_apart() -> None:
     cohere = adapter_of(hf.Cohere2Config(**GROUPED, sliding_window=3, layer_types=slides))
     smol = adapter_of(hf.SmolLM3Config(**GROUPED, no_rope_layers=[0, 1]))
     llama = adapter_of(hf.Llama4TextConfig(**GROUPED, num_local_experts=2, no_rope_layers=[1, 0]))
-    found = [sorted(place.layer for place in rotated(x)) for x in (cohere, smol, llama)]
-    assert found == [[0], [1], [0]]
+    values = [sorted(place.layer for place in rotated(x)) for x in (cohere, smol, llama)]
+    assert values == [[0], [1], [0]]
     assert [sorted(p.layer for p in rotated(adapted(n))) for n in ("Llama", "BERT")] == [[0, 1], []]
 
 

@@ -62,10 +62,10 @@ def hub_cache(folder: Path) -> None:
 
 
 def links(folder: Path) -> None:
-    there = folder.parent / "elsewhere"
-    folder.rename(there)
+    present = folder.parent / "elsewhere"
+    folder.rename(present)
     folder.mkdir()
-    for path in there.iterdir():
+    for path in present.iterdir():
         (folder / path.name).symlink_to(path)
 
 
@@ -158,14 +158,14 @@ def test_bigbird_takes_texts_that_it_attends_to_as_a_whole(folder: Path, kind: s
     loaded = opened(folder, model)
     assert loaded.config.n_ctx == (28 if kind == "block_sparse" else 64)
     assert [str(note).startswith(BLOCKS) for note in loaded.notes] == [True] * (kind[0] == "b")
-    found = run(loaded, Spec(TEXT))
-    ids = torch.tensor([[token.id for token in found.sequences["source"]]])
+    result = run(loaded, Spec(TEXT))
+    ids = torch.tensor([[token.id for token in result.sequences["source"]]])
     full = hf.BigBirdForMaskedLM.from_pretrained(folder, attention_type="original_full")
     with torch.inference_mode():
         model(input_ids=ids)  # the first short text makes its attention full
-        for own in (model, full.eval()):
-            attn = torch.cat(own(input_ids=ids, output_attentions=True).attentions)
-            torch.testing.assert_close(found.records["encoder"].attn, attn, atol=1e-5, rtol=0)
+        for expected in (model, full.eval()):
+            attn = torch.cat(expected(input_ids=ids, output_attentions=True).attentions)
+            torch.testing.assert_close(result.records["encoder"].attn, attn, atol=1e-5, rtol=0)
 
 
 def test_the_encoder_of_t5_alone(folder: Path) -> None:
@@ -175,11 +175,11 @@ def test_the_encoder_of_t5_alone(folder: Path) -> None:
     model = hf.T5EncoderModel(config).eval()
     loaded = opened(folder, model)
     assert (loaded.family, loaded.kinds, loaded.tasks) == ("encoder", ("encoder",), ())
-    found = run(loaded, Spec(TEXT))
-    ids = torch.tensor([[token.id for token in found.sequences["source"]]])
+    result = run(loaded, Spec(TEXT))
+    ids = torch.tensor([[token.id for token in result.sequences["source"]]])
     with torch.inference_mode():
         attn = torch.cat(model(input_ids=ids, output_attentions=True).attentions)
-    torch.testing.assert_close(found.records["encoder"].attn, attn, atol=1e-5, rtol=0)
+    torch.testing.assert_close(result.records["encoder"].attn, attn, atol=1e-5, rtol=0)
 
 
 def test_a_classifier_of_two_stacks_says_whose_words_it_writes(tmp_path: Path) -> None:

@@ -78,8 +78,8 @@ def test_a_perfect_induction_head_looks_after_the_earlier_copy() -> None:
     attn = torch.zeros(1, 2, 6, 6)
     attn[0, 0, [3, 4, 5], [1, 2, 3]] = 1.0
     attn[0, 1, [3, 4], [1, 2]] = 0.5
-    found = induction(attn, 3)
-    torch.testing.assert_close(found, torch.tensor([[1.0, 1 / 3]]))
+    result = induction(attn, 3)
+    torch.testing.assert_close(result, torch.tensor([[1.0, 1 / 3]]))
 
 
 def test_induction_needs_a_segment_said_twice() -> None:
@@ -88,15 +88,15 @@ def test_induction_needs_a_segment_said_twice() -> None:
 
 
 def test_special_by_hand() -> None:
-    found = special(ATTN, torch.tensor([True, False, True]))
-    torch.testing.assert_close(found, torch.tensor([[(1 + 0.5 + 0.5) / 3, 1.0]]))
+    result = special(ATTN, torch.tensor([True, False, True]))
+    torch.testing.assert_close(result, torch.tensor([[(1 + 0.5 + 0.5) / 3, 1.0]]))
 
 
 def test_a_record_is_measured_by_every_metric_that_it_can_have() -> None:
     tokens = tuple(Token(i, "a", "a", special=i == 0) for i in range(3))
     mask = torch.ones(1, 1, 3, 3, dtype=torch.bool)
-    own = measured(AttentionRecord("encoder", ATTN, mask, tokens, tokens, (0,), (0, 1)))
-    assert own.keys() == definitions().keys() == {*METRICS, "special"}
-    torch.testing.assert_close(own["special"], own["first_token"])
+    expected = measured(AttentionRecord("encoder", ATTN, mask, tokens, tokens, (0,), (0, 1)))
+    assert expected.keys() == definitions().keys() == {*METRICS, "special"}
+    torch.testing.assert_close(expected["special"], expected["first_token"])
     cross = measured(AttentionRecord("cross", ATTN, mask, tokens, tokens, (0,), (0, 1)))
     assert cross.keys() == {"entropy", "first_token", "special"}

@@ -37,13 +37,13 @@ def bert(folder: Path) -> Loaded:
 
 def test_a_saved_checkpoint_opens_by_its_path(folder: Path, bert: Loaded) -> None:
     model = hf.BertForMaskedLM.from_pretrained(folder, attn_implementation="eager").eval()
-    found = run(bert, Spec(TEXT))
-    ids = torch.tensor([[token.id for token in found.sequences["source"]]])
+    result = run(bert, Spec(TEXT))
+    ids = torch.tensor([[token.id for token in result.sequences["source"]]])
     with torch.inference_mode():
         output = model(input_ids=ids, output_attentions=True)
     attn = torch.cat(output.attentions)
-    torch.testing.assert_close(found.records["encoder"].attn, attn, atol=1e-6, rtol=0)
-    [mask] = found.predictions["masks"]
+    torch.testing.assert_close(result.records["encoder"].attn, attn, atol=1e-6, rtol=0)
+    [mask] = result.predictions["masks"]
     best = output.logits[0, mask["position"]].softmax(-1).max().item()
     assert mask["candidates"][0]["probability"] == pytest.approx(best)
     assert (bert.name, bert.source, bert.dtype) == ("my-bert", "path", "float32")
@@ -66,13 +66,13 @@ def test_a_pretraining_head_tells_the_next_sentence(tmp_path: Path) -> None:
     folder = saved.bert(tmp_path, hf.BertForPreTraining)
     loaded = open_model(str(folder), CPU)
     assert loaded.tasks == ("fill-mask", "next-sentence")
-    found = run(loaded, Spec("The river.", text_pair="The bank."))
+    result = run(loaded, Spec("The river.", text_pair="The bank."))
     model = hf.BertForPreTraining.from_pretrained(folder).eval()
     tokenizer = hf.AutoTokenizer.from_pretrained(folder)
     inputs = tokenizer("The river.", "The bank.", return_tensors="pt")
     with torch.inference_mode():
-        said = model(**inputs).seq_relationship_logits
-    assert found.predictions["is_next"] == pytest.approx(said.softmax(-1)[0, 0].item())
+        text = model(**inputs).seq_relationship_logits
+    assert result.predictions["is_next"] == pytest.approx(text.softmax(-1)[0, 0].item())
 
 
 def test_a_decoder_and_a_translator_open_too(tmp_path: Path) -> None:
@@ -181,9 +181,9 @@ def test_long_files_beside_the_weights_are_not_read(folder: Path, monkeypatch) -
 
 @pytest.fixture
 def library() -> Library:
-    found = Library(CPU, at_most=2, limits=Limits())
-    found.known = {}
-    return found
+    result = Library(CPU, at_most=2, limits=Limits())
+    result.known = {}
+    return result
 
 
 def test_the_model_used_longest_ago_goes_and_comes_back(library: Library, tmp_path: Path) -> None:

@@ -332,7 +332,7 @@ def test_translate_is_transformers_generate(
     source, n = pair.ids(5)[:1], pair.config.n_ctx - 1
     free = [step.logits for step in translating(pair.ours, source, Frame(1, None, -1))]
     end = int(free[3].topk(3).indices[2]) if ends else 2
-    [found] = pair.theirs.generate(
+    [result] = pair.theirs.generate(
         source,
         num_beams=n_beam,
         length_penalty=length_penalty,
@@ -341,7 +341,7 @@ def test_translate_is_transformers_generate(
         eos_token_id=end,
         forced_eos_token_id=None,
     ).sequences.tolist()
-    theirs = found[1:]
+    theirs = result[1:]
     frame = Frame(1, None, end)
     if n_beam == 1:
         ours = [step.id for step in translating(pair.ours, source, frame) if step.id != end]

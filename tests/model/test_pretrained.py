@@ -72,8 +72,8 @@ def test_smollm2_is_itself(smollm2: Loaded, home: Path) -> None:
 
 
 def test_smollm2_knows_a_capital(smollm2: Loaded) -> None:
-    found = run(smollm2, Spec("The capital of France is")).predictions["next_token"]
-    assert found[0]["text"] == " Paris"
+    result = run(smollm2, Spec("The capital of France is")).predictions["next_token"]
+    assert result[0]["text"] == " Paris"
 
 
 def test_a_gguf_file_is_unpacked_once(smollm2: Loaded, home: Path) -> None:
@@ -87,12 +87,12 @@ def test_a_gguf_file_is_unpacked_once(smollm2: Loaded, home: Path) -> None:
 def test_q_and_k_are_after_rotation(smollm2: Loaded) -> None:
     """The same word in two places: its keys differ by their positions alone, not in length."""
     place = {"kind": "decoder", "layer": 0, "head": 4, "query": 3}
-    found = anatomy(smollm2, Spec("bank bank bank bank"), **place)
-    assert found.rotated and found.scale == 64**-0.5
-    same = found.k[1:]  # the first has no space before it
+    result = anatomy(smollm2, Spec("bank bank bank bank"), **place)
+    assert result.rotated and result.scale == 64**-0.5
+    same = result.k[1:]  # the first has no space before it
     assert not torch.allclose(same[0], same[1], atol=1e-2)
     torch.testing.assert_close(same[0].norm(), same[1].norm(), rtol=1e-4, atol=0)
-    torch.testing.assert_close(found.dots * found.scale, found.scores)
+    torch.testing.assert_close(result.dots * result.scale, result.scores)
 
 
 def test_a_head_switched_off_changes_what_comes_after_it_alone(smollm2: Loaded) -> None:

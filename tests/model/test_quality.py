@@ -78,13 +78,13 @@ def knowing(model: Bert | GPT, answer: Callable[[Tensor], Tensor], name: str) ->
 def test_a_gpt_that_knows_nothing_needs_log_v_bits_a_token(gpt_task: GPTTask, data: Path) -> None:
     gpt = loaded(gpt_task, GPT)
     knowing(gpt.model, lambda x: torch.zeros(*x.shape[:-1], gpt.config.vocab_size), "logits")
-    [found] = quality.bits_per_byte(gpt, gpt_task, data).values()
+    [result] = quality.bits_per_byte(gpt, gpt_task, data).values()
     texts = gpt_task.dev_texts["own"]
     n_token = sum(len(gpt_task.tokenizer.ids(text)) for text in texts) + len(texts) - 1
     bits = math.log2(gpt.config.vocab_size) * n_token
     n_byte = sum(len(text.encode()) for text in texts)
-    assert found.n == n_byte
-    assert found.value == pytest.approx(bits / n_byte, abs=1e-3)
+    assert result.n == n_byte
+    assert result.value == pytest.approx(bits / n_byte, abs=1e-3)
 
 
 def test_bytes_are_those_of_the_text(gpt_task: GPTTask) -> None:
@@ -97,16 +97,16 @@ def test_blimp_is_the_mean_of_its_sets(gpt_task: GPTTask, data: Path) -> None:
     likely = torch.zeros(gpt.config.vocab_size)
     likely[gpt_task.tokenizer.ids(" ran")] = 5.0
     knowing(gpt.model, lambda x: likely.expand(*x.shape[:-1], -1), "logits")
-    [found] = quality.blimp(gpt, gpt_task, data).values()
-    assert found.by == {"one": 1.0, "two": 0.0}
-    assert (found.value, found.n) == (0.5, 8)
+    [result] = quality.blimp(gpt, gpt_task, data).values()
+    assert result.by == {"one": 1.0, "two": 0.0}
+    assert (result.value, result.n) == (0.5, 8)
 
 
 def test_a_sentences_log_probability_is_the_sum_of_its_tokens(gpt_task: GPTTask) -> None:
     gpt = loaded(gpt_task, GPT)
     texts = ["It ran.", "The dog sat by the bank.", "It"]
-    found = quality.sentence_log_probabilities(gpt, gpt_task, texts)
-    for text, log_p in zip(texts, found, strict=True):
+    result = quality.sentence_log_probabilities(gpt, gpt_task, texts)
+    for text, log_p in zip(texts, result, strict=True):
         ids = torch.tensor([gpt_task.end, *gpt_task.tokenizer.ids(text)])
         each = gpt.model(ids[None, :-1])[0].log_softmax(-1)
         expected = sum(row[i].item() for row, i in zip(each, ids[1:], strict=True))
@@ -118,11 +118,11 @@ def test_a_bert_that_always_says_follows_is_right_half_the_time(
 ) -> None:
     bert = loaded(bert_task, Bert)
     knowing(bert.model, lambda x: torch.tensor([1.0, 0.0]).expand(len(x), 2), "next_sentence")
-    found = quality.masked_words(bert, bert_task, data)
+    result = quality.masked_words(bert, bert_task, data)
     follows = [batch["next"] for batch in bert_task.held_out(np.random.default_rng(1), 24)]
     share = 1 - torch.cat(follows).double().mean().item()
-    assert found["next_sentence_accuracy"].value == pytest.approx(share, abs=1e-4)
-    assert found["next_sentence_accuracy"].n == 768
+    assert result["next_sentence_accuracy"].value == pytest.approx(share, abs=1e-4)
+    assert result["next_sentence_accuracy"].n == 768
 
 
 def test_masked_words_are_counted_one_by_one(bert_task: BertTask, data: Path) -> None:
@@ -130,13 +130,13 @@ def test_masked_words_are_counted_one_by_one(bert_task: BertTask, data: Path) ->
     the = bert_task.tokenizer.id("the")
     always = torch.nn.functional.one_hot(torch.tensor(the), bert.config.vocab_size).float()
     knowing(bert.model, lambda x: always.expand(len(x), -1), "masked_words")
-    found = quality.masked_words(bert, bert_task, data)["masked_word_accuracy"]
+    result = quality.masked_words(bert, bert_task, data)["masked_word_accuracy"]
     batches = bert_task.held_out(np.random.default_rng(1), 24)
     label = torch.cat([batch["label"] for batch in batches])
-    assert found.n == len(label)
-    assert found.value == pytest.approx((label == the).double().mean().item(), abs=1e-4)
-    assert found.low < found.value < found.high
-    assert found.compare == f'always "the": {found.value:.3f}'
+    assert result.n == len(label)
+    assert result.value == pytest.approx((label == the).double().mean().item(), abs=1e-4)
+    assert result.low < result.value < result.high
+    assert result.compare == f'always "the": {result.value:.3f}'
 
 
 @pytest.mark.parametrize(
@@ -144,12 +144,14 @@ def test_masked_words_are_counted_one_by_one(bert_task: BertTask, data: Path) ->
 )
 def test_bleu_is_of_the_test_pairs(make: type, architecture: type, data: Path, monkeypatch) -> None:
     task = make(data, None, 0, train=False)
-    said = {"el perro": "the hound", "el gato": "the cat"}
-    monkeypatch.setattr(quality, "translated", lambda _, texts, n: [said[text] for text in texts])
-    found = quality.bleu(loaded(task, architecture), task, data)
-    assert found["bleu"].n == 2
-    assert "beam 4; nrefs:var" in found["bleu"].detail
-    assert found["bleu_greedy"].detail == "greedy"
+    sentence = {"el perro": "the hound", "el gato": "the cat"}
+    monkeypatch.setattr(
+        quality, "translated", lambda _, texts, n: [sentence[text] for text in texts]
+    )
+    result = quality.bleu(loaded(task, architecture), task, data)
+    assert result["bleu"].n == 2
+    assert "beam 4; nrefs:var" in result["bleu"].detail
+    assert result["bleu_greedy"].detail == "greedy"
 
 
 @pytest.mark.parametrize(
@@ -162,18 +164,18 @@ def test_speed_is_all_tokens_over_all_seconds(
     clock = itertools.count(0, 0.25)  # each sentence takes a quarter of a second
     monkeypatch.setattr(quality.time, "perf_counter", lambda: next(clock))
     model = loaded(task, architecture)
-    found = quality.decoding_speed(model, task, data)["decoding_speed"]
+    result = quality.decoding_speed(model, task, data)["decoding_speed"]
     texts = ("el perro", "el gato")
     n_token = sum(len(returned(translation.translate(model, Spec(text))).steps) for text in texts)
-    assert found.value == pytest.approx(n_token / 0.5)
-    assert (found.n, found.of, found.detail) == (2, "sentences", "cpu, 1 thread")
+    assert result.value == pytest.approx(n_token / 0.5)
+    assert (result.n, result.of, result.detail) == (2, "sentences", "cpu, 1 thread")
 
 
 def test_translations_come_back_in_order(
     translator_task: TranslatorTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def same(model: object, source: Tensor, real: Tensor, *_: object) -> list[list[int]]:
-        return [row[there][:-1].tolist() for row, there in zip(source, real, strict=True)]
+        return [row[present][:-1].tolist() for row, present in zip(source, real, strict=True)]
 
     monkeypatch.setattr(quality, "_decode", same)
     texts = ["el perro 17", "el", "el perro", ""] * 40
@@ -229,9 +231,9 @@ def test_links_are_rows_of_the_words_own_steps(
     translator_task: TranslatorTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = loaded(translator_task, EncoderDecoder)
-    found = attending(model, monkeypatch, "dog", "per", "input")
-    assert len(found) == 2 * 4 + 2
-    assert all((1, 1) in links for links in found)
+    result = attending(model, monkeypatch, "dog", "per", "input")
+    assert len(result) == 2 * 4 + 2
+    assert all((1, 1) in links for links in result)
 
 
 @pytest.mark.parametrize(
@@ -245,14 +247,14 @@ def test_as_output_they_are_rows_of_the_step_before(
     architecture: type,
 ) -> None:
     task = task_type(data, None, 0, train=False)
-    found = attending(loaded(task, architecture), monkeypatch, "the", "per", "output")
-    assert all((1, 1) in links for links in found)
+    result = attending(loaded(task, architecture), monkeypatch, "the", "per", "output")
+    assert all((1, 1) in links for links in result)
 
 
 def test_the_recurrent_model_has_one_reading(data: Path) -> None:
     task = RecurrentTask(data, None, 0, train=False)
-    found = alignment_quality.alignment(loaded(task, Recurrent), task, data)
-    assert set(found) == {"alignment_error_rate", "cross_alignment_error_rate"}
+    result = alignment_quality.alignment(loaded(task, Recurrent), task, data)
+    assert set(result) == {"alignment_error_rate", "cross_alignment_error_rate"}
 
 
 def test_sentences_are_joined_as_they_are_written() -> None:
@@ -272,11 +274,11 @@ def test_specials_are_of_no_word() -> None:
 
 
 def test_the_best_heads_have_a_place_and_a_score(gpt_task: GPTTask, data: Path) -> None:
-    found = quality.best_heads(loaded(gpt_task, GPT), gpt_task, data)
-    assert set(found) == {"decoder_previous_token", "decoder_induction"}
+    result = quality.best_heads(loaded(gpt_task, GPT), gpt_task, data)
+    assert set(result) == {"decoder_previous_token", "decoder_induction"}
     looked = quality.look(gpt_task, loaded(gpt_task, GPT).model, CPU)["decoder"]
     for name in ("previous_token", "induction"):
-        measure = found[f"decoder_{name}"]
+        measure = result[f"decoder_{name}"]
         layer, head = (int(part[1:]) for part in measure.detail.split())
         assert looked[name][layer][head] == pytest.approx(measure.value, abs=1e-3)
         assert measure.value == pytest.approx(max(map(max, looked[name])), abs=1e-3)

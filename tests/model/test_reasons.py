@@ -201,9 +201,9 @@ def test_a_setting_is_not_told_by_a_library(folder: Path, key: str, value: objec
 def test_what_was_not_foreseen_is_logged_and_not_told(folder: Path, monkeypatch, caplog) -> None:
     error = AttributeError("'Config' object has no attribute 'x': for details look at the above!")
     monkeypatch.setattr(loading, "check_config", lambda *_: (_ for _ in ()).throw(error))
-    found = refusal(folder)
-    assert (found.reason, "the server's log has the details" in found.message) == ("failed", True)
-    assert "look at the above" in caplog.text and "look at" not in found.message
+    reason = refusal(folder)
+    assert (reason.reason, "the server's log has the details" in reason.message) == ("failed", True)
+    assert "look at the above" in caplog.text and "look at" not in reason.message
 
 
 @pytest.mark.parametrize(
@@ -240,16 +240,16 @@ def test_a_file_that_may_not_be_read(folder: Path, monkeypatch) -> None:
 )
 def test_the_package_that_is_missing_is_named(error: Exception, package: str | None) -> None:
     assert missing_package(error) == package
-    found = unexpected(error, "damaged", "x")
-    assert found.reason == ("missing-package" if package else "damaged")
+    reason = unexpected(error, "damaged", "x")
+    assert reason.reason == ("missing-package" if package else "damaged")
     command = f"pip install {package}"
     if package in ("protobuf", "sentencepiece"):
         command = "pip install 'attention-atlas[hub]'"
-    assert package is None or command in found.message
+    assert package is None or command in reason.message
 
 
 def test_a_sentence_and_its_values(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"model_type": "{x}"}))
-    found = refusal(folder)
-    assert found.values["name"] == "{x}" and "{name}" in found.template
-    assert found.message == found.template.format(**found.values)
+    reason = refusal(folder)
+    assert reason.values["name"] == "{x}" and "{name}" in reason.template
+    assert reason.message == reason.template.format(**reason.values)

@@ -61,8 +61,8 @@ def by_hand(model: Recurrent) -> tuple[Tensor, Tensor]:
 
 def test_it_is_the_papers_model(recurrent: Recurrent) -> None:
     logits, attn = by_hand(recurrent)
-    found, tape = looked(recurrent)
-    torch.testing.assert_close(found[0], logits, atol=1e-5, rtol=1e-5)
+    result, tape = looked(recurrent)
+    torch.testing.assert_close(result[0], logits, atol=1e-5, rtol=1e-5)
     [step] = tape
     assert (step.kind, step.layer) == ("cross", 0)
     torch.testing.assert_close(step.attn[0, 0], attn, atol=1e-6, rtol=1e-5)
@@ -104,10 +104,10 @@ def test_it_does_not_know_what_follows(recurrent: Recurrent) -> None:
 def test_padding_is_nothing(recurrent: Recurrent) -> None:
     wider = torch.tensor([[3, 1, 4, 1, 5, 0, 0], [9, 2, 6, 5, 3, 5, 8]])
     tape = Tape()
-    found = recurrent(wider, TARGET.repeat(2, 1), tape, wider != 0)
-    torch.testing.assert_close(found[:1], recurrent(SOURCE, TARGET))
+    result = recurrent(wider, TARGET.repeat(2, 1), tape, wider != 0)
+    torch.testing.assert_close(result[:1], recurrent(SOURCE, TARGET))
     assert (tape.attended[0].attn[0, ..., 5:] == 0).all()
-    assert not found.isnan().any()
+    assert not result.isnan().any()
 
 
 def test_a_blocked_key_gets_nothing_from_its_query_alone(recurrent: Recurrent) -> None:

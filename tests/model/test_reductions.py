@@ -91,9 +91,9 @@ def test_rollout_multiplies_layers_half_residual(attn: Tensor) -> None:
 @pytest.mark.parametrize("name", reductions.REDUCTIONS)
 def test_a_reduction_keeps_four_axes_and_the_triangle(name: str, attn: Tensor) -> None:
     causal = attn.tril() / attn.tril().sum(-1, keepdim=True)
-    found = reductions.REDUCTIONS[name](causal)
-    assert found.ndim == 4
-    assert (found.triu(1) == 0).all()
+    result = reductions.REDUCTIONS[name](causal)
+    assert result.ndim == 4
+    assert (result.triu(1) == 0).all()
 
 
 def test_rollout_refuses_what_it_cannot_follow(record: AttentionRecord) -> None:

@@ -191,8 +191,8 @@ def test_memory_is_by_what_files_have_on_the_disk(tmp_path: Path) -> None:
     ],
 )
 def test_a_disk_has_its_own_reason(error: OSError, says: str) -> None:
-    found = unexpected(error, "damaged", "something")
-    assert found.reason == "no-space" and says in found.message and "/" not in found.message
+    reason = unexpected(error, "damaged", "something")
+    assert reason.reason == "no-space" and says in reason.message and "/" not in reason.message
 
 
 def test_what_a_killed_conversion_left_is_removed(tmp_path: Path, monkeypatch: Any) -> None:

@@ -21,8 +21,8 @@ def record(*heads: torch.Tensor) -> AttentionRecord:
 def test_a_head_on_the_previous_token_is_named_with_its_score() -> None:
     previous = torch.eye(T).roll(1, 0)  # row q looks at q - 1, the first at the last
     uniform = torch.full((T, T), 1 / T)
-    found = roles.roles_of_text(record(previous, uniform))
-    assert [(role.layer, role.head, role.role, role.score, role.detail) for role in found] == [
+    result = roles.roles_of_text(record(previous, uniform))
+    assert [(role.layer, role.head, role.role, role.score, role.detail) for role in result] == [
         (3, 0, "previous_token", 1.0, ""),
         (3, 0, "positional", 1.0, "-1"),
     ]
@@ -57,21 +57,21 @@ def test_a_card_names_heads_with_score_interval_and_n() -> None:
         },
         "blimp": {"value": 0.7, "low": 0.6, "high": 0.8, "n": 9, "of": "pairs", "detail": ""},
     }  # fmt: skip
-    found = roles.roles_of_card([], measures, "encoder-decoder")
-    assert [(r.kind, r.layer, r.head, r.role, r.detail) for r in found] == [
+    result = roles.roles_of_card([], measures, "encoder-decoder")
+    assert [(r.kind, r.layer, r.head, r.role, r.detail) for r in result] == [
         ("decoder", 1, 2, "induction", ""),
         ("cross", 0, 7, "alignment", "as input"),
         ("encoder", 2, 3, "relation", "obj"),
     ]
-    assert (found[1].score, found[1].low, found[1].high, found[1].n) == (0.75, 0.7, 0.8, 32)
+    assert (result[1].score, result[1].low, result[1].high, result[1].n) == (0.75, 0.7, 0.8, 32)
 
 
 def test_every_bundled_transformer_has_heads_with_a_name() -> None:
     for name in ("bert", "gpt"):
         card = Card.read(WEIGHTS / name)
-        found = {role.role for role in roles.roles_of_card(card.heads, card.metrics, "")}
-        assert "previous_token" in found
-    assert "induction" in found  # of gpt
+        names = {role.role for role in roles.roles_of_card(card.heads, card.metrics, "")}
+        assert "previous_token" in names
+    assert "induction" in names  # of gpt
 
 
 def test_every_role_has_a_definition() -> None:
@@ -88,11 +88,11 @@ def test_each_reading_has_its_best_head_as_output_first() -> None:
         "alignment_error_rate_as_output": rate(0.4, "L3 H4"),
         "cross_alignment_error_rate": rate(0.25, "L0 H7"),
     }
-    found = roles.aligners(measures, "encoder-decoder")
-    assert [(a.reading, a.layer, a.head, a.score) for a in found] == [
+    result = roles.aligners(measures, "encoder-decoder")
+    assert [(a.reading, a.layer, a.head, a.score) for a in result] == [
         ("output", 3, 4, 0.6), ("input", 0, 7, 0.75)
     ]  # fmt: skip
-    assert (found[0].low, found[0].high, found[0].n) == (0.5, 0.7, 32)
+    assert (result[0].low, result[0].high, result[0].n) == (0.5, 0.7, 32)
     mean = {"alignment_error_rate": rate(0.5, "L1 mean of heads")}
     [only] = roles.aligners(mean, "recurrent")
     assert (only.reading, only.layer, only.head) == ("output", 1, None)

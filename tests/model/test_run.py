@@ -50,12 +50,12 @@ def recurrent() -> Loaded:
 
 
 def test_the_recurrent_model_has_one_head_across(recurrent: Loaded) -> None:
-    found = run(recurrent, Spec("El banco.", target="The bank is"))
-    [(kind, record)] = found.records.items()
+    result = run(recurrent, Spec("El banco.", target="The bank is"))
+    [(kind, record)] = result.records.items()
     assert kind == "cross"
     assert record.attn.shape == (1, 1, len(record.q_tokens), len(record.k_tokens))
     assert (record.q_tokens[0].raw, record.k_tokens[-1].raw) == ("<s>", "</s>")
-    assert found.predictions["log_probability"] < 0
+    assert result.predictions["log_probability"] < 0
 
 
 def test_the_recurrent_model_decodes_what_it_then_reads(recurrent: Loaded) -> None:
@@ -71,16 +71,16 @@ def test_a_mean_that_is_not_known_yet_is_refused(recurrent: Loaded) -> None:
 
 
 def test_every_kind_has_its_tokens(translator: Loaded) -> None:
-    found = run(translator, Spec("El banco.", target="The bank is"))
-    S, T = len(found.sequences["source"]), len(found.sequences["target"])
-    shapes = {kind: tuple(record.attn.shape) for kind, record in found.records.items()}
+    result = run(translator, Spec("El banco.", target="The bank is"))
+    S, T = len(result.sequences["source"]), len(result.sequences["target"])
+    shapes = {kind: tuple(record.attn.shape) for kind, record in result.records.items()}
     assert shapes == {
         "encoder": (2, 4, S, S),
         "decoder": (2, 4, T, T),
         "cross": (2, 4, T, S),
     }
-    assert found.sequences["target"][0].raw == "<s>"
-    assert found.sequences["source"][-1].raw == "</s>"
+    assert result.sequences["target"][0].raw == "<s>"
+    assert result.sequences["source"][-1].raw == "</s>"
 
 
 def test_a_decoded_target_run_again_gives_the_same(translator: Loaded) -> None:
@@ -110,12 +110,12 @@ def test_a_mask_is_kept_once_where_layers_and_heads_share_it(gpt: Loaded) -> Non
 
 
 def test_blanks_are_filled_by_probability(bert: Loaded) -> None:
-    found = run(bert, Spec("the [MASK] bank", text_pair="he sat"))
-    [mask] = found.predictions["masks"]
-    assert found.sequences["source"][mask["position"]].raw == "[MASK]"
+    result = run(bert, Spec("the [MASK] bank", text_pair="he sat"))
+    [mask] = result.predictions["masks"]
+    assert result.sequences["source"][mask["position"]].raw == "[MASK]"
     probabilities = [row["probability"] for row in mask["candidates"]]
     assert probabilities == sorted(probabilities, reverse=True)
-    assert 0 < found.predictions["is_next"] < 1
+    assert 0 < result.predictions["is_next"] < 1
 
 
 @pytest.mark.parametrize("text", [" ", "\n", "\u00a0\t", "\u200b", "\u2028\ufeff"])

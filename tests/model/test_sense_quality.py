@@ -47,8 +47,8 @@ def loaded(task: BertTask) -> Loaded:
 def test_senses_in_other_words_are_apart_after_a_layer(
     loaded: Loaded, task: BertTask, data: Path
 ) -> None:
-    found = sense_quality.bank_senses(loaded, task, data)
-    senses, margin = found["bank_senses"], found["bank_margin"]
+    result = sense_quality.bank_senses(loaded, task, data)
+    senses, margin = result["bank_senses"], result["bank_margin"]
     assert senses.by == {"embedding": 1.0, "layer 0": 1.0, "layer 1": 1.0}  # by position, too
     assert (senses.n, senses.detail) == (20, "embedding")
     assert margin.value == margin.by["layer 1"] > 0
@@ -56,10 +56,10 @@ def test_senses_in_other_words_are_apart_after_a_layer(
 
 
 def test_other_nouns_are_averaged(loaded: Loaded, task: BertTask, data: Path) -> None:
-    [found] = sense_quality.other_senses(loaded, task, data).values()
-    assert (found.value, found.n) == (1.0, 40)
-    assert found.detail == "embedding, mean of 2 nouns"
-    assert found.compare == "chance 0.50"
+    [result] = sense_quality.other_senses(loaded, task, data).values()
+    assert (result.value, result.n) == (1.0, 40)
+    assert result.detail == "embedding, mean of 2 nouns"
+    assert result.compare == "chance 0.50"
 
 
 def test_states_do_not_depend_on_their_batch(loaded: Loaded, task: BertTask) -> None:
@@ -81,9 +81,9 @@ def test_nearest_centroids(shift: float, expected: float) -> None:
 
 def test_a_margin_leaves_the_item_itself_out() -> None:
     states = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-    found = margins(states, np.array([0, 0, 1]))
+    result = margins(states, np.array([0, 0, 1]))
     half = 0.5**0.5
-    np.testing.assert_allclose(found[:2], [0 - half, 0 - half])
+    np.testing.assert_allclose(result[:2], [0 - half, 0 - half])
 
 
 def test_margins_of_opposite_senses() -> None:
@@ -93,8 +93,8 @@ def test_margins_of_opposite_senses() -> None:
 
 def test_rare_senses_are_left_out_and_frequent_ones_cut() -> None:
     sentences = [("a", (0, 1), 0)] * 300 + [("b", (0, 1), 1)] * 4 + [("c", (0, 1), 2)] * 6
-    found = [sense for *_, sense in few_of_each(sentences)]
-    assert (found.count(0), found.count(1), found.count(2)) == (PER_SENSE, 0, 6)
+    senses = [sense for *_, sense in few_of_each(sentences)]
+    assert (senses.count(0), senses.count(1), senses.count(2)) == (PER_SENSE, 0, 6)
 
 
 def test_without_sentences_nothing_is_measured(

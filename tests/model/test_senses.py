@@ -35,9 +35,9 @@ def test_senses_are_mean_cosines_of_their_pairs() -> None:
         WordState("bank", "", sense, direction)
         for sense, direction in (("river", a), ("river", a), ("money", b), ("money", a))
     ]
-    found = senses(a, b, known)
-    assert found.n == {"river": 2, "money": 2}
-    assert found.within == {"river": [1.0] * L, "money": [0.0] * L}
-    assert found.between == [0.5] * L
-    assert found.a == {"river": [1.0] * L, "money": [0.5] * L}
-    assert found.b == {"river": [0.0] * L, "money": [0.5] * L}
+    result = senses(a, b, known)
+    assert result.n == {"river": 2, "money": 2}
+    assert result.within == {"river": [1.0] * L, "money": [0.0] * L}
+    assert result.between == [0.5] * L
+    assert result.a == {"river": [1.0] * L, "money": [0.5] * L}
+    assert result.b == {"river": [0.0] * L, "money": [0.5] * L}

@@ -10,16 +10,16 @@ from scipy.stats import binomtest
 
 
 def test_a_sure_thing_has_no_spread() -> None:
-    found = mean([0.25] * 9, "texts", "L0 H1")
-    assert (found.value, found.low, found.high) == (0.25, 0.25, 0.25)
-    assert (found.n, found.of, found.detail) == (9, "texts", "L0 H1")
+    measure = mean([0.25] * 9, "texts", "L0 H1")
+    assert (measure.value, measure.low, measure.high) == (0.25, 0.25, 0.25)
+    assert (measure.n, measure.of, measure.detail) == (9, "texts", "L0 H1")
 
 
 def test_a_ratio_weighs_texts_by_their_size() -> None:
-    found = ratio([1, 6], [2, 8], "words")
-    assert found.value == 0.7
-    assert (found.low, found.high) == (0.5, 0.75)
-    assert found.n == 10
+    measure = ratio([1, 6], [2, 8], "words")
+    assert measure.value == 0.7
+    assert (measure.low, measure.high) == (0.5, 0.75)
+    assert measure.n == 10
 
 
 def test_the_interval_is_the_percentile_bootstrap() -> None:
@@ -35,14 +35,14 @@ def test_the_same_items_give_the_same_interval() -> None:
 
 
 def test_a_sample_that_lacks_a_class_is_left_out() -> None:
-    found = measured(lambda i: float("nan") if 0 not in i else 0.5, 3, "sentences")
-    assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
+    result = measured(lambda i: float("nan") if 0 not in i else 0.5, 3, "sentences")
+    assert (result.value, result.low, result.high) == (0.5, 0.5, 0.5)
 
 
 def test_a_shares_interval_is_wilsons() -> None:
-    found = share([True] * 7 + [False] * 3, "prompts")
+    measure = share([True] * 7 + [False] * 3, "prompts")
     low, high = binomtest(7, 10).proportion_ci(method="wilson")
-    assert (found.value, found.n) == (0.7, 10)
-    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-3)
+    assert (measure.value, measure.n) == (0.7, 10)
+    assert (measure.low, measure.high) == pytest.approx((low, high), abs=1e-3)
     none = share([False] * 32, "prompts")
     assert (none.value, none.low) == (0, 0) and none.high > 0.1

@@ -78,8 +78,8 @@ class Slow(hf.PythonBackend):  # type: ignore[misc]
 
     def _tokenize(self, text: str, **_: Any) -> list[str]:
         words = text.lower().split()
-        found = [word[i : i + 3] for word in words for i in range(0, len(word), 3)]
-        return [self.extra, *found] if self.extra else found
+        values = [word[i : i + 3] for word in words for i in range(0, len(word), 3)]
+        return [self.extra, *values] if self.extra else values
 
     def _convert_token_to_id(self, token: str) -> int:
         return self.pieces.index(token) if token in self.pieces else 0
@@ -149,8 +149,8 @@ def test_each_byte_of_unknown_characters_has_its_character(sentencepiece: HubTok
 def test_a_tokenizer_of_bytes_has_the_words_of_every_script(script: str) -> None:
     text, words = WORDS[script]
     tokens = HubTokenizer(hf.ByT5Tokenizer()).encode(text, "é")
-    found = [word.text for word in words_of(tokens, (text, "é")) if word.number is not None]
-    assert found == [*words, "é"]
+    texts = [word.text for word in words_of(tokens, (text, "é")) if word.number is not None]
+    assert texts == [*words, "é"]
     assert [t.text for t in tokens if t.segment == 1] == ["é", "é", "</s>"]
 
 
@@ -326,5 +326,5 @@ def test_special_ids_have_names(wordpiece: HubTokenizer, bytes_: HubTokenizer) -
 def test_a_saved_tokenizer_is_used_by_several_threads_at_once(bytes_: HubTokenizer) -> None:
     """transformers' own call sets truncation on the shared backend, and fails then."""
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: bytes_.encode("the river bank")[1].raw, range(200)))
-    assert set(found) == {"Ġthe"}
+        values = list(pool.map(lambda _: bytes_.encode("the river bank")[1].raw, range(200)))
+    assert set(values) == {"Ġthe"}

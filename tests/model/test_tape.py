@@ -40,9 +40,9 @@ def plain() -> Attended:
 
 def same(actual: Attended, expected: Attended, *names: str, heads: list[int]) -> None:
     for name in names:
-        found, wanted = (getattr(step, name) for step in (actual, expected))
-        found, wanted = (x.expand(-1, 4, -1, -1)[:, heads] for x in (found, wanted))
-        assert torch.equal(found, wanted), name
+        result, wanted = (getattr(step, name) for step in (actual, expected))
+        result, wanted = (x.expand(-1, 4, -1, -1)[:, heads] for x in (result, wanted))
+        assert torch.equal(result, wanted), name
 
 
 @pytest.mark.parametrize(("edit", "applies"), WHERE)

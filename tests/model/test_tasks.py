@@ -169,7 +169,9 @@ def test_pairs_are_said_again_in_another_order(gpt_task: GPTTask) -> None:
     row, n = gpt_task.mapped(rng(4), 129)
     ids = row.tolist()
     width = 2 + len(gpt_task.arrow) + len(gpt_task.line)
-    lines = [tuple(ids[at : at + width]) for at in range(0, len(ids) - width, width)]
+    lines = [
+        tuple(ids[position : position + width]) for position in range(0, len(ids) - width, width)
+    ]
     first, rest = lines[: n // width], lines[n // width :]
     assert len(rest) > len(first)
     assert set(rest) == set(first)
@@ -240,11 +242,11 @@ def test_a_loss_in_chunks_is_the_loss(smoothing: float) -> None:
     x, weight = torch.randn(3, 400, 8), torch.randn(50, 8)
     label = torch.randint(0, 50, (3, 400))
     label[:, ::7] = -100
-    found = cross_entropy(lambda x: x @ weight.T, x, label, smoothing=smoothing)
+    result = cross_entropy(lambda x: x @ weight.T, x, label, smoothing=smoothing)
     whole = torch.nn.functional.cross_entropy(
         (x @ weight.T).flatten(0, 1), label.flatten(), label_smoothing=smoothing
     )
-    torch.testing.assert_close(found, whole)
+    torch.testing.assert_close(result, whole)
 
 
 def test_nothing_to_predict_is_no_loss() -> None:

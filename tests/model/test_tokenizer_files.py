@@ -107,13 +107,13 @@ def test_a_tokenizer_that_is_only_a_model_of_sentencepiece(tmp_path: Path, name:
     """Its pieces are those of SentencePiece itself, its ids those of transformers."""
     processor = made(tmp_path, name)
     loaded = open_model(str(tmp_path), CPU)
-    found = run(loaded, Spec(TEXT))
-    tokens = [token for token in found.sequences["source"] if not token.special]
+    result = run(loaded, Spec(TEXT))
+    tokens = [token for token in result.sequences["source"] if not token.special]
     text = TEXT.lower() if name == "ALBERT" else TEXT
     assert [token.raw for token in tokens] == processor.encode(text, out_type=str)
     ids = hf.AutoTokenizer.from_pretrained(tmp_path)(TEXT).input_ids
-    assert [token.id for token in found.sequences["source"]] == ids
-    assert all(record.attn.isfinite().all() for record in found.records.values())
+    assert [token.id for token in result.sequences["source"]] == ids
+    assert all(record.attn.isfinite().all() for record in result.records.values())
 
 
 # In its own process: what is not installed is found out once.

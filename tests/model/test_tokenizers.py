@@ -186,11 +186,11 @@ def test_marks_are_of_the_word_they_stand_in(wordpiece: Tokenizer, gpt_bpe: Toke
 
 def test_a_second_sentence_has_its_own_text_and_segment(wordpiece: Tokenizer) -> None:
     tokens = wordpiece.encode("the bank", "was closed")
-    found = [(token.text, token.start, token.segment) for token in tokens]
-    assert found[:4] == [("[CLS]", 0, 0), ("the", 0, 0), ("bank", 4, 0), ("[SEP]", 0, 0)]
-    assert found[4] == ("was", 0, 1)
-    assert found[-1] == ("[SEP]", 0, 1)
-    assert {segment for _, _, segment in found[4:]} == {1}
+    rows = [(token.text, token.start, token.segment) for token in tokens]
+    assert rows[:4] == [("[CLS]", 0, 0), ("the", 0, 0), ("bank", 4, 0), ("[SEP]", 0, 0)]
+    assert rows[4] == ("was", 0, 1)
+    assert rows[-1] == ("[SEP]", 0, 1)
+    assert {segment for _, _, segment in rows[4:]} == {1}
 
 
 @pytest.mark.parametrize(

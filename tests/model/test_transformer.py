@@ -66,8 +66,8 @@ def test_a_tape_changes_nothing(name: str, model: Transformer) -> None:
 def test_a_tape_has_every_layer_of_every_kind(name: str, model: Transformer) -> None:
     tape = Tape()
     model(*INPUTS[name], tape)
-    found = [(step.kind, step.layer, *step.attn.shape[-2:]) for step in tape]
-    assert found == LAYERS[name]
+    rows = [(step.kind, step.layer, *step.attn.shape[-2:]) for step in tape]
+    assert rows == LAYERS[name]
     assert {step.kind for step in tape} == set(model.kinds)
 
 
@@ -101,9 +101,9 @@ def test_the_decoder_never_looks_ahead(encoder_decoder: EncoderDecoder) -> None:
 
 def test_the_decoder_does_not_know_what_follows(encoder_decoder: EncoderDecoder) -> None:
     other = torch.tensor([[9, 2, 40]])
-    here, there = encoder_decoder(SOURCE, TARGET), encoder_decoder(SOURCE, other)
-    assert torch.equal(here[:, :2], there[:, :2])
-    assert not torch.equal(here[:, 2], there[:, 2])
+    here, present = encoder_decoder(SOURCE, TARGET), encoder_decoder(SOURCE, other)
+    assert torch.equal(here[:, :2], present[:, :2])
+    assert not torch.equal(here[:, 2], present[:, 2])
 
 
 PADDED = torch.tensor([[True] * 5, [True, True, True, False, False]])
@@ -141,8 +141,8 @@ def test_two_threads_on_one_model_never_mix(gpt: GPT) -> None:
 
     with torch.no_grad(), ThreadPoolExecutor(4) as pool:
         expected = [call(ids) for ids in inputs]
-        found = list(pool.map(call, inputs))
-    assert sum(not torch.equal(a, b) for a, b in zip(found, expected, strict=True)) == 0
+        values = list(pool.map(call, inputs))
+    assert sum(not torch.equal(a, b) for a, b in zip(values, expected, strict=True)) == 0
 
 
 def test_a_layer_not_asked_for_takes_the_fused_path(
@@ -190,8 +190,8 @@ def test_an_edit_is_felt_from_its_layer_on(bert: Bert, edit: Edit) -> None:
 def test_ablating_every_head_leaves_no_trace_of_other_tokens(gpt: GPT) -> None:
     other = torch.tensor([[40, 41, 42, 43, 5]])
     everywhere = [Edit("ablate")]
-    here, there = gpt(IDS, Tape(edits=everywhere)), gpt(other, Tape(edits=everywhere))
-    assert torch.equal(here[:, 4], there[:, 4])
+    here, present = gpt(IDS, Tape(edits=everywhere)), gpt(other, Tape(edits=everywhere))
+    assert torch.equal(here[:, 4], present[:, 4])
 
 
 def test_blocking_cross_attention_hides_the_source(encoder_decoder: EncoderDecoder) -> None:

@@ -47,13 +47,13 @@ def knowing(loaded: Loaded, answer: Callable[[Tensor], Tensor]) -> Loaded:
 
 
 def test_passages_are_of_whole_sentences_until_there_are_enough_words() -> None:
-    found = passages([TEXT.splitlines()], 8)
-    assert len(found) == 8
-    for passage in found:
+    result = passages([TEXT.splitlines()], 8)
+    assert len(result) == 8
+    for passage in result:
         assert passage.text in TEXT
         assert passage.text.endswith(".")
         assert PASSAGE[0] <= len(passage.text.split()) < PASSAGE[0] + 5
-    assert found == passages([TEXT.splitlines()], 8)
+    assert result == passages([TEXT.splitlines()], 8)
 
 
 def test_words_of_letters_are_masked_a_share_of_them() -> None:
@@ -77,13 +77,13 @@ def test_pieces_of_a_word(task: BertTask) -> None:
 def test_a_model_that_knows_nothing_needs_log_v_bits_a_piece(task: BertTask, data: Path) -> None:
     size = task.tokenizer.vocab_size
     blank = knowing(untrained_bert(task), lambda x: torch.zeros(len(x), size))
-    found = word_quality.whole_words(blank, task, data)
+    result = word_quality.whole_words(blank, task, data)
     texts = passages(task.held_out_documents)
     spans = [(task.tokenizer.encode(p.text), span) for p in texts for span in p.masked]
     n_piece = sum(len(pieces(tokens, span)) for tokens, span in spans)
     n_character = sum(end - start for _, (start, end) in spans)
     bits = n_piece * math.log2(size)
-    word, character = found["bits_per_masked_word"], found["bits_per_masked_character"]
+    word, character = result["bits_per_masked_word"], result["bits_per_masked_character"]
     assert (word.n, character.n) == (len(spans), n_character)
     assert word.value == pytest.approx(bits / len(spans), abs=1e-3)
     assert character.value == pytest.approx(bits / n_character, abs=1e-3)
@@ -116,8 +116,8 @@ def test_a_word_is_right_when_all_of_its_pieces_are(task: BertTask, data: Path) 
         label[0] = 0  # each text's first piece is wrong
         return torch.nn.functional.one_hot(label, task.tokenizer.vocab_size) * 99.0
 
-    found = word_quality.whole_words(knowing(untrained_bert(task), oracle), task, data)
-    accuracy = found["masked_whole_word_accuracy"]
+    result = word_quality.whole_words(knowing(untrained_bert(task), oracle), task, data)
+    accuracy = result["masked_whole_word_accuracy"]
     assert accuracy.value == pytest.approx(1 - len(answers) / accuracy.n, abs=1e-4)
 
 
@@ -158,8 +158,8 @@ def test_first_guesses_are_compared_with_the_sensible_words(
     monkeypatch.setattr(word_quality, "first_guess_sentences", lambda: sentences)
     dog = torch.tensor([task.tokenizer.id("dog")])
     always = torch.nn.functional.one_hot(dog, task.tokenizer.vocab_size).float()
-    found = word_quality.first_guesses(knowing(untrained_bert(task), lambda x: always), task, data)
-    assert found["sensible_first_guess"].value == 0.5
+    result = word_quality.first_guesses(knowing(untrained_bert(task), lambda x: always), task, data)
+    assert result["sensible_first_guess"].value == 0.5
 
 
 def test_without_held_out_text_nothing_is_measured(task: BertTask, tmp_path: Path) -> None:

@@ -32,13 +32,13 @@ SPACED = [("The", 0, 3), (" bank", 3, 8), (" isn't", 8, 14), (" closed", 14, 21)
 
 def tokens(spans: list[tuple[str, int, int]], text: str = BANK) -> tuple[Token, ...]:
     start = Token(0, "[CLS]", "[CLS]", special=True)
-    found = [start, *(Token(i, text, text, a, b) for i, (text, a, b) in enumerate(spans))]
-    return numbered(found, [text])
+    values = [start, *(Token(i, text, text, a, b) for i, (text, a, b) in enumerate(spans))]
+    return numbered(values, [text])
 
 
 def split(text: str) -> list[Word]:
-    found = [(word, i, word.startswith("[")) for i, word in enumerate(text.split())]
-    return [Word(word, (i,), special, None if special else i) for word, i, special in found]
+    rows = [(word, i, word.startswith("[")) for i, word in enumerate(text.split())]
+    return [Word(word, (i,), special, None if special else i) for word, i, special in rows]
 
 
 @pytest.mark.parametrize("script", WORDS)
@@ -70,13 +70,13 @@ def test_a_mark_on_a_space_is_a_word_without_the_space() -> None:
 def test_a_special_token_in_the_text_ends_a_word_and_takes_a_number() -> None:
     assert word_spans("x__en__y z", [(1, 7)]) == [(0, 1), (1, 7), (7, 8), (9, 10)]
     special = Token(1, "__en__", "__en__", 1, 7, special=True)
-    found = numbered([special, Token(2, "y", "y", 7, 8)], ["x__en__y z"])
-    assert [token.word for token in found] == [None, 2]
+    result = numbered([special, Token(2, "y", "y", 7, 8)], ["x__en__y z"])
+    assert [token.word for token in result] == [None, 2]
 
 
 def test_pieces_of_a_word_are_one_word() -> None:
-    found = words_of(tokens(PIECES), [BANK])
-    assert [(word.text, word.tokens, word.number) for word in found] == [
+    words = words_of(tokens(PIECES), [BANK])
+    assert [(word.text, word.tokens, word.number) for word in words] == [
         ("[CLS]", (0,), None),
         ("The", (1,), 0),
         ("bank", (2, 3), 1),
@@ -85,27 +85,27 @@ def test_pieces_of_a_word_are_one_word() -> None:
 
 
 def test_two_tokenizers_number_the_words_alike() -> None:
-    found = [words_of(tokens(spans), [BANK]) for spans in (PIECES, SPACED)]
-    assert [(word.text, word.number) for word in found[0]] == [
-        (word.text, word.number) for word in found[1][:4]
+    values = [words_of(tokens(spans), [BANK]) for spans in (PIECES, SPACED)]
+    assert [(word.text, word.number) for word in values[0]] == [
+        (word.text, word.number) for word in values[1][:4]
     ]
 
 
 def test_a_pair_of_texts_has_the_words_of_both() -> None:
     pair = [Token(1, "it", "it", 0, 2), Token(2, "it", "it", 0, 2, segment=1)]
-    found = words_of(numbered(pair, ["it", "it"]), ["it", "it"])
-    assert [(word.tokens, word.number) for word in found] == [((0,), 0), ((1,), 0)]
+    words = words_of(numbered(pair, ["it", "it"]), ["it", "it"])
+    assert [(word.tokens, word.number) for word in words] == [((0,), 0), ((1,), 0)]
 
 
 def test_words_that_share_a_token_are_one_with_the_first_ones_number() -> None:
     text = "go now."
     shared = [("go", 0, 2), (" n", 2, 4), ("ow.", 4, 7)]
-    found = words_of(tokens(shared, text), [text])[1:]
-    assert [(word.text, word.tokens, word.number) for word in found] == [
+    words = words_of(tokens(shared, text), [text])[1:]
+    assert [(word.text, word.tokens, word.number) for word in words] == [
         ("go", (1,), 0),
         ("now.", (2, 3), 1),
     ]
-    assert [occurrences(found, word) for word in ("now", ".", "now.", "go", "n")] == [
+    assert [occurrences(words, word) for word in ("now", ".", "now.", "go", "n")] == [
         [1],
         [1],
         [1],
@@ -116,15 +116,15 @@ def test_words_that_share_a_token_are_one_with_the_first_ones_number() -> None:
 
 def test_spaces_at_either_end_of_a_token_do_not_count() -> None:
     text = "go  now "
-    found = tokens([("go ", 0, 3), (" now ", 3, 8)], text)
-    assert [token.word for token in found] == [None, 0, 1]
+    pieces = tokens([("go ", 0, 3), (" now ", 3, 8)], text)
+    assert [token.word for token in pieces] == [None, 0, 1]
 
 
 def test_a_token_of_spaces_is_by_itself() -> None:
     text = "a  b"
-    found = tokens([("a", 0, 1), (" ", 1, 2), (" ", 2, 3), ("b", 3, 4)], text)
-    assert [token.word for token in found] == [None, 0, None, None, 1]
-    assert groups(found) == [(0,), (1,), (2,), (3,), (4,)]
+    pieces = tokens([("a", 0, 1), (" ", 1, 2), (" ", 2, 3), ("b", 3, 4)], text)
+    assert [token.word for token in pieces] == [None, 0, None, None, 1]
+    assert groups(pieces) == [(0,), (1,), (2,), (3,), (4,)]
 
 
 @pytest.mark.parametrize(
@@ -182,10 +182,10 @@ def test_pieces_are_summed_over_keys_and_averaged_over_queries() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_the_divergence_is_scipys(seed: int) -> None:
     p, r = np.random.default_rng(seed).dirichlet([0.3] * 7, size=2)
-    found = jensen_shannon(torch.tensor(p), torch.tensor(r)).item()
-    assert found == pytest.approx(jensenshannon(p, r) ** 2, abs=1e-9)
-    assert 0 <= found <= math.log(2)
-    assert found == pytest.approx(jensen_shannon(torch.tensor(r), torch.tensor(p)).item())
+    result = jensen_shannon(torch.tensor(p), torch.tensor(r)).item()
+    assert result == pytest.approx(jensenshannon(p, r) ** 2, abs=1e-9)
+    assert 0 <= result <= math.log(2)
+    assert result == pytest.approx(jensen_shannon(torch.tensor(r), torch.tensor(p)).item())
 
 
 def test_equal_rows_do_not_diverge_and_disjoint_ones_do_by_ln_2() -> None:

@@ -25,7 +25,7 @@ const form = document.querySelector(".sums");
 
 const modelOf = (name) => modelIn(data.models, name);
 
-/** Whether a model's layers are ours to take apart; of any other its q, k and v are to be had. */
+/** Whether a model's layers are ours to take apart; of any other its q, k and v are available. */
 const isOwn = (name) => modelOf(name).source === "bundled";
 
 /** Layers and heads of what is taken apart: a model's first kind of attention. */
@@ -238,20 +238,20 @@ function drawCost({sizes, exponents, loop, nLoop, threads, nHead, d}) {
   const line = (name, key, scale, chosen) => ({name: `${name} ~ T^${exponents[key].toFixed(2)}`,
     column: key.startsWith("fused") ? "fused" : "naive", x,
     y: sizes.map((size) => size[key] * scale), chosen});
-  const both = (key, scale) => [line(_("written out"), key, scale, true),
+  const both = (key, scale) => [line(_("naive"), key, scale, true),
     line(_("fused"), `fused${key[0].toUpperCase()}${key.slice(1)}`, scale, false)];
   const plain = {x: _("tokens"), log: true, logY: true, dashes: true, sheet: "tokens"};
   showCurves(byId("cost-plot"), {lines: both("seconds", 1000), y: _("milliseconds"), ...plain},
     wordsOf(page.get(), "time", _("time by tokens"), source));
-  showCurves(byId("memory-plot"), {lines: both("bytes", 1e-6), y: _("MB at most"), ...plain},
+  showCurves(byId("memory-plot"), {lines: both("bytes", 1e-6), y: _("peak MB"), ...plain},
     wordsOf(page.get(), "memory", _("memory by tokens"), source));
   const values = {n: nLoop, loop: (1000 * loop.loop).toFixed(1),
     product: (1000 * loop.product).toFixed(3)};
   byId("cost-table").replaceChildren(sortable({
     caption: _("One layer on the server, {threads} thread(s); the same weights serve every T", {threads}),
     columns: [[_("tokens"), 0], [_("attention weights"), 0], [_("milliseconds"), 2],
-      [_("MB at most"), 2],
-      [_("milliseconds, fused"), 2], [_("MB at most, fused"), 2]],
+      [_("peak MB"), 2],
+      [_("milliseconds, fused"), 2], [_("peak MB, fused"), 2]],
     rows: sizes.map((size) => [size.n, size.nNumber, 1000 * size.seconds, size.bytes / 1e6,
       1000 * size.fusedSeconds, size.fusedBytes / 1e6])
   }), h("p", {class: "note"},

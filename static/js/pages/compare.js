@@ -140,7 +140,7 @@ function drawRanked({ranked, baseline, positional}) {
     ...(baseline ? [found.baseline] : []), found.aligned, found.a, found.attnA, found.b,
     found.attnB]);
   byId("ranked").replaceChildren(sortable({
-    caption: _("The heads in which the word looks elsewhere, most first"),
+    caption: _("Heads whose attention from the word differs most, largest first"),
     columns: [[_("Head")], [_("divergence"), 3],
       ...(baseline ? [[_("between two of one sense"), 3]] : []), [_("aligned words only"), 3],
       [_("A looks most at")],

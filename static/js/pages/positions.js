@@ -108,9 +108,9 @@ function drawCurves(state) {
       y: _("value"), sheet: "position"});
   show("code", `${_("One position's code")} · ${_("position")} ${position}`,
     {lines: both(row, hasRow), x: _("dimension"), y: _("value"), bars: true, sheet: "dimension"});
-  show("fall", _("How likeness falls with distance"),
+  show("fall", _("How similarity falls with distance"),
     {lines: both(({byDistance}) => Array.from(byDistance.data)), x: _("distance"),
-      y: _("mean likeness"), sheet: "distance"});
+      y: _("mean similarity"), sheet: "distance"});
   show("waves", _("Wavelengths"), {lines: [line("sin, cos", Array.from(sines.wavelengths.data),
     true)],
     x: _("pair of dimensions"), y: _("wavelength (positions)"), logY: true, dashes: false,
