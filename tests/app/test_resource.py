@@ -24,12 +24,13 @@ SPANISH = {"model": "translator", "text": "El banco está cerrado."}
 ENGLISH = {**SPANISH, "target": "The bank is closed."}
 BLANK = {**BERT, "text": "A [MASK] bank."}
 EDITED = {**BERT, "edits": [{"op": "scale", "layer": 0, "head": 1, "by": 2.0}]}
+BLANK = {**BERT, "text": "A [MASK] bank."}
 EXAMPLES: dict[str, list[dict[str, Any]]] = {  # path -> bodies that show all of its answer
     "/tokenize": [BERT, PAIR, GPT],
     "/run": [
         BERT,
         PAIR,
-        {**BERT, "text": "A [MASK] bank."},
+        BLANK,
         GPT,
         SPANISH,
         EDITED,
@@ -78,6 +79,10 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {  # path -> bodies that show all of
     "/next-sentence": [PAIR],
     "/corruption": [PAIR, {"model": "bert", "text": "It is."}],
     "/few-shot": [{"model": "gpt", "n_max": 1, "n_prompt": 2}],
+    "/lab/sweep": [
+        {"clean": GPT},
+        {"clean": BLANK, "corrupted": {**BLANK, "text": "The [MASK] bank."}, "how": "denoise"},
+    ],
 }
 ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
 POSTED = {
@@ -150,7 +155,7 @@ def test_a_request_looks_its_models_up_once(
     assert client.post(f"{PREFIX}{path}", json=body).status_code == 200
     specs = counts.pop("spec", 0)
     assert path not in RUNS or specs == 1
-    sent = {half.get("model") for half in (body, body.get("a", {}), body.get("b", {}))}
+    sent = {part.get("model") for part in (body, *body.values()) if isinstance(part, dict)}
     assert counts == {name: 1 for name in sent if name}
 
 

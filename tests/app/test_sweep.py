@@ -30,10 +30,11 @@ SOUND = {
     "word_b": "bank",
     "a": '{"model": "bert", "text": "the bank"}',
     "b": '{"model": "bert", "text": "a bank"}',
+    "clean": '{"model": "bert", "text": "the [MASK]"}',
 }
 ODD = ["", " ", "x", "-1", "1e9", "9" * 30, "[]", "{}", "null", "NaN", "\u200f", "<b>", "é" * 300]
 COSTLY = {"/api/v1/arithmetic/cost", "/api/v1/few-shot"}  # measured when asked for
-OTHERS = {"/healthz", "/readyz", "/models/{name}", "/models/{name}.json"}  # no form
+OTHERS = {"/healthz", "/readyz", "/metrics", "/models/{name}", "/models/{name}.json"}  # no form
 PLAIN = {"/", "/index.json", "/learn", "/learn.json", "/learn/glossary", "/learn/glossary.json"}
 
 
