@@ -107,7 +107,8 @@ def test_the_pictures_of_the_heads(
 ) -> None:
     page.goto(f"/models/{model}")
     detail = card(server, model)["metrics"][measure]["detail"]
-    page.get_by_role("row", name=measure.replace("_", " ")).get_by_role("link").click()
+    row = re.compile(rf"^{measure.replace('_', ' ')} \d")  # not the measure "… as output"
+    page.get_by_role("row", name=row).get_by_role("link").click()
     page.wait_for_url(re.compile("/explore"))
     layer, head = detail.split()
     section = page.get_by_role("region", name=f"Layer {layer[1:]} · Head {head[1:]}")
