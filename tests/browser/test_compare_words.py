@@ -35,6 +35,16 @@ def test_texts_without_a_common_word_ask_for_one_of_each(page: Page) -> None:
     expect(page.get_by_role("alert")).to_be_empty()
 
 
+def test_a_word_that_is_clicked_is_kept_when_the_other_text_changes(page: Page) -> None:
+    """It is in A; the other one, of B as it was, is not in B any more."""
+    opened(page, text=A, text_b="She opened an account.", word="cat", word_b="account")
+    page.locator("[name=text_b]").fill(B)
+    word(page, "A", "roof")  # before the pause in typing is over, or after
+    expect(page).to_have_url(re.compile("text_b=Nobody\\+remembers.*word=roof&word_b=remembers"))
+    word(page, "B", "Nobody")
+    expect(page).to_have_url(re.compile("word=roof&word_b=Nobody"))
+
+
 def test_a_link_without_a_word_opens_with_one(page: Page) -> None:
     opened(page, text=A, text_b=B)
     expect(page.get_by_role("alert")).to_be_empty()

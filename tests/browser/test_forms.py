@@ -35,6 +35,16 @@ COMPOSED = """(el) => ["isComposing", "keyCode"].map((key) => {
 })"""
 
 
+# What is on the screen when the mouse button goes down over it, and is gone when it comes up:
+# a click ends the typing in a field between the two.
+LOST = """(field) => {
+  const targets = [...document.querySelectorAll("a[href], button, summary, select")]
+    .filter((el) => el.checkVisibility());
+  field.dispatchEvent(new Event("change", {bubbles: true}));
+  return [targets.length, targets.filter((el) => !el.isConnected).map((el) => el.outerHTML)];
+}"""
+
+
 def opened(page: Page, name: str, query: str = "") -> Page:
     page.goto(f"/{name}{query}")
     complete(page)
@@ -67,6 +77,16 @@ def test_enter_submits_and_leaves_the_text_as_it_is(page: Page, name: str, text:
         "([name, value]) => new URL(location).searchParams.get(name) === value", arg=[text, value]
     )
     expect(box).to_have_value(value)
+
+
+@pytest.mark.parametrize(("name", "text"), TEXTS)
+def test_no_click_is_lost_when_it_ends_the_typing(page: Page, name: str, text: str) -> None:
+    box = field(opened(page, name), text)
+    box.press("End")
+    box.press_sequentially(" bank")
+    n, lost = box.evaluate(LOST)
+    assert n > 10
+    assert lost == []
 
 
 @pytest.mark.parametrize("name", LONG)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -32,7 +33,12 @@ class Proxy(BaseHTTPRequestHandler):
             self.outside.append(self.path)
             self.send_error(404)
             return
+        self.close_connection = True
         upstream = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        with closing(upstream), suppress(ConnectionError):  # a browser that goes on to another page
+            self.hand_on(upstream)
+
+    def hand_on(self, upstream: http.client.HTTPConnection) -> None:
         n = int(self.headers.get("content-length", 0))
         path = self.path.removeprefix(PREFIX) or "/"
         upstream.request(self.command, path, self.rfile.read(n), dict(self.headers))
@@ -45,8 +51,6 @@ class Proxy(BaseHTTPRequestHandler):
         while part := answer.read1(65536):
             self.wfile.write(part)
             self.wfile.flush()
-        upstream.close()
-        self.close_connection = True
 
     do_POST = do_GET
 

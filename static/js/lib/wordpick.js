@@ -10,18 +10,29 @@ const plain = (word) => word.normalize("NFC").toLowerCase();
 export const wordsIn = (text) => [...segmenter.segment(text)]
   .filter(({isWordLike}) => isWordLike).map(({segment}) => segment);
 
-/** The longest word that both texts have; else the longest of each. Null where there is none. */
-export function pairOf(textA, textB) {
+const longest = (words) => words.reduce((best, word) => (word.length > best.length ? word : best));
+const has = (words, word) => words.some((other) => plain(other) === plain(word ?? ""));
+
+/**
+ * A word of each text: those that were picked, where they are there; else the longest that both
+ * texts have, else the longest of each. Null where there is none.
+ * @param {{word: string, wordB: string}} picked
+ */
+export function pairOf(textA, textB, picked) {
   const [a, b] = [wordsIn(textA), wordsIn(textB)];
   if (!a.length || !b.length) return null;
-  const longest = (words) => words.reduce((best, word) =>
-    (word.length > best.length ? word : best));
-  const both = a.filter((word) => b.some((other) => plain(other) === plain(word)));
-  return both.length ? {word: longest(both), wordB: ""}
-    : {word: longest(a), wordB: longest(b)};
+  const both = a.filter((word) => has(b, word));
+  if (both.length && !has(a, picked.word)) return {word: longest(both), wordB: ""};
+  const word = has(a, picked.word) ? picked.word : longest(a);
+  if (has(b, word)) return {word, wordB: ""};
+  return {word, wordB: has(b, picked.wordB) ? picked.wordB : longest(b)};
 }
 
 const NO_WORD = ["not-a-word", "too-short"]; // codes of the server's problems
+
+/** The words of a wish, if they are not still those of the picture. */
+const pickedOf = ({word, wordB}, {a}) =>
+  (plain(word) === plain(a.qWords[a.word].text) ? {} : {word, wordB});
 
 /**
  * A comparison; where texts that have just been changed lack the word, of words that they have.
@@ -33,7 +44,7 @@ export async function withWords(ask, wanted, before) {
   } catch (error) {
     const isOther = before && (wanted.text !== before.a.text || wanted.textB !== before.b.text);
     const canAsk = isOther && NO_WORD.includes(error.code);
-    const words = canAsk ? pairOf(wanted.text, wanted.textB) : null;
+    const words = canAsk ? pairOf(wanted.text, wanted.textB, pickedOf(wanted, before)) : null;
     if (!words) throw error;
     return {comparison: await ask({...wanted, ...words}), words};
   }

@@ -160,14 +160,13 @@ function pickHead(layer, head) {
   return page.want({off: `${layer}.${head}`});
 }
 
-function drawPicking({picksOff, off, asksWord, found: {comparison}}) {
+function drawPicking({picksOff, off, asksWord}) {
   byId("pick-off").hidden = false;
   byId("pick-off").setAttribute("aria-pressed", picksOff);
   byId("pick-off").textContent = picksOff ? _("Click a head of the map") : _("Pick on the map");
   byId("all-on").hidden = !off;
   byId("word-note").textContent = asksWord
     ? _("These texts do not have the word before: click the word to compare in each.") : "";
-  drawWordLines(byId("word-lines"), comparison, (patch) => page.want({...patch, ...FRESH}));
 }
 
 function drawKinds({model, modelB, kind}) {
@@ -361,6 +360,7 @@ function draw(state, theme) {
     drawn = {found, theme};
     const {comparison} = found;
     drawKinds(state);
+    drawWordLines(byId("word-lines"), comparison, (patch) => page.want({...patch, ...FRESH}));
     drawSenses(comparison);
     drawContent(comparison);
     drawMap(comparison, theme);
