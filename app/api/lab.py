@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, NamedTuple
@@ -44,6 +45,7 @@ from torch import Tensor
 router = APIRouter(prefix=PREFIX, tags=["API"])
 BLANK = BANK.replace("bank", "[MASK]")
 MOST_READ = 400_000  # tokens that a sweep reads in all its batches
+MOST_KEPT = 64_000_000  # numbers: the attention of all heads, which the gradient keeps
 
 
 class MetricSpec(Closed):
@@ -72,10 +74,8 @@ class SweepRequest(StreamRequest):
     metric: Annotated[MetricSpec, BeforeValidator(from_json)] = Field(
         MetricSpec(), description="how the prediction is measured"
     )
-    how: Literal[
-        "zero", "mean", "mean_positions", "resample", "denoise", "noise", "attribution"
-    ] = Field("zero", description="what takes the place of a head's output z")
-    over: Literal["heads", "positions"] = Field(
+    how: How = Field("zero", description="what takes the place of a head's output z")
+    over: Over = Field(
         "heads", description="heads one by one, or all heads of a layer at one position"
     )
     kind: KindName | None = Field(None, description="the model's first if left out")
@@ -215,7 +215,9 @@ def prepared(loaded: Loaded, request: SweepRequest) -> Experiment:
     check_cost(clean, kind, request.over)
     wanted = request.metric
     metric = lab.metric_of(clean, wanted.position, wanted.answer, wanted.other)
-    references = [lab.text_of(loaded, Spec(text)) for text in request.reference]
+    means = lab.Means()
+    for text in request.reference:
+        means.add(lab.text_of(loaded, Spec(text)).z[kind])
     values = [lab.value_of(text, metric) for text in (clean, corrupted) if text is not None]
     into_corrupted = request.how in ("denoise", "attribution") and corrupted is not None
     start, end = _ends(request.how, values)
@@ -226,8 +228,8 @@ def prepared(loaded: Loaded, request: SweepRequest) -> Experiment:
         corrupted=corrupted,
         text=corrupted if into_corrupted and corrupted is not None else clean,
         metric=metric,
-        given=lab.replacements(request.how, kind, clean, corrupted, references),
-        n_reference=sum(text.z[kind][0].size(2) for text in references),
+        given=lab.replacements(request.how, kind, clean, corrupted, means),
+        n_reference=means.n,
         values=values,
         start=start,
         end=end,
@@ -270,8 +272,20 @@ def _ends(how: How, values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def check_cost(text: ReadText, kind: Kind, over: Over) -> None:
-    """Limit the tokens that are read: layers × rows × tokens."""
+    """Limit the tokens that are read, layers × rows × tokens, and the attention that is kept."""
     n_layer, n_head = text.loaded.shape(kind)
+    limit = math.isqrt(MOST_KEPT // (n_layer * n_head))
+    if text.n_token > limit:
+        raise BadInput(
+            "text",
+            Message(
+                "sweep-too-long",
+                "{value} tokens are too many for a sweep over {model}; at most {limit}",
+                value=text.n_token,
+                model=text.loaded.name,
+                limit=limit,
+            ),
+        )
     rows = n_head if over == "heads" else len(_axis(text, kind))
     n_read = n_layer * rows * text.n_token
     if n_read > MOST_READ:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import torch
 from attention_atlas.model.messages import Message
@@ -33,7 +33,6 @@ from torch import Tensor
 
 How = Literal["zero", "mean", "mean_positions", "resample", "denoise", "noise", "attribution"]
 Over = Literal["heads", "positions"]
-HOW: tuple[How, ...] = get_args(How)
 PAIRED: tuple[How, ...] = ("resample", "denoise", "noise", "attribution")  # with a second text
 SHARES: tuple[How, ...] = ("denoise", "noise", "attribution")  # of the way between the two
 MOST_TOKENS = 4096  # of one batch
@@ -143,10 +142,23 @@ def check_pair(first: ReadText, second: ReadText) -> None:
             )
 
 
-def reference_means(texts: Sequence[ReadText], kind: Kind) -> list[Tensor]:
-    """Each head's mean output over all positions of the texts: of each layer (1, H, 1, d)."""
-    layers = zip(*(text.z[kind] for text in texts), strict=True)
-    return [torch.cat(list(zs), dim=2).mean(2, keepdim=True) for zs in layers]
+class Means:
+    """Each head's mean output over all positions of some texts, which are added one by one."""
+
+    def __init__(self) -> None:
+        self.n = 0  # positions
+        self.sums: list[Tensor] = []  # of each layer (1, H, 1, d)
+
+    def add(self, outputs: Sequence[Tensor]) -> None:
+        """A text's z of each layer, (1, H, Tq, d)."""
+        sums = [z.sum(2, keepdim=True) for z in outputs]
+        before = self.sums or [torch.zeros_like(part) for part in sums]
+        self.sums = [a + b for a, b in zip(before, sums, strict=True)]
+        self.n += outputs[0].size(2)
+
+    def means(self) -> list[Tensor]:
+        """Of each layer (1, H, 1, d)."""
+        return [total / self.n for total in self.sums]
 
 
 def replacements(
@@ -154,7 +166,7 @@ def replacements(
     kind: Kind,
     first: ReadText,
     second: ReadText | None = None,
-    references: Sequence[ReadText] = (),
+    references: Means | None = None,
 ) -> list[Tensor]:
     """What each layer's outputs are replaced by: (1, H, Tq or 1, d)."""
     outputs = first.z[kind]
@@ -163,7 +175,8 @@ def replacements(
     if how == "mean_positions":
         return [z.mean(2, keepdim=True) for z in outputs]
     if how == "mean":
-        return reference_means(references, kind)
+        assert references is not None
+        return references.means()
     assert second is not None
     return second.z[kind] if how in ("resample", "noise") else outputs
 

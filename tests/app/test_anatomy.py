@@ -6,15 +6,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from tests.kinds import EVERY_KIND
+
 BANK = "He sat on the river bank."
-EVERY_KIND = [
-    ("bert", "encoder"),
-    ("gpt", "decoder"),
-    ("translator", "encoder"),
-    ("translator", "decoder"),
-    ("translator", "cross"),
-    ("recurrent", "cross"),
-]
 
 
 @pytest.mark.parametrize(("model", "kind"), EVERY_KIND)

@@ -10,16 +10,10 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from tests.kinds import EVERY_KIND
+
 BANK = "He sat on the river bank."
 ONE = {"model": "bert", "text": BANK, "layer": 2, "head": 3}
-EVERY_KIND = [
-    ("bert", "encoder"),
-    ("gpt", "decoder"),
-    ("translator", "encoder"),
-    ("translator", "decoder"),
-    ("translator", "cross"),
-    ("recurrent", "cross"),
-]
 
 
 @pytest.mark.parametrize(("model", "kind"), EVERY_KIND)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from attention_atlas.app.api import lab
 
 RIVER = {"model": "bert", "text": "He sat on the river [MASK] and watched the water."}
 MONEY = RIVER | {"text": "He sat on the money [MASK] and watched the water."}
@@ -133,3 +134,11 @@ def test_what_cannot_be_done_is_said(client, body, field, code, language):
     [error] = response.json()["errors"]
     assert (error["field"], error["code"]) == (field, code)
     assert any("\u4e00" <= c <= "\u9fff" for c in error["message"]) == (language == "zh")
+
+
+def test_the_attention_that_a_gradient_keeps_is_limited(client, monkeypatch):
+    monkeypatch.setattr(lab, "MOST_KEPT", 48 * 6**2)
+    response = client.post("/api/v1/lab/sweep", json={"clean": KING})
+    [error] = response.json()["errors"]
+    assert (error["code"], error["limit"]) == ("sweep-too-long", 6)
+    assert response.status_code == 422

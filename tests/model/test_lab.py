@@ -20,6 +20,7 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from tests import saved
+from tests.kinds import EVERY_KIND
 
 CPU = torch.device("cpu")
 RIVER, MONEY = (
@@ -38,14 +39,6 @@ PAIRS: dict[str, tuple[Spec, Spec]] = {
         Spec("El banco está abierto.", target="The bank is"),
     ),
 }
-KINDS: list[tuple[str, Kind]] = [
-    ("bert", "encoder"),
-    ("gpt", "decoder"),
-    ("translator", "encoder"),
-    ("translator", "decoder"),
-    ("translator", "cross"),
-    ("recurrent", "cross"),
-]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +61,7 @@ def swept(
     return torch.stack(list(lab.sweep(text, metric, kind, given, over)))
 
 
-@pytest.mark.parametrize(("name", "kind"), KINDS)
+@pytest.mark.parametrize(("name", "kind"), EVERY_KIND)
 @pytest.mark.parametrize("over", ["heads", "positions"])
 def test_outputs_replaced_by_themselves_change_nothing(
     pairs: Any, name: str, kind: Kind, over: lab.Over
@@ -85,7 +78,7 @@ def test_outputs_replaced_by_themselves_change_nothing(
 
 @pytest.mark.parametrize(
     ("name", "kind", "how"),
-    [(*each, how) for each in KINDS for how in ("zero", "mean_positions")][:-1],
+    [(*each, how) for each in EVERY_KIND for how in ("zero", "mean_positions")][:-1],
 )  # of the recurrent model, step by step, no edit knows the mean over positions
 def test_a_row_of_a_batch_is_the_edit_alone(
     pairs: Any, name: str, kind: Kind, how: lab.How
@@ -137,7 +130,10 @@ def test_the_estimate_is_the_slope_at_no_replacement(pairs: Any, name: str, over
 
 def test_a_mean_over_references_is_of_all_their_positions(pairs: Any) -> None:
     first, second = pairs("bert")
-    [layer, *_] = lab.reference_means([first, second], "encoder")
+    means = lab.Means()
+    for text in (first, second):
+        means.add(text.z["encoder"])
+    [layer, *_] = means.means()
     both = torch.cat([first.z["encoder"][0], second.z["encoder"][0]], dim=2)
     torch.testing.assert_close(layer, both.mean(2, keepdim=True))
     assert (both - layer).sum(2).abs().max() < 1e-4, "about their mean they sum to 0"
