@@ -26,6 +26,7 @@ from attention_atlas.app.api.spec import (
     RunRequest,
     StreamRequest,
     Text,
+    WordText,
     at_most,
     from_json,
 )
@@ -55,8 +56,12 @@ class MetricSpec(Closed):
     position: Index | None = Field(
         None, description="of the predicting token; else the first [MASK], or the last token"
     )
-    answer: Index | None = Field(None, description="token id; else the most probable one")
-    other: Index | None = Field(None, description="token id; else the most probable one beside it")
+    answer: Index | WordText | None = Field(
+        None, description="a token id, or a word, whose first token is meant; else the best guess"
+    )
+    other: Index | WordText | None = Field(
+        None, description="likewise; else the most probable token beside it"
+    )
 
 
 class SweepRequest(StreamRequest):

@@ -107,9 +107,15 @@ def default_position(text: ReadText) -> int:
 
 @torch.inference_mode()
 def metric_of(
-    text: ReadText, position: int | None = None, a: int | None = None, b: int | None = None
+    text: ReadText,
+    position: int | None = None,
+    a: int | str | None = None,
+    b: int | str | None = None,
 ) -> LogitDifference:
-    """The metric; what is None is chosen: the best candidate a, and b the best beside it."""
+    """The metric; what is None is chosen: the best candidate a, and b the best beside it.
+
+    A token is named by its id or by a word, whose first token it is.
+    """
     position = default_position(text) if position is None else position
     n = text.x.size(1)
     if not 0 <= position < n:
@@ -117,11 +123,29 @@ def metric_of(
             "position",
             Message("out-of-range", "must be {limit}", limit=Message("span", "0 to {n}", n=n - 1)),
         )
+    a, b = (token_named(text, position, x) if isinstance(x, str) else x for x in (a, b))
     check_ids(text.loaded, [i for i in (a, b) if i is not None], "metric")
     best = text.loaded.model.logits(text.x[0, position]).float().topk(3).indices.tolist()
     a = next(i for i in best if i != b) if a is None else a
     b = next(i for i in best if i != a) if b is None else b
     return LogitDifference(position, a, b)
+
+
+def token_named(text: ReadText, position: int, word: str) -> int:
+    """The id of a word's first token. Raises BadInput.
+
+    Many vocabularies have a token with a space before the word and one without. Of those that spell
+    the same, it is the one that is more probable at this position.
+    """
+    word, readable = word.strip(), text.loaded.tokenizer.readable
+    spelled = [text.loaded.tokenizer.encode(each) for each in (word, f" {word}")]
+    letters = [[t.id for t in row if not t.special and t.text.strip()] for row in spelled]
+    firsts = {ids[0] for ids in letters if ids}
+    if not firsts:
+        raise BadInput("metric", Message("no-token", "no token spells {word!r}", word=word))
+    whole = [i for i in firsts if readable(i).strip() == word]
+    logits = text.loaded.model.logits(text.x[0, position]).float()
+    return max(sorted(whole or firsts), key=lambda i: logits[i].item())
 
 
 def check_pair(first: ReadText, second: ReadText) -> None:

@@ -43,6 +43,14 @@ def test_a_sweep_starts_from_the_runs_own_edits(post):
     assert answer["effect"][2][3] == pytest.approx(0, abs=1e-4), "it is off already"
 
 
+@pytest.mark.parametrize("run", [RIVER, KING], ids=lambda run: run["model"])
+def test_a_word_names_its_token(post, run):
+    tokens = post("/tokenize", model=run["model"], text="the money")["tokens"]
+    money = next(token for token in tokens if "money" in token["text"])
+    metric = post("/lab/sweep", clean=run, metric={"answer": "money"})["metric"]
+    assert metric["answer"] == {"id": money["id"], "text": money["text"]}
+
+
 def test_get_answers_what_post_answers(client, post):
     body = {"clean": RIVER, "corrupted": MONEY, "how": "noise", "metric": {"position": 6}}
     query = {
@@ -118,6 +126,7 @@ def test_layers_come_as_they_are_done(client, post):
             "not-as-long",
         ),
         ({"clean": RIVER, "metric": {"answer": 10**6}}, "metric", "token-out-of-range"),
+        ({"clean": RIVER, "metric": {"other": " "}}, "metric", "no-token"),
         ({"clean": RIVER, "metric": {"position": 13}}, "position", "out-of-range"),
         ({"clean": RIVER, "kind": "cross"}, "kind", "unknown-kind"),
         (
