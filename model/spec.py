@@ -196,7 +196,7 @@ def check_position_vectors(loaded: Loaded, field: str) -> None:
     )
 
 
-def check_tokens(loaded: Loaded, edit: Edit, sequences: Sequences) -> None:
+def check_tokens(loaded: Loaded, edit: Edit, sequences: Sequences, field: str = "edits") -> None:
     """The edit's query and key are tokens, for some kind of attention that it applies to."""
     kinds = [kind for kind in loaded.kinds if edit.kind in (None, kind)]
     for axis, index in enumerate((edit.query, edit.key)):
@@ -210,7 +210,7 @@ def check_tokens(loaded: Loaded, edit: Edit, sequences: Sequences) -> None:
                 index=index,
                 n=n,
             )
-            raise BadInput("edits", message)
+            raise BadInput(field, message)
 
 
 def _in_range(loaded: Loaded, field: str, name: str, indices: Sequence[int], n: int) -> None:

@@ -32,6 +32,7 @@ MODELS = ("bert", "gpt", "translator", "recurrent")
 COSTLY = (
     "/few-shot",
     "/lab/sweep",
+    "/lab/effects",
     "/arithmetic/cost",
     "/arithmetic/gradients",
     "/api/v1/models",

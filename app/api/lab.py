@@ -4,96 +4,55 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
-from attention_atlas.app.api.common import (
-    PREFIX,
-    Provenance,
-    TokenOut,
-    labels,
-    links,
-    provenance,
-    spec_of,
+from attention_atlas.app.api.common import PREFIX, Provenance, TokenOut, labels, links, provenance
+from attention_atlas.app.api.experiment import (
+    MOST_READ,
+    MetricOut,
+    PairRequest,
+    References,
+    metric_fields,
+    metric_of,
+    query_axis,
+    texts_of,
+    two_models,
 )
 from attention_atlas.app.api.resource import stepwise
-from attention_atlas.app.api.spec import (
-    BANK,
-    Closed,
-    Index,
-    KindName,
-    RunRequest,
-    StreamRequest,
-    Text,
-    WordText,
-    at_most,
-    from_json,
-)
+from attention_atlas.app.api.spec import KindName, StreamRequest
 from attention_atlas.app.service import Service
 from attention_atlas.app.streaming import Emit
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis import lab
-from attention_atlas.model.analysis.lab import How, LogitDifference, Over, ReadText
+from attention_atlas.model.analysis.lab import How, Metric, Over, ReadText
 from attention_atlas.model.messages import Message
 from attention_atlas.model.spec import BadInput, Spec, check_heads
 from attention_atlas.model.tape import Kind
 from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 from torch import Tensor
 
 router = APIRouter(prefix=PREFIX, tags=["API"])
-BLANK = BANK.replace("bank", "[MASK]")
-MOST_READ = 400_000  # tokens that a sweep reads in all its batches
 MOST_KEPT = 64_000_000  # numbers: the attention of all heads, which the gradient keeps
 
 
-class MetricSpec(Closed):
-    """How the prediction is measured; what is left out is chosen from the clean run."""
+class SweepRequest(PairRequest, StreamRequest):
+    """A run, for some experiments a second one of as many tokens, and what is replaced in them."""
 
-    kind: Literal["logit_difference"] = "logit_difference"
-    position: Index | None = Field(
-        None, description="of the predicting token; else the first [MASK], or the last token"
-    )
-    answer: Index | WordText | None = Field(
-        None, description="a token id, or a word, whose first token is meant; else the best guess"
-    )
-    other: Index | WordText | None = Field(
-        None, description="likewise; else the most probable token beside it"
-    )
-
-
-class SweepRequest(StreamRequest):
-    """A run, for some experiments a second one, and what is replaced in them."""
-
-    clean: Annotated[RunRequest, BeforeValidator(from_json)] = Field(
-        description="a run spec",
-        examples=[{"model": "bert", "text": BLANK}],
-    )
-    corrupted: Annotated[RunRequest, BeforeValidator(from_json)] | None = Field(
-        None,
-        description="another of as many tokens, for resample, denoise, noise and attribution; a "
-        "target that is left out is the clean run's",
-    )
-    metric: Annotated[MetricSpec, BeforeValidator(from_json)] = Field(
-        MetricSpec(), description="how the prediction is measured"
-    )
     how: How = Field("zero", description="what takes the place of a head's output z")
     over: Over = Field(
         "heads", description="heads one by one, or all heads of a layer at one position"
     )
     kind: KindName | None = Field(None, description="the model's first if left out")
-    reference: Annotated[
-        tuple[Text, ...],
-        Field(max_length=64, fail_fast=True),
-        at_most(64),
-        BeforeValidator(from_json),
-    ] = Field((), description="for mean: the texts over whose positions the mean is taken")
+    reference: References = Field(
+        (), description="for mean: the texts over whose positions the mean is taken"
+    )
 
     @model_validator(mode="after")
     def _has_what_it_needs(self) -> SweepRequest:
-        wrong = None
+        wrong = two_models(self)
         if self.how in lab.PAIRED and self.corrupted is None:
             wrong = Message(
                 "needs-corrupted", "{how} needs a corrupted run beside the clean one", how=self.how
@@ -102,30 +61,9 @@ class SweepRequest(StreamRequest):
             wrong = Message(
                 "needs-reference", "mean needs texts in reference; mean_positions needs none"
             )
-        elif self.corrupted is not None and self.corrupted.model != self.clean.model:
-            wrong = Message("two-models", "both runs must be of one model")
         if wrong is not None:
             raise ValueError(wrong)
         return self
-
-    def models(self) -> tuple[str, ...]:
-        return (self.clean.model,)
-
-
-class MetricTokenOut(BaseModel):
-    id: int
-    text: str
-
-
-class MetricOut(BaseModel):
-    """The metric and its value in each run."""
-
-    kind: str
-    position: int
-    answer: MetricTokenOut
-    other: MetricTokenOut
-    clean: float
-    corrupted: float | None
 
 
 class SweepAnswer(BaseModel):
@@ -161,7 +99,7 @@ class Experiment(NamedTuple):
     clean: ReadText
     corrupted: ReadText | None
     text: ReadText  # the one of the two in which something is replaced
-    metric: LogitDifference
+    metric: Metric
     given: list[Tensor]
     n_reference: int
     values: list[float]  # the metric in the clean run, and in the corrupted one
@@ -187,7 +125,7 @@ class LayerEvent(BaseModel):
 def sweep(service: Service, request: SweepRequest, loaded: Loaded, emit: Emit) -> Answer:
     """Replace every head, or position, one at a time: how the prediction changes."""
     it = prepared(loaded, request)
-    emit("start", {"metric": metric_fields(loaded, it)})
+    emit("start", {"metric": metric_fields(loaded, it.metric, it.values)})
     change = lab.first_order(it.text, it.metric, it.kind, it.given, it.over)
     estimate = it.scaled(change + it.start)
     effect = estimate if request.how == "attribution" else swept(it, emit)
@@ -196,9 +134,9 @@ def sweep(service: Service, request: SweepRequest, loaded: Loaded, emit: Emit) -
         "model": loaded.name,
         **request.model_dump(include={"how", "over"}),
         "kind": it.kind,
-        "metric": metric_fields(loaded, it),
-        "tokens": labels(_axis(it.clean, it.kind)),
-        "corrupted_tokens": labels(_axis(it.corrupted, it.kind)) if it.corrupted else [],
+        "metric": metric_fields(loaded, it.metric, it.values),
+        "tokens": labels(query_axis(it.clean, it.kind)),
+        "corrupted_tokens": labels(query_axis(it.corrupted, it.kind)) if it.corrupted else [],
         "unit": "change" if it.end is None else "share",
         "effect": effect.tolist(),
         "sum": effect.sum().item(),
@@ -216,10 +154,11 @@ def prepared(loaded: Loaded, request: SweepRequest) -> Experiment:
     """The texts as read, what is replaced by what, and the metric. Raises BadInput."""
     kind: Kind = request.kind or loaded.kinds[0]
     check_heads(loaded, kind, (), ())
-    clean, corrupted = _texts(loaded, request)
+    clean, corrupted = texts_of(loaded, request)
+    if corrupted is not None:
+        lab.check_pair(clean, corrupted)
     check_cost(clean, kind, request.over)
-    wanted = request.metric
-    metric = lab.metric_of(clean, wanted.position, wanted.answer, wanted.other)
+    metric = metric_of(loaded, clean, request.metric)
     means = lab.Means()
     for text in request.reference:
         means.add(lab.text_of(loaded, Spec(text)).z[kind])
@@ -250,19 +189,6 @@ def swept(it: Experiment, emit: Emit) -> Tensor:
     return torch.stack(rows)
 
 
-def _texts(loaded: Loaded, request: SweepRequest) -> tuple[ReadText, ReadText | None]:
-    """Both texts; a corrupted run without a target has that of the clean one."""
-    clean = lab.text_of(loaded, spec_of(request.clean))
-    if request.corrupted is None:
-        return clean, None
-    spec = spec_of(request.corrupted)
-    if "target" in clean.sequences and spec.target is None and not spec.target_ids:
-        spec = replace(spec, target_ids=tuple(t.id for t in clean.sequences["target"][1:]))
-    corrupted = lab.text_of(loaded, spec)
-    lab.check_pair(clean, corrupted)
-    return clean, corrupted
-
-
 def _ends(how: How, values: Sequence[float]) -> tuple[float, float | None]:
     """The metric at which an effect is 0, and that at which it is 1, if it is a share."""
     if how not in lab.SHARES:
@@ -291,7 +217,7 @@ def check_cost(text: ReadText, kind: Kind, over: Over) -> None:
                 limit=limit,
             ),
         )
-    rows = n_head if over == "heads" else len(_axis(text, kind))
+    rows = n_head if over == "heads" else len(query_axis(text, kind))
     n_read = n_layer * rows * text.n_token
     if n_read > MOST_READ:
         raise BadInput(
@@ -306,21 +232,3 @@ def check_cost(text: ReadText, kind: Kind, over: Over) -> None:
                 limit=MOST_READ,
             ),
         )
-
-
-def _axis(text: ReadText, kind: Kind) -> tuple[Any, ...]:
-    """The tokens of the query axis."""
-    return text.sequences["source" if kind == "encoder" else lab.predicted(text)]
-
-
-def metric_fields(loaded: Loaded, it: Experiment) -> dict[str, Any]:
-    """The metric, and its values in the clean and the corrupted run."""
-    readable, metric = loaded.tokenizer.readable, it.metric
-    return {
-        "kind": "logit_difference",
-        "position": metric.position,
-        "answer": {"id": metric.a, "text": readable(metric.a)},
-        "other": {"id": metric.b, "text": readable(metric.b)},
-        "clean": it.values[0],
-        "corrupted": it.values[1] if len(it.values) > 1 else None,
-    }

@@ -7,6 +7,7 @@ from attention_atlas.app.api import (
     arithmetic,
     attention,
     compare,
+    effects,
     few_shot,
     fill,
     generate,
@@ -24,6 +25,6 @@ from attention_atlas.app.api import (
 
 TOPICS = (
     *(opening, models, tokenize, run, attention, metrics, anatomy, hidden_states, compare),
-    *(positions, masks, arithmetic, translate, generate, fill, few_shot, lab),
+    *(positions, masks, arithmetic, translate, generate, fill, few_shot, lab, effects),
 )
 ROUTERS = tuple(topic.router for topic in TOPICS)

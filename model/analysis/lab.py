@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, Self
 
 import torch
 from attention_atlas.model.messages import Message
@@ -39,6 +39,16 @@ MOST_TOKENS = 4096  # of one batch
 KEPT: tuple[Quantity, ...] = ("z",)
 
 
+class Metric(Protocol):
+    """A number that measures what a model makes of a text. Others are in lab_metrics."""
+
+    def of(self, loaded: Loaded, x: Tensor) -> Tensor:
+        """Last hidden states (B, T, D) -> (B,)."""
+
+    def edited(self, edits: Sequence[Edit], n: int) -> Self:
+        """The metric where the edits of a batch of n rows act on more than the measured text."""
+
+
 class LogitDifference(NamedTuple):
     """logit[a] - logit[b] of the prediction at one position."""
 
@@ -50,6 +60,9 @@ class LogitDifference(NamedTuple):
         """Last hidden states (B, T, D) -> (B,)."""
         logits = loaded.model.logits(x[:, self.position]).float()
         return logits[:, self.a] - logits[:, self.b]
+
+    def edited(self, edits: Sequence[Edit], n: int) -> LogitDifference:
+        return self
 
 
 @dataclass(frozen=True)
@@ -71,7 +84,6 @@ class ReadText:
 def text_of(loaded: Loaded, spec: Spec) -> ReadText:
     """Read a text. Raises BadInput."""
     check_has(loaded, "edits", "how")
-    check_has(loaded, "predictions", "model")
     check_spec(loaded, spec)
     sequences, _ = sequences_of(loaded, spec)
     tape = Tape(keep=KEPT, edits=spec.edits)
@@ -105,6 +117,19 @@ def default_position(text: ReadText) -> int:
     return places[0]
 
 
+def position_of(text: ReadText, position: int | None) -> int:
+    """The token whose prediction is measured; None: the default. Raises BadInput."""
+    check_has(text.loaded, "predictions", "model")
+    position = default_position(text) if position is None else position
+    n = text.x.size(1)
+    if not 0 <= position < n:
+        raise BadInput(
+            "position",
+            Message("out-of-range", "must be {limit}", limit=Message("span", "0 to {n}", n=n - 1)),
+        )
+    return position
+
+
 @torch.inference_mode()
 def metric_of(
     text: ReadText,
@@ -116,13 +141,7 @@ def metric_of(
 
     A token is named by its id or by a word, whose first token it is.
     """
-    position = default_position(text) if position is None else position
-    n = text.x.size(1)
-    if not 0 <= position < n:
-        raise BadInput(
-            "position",
-            Message("out-of-range", "must be {limit}", limit=Message("span", "0 to {n}", n=n - 1)),
-        )
+    position = position_of(text, position)
     a, b = (token_named(text, position, x) if isinstance(x, str) else x for x in (a, b))
     check_ids(text.loaded, [i for i in (a, b) if i is not None], "metric")
     best = text.loaded.model.logits(text.x[0, position]).float().topk(3).indices.tolist()
@@ -197,7 +216,7 @@ def replacements(
     if how == "zero":
         return [torch.zeros_like(z[:, :, :1]) for z in outputs]
     if how == "mean_positions":
-        return [z.mean(2, keepdim=True) for z in outputs]
+        return [z.mean(2, keepdim=True).expand_as(z) for z in outputs]
     if how == "mean":
         assert references is not None
         return references.means()
@@ -206,7 +225,7 @@ def replacements(
 
 
 @torch.inference_mode()
-def value_of(text: ReadText, metric: LogitDifference) -> float:
+def value_of(text: ReadText, metric: Metric) -> float:
     """The metric of a text as it is."""
     return metric.of(text.loaded, text.x).item()
 
@@ -220,7 +239,7 @@ def selections(text: ReadText, kind: Kind, over: Over) -> Tensor:
 
 @torch.inference_mode()
 def sweep(
-    text: ReadText, metric: LogitDifference, kind: Kind, given: Sequence[Tensor], over: Over
+    text: ReadText, metric: Metric, kind: Kind, given: Sequence[Tensor], over: Over
 ) -> Iterator[Tensor]:
     """Layer by layer, the metric with each head, or position, replaced alone: (H,) or (Tq,)."""
     size = max(1, MOST_TOKENS // text.n_token)
@@ -233,16 +252,15 @@ def sweep(
         yield torch.cat(values).cpu()
 
 
-def measured(
-    text: ReadText, metric: LogitDifference, edits: Sequence[Edit] = (), n: int = 1
-) -> Tensor:
+def measured(text: ReadText, metric: Metric, edits: Sequence[Edit] = (), n: int = 1) -> Tensor:
     """The metric of a text, in n equal rows that the edits tell apart: (n,)."""
     tape = Tape(keep=(), edits=(*text.edits, *edits))
-    return metric.of(text.loaded, read(text.loaded, text.sequences, tape, n))
+    x = read(text.loaded, text.sequences, tape, n)
+    return metric.edited(edits, n).of(text.loaded, x)
 
 
 @torch.inference_mode()
-def together(text: ReadText, metric: LogitDifference, kind: Kind, given: Sequence[Tensor]) -> float:
+def together(text: ReadText, metric: Metric, kind: Kind, given: Sequence[Tensor]) -> float:
     """The metric with all heads of the kind replaced at once."""
     everywhere = torch.ones(1, 1, 1, 1, device=text.x.device)
     edits = [Edit("replace", kind, i, z=z, where=everywhere) for i, z in enumerate(given)]
@@ -250,7 +268,7 @@ def together(text: ReadText, metric: LogitDifference, kind: Kind, given: Sequenc
 
 
 def first_order(
-    text: ReadText, metric: LogitDifference, kind: Kind, given: Sequence[Tensor], over: Over
+    text: ReadText, metric: Metric, kind: Kind, given: Sequence[Tensor], over: Over
 ) -> Tensor:
     """The change of the metric by its gradient, for each head or position: (L, H) or (L, Tq).
 

@@ -79,6 +79,15 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {  # path -> bodies that show all of
     "/next-sentence": [PAIR],
     "/corruption": [PAIR, {"model": "bert", "text": "It is."}],
     "/few-shot": [{"model": "gpt", "n_max": 1, "n_prompt": 2}],
+    "/lab/effects": [
+        {
+            "clean": BLANK,
+            "corrupted": {**BLANK, "text": "The [MASK] old bank."},
+            "interventions": [{"how": "zero", "layer": 1, "head": 2}, {"how": "noise"}],
+            "ablations": [{"layer": 1, "head": 2}],
+        },
+        {"clean": GPT, "metric": {"kind": "loss"}},
+    ],
     "/lab/sweep": [
         {"clean": GPT},
         {"clean": BLANK, "corrupted": {**BLANK, "text": "The [MASK] bank."}, "how": "denoise"},
