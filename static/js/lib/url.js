@@ -223,9 +223,13 @@ export const hasQuery = () => location.search !== "";
 export const standalone = () => `${location.pathname}.html${location.search}`;
 export const href = () => location.href;
 
-/** What was typed and has no picture, kept with the history entry: it survives a reload. */
+/** What was asked for and is not on screen, kept with the history entry: it survives a reload. */
 export const draft = () => history.state?.draft ?? null;
-export const keepDraft = (value) => history.replaceState({draft: value}, "");
+
+export function keepDraft(value) {
+  const kept = Object.keys(value ?? {}).length ? value : null;
+  if (kept !== draft()) history.replaceState({...history.state, draft: kept}, "");
+}
 
 /** This page at a state; what else is in the query string is somebody else's, and stays. */
 function address(state, fields) {
@@ -238,8 +242,9 @@ function address(state, fields) {
 /** A step that Back undoes; none when nothing has changed. */
 export function push(state, fields = EXPLORE) {
   const same = address(state, fields) === location.pathname + location.search;
-  if (same) replace(state, fields);
-  else history.pushState(null, "", address(state, fields));
+  if (same) return replace(state, fields);
+  keepDraft(null); // Back leads to the picture, not to what was typed over it
+  history.pushState(null, "", address(state, fields));
 }
 
 const KEPT = ["lang", "theme", "present"];
