@@ -93,8 +93,10 @@ class Tape:
     edits: Sequence[Edit] = ()
     hidden: bool = False  # also record the residual stream
     digest: Digest | None = None
+    begins: Callable[[Tensor], Tensor] | None = None  # what becomes of a stack's first stream
     attended: list[Attended] = field(default_factory=list, init=False)
     streams: dict[Kind, list[Tensor]] = field(default_factory=dict, init=False)
+    begun: set[Kind] = field(default_factory=set, init=False)  # stacks
 
     def __iter__(self) -> Iterator[Attended]:
         return iter(self.attended)
@@ -126,7 +128,13 @@ def edited_positions(tape: Tape | None, stack: Kind, position: Tensor) -> Tensor
 
 
 def note(tape: Tape | None, stack: Kind, x: Tensor) -> Tensor:
-    """Return the residual stream of a stack (B, T, D), recorded if the tape has `hidden`."""
+    """Return the residual stream of a stack (B, T, D), recorded if the tape has `hidden`.
+
+    Where a stack begins it is what the tape's `begins` makes of it.
+    """
+    if tape is not None and tape.begins is not None and stack not in tape.begun:
+        tape.begun.add(stack)
+        x = tape.begins(x)
     if tape is not None and tape.hidden:
         tape.streams.setdefault(stack, []).append(x.detach())
     return x

@@ -33,6 +33,7 @@ COSTLY = (
     "/few-shot",
     "/lab/sweep",
     "/lab/effects",
+    "/lab/writes",
     "/arithmetic/cost",
     "/arithmetic/gradients",
     "/api/v1/models",

@@ -21,10 +21,11 @@ from attention_atlas.app.api import (
     run,
     tokenize,
     translate,
+    writes,
 )
 
 TOPICS = (
     *(opening, models, tokenize, run, attention, metrics, anatomy, hidden_states, compare),
-    *(positions, masks, arithmetic, translate, generate, fill, few_shot, lab, effects),
+    *(positions, masks, arithmetic, translate, generate, fill, few_shot, lab, effects, writes),
 )
 ROUTERS = tuple(topic.router for topic in TOPICS)

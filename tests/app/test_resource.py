@@ -88,6 +88,10 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {  # path -> bodies that show all of
         },
         {"clean": GPT, "metric": {"kind": "loss"}},
     ],
+    "/lab/writes": [
+        {"clean": BLANK, "layer": 1, "head": 2},
+        {"clean": ENGLISH, "kind": "cross"},
+    ],
     "/lab/sweep": [
         {"clean": GPT},
         {"clean": BLANK, "corrupted": {**BLANK, "text": "The [MASK] bank."}, "how": "denoise"},

@@ -10,6 +10,7 @@ import torch
 import transformers as hf
 from attention_atlas.model.analysis import lab
 from attention_atlas.model.analysis.anatomy import anatomy
+from attention_atlas.model.analysis.writes import head_writes, writes
 from attention_atlas.model.hub import folder
 from attention_atlas.model.hub.library import packaged
 from attention_atlas.model.hub.opening import open_model
@@ -165,3 +166,40 @@ def test_effects_of_known_heads(
         with torch.inference_mode():
             value = lab.measured(text, metric, [edit]).cpu()
         assert lab.scaled(value, start, end).item() == pytest.approx(effect, rel=3e-3, abs=5e-4)
+
+
+# Direct logit attribution of the same metric: heads, MLPs, and their sums.
+WRITES = {
+    (20, 0): 0.225, (23, 0): -0.3875, (23, 1): 0.6501, (23, 2): 0.7107, (23, 3): 1.9166,
+    (23, 7): 0.7436, (24, 4): -0.8664, (28, 1): -0.3961, (29, 0): -0.9368, (29, 1): 1.2286,
+}  # fmt: skip
+MLPS = {18: 0.4784, 26: 0.9311, 28: 1.8481, 29: 1.4727}
+
+
+def test_direct_writes_of_known_heads(named: tuple[lab.ReadText, lab.ReadText]) -> None:
+    clean = named[0]
+    metric = lab.metric_of(clean)
+    result = writes(clean, metric)
+    assert result.sum == pytest.approx(result.value, abs=1e-5)
+    heads = result.heads["decoder"]
+    for (layer, head), effect in WRITES.items():
+        assert heads[layer, head].item() == pytest.approx(effect, rel=5e-3, abs=2e-3)
+    for layer, effect in MLPS.items():
+        assert result.mlps[layer].item() == pytest.approx(effect, rel=5e-3)
+    parts = heads.sum().item(), result.mlps.sum().item(), result.embedding
+    assert parts == pytest.approx((0.1, 3.0611, -0.0397), abs=1e-2)
+    assert heads[23].sum().item() == pytest.approx(3.6647, rel=5e-3)
+    assert result.bias == 0, "a Llama has no biases"
+
+
+def test_a_head_looks_at_one_name_and_writes_the_other(
+    named: tuple[lab.ReadText, lab.ReadText],
+) -> None:
+    clean = named[0]
+    metric = lab.metric_of(clean)
+    row = head_writes(clean, metric.position, writes(clean, metric), "decoder", 23, 3)
+    assert row.attn[[9, 0, 3]].tolist() == pytest.approx([0.634, 0.18, 0.103], abs=2e-3)
+    assert row.k_tokens[row.looks].text == " John"
+    assert row.looks == row.largest == 9
+    assert row.writes[9].item() == pytest.approx(1.968, abs=1e-2), "which favours Mary"
+    assert row.is_against(metric)
