@@ -58,6 +58,7 @@ PAGES: dict[str, Names] = {
     "/fill": Names(kind="encoder"),
     "/attention": Names({"query": "word"}, kind="first"),
     "/masks": Names({"text": "texts"}, is_batch=True),
+    "/lab": Names(),
     "/positions": Names({"text_b": ""}, has_head=False),
 }
 ELSEWHERE = Names(has_head=False)  # a page that shows no sentence of its own hands all on
@@ -68,6 +69,7 @@ SUITS: dict[str, Suits] = {  # whether a head of this kind has a meaning on a pa
     "/compare": lambda model, kind: True,
     "/attention": lambda model, kind: has_scores(model) and kind == model.kinds[0],
     "/masks": lambda model, kind: has_scores(model),
+    "/lab": lambda model, kind: can_replace(model),
     "/translate": lambda model, kind: "translate" in model.tasks and kind == "cross",
     "/generate": lambda model, kind: "generate" in model.tasks and kind == "decoder",
     "/fill": lambda model, kind: "fill-mask" in model.tasks and kind == "encoder",
@@ -76,6 +78,11 @@ SUITS: dict[str, Suits] = {  # whether a head of this kind has a meaning on a pa
 
 def has_scores(model: ModelSummary) -> bool:
     return model.family != "recurrent" and not model.lacks
+
+
+def can_replace(model: ModelSummary) -> bool:
+    """Whether what a head writes can be replaced, and a prediction changes with it."""
+    return model.family != "recurrent" and not {"edits", "predictions"} & {*model.lacks}
 
 
 def suited_pages(models: Sequence[ModelSummary]) -> dict[str, dict[str, list[str]]]:

@@ -108,9 +108,6 @@ class CompareRequest(ApiRequest):
     content_words: bool = Field(
         False, description="whether only content words count: no function words, marks, specials"
     )
-    function_word_list: Literal["en", "es"] | None = Field(
-        None, description="whose function words those are; each model's own language if left out"
-    )
     positional_last: bool = Field(
         False, description="whether heads that follow position are ranked after all others"
     )
@@ -297,5 +294,6 @@ def _half(
     service.run(loaded, spec)  # with all attention: later requests for one head come from the cache
     run, record = service.record(loaded, spec, Selection(kind=request.kind))
     word = getattr(request, field)
-    of_word = side(run, record, word, occurrence, (field, f"occurrence_{name}"))
-    return Half(loaded, spec, run, of_word, request.function_word_list)
+    return Half(
+        loaded, spec, run, side(run, record, word, occurrence, (field, f"occurrence_{name}"))
+    )

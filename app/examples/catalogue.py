@@ -12,13 +12,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from attention_atlas.model.analysis.claims import Checked, claim_of
+from attention_atlas.model.analysis.claim_kinds import claim_of
+from attention_atlas.model.analysis.claims import Checked
 from pydantic import BaseModel
 
 FOLDER = Path(__file__).parent
 PAGES = (
     *("explore", "compare", "translate", "generate", "fill"),
-    *("attention", "masks", "positions"),
+    *("attention", "masks", "positions", "lab"),
 )
 MOST_RIGHT, MOST_WRONG = 3, 1  # of one kind of claim, where the model may be right or wrong
 

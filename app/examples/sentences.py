@@ -7,6 +7,7 @@ from typing import Any
 
 from attention_atlas.app.examples.catalogue import Example
 from attention_atlas.model.analysis import claims
+from attention_atlas.model.analysis.restores import Restores
 from attention_atlas.model.messages import Message
 
 
@@ -202,6 +203,21 @@ def _reorders(claim: claims.Reorders, example: Example, values: Values) -> Messa
     )
 
 
+def _restores(claim: Restores, example: Example, values: Values) -> Message:
+    return Message(
+        "restores",
+        "In the clean text the logit of “{answer}” is {clean} above that of “{other}”, in the "
+        "corrupted text {below} below it. Of all heads, layer {layer}, head {head} of {kind} "
+        "attention matters most: its output from the clean text, put into the corrupted run, "
+        "restores {share} of that difference.",
+        **{
+            **values,
+            "kind": Message("kind", str(values["kind"])),
+            "below": f"{-float(example.values['corrupted']):.2f}",
+        },
+    )
+
+
 SENTENCES: dict[type[Any], Callable[[Any, Example, Values], Message]] = {
     claims.Attends: _attends,
     claims.Scores: _scores,
@@ -213,4 +229,5 @@ SENTENCES: dict[type[Any], Callable[[Any, Example, Values], Message]] = {
     claims.SwitchedOff: _switched_off,
     claims.Leaks: _leaks,
     claims.Reorders: _reorders,
+    Restores: _restores,
 }

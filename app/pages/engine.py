@@ -242,7 +242,9 @@ def is_shown(example: Example, page: Content) -> bool:
     )
 
 
-NO_OTHERS = ("text_pair", "target", "words", "words_pair", "off", "fill")  # but the example's
+NO_OTHERS = (  # but the example's
+    *("text_pair", "target", "words", "words_pair", "off", "fill", "edits"),
+)
 
 
 def _same(value: Any, wanted: str | int) -> bool:

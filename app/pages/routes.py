@@ -10,6 +10,7 @@ from attention_atlas.app.pages import (
     fill,
     generate,
     home,
+    lab,
     learn,
     masks,
     models,
@@ -18,5 +19,8 @@ from attention_atlas.app.pages import (
     translate,
 )
 
-PAGES = (learn, models, explore, compare, positions, masks, attention, translate, generate, fill)
+PAGES = (
+    *(learn, models, explore, compare, positions, masks, attention, translate, generate, fill),
+    lab,
+)
 ROUTERS = tuple(page.router for page in (home, *PAGES, standalone, docs))

@@ -373,24 +373,3 @@ class Reorders:
         }
         is_seen = bool(values["with_positions"] > 0.1)
         return Seen({}, values, is_seen and (is_causal or bool(values["without"] < 1e-3)))
-
-
-CLAIMS: dict[str, type[Checked]] = {
-    "attends": Attends,
-    "scores": Scores,
-    "fills": Fills,
-    "follows": Follows,
-    "continues": Continues,
-    "aligns": Aligns,
-    "pair": Pair,
-    "switched_off": SwitchedOff,
-    "leaks": Leaks,
-    "reorders": Reorders,
-}
-
-
-def claim_of(data: Mapping[str, Any]) -> Checked:
-    """A claim from JSON: `is` names its class, the rest are its fields."""
-    given = {name: tuple(x) if isinstance(x, list) else x for name, x in data.items()}
-    name = str(given.pop("is"))
-    return CLAIMS[name](**given)

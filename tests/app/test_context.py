@@ -40,7 +40,7 @@ def test_an_address_is_read_as_it_was_written(suited, path):
 
 def test_a_head_goes_only_where_it_has_a_meaning(suited):
     cross = Context(model="translator", text="El banco.", kind="cross", layer="1", head="2")
-    assert set(see_in(cross, suited)) == {"/explore", "/compare", "/masks", "/translate"}
+    assert set(see_in(cross, suited)) == {"/explore", "/compare", "/masks", "/translate", "/lab"}
     assert "layer" not in parameters(cross, "/attention", suited)
     assert parameters(cross, "/translate", suited)["head"] == "2"
     assert set(see_in(Context(model="recurrent"), suited)) == {"/explore", "/compare", "/translate"}
@@ -84,7 +84,7 @@ def test_the_bar_of_the_explorer_carries_its_first_sentence(client):
 
 def test_see_in_leads_to_the_same_head(client):
     seen = links(client.get("/masks", params={"model": "gpt", "layer": 1, "head": 2}).text, "see")
-    assert set(seen) == {"/explore", "/compare", "/generate", "/attention"}
+    assert set(seen) == {"/explore", "/compare", "/generate", "/attention", "/lab"}
     for query in seen.values():
         assert (query["layer"], query["head"]) == ("1", "2")
 

@@ -14,7 +14,8 @@ from attention_atlas.app.examples.catalogue import PAGES, Example, offered, stor
 from attention_atlas.app.examples.choose import chosen
 from attention_atlas.app.examples.sentences import SENTENCES, sentence
 from attention_atlas.app.service import Service
-from attention_atlas.model.analysis.claims import CLAIMS, LEAST
+from attention_atlas.model.analysis.claim_kinds import CLAIMS
+from attention_atlas.model.analysis.claims import LEAST
 
 ROWS = [pytest.param(e, id=f"{page}: {e.label}") for page in PAGES for e in stored(page)]
 OFFERED = [(page, e) for page in PAGES for e in offered(page)]

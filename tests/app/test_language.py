@@ -118,6 +118,7 @@ def test_translations_fill_in_the_same_values(code):
         "/translate",
         "/generate",
         "/fill",
+        "/lab",
         "/models",
         "/models/gpt",
     ],

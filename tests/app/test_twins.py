@@ -19,6 +19,7 @@ PAGES = [
     "/translate",
     "/generate",
     "/fill",
+    "/lab",
 ]
 ADDRESSES = [
     "",

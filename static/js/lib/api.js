@@ -85,6 +85,12 @@ export const generate = (spec, options) => steps("generate", spec, options);
 /** Accuracy by number of examples, as it is measured. @param {Watching} options */
 export const fewShot = (spec, options) => steps("few-shot", spec, options);
 
+/** Each head's effect, replaced alone; layers as they come. @param {Watching} options */
+export const sweep = (spec, options) => steps("lab/sweep", spec, options);
+
+/** A run under interventions, each alone and all at once. @param {Options} options */
+export const effects = (spec, options) => json("lab/effects", spec, options);
+
 /** How a text looks to a decoder that reads it. @param {Options} options */
 export const nextToken = (spec, options) => json("next-token", spec, options);
 

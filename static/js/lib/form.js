@@ -14,8 +14,7 @@ const NO_FORM = {typed: () => ({}), fill: () => {}};
  *   onLocal: (patch: Object, isTyping: boolean) => void,
  *   onWrong: (message: string|null) => void   a value that cannot be taken
  * }} options
- * @returns {{typed: () => Object, fill: (state: Object, how?: {all?: boolean, keys?: string[]})
- *   => void}}   `all`: the field that somebody is in too; `keys`: these alone
+ * @returns {{typed: () => Object, fill: (state: Object, all?: boolean) => void}}
  */
 export function mountForm({form, fields, given, local, onTyped, onLocal, onWrong}) {
   if (!form) return NO_FORM;
@@ -54,9 +53,7 @@ export function mountForm({form, fields, given, local, onTyped, onLocal, onWrong
   }
 
   listen(form, changed, submit);
-  const fill = (state, {all = false, keys = null} = {}) =>
-    fillIn(form, controls.filter(([key]) => keys?.includes(key) ?? true), state, all);
-  return {typed, fill};
+  return {typed, fill: (state, all) => fillIn(form, controls, state, all)};
 }
 
 function listen(form, changed, submit) {

@@ -16,13 +16,14 @@ import {widthOf} from "./measure.js";
 const number = (value) => `${Number(value.toPrecision(3))}`.replace("-", "−");
 
 /**
- * @param {{range: Range, name: string, masked: boolean, dashed?: string|null}} map  what its
- *   numbers are; whether some are missing; what a dashed line stands for
+ * @param {{range: Range, name: string, masked: boolean, missing?: string,
+ *   dashed?: string|null}} map  what its numbers are; whether some are missing and why; what a
+ *   dashed line stands for
  * @returns {Legend}
  */
-export function legendOf({range, name, masked, dashed = null}, theme) {
+export function legendOf({range, name, masked, missing: why = _("masked"), dashed = null}, theme) {
   const {low, high, scale, power = POWER} = range;
-  const missing = [...(masked ? [[css(absent(theme)), _("masked")]] : []),
+  const missing = [...(masked ? [[css(absent(theme)), why]] : []),
     ...(dashed ? [["transparent", `┅ ${dashed}`]] : [])];
   if (scale === "flag") {
     return {name: "", colors: [], least: "", most: "",

@@ -61,6 +61,10 @@ function outline({side, index}, Tq, Tk, color) {
   return {type: "rect", x0: x[0], x1: x[1], y0: y[0], y1: y[1], line: {color, width: 1.5}};
 }
 
+/** A frame around the cell in row q and column k. */
+const framed = ([q, k], line) => ({type: "rect", x0: k - 0.5, x1: k + 0.5, y0: q - 0.5, y1: q + 0.5,
+  line});
+
 /** A dashed line between cells. */
 function dashed([x0, y0, x1, y1], Tq, Tk, color) {
   const [x, y] = [(share) => share * Tk - 0.5, (share) => share * Tq - 0.5];
@@ -110,11 +114,13 @@ function colored(z, range, theme) {
  * kLabels: string[],
  *   ends?: number[][],   dashed lines, as shares of the plot: [x0, y0, x1, y1] each
  *   range: {low: number, high: number, scale: string, power?: number}, theme: string,
- *   locked: {side: string, index: number}|null}} options
+ *   locked: {side: string, index: number}|null,
+ *   chosen?: [q: number, k: number]|null, marked?: [q: number, k: number][]}} options  framed cells
  */
 export const heatmap = (el, options) => react(el, () => heatmapOf(el, options));
 
-function heatmapOf(el, {z, name, qLabels, kLabels, axes, range, theme, locked, ends = []}) {
+function heatmapOf(el, {z, name, qLabels, kLabels, axes, range, theme, locked, ends = [],
+  chosen = null, marked = []}) {
   const style = getComputedStyle(el);
   const color = (token) => style.getPropertyValue(`--${token}`);
   const [ink, accent, panel] = [color("ink"), color("accent"), color("panel")];
@@ -147,7 +153,9 @@ function heatmapOf(el, {z, name, qLabels, kLabels, axes, range, theme, locked, e
       range: [-0.5, keys.length - 0.5]},
     yaxis: {...tokenAxis(query, queries, plotHeight, spike), range: [queries.length - 0.5, -0.5]},
     shapes: [...(locked ? [outline(locked, qLabels.length, kLabels.length, accent)] : []),
-      ...ends.map((line) => dashed(line, qLabels.length, kLabels.length, color("alert")))]
+      ...ends.map((line) => dashed(line, qLabels.length, kLabels.length, color("alert"))),
+      ...(chosen ? [framed(chosen, {color: ink, width: 1.5, dash: "3px,2px"})] : []),
+      ...marked.map((cell) => framed(cell, {color: ink, width: 2.5}))]
   };
   return [[trace], layout, {displayModeBar: false}];
 }
@@ -260,9 +268,9 @@ function namedTicks(ticks) {
   return {tickvals: shown, ticktext: shown.map((i) => escape(ticks[i]))};
 }
 
-/** What the colours of a heat map stand for. */
-export const mapLegend = ({z, range, name, theme}) =>
-  legendOf({range, name, masked: z.some((row) => row.includes(null))}, theme);
+/** What the colours of a heat map stand for; `missing` says why cells have no number. */
+export const mapLegend = ({z, range, name, theme, missing}) =>
+  legendOf({range, name, missing, masked: z.some((row) => row.includes(null))}, theme);
 
 const SIDE = 12; // CSS pixels beside a picture's words
 const SMALL = 10.5;

@@ -61,7 +61,7 @@ export const COMPARE = {
   firstSense: {name: "first_sense", initial: "", ...text},
   secondSense: {name: "second_sense", initial: "", ...text},
   off: {name: "off", initial: "", parse: (s) => s, valid: (s) => /^(\d{1,3}\.\d{1,3})?$/.test(s)},
-  content: {name: "content", initial: "", ...oneOf("", "1", "en", "es")},
+  content: {name: "content", initial: "", ...oneOf("", "1")},
   kind: EXPLORE.kind,
   layer: EXPLORE.layer,
   head: EXPLORE.head,
@@ -185,6 +185,34 @@ export const FILL = {
   theme: EXPLORE.theme
 };
 
+const PLACE = /^(encoder|decoder|cross)\.\d{1,3}\.(\d{1,3}|all\.\d{1,4})$/;
+const placesOfEdits = {parse: (s) => s,
+  valid: (s) => s.split(",").length < 33 && s.split(",").every((part) => PLACE.test(part))};
+
+/** The same of the Lab. */
+export const LAB = {
+  model: COMPARE.model,
+  text: COMPARE.text,
+  textB: COMPARE.textB,
+  target: {name: "target", initial: "", ...text},
+  sourceLang: EXPLORE.sourceLang,
+  targetLang: EXPLORE.targetLang,
+  how: {name: "how", initial: null, ...oneOf("zero", "mean", "mean_positions", "resample", "noise",
+    "denoise", "attribution")},
+  over: {name: "over", initial: "heads", ...oneOf("heads", "positions")},
+  kind: EXPLORE.kind,
+  position: {name: "position", initial: "", parse: (s) => s, valid: (s) => /^\d{0,6}$/.test(s)},
+  answer: {name: "answer", initial: "", ...text},
+  other: {name: "other", initial: "", ...text},
+  reference: {name: "reference", initial: "", ...text},
+  edits: {name: "edits", initial: "", ...placesOfEdits},
+  layer: EXPLORE.layer,
+  head: EXPLORE.head,
+  query: EXPLORE.query,
+  lang: EXPLORE.lang,
+  theme: EXPLORE.theme
+};
+
 /** The state as a query string, without what is at its default. */
 export function format(state, fields = EXPLORE) {
   const params = new URLSearchParams();
@@ -223,13 +251,9 @@ export const hasQuery = () => location.search !== "";
 export const standalone = () => `${location.pathname}.html${location.search}`;
 export const href = () => location.href;
 
-/** What was asked for and is not on screen, kept with the history entry: it survives a reload. */
+/** What was typed and has no picture, kept with the history entry: it survives a reload. */
 export const draft = () => history.state?.draft ?? null;
-
-export function keepDraft(value) {
-  const kept = Object.keys(value ?? {}).length ? value : null;
-  if (kept !== draft()) history.replaceState({...history.state, draft: kept}, "");
-}
+export const keepDraft = (value) => history.replaceState({draft: value}, "");
 
 /** This page at a state; what else is in the query string is somebody else's, and stays. */
 function address(state, fields) {
@@ -242,9 +266,8 @@ function address(state, fields) {
 /** A step that Back undoes; none when nothing has changed. */
 export function push(state, fields = EXPLORE) {
   const same = address(state, fields) === location.pathname + location.search;
-  if (same) return replace(state, fields);
-  keepDraft(null); // Back leads to the picture, not to what was typed over it
-  history.pushState(null, "", address(state, fields));
+  if (same) replace(state, fields);
+  else history.pushState(null, "", address(state, fields));
 }
 
 const KEPT = ["lang", "theme", "present"];

@@ -1,0 +1,233 @@
+"""The Lab: heads of a model replaced, and what becomes of its prediction."""
+
+# No `from __future__ import annotations`: FastAPI reads the annotations of the closures below.
+
+import json
+import re
+from typing import Annotated, Any, get_args
+from urllib.parse import urlencode
+
+from attention_atlas.app.api.common import PREFIX
+from attention_atlas.app.api.effects import EffectsAnswer, EffectsRequest, effects
+from attention_atlas.app.api.lab import SweepRequest, prepared
+from attention_atlas.app.api.models import ModelSummary, summaries
+from attention_atlas.app.context import can_replace
+from attention_atlas.app.pages.engine import (
+    Choice,
+    Content,
+    PageQuery,
+    answered,
+    examples_for,
+    numbers,
+    opened,
+    page,
+    suited,
+)
+from attention_atlas.app.pages.stand_in import language_of
+from attention_atlas.app.root import rooted
+from attention_atlas.app.service import Service
+from attention_atlas.model.analysis import lab
+from attention_atlas.model.messages import Message
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
+
+router = APIRouter(tags=["pages"])
+
+
+class LabPage(Content):
+    models: list[ModelSummary] = Field(description="those whose heads can be replaced")
+    model: str
+    text: str
+    text_b: str = Field(description="the corrupted text; empty if there is none")
+    target: str = Field(description="of a translator: the text so far; empty is decoded greedily")
+    source_lang: str | None = None
+    target_lang: str | None = None
+    how: str
+    over: str
+    kind: str
+    position: str = Field(description="whose prediction is measured; empty: [MASK] or the last")
+    answer: str = Field(description="the token that is to win; empty: the best guess")
+    other: str = Field(description="the token it is compared with; empty: the next best")
+    reference: str = Field(description="texts of a mean, one a line; empty: those of references")
+    references: dict[str, list[str]] = Field(description="by model")
+    layer: int | None = Field(None, description="of the head that is chosen")
+    head: int | None = None
+    query: int | None = Field(None, description="where all heads of the layer are replaced")
+    edits: str = Field("", description="places that are changed at once: kind.layer.head, by comma")
+    sweep: str = Field("", description="the address of the effects as measured")
+    estimate: list[list[float]] = Field([], description="of each effect, by one gradient")
+    effects: EffectsAnswer | None = Field(None, description="of the edits")
+
+
+HOWS: tuple[str, ...] = get_args(lab.How)
+OVERS: tuple[str, ...] = get_args(lab.Over)
+REFERENCES = {
+    "en": (
+        "The children played in the garden until it was dark.",
+        "He opened the window and looked at the street.",
+        "The king was old and had no son.",
+        "She wrote a letter to her brother in the city.",
+        "Water runs down the mountain to the sea.",
+        "They bought bread and wine at the market.",
+        "The train left the station before the sun came up.",
+        "Many of the houses were built of stone.",
+    ),
+    "es": (
+        "Los niños jugaban en el jardín.",
+        "Abrió la ventana y miró la calle.",
+        "El tren llega a las ocho.",
+        "Ella escribió una carta a su hermano.",
+        "El agua baja de la montaña al mar.",
+        "Compramos pan y vino en el mercado.",
+    ),
+}
+
+
+class LabQuery(PageQuery):
+    text: str | None = None
+    text_b: str | None = None
+    target: str = ""
+    source_lang: str = ""
+    target_lang: str = ""
+    how: str = ""
+    over: str = ""
+    kind: str = ""
+    position: str = ""
+    answer: str = ""
+    other: str = ""
+    reference: str = ""
+    edits: str = ""
+    layer: str = ""
+    head: str = ""
+    query: str = ""
+
+
+@page("/lab", "lab.html", LabPage, router)
+async def lab_page(request: Request, query: Annotated[LabQuery, Query()]) -> LabPage:
+    """Replace each head, or each position, alone: what becomes of the prediction."""
+    service: Service = request.app.state.service
+    ignored = await opened(service, query.model)
+    every = summaries(service)
+    none = Message(
+        "no-suitable-model", "no loaded model has heads to replace; /models lists the models"
+    )
+    models = suited(every, can_replace, none)
+    examples = examples_for(models, "lab")
+    choice = Choice(query, ignored)
+    no_edits = Message("not-able", "its heads cannot be replaced")
+    model = choice.model(models, {m.name: m.why or no_edits for m in every})
+    query, example = choice.take_example(query, examples, every)
+    references = {m.name: REFERENCES.get(language_of(m) or "en", ()) for m in models}
+    fields = {
+        "model": model.name,
+        **_typed(query),
+        **choice.languages(model),
+        **_chosen(choice, model, query.text_b or ""),
+        "references": references,
+        "models": models,
+        "examples": examples,
+        "example": example,
+        "ignored": choice.ignored,
+    }
+    answers = service.compute(lambda: _answers(service, fields))
+    return await answered(LabPage, fields, answers)
+
+
+def _typed(query: LabQuery) -> dict[str, str]:
+    names = ("text", "text_b", "target", "answer", "other", "reference")
+    return {name: getattr(query, name) or "" for name in names}
+
+
+def _chosen(choice: Choice, model: ModelSummary, text_b: str) -> dict[str, Any]:
+    """The experiment that the address names, as far as there is such a one."""
+    kind = choice.among("kind", model.kinds)
+    n_layer, n_head = model.shapes[kind]
+    usual = "denoise" if text_b else "zero"
+    typed = choice.sent("edits")
+    edits = typed if all(has_place(model, place) for place in typed.split(",")) else ""
+    return {
+        "how": choice.among("how", [usual, *HOWS]),
+        "over": choice.among("over", OVERS),
+        "kind": kind,
+        "position": choice.among("position", ["", *numbers(model.n_ctx)]),
+        "edits": choice.among("edits", ["", edits]),
+        "layer": choice.among("layer", ["", *numbers(n_layer)]) or None,
+        "head": choice.among("head", ["", *numbers(n_head)]) or None,
+        "query": choice.among("query", ["", *numbers(model.n_ctx)]) or None,
+    }
+
+
+PLACE = re.compile(
+    r"(encoder|decoder|cross)\.(?P<layer>[0-9]{1,3})\."
+    r"(?:(?P<head>[0-9]{1,3})|all\.(?P<query>[0-9]{1,4}))"
+)
+
+
+def has_place(model: ModelSummary, place: str) -> bool:
+    match = PLACE.fullmatch(place)
+    if match is None or match[1] not in model.shapes:
+        return False
+    n_layer, n_head = model.shapes[match[1]]
+    return int(match["layer"]) < n_layer and int(match["head"] or 0) < n_head
+
+
+def _answers(service: Service, fields: dict[str, Any]) -> dict[str, Any]:
+    """The edits' effects, and each head's by the gradient; to measure those takes longer."""
+    pair = pair_of(fields)
+    body = sweep_of(fields, pair)
+    stack = EffectsRequest.model_validate(
+        {**pair, "interventions": interventions_of(fields), "reference": references_of(fields)}
+    )
+    request = SweepRequest.model_validate(body)
+    with service.lent(request.clean.model, text=request.clean.text) as loaded:
+        it = prepared(loaded, request)
+        change = lab.first_order(it.text, it.metric, it.kind, it.given, it.over)
+        answer = effects(service, stack, loaded).fields
+    query = {k: v if isinstance(v, str) else json.dumps(v) for k, v in body.items()}
+    return {
+        "estimate": it.scaled(change + it.start).tolist(),
+        "effects": answer,
+        "sweep": f"{rooted(PREFIX)}/lab/sweep?{urlencode(query)}",
+    }
+
+
+# What the page asks for; pages/lab.js asks for the same.
+
+
+def pair_of(fields: dict[str, Any]) -> dict[str, Any]:
+    """The two runs and the metric."""
+    given = ("model", "text", "target", "source_lang", "target_lang")
+    clean = {name: fields[name] for name in given if fields[name] or name == "text"}
+    metric = {name: number_or_word(fields[name]) for name in METRIC if fields[name]}
+    pair = {"clean": clean, "metric": metric}
+    return pair | {"corrupted": {**clean, "text": fields["text_b"]}} if fields["text_b"] else pair
+
+
+METRIC = ("position", "answer", "other")
+
+
+def number_or_word(value: str) -> int | str:
+    """A position, or a token by its id; else a word."""
+    return int(value) if value.isdecimal() else value
+
+
+def sweep_of(fields: dict[str, Any], pair: dict[str, Any]) -> dict[str, Any]:
+    body = pair | {name: fields[name] for name in ("how", "over", "kind")}
+    return body | {"reference": references_of(fields)} if fields["how"] == "mean" else body
+
+
+def references_of(fields: dict[str, Any]) -> list[str]:
+    """The texts of a mean: the reader's, or the page's."""
+    own = [line for line in fields["reference"].splitlines() if line.strip()]
+    return own or fields["references"].get(fields["model"], [])
+
+
+def interventions_of(fields: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the edits do: each is of the kind of change that the map shows."""
+    how = "denoise" if fields["how"] == "attribution" else fields["how"]
+    places = filter(None, map(PLACE.fullmatch, fields["edits"].split(",")))
+    return [
+        {"how": how, "kind": match[1]}
+        | {name: int(value) for name, value in match.groupdict().items() if value is not None}
+        for match in places
+    ]

@@ -1,0 +1,81 @@
+"""The page of the Lab: what it opens at, what it takes from its address, what it says plainly."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+import pytest
+
+PAIR = {
+    "model": "bert",
+    "text": "The river bank was full of [MASK].",
+    "text_b": "The money bank was full of [MASK].",
+}
+
+
+@pytest.fixture(scope="module")
+def twin_of(client):
+    return lambda **query: client.get("/lab.json", params=query).json()
+
+
+def test_a_pair_is_patched_and_a_single_text_ablated(twin_of):
+    assert twin_of(**PAIR)["how"] == "denoise"
+    single = twin_of(model="bert", text=PAIR["text"])
+    assert (single["how"], single["text_b"]) == ("zero", "")
+    assert single["effects"]["metric"]["corrupted"] is None
+
+
+def test_the_estimate_is_the_sweeps(twin_of, post):
+    twin = twin_of(**PAIR, how="noise")
+    sweep = post(
+        "/lab/sweep",
+        clean={"model": "bert", "text": PAIR["text"]},
+        corrupted={"model": "bert", "text": PAIR["text_b"]},
+        how="noise",
+    )
+    assert twin["estimate"] == sweep["estimate"]
+
+
+def test_the_link_to_the_measured_effects_leads_there(client, twin_of):
+    page = client.get("/lab", params=PAIR | {"answer": "water", "other": "money"}).text
+    address = unescape(re.findall(r'href="([^"]*/lab/sweep[^"]*)"', page)[0])
+    sweep = client.get(address).json()
+    assert sweep["metric"]["answer"]["text"] == "water"
+    assert f'<td class="n">{sweep["estimate"][5][10]:.2f}</td>' in page
+
+
+def test_edits_are_what_the_map_does(twin_of):
+    twin = twin_of(**PAIR, edits="encoder.5.10,encoder.2.all.4")
+    first, second = twin["effects"]["interventions"]
+    assert (first["how"], first["layer"], first["head"]) == ("denoise", 5, 10)
+    assert (second["layer"], second["head"], second["query"]) == (2, None, 4)
+    assert twin["effects"]["run"] == "corrupted"
+    assert twin_of(**PAIR, how="zero", edits="encoder.5.10")["effects"]["run"] == "clean"
+
+
+@pytest.mark.parametrize("edits", ["encoder.9.0", "cross.0.0", "x", "encoder.1.2,", "encoder.1.99"])
+def test_an_edit_that_the_model_does_not_have_is_named(twin_of, edits):
+    twin = twin_of(**PAIR, edits=edits)
+    assert [row["field"] for row in twin["ignored"]] == ["edits"]
+    assert twin["edits"] == ""
+
+
+def test_a_mean_is_over_the_pages_texts_or_ones_own(twin_of):
+    usual, own = (
+        twin_of(**PAIR, how="mean"),
+        twin_of(**PAIR, how="mean", reference="A dog.\nA cat."),
+    )
+    assert usual["effects"]["n_reference"] > own["effects"]["n_reference"] > 0
+
+
+def test_a_sentence_without_a_blank_says_what_is_missing(twin_of):
+    twin = twin_of(model="bert", text="He sat on the river bank.")
+    assert twin["problem"]["errors"][0]["code"] == "no-blank"
+    assert twin["text"] == "He sat on the river bank."
+
+
+def test_a_model_whose_heads_cannot_be_replaced_gives_way(twin_of):
+    twin = twin_of(model="recurrent")
+    assert twin["model"] != "recurrent"
+    assert [row["field"] for row in twin["ignored"]] == ["model"]

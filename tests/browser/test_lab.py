@@ -1,0 +1,140 @@
+"""The Lab in a real Chromium."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+import numpy as np
+import pandas as pd
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.complete import complete, evaluated, query_of, text_of, width_of
+from tests.browser.screens import NO_SCRIPT, PHONE
+
+PAIR = {
+    "model": "bert",
+    "text": "The river bank was full of [MASK].",
+    "text_b": "The money bank was full of [MASK].",
+}
+TOKENS = {"answer": "water", "other": "money"}
+
+
+def api(server: str, name: str, **spec: object) -> Any:
+    body = {k: v if isinstance(v, str) else json.dumps(v) for k, v in spec.items()}
+    with urlopen(f"{server}/api/v1/lab/{name}?{urlencode(body)}") as answer:
+        return json.load(answer)
+
+
+def runs(**more: object) -> dict[str, object]:
+    model, text, text_b = PAIR.values()
+    clean = {"model": model, "text": text}
+    return {"clean": clean, "corrupted": clean | {"text": text_b}, "metric": TOKENS, **more}
+
+
+def opened(page: Page, **query: object) -> Page:
+    page.goto(f"/lab?{urlencode(PAIR | TOKENS | query)}")
+    return complete(page)
+
+
+def effects_drawn(page: Page) -> Any:
+    return evaluated(page, "document.querySelector('#effects-plot').data[0].z")
+
+
+def test_the_map_is_measured_and_a_place_becomes_an_edit(
+    page: Page, server: str, tmp_path: Path
+) -> None:
+    opened(page)
+    sweep = api(server, "sweep", **runs(how="denoise"))
+    assert np.array(effects_drawn(page)) == pytest.approx(np.array(sweep["effect"]), abs=1e-5)
+    expect(page.locator("#verdict")).to_contain_text("L5 H10 matters most")
+    with page.expect_download() as download:
+        page.locator("#effects-plot + .beneath").get_by_role("button", name="CSV").click()
+    download.value.save_as(tmp_path / "effects.csv")
+    table = pd.read_csv(tmp_path / "effects.csv").set_index(["layer", "head"])
+    assert table.effect[5, 10] == pytest.approx(sweep["effect"][5][10])
+    page.locator("#ranked").get_by_role("button", name="L5 H10").click()
+    expect(page.locator("#edits tbody tr")).to_have_count(3)
+    page.locator("#ranked").get_by_role("button").nth(4).click()
+    expect(page.locator("#edits tbody tr")).to_have_count(4)
+    edits = query_of(page)["edits"].split(",")
+    assert edits[0] == "encoder.5.10"
+    places = [dict(zip(("kind", "layer", "head"), e.split("."), strict=True)) for e in edits]
+    stack = [{**p, "layer": int(p["layer"]), "head": int(p["head"])} for p in places]
+    answer = api(server, "effects", **runs(interventions=[{"how": "denoise", **p} for p in stack]))
+    expect(page.locator("#edits")).to_contain_text(f"{round(100 * answer['joint']['share'])} %")
+    expect(page.locator("#candidates h3").last).to_have_text("corrupted text, edited")
+    page.go_back()
+    expect(page.locator("#edits tbody tr")).to_have_count(3)
+    page.get_by_role("button", name="Remove L5 H10").click()
+    expect(page.locator("#no-edits")).to_be_visible()
+
+
+def test_a_sweep_that_is_stopped_keeps_what_was_measured(page: Page, hold: Any) -> None:
+    page.goto("/healthz")
+    opened(page, how="zero")
+    hold("lab/sweep", 3)  # the start and two layers
+    page.get_by_role("combobox", name="What is done").select_option("noise")
+    expect(page.locator("#progress")).to_have_text("2 of 6 layers")
+    page.get_by_role("button", name="Stop").click()
+    page.evaluate("globalThis.release()")
+    expect(page.locator("#progress")).to_have_text("Stopped: 2 of 6 layers were measured.")
+    drawn = effects_drawn(page)
+    assert [row[0] is None for row in drawn] == [False, False, True, True, True, True]
+    expect(page.locator("#lab")).to_have_attribute("aria-busy", "false")
+
+
+def test_words_of_a_text_without_a_blank_become_it(page: Page) -> None:
+    page.goto("/lab?model=bert&text=The+river+bank+was+full+of+water.")
+    expect(page.locator("#problem")).to_contain_text("[MASK]")
+    page.locator("#blanks").get_by_role("button", name="water").click()
+    expect(page.locator("#verdict")).to_contain_text("matters most")
+    expect(page.locator("#problem")).to_be_empty()
+    expect(page.locator("#blanks")).to_be_hidden()
+    assert query_of(page)["text"] == PAIR["text"]
+    page.locator("[name=text_b]").fill("A text of another length [MASK]")
+    expect(page.locator("#problem")).not_to_be_empty()
+    page.reload()
+    expect(page.locator("[name=text_b]")).to_have_value("A text of another length [MASK]")
+
+
+def test_a_translator_is_measured_at_its_step(page: Page) -> None:
+    page.goto("/lab?model=translator")
+    complete(page)
+    assert "park" in text_of(page.locator("#metric"))
+    expect(page.get_by_label("The translation so far")).to_have_value("He sat on the")
+    page.get_by_role("combobox", name="Applied to").select_option("positions")
+    expect(page.locator("#effects-plot .xtick text").last).to_be_visible()
+    expect(page.locator("#verdict")).to_contain_text("Layer")
+    assert query_of(page)["over"] == "positions"
+
+
+@pytest.mark.parametrize("setting", [PHONE], ids=["phone"])
+def test_a_phone_has_all_of_it(page: Page) -> None:
+    opened(page, edits="encoder.5.10")
+    assert width_of(page) <= 390
+    expect(page.locator("#ablations tbody tr")).to_have_count(4)
+
+
+@pytest.mark.parametrize("setting", [NO_SCRIPT], ids=["no script"])
+def test_without_a_script_there_are_a_form_and_numbers(page: Page) -> None:
+    page.goto(f"/lab?{urlencode(PAIR | TOKENS)}")
+    expect(page.locator("#lab table")).to_contain_text("Effects estimated by one gradient")
+    page.get_by_role("combobox", name="What is done").select_option("noise")
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page).to_have_url(re.compile("how=noise"))
+    expect(page.get_by_role("link", name="Measured effects, as JSON")).to_be_visible()
+
+
+def test_compares_head_that_is_off_leads_here(page: Page) -> None:
+    page.goto("/compare?off=0.4")
+    complete(page)
+    page.get_by_role("link", name="Its effect in the Lab").click()
+    expect(page.locator("#edits tbody th").first).to_have_text("L0 H4")
+    assert "[MASK]" in query_of(page)["text"]
+    assert query_of(page)["answer"] == "bank"
