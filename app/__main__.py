@@ -12,6 +12,7 @@ def main() -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: its threads spin otherwise
     from attention_atlas.app.access import JsonLines
     from attention_atlas.app.main import create_app
+    from attention_atlas.app.memory import settle, share
     from attention_atlas.app.server import leave, served
     from attention_atlas.app.settings import Settings
     from pydantic_settings import CliApp
@@ -21,7 +22,8 @@ def main() -> int:
         settings = CliApp.run(Settings, cli_args=sys.argv[1:])
         if settings.log_format == "json":
             logging.getLogger().handlers[0].setFormatter(JsonLines())
-        app = create_app(settings)
+        share()
+        app = create_app(settings, settle)
     except ValueError as error:  # pydantic's ValidationError is one
         sys.stderr.write(f"attention-atlas: {error}\n")
         return 2

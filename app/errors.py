@@ -14,7 +14,7 @@ AppError
   BadRequest         400  what was sent is not HTTP
   NoToken            401  opening a model without the operator's token
   TooManyRequests    429  a client asks too often
-  Busy           503  every worker is busy and the queue is full
+  Busy           503  every worker is busy and the queue is full, or the wait too long
   NotReady       503  a model could not be loaded
 """
 
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -132,7 +132,10 @@ class TooManyRequests(AppError):
 
 class Busy(AppError):
     status = 503
-    headers = {"Retry-After": "1"}
+
+    def __init__(self, message: str, field: str | None = None, after: int = 1) -> None:
+        super().__init__(message, field)
+        self.headers = {"Retry-After": str(after)}
 
 
 class NotReady(AppError):
@@ -176,25 +179,25 @@ def _field(loc: Sequence[int | str]) -> Sequence[int | str]:
     return inside if inside and isinstance(inside[0], str) else ()
 
 
-def install(app: FastAPI, page: Callable[[Request, Problem], Response]) -> None:
+def install(app: FastAPI, page: Callable[[Request, Problem], Awaitable[Response]]) -> None:
     """Answer every error of the app as a problem, or as a page to a client that wants HTML."""
 
-    def answer(
+    async def answer(
         request: Request, problem: Problem, headers: Mapping[str, str] | None = None
     ) -> Response:
         if not wants_html(request):
             return respond(problem, headers)
-        response = page(request, problem)
+        response = await page(request, problem)
         response.headers.update(headers or {})
         return response
 
     async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, AppError)
-        return answer(request, problem(error), error.headers)
+        return await answer(request, problem(error), error.headers)
 
     async def validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return answer(request, validation_problem(error.errors()))
+        return await answer(request, validation_problem(error.errors()))
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -202,10 +205,10 @@ def install(app: FastAPI, page: Callable[[Request, Problem], Response]) -> None:
         if error.status_code == 405:
             headers["Allow"] = ", ".join(methods(request))
         described = _problem(error.status_code, in_our_name(error, headers), [])
-        return answer(request, described, headers)
+        return await answer(request, described, headers)
 
     async def ours_alone(request: Request, error: Exception) -> Response:
-        return answer(request, bug())
+        return await answer(request, bug())
 
     app.add_exception_handler(AppError, ours)
     app.add_exception_handler(RequestValidationError, validation)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from anyio import CapacityLimiter
 from attention_atlas.app import errors, language, navigation, openapi
 from attention_atlas.app.access import HEADER, AccessLog
 from attention_atlas.app.api import routes as api
@@ -36,10 +37,12 @@ from attention_atlas import __version__
 OTHERS = ("/static", "/static-offline-docs", "/healthz", "/readyz", "/metrics", "/openapi.json")
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(
+    settings: Settings | None = None, settle: Callable[[], None] = lambda: None
+) -> FastAPI:
     """The whole app, its models loaded. ValueError for a setting that names nothing."""
     chosen = settings or Settings()
-    service = Service(chosen)
+    service = Service(chosen, settle)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -58,6 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.service = service
     assets = Assets(chosen.root_path)
     app.state.assets = assets
+    app.state.rendering = CapacityLimiter(1)  # pages/beside.py
     app.state.templates = templates_of(assets)
     app.mount("/static", assets, name="static")
     for router in (*api.ROUTERS, *pages.ROUTERS):

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import copy_context
 from dataclasses import replace
 from pathlib import PurePath
 from typing import TypeVar
@@ -19,12 +18,13 @@ from attention_atlas.app import errors
 from attention_atlas.app.meters import Meters
 from attention_atlas.app.security import check_site
 from attention_atlas.app.settings import Settings
+from attention_atlas.app.workers import Workers
 from attention_atlas.model import reductions, zoo
 from attention_atlas.model import run as door
 from attention_atlas.model.analysis.compare import hidden_states
 from attention_atlas.model.hub.folder import Limits
 from attention_atlas.model.hub.leftovers import sweep
-from attention_atlas.model.hub.library import Library
+from attention_atlas.model.hub.library import Library, imported
 from attention_atlas.model.hub.locate import canonical, is_path
 from attention_atlas.model.hub.progress import Progress, silent
 from attention_atlas.model.hub.reasons import BadModel
@@ -48,8 +48,10 @@ Result = TypeVar("Result")
 class Service:
     """Models and runs for the pages and the API. `compute` calls a function on a worker thread."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, settle: Callable[[], None] = lambda: None) -> None:
+        """`settle` is called when much was made that stays: memory.settle in a server."""
         self.settings = settings
+        self._settle = settle
         self.meters = Meters()
         torch.set_num_threads(settings.threads)
         self.device = zoo.pick_device(settings.device or None)
@@ -67,8 +69,7 @@ class Service:
             settings.cache_mb * 125_000, getsizeof=lambda states: states.nbytes
         )  # an eighth of the rest
         self._lock = threading.Lock()  # of the caches
-        self._slots = threading.BoundedSemaphore(settings.workers + settings.queue)
-        self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="torch")
+        self.workers = Workers(settings, self.meters)
         self._opener = ThreadPoolExecutor(MOST_OPENING, thread_name_prefix="open")
         self._opening = threading.BoundedSemaphore(MOST_OPENING)
         self._closing = threading.Event()
@@ -79,6 +80,7 @@ class Service:
         watch = self.meters.watch
         watch("workers", "forward passes at a time", lambda: self.settings.workers)
         watch("queue_limit", "pieces of work that may wait", lambda: self.settings.queue)
+        watch("wait_seconds", "expected, of one more", self.workers.expected_wait)
         watch("models", "in memory", lambda: len(self.models))
         watch("missing_models", "that could not be loaded", lambda: len(self.missing))
         watch("opening", "models being opened", lambda: len(self.opening))
@@ -101,8 +103,10 @@ class Service:
         for name in wanted or bundled:
             if name in bundled:
                 self.library.load(name)
+        self._settle()
         for source in (*others, *self.settings.model):
             try:
+                self._prepare()
                 self.library.open(source)
             except BadModel as error:
                 self.library.missing[source] = error.message
@@ -114,8 +118,7 @@ class Service:
 
     def close(self) -> None:
         self._closing.set()
-        # Not waited for: what cannot be cancelled must not hold the exit.
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.workers.close()
         self._opener.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -159,6 +162,7 @@ class Service:
         self.opening[key] = (shown(source), time.monotonic())
         outcome = "failed"
         try:
+            self._prepare()
             loaded = self.library.open(
                 source, progress, lambda: is_wanted() and not self._closing.is_set()
             )
@@ -170,6 +174,11 @@ class Service:
         finally:
             del self.opening[key]
             self.meters.openings.labels(outcome).inc()
+
+    def _prepare(self) -> None:
+        """Import what opens models, before there is one: modules stay, and models come and go."""
+        if imported():
+            self._settle()
 
     async def ready(self, *names: str | None) -> None:
         """Load the models of these names that are known but no longer in memory."""
@@ -187,29 +196,9 @@ class Service:
                     )
                     raise errors.NotReady(message, "model") from None
 
-    async def compute(self, work: Callable[[], Result]) -> Result:
-        """Call `work` on a worker thread. Raises Busy at once when the queue is full."""
-        if not self._slots.acquire(blocking=False):
-            raise errors.Busy(
-                Message("busy", "every worker is busy and the queue is full; try again in a second")
-            )
-        self.meters.accepted.inc()
-        try:
-            future = self._pool.submit(copy_context().run, self._measured, work)
-        except RuntimeError:  # shutting down
-            self._ended()
-            raise errors.Busy(Message("stopping", "the server is stopping")) from None
-        future.add_done_callback(self._ended)
-        return await asyncio.wrap_future(future)
-
-    def _measured(self, work: Callable[[], Result]) -> Result:
-        with self.meters.computing.track_inprogress(), self.meters.work.time():
-            return work()
-
-    def _ended(self, _: object = None) -> None:
-        """A piece of work is done, or was never begun."""
-        self.meters.accepted.dec()
-        self._slots.release()
+    async def compute(self, work: Callable[[], Result], kind: Hashable = None) -> Result:
+        """Call `work` on a worker thread. Raises Busy at once when it would wait too long."""
+        return await self.workers.compute(work, kind)
 
     @contextmanager
     def lent(self, name: str, **texts: str | None) -> Iterator[Loaded]:

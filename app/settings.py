@@ -74,6 +74,11 @@ class Settings(BaseSettings):
         max(1, (os.cpu_count() or 2) // 2), ge=1, description="torch threads of one forward pass"
     )
     queue: int = Field(32, ge=0, description="requests that may wait for a worker; then 503")
+    max_wait: float = Field(
+        10,
+        gt=0,
+        description="seconds that a request may be expected to wait; then 503",
+    )
     cache_mb: int = Field(512, ge=0, description="memory for finished runs, in MB")
     max_characters: int = Field(20_000, ge=1, description="longest text taken, in characters")
     max_body: int = Field(1_000_000, ge=1, description="largest request body taken, in bytes")

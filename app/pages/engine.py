@@ -11,6 +11,7 @@ from attention_atlas.app.api.models import ModelSummary, summaries
 from attention_atlas.app.errors import FieldError, Problem
 from attention_atlas.app.examples import catalogue
 from attention_atlas.app.examples.sentences import sentence
+from attention_atlas.app.pages.beside import beside
 from attention_atlas.app.pages.shared import shared
 from attention_atlas.app.pages.stand_in import other_language, shown_instead
 from attention_atlas.app.service import Service
@@ -82,7 +83,7 @@ def page(
 
     def register(build: Build) -> Build:
         async def html(request: Request, content: Content = Depends(build)) -> HTMLResponse:
-            return rendered(request, template, content)
+            return await beside(request, rendered, template, content)
 
         async def json(content: Content = Depends(build)) -> Response:
             body = wire.json_bytes(content.model_dump(mode="json"))
@@ -119,8 +120,12 @@ def rendered(request: Request, template: str, content: Content) -> HTMLResponse:
     )
 
 
-def problem_page(request: Request, problem: Problem) -> HTMLResponse:
+async def problem_page(request: Request, problem: Problem) -> HTMLResponse:
     """A problem as a page, for example for an address that does not exist."""
+    return await beside(request, _problem_page, problem)
+
+
+def _problem_page(request: Request, problem: Problem) -> HTMLResponse:
     templates: Jinja2Templates = request.app.state.templates
     page = Content(problem=problem)
     content = {"page": page, "json_url": twin_url(request), **shared(request, page)}

@@ -41,7 +41,9 @@ async def standalone(request: Request, page: ExplorePage = Depends(explore)) -> 
     service: Service = request.app.state.service
     if page.problem:
         is_page = errors.wants_html(request)
-        return problem_page(request, page.problem) if is_page else errors.respond(page.problem)
+        return (
+            await problem_page(request, page.problem) if is_page else errors.respond(page.problem)
+        )
     model = re.sub(r"[^\w.-]", "-", page.model, flags=re.ASCII)  # headers are ASCII
     name = f"attention-{model}-L{page.layer}H{page.head}.html"
     headers = {

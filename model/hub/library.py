@@ -10,6 +10,7 @@ import gc
 import importlib.util
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -44,6 +45,17 @@ def packaged() -> dict[str, str]:
             if (path := Path(root) / inside).exists():
                 paths[name] = str(path)
     return paths
+
+
+def imported() -> bool:
+    """Import what opens models; whether it was not there before. Raises BadModel."""
+    is_new = "attention_atlas.model.hub.opening" not in sys.modules
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # before it is imported
+    try:
+        import attention_atlas.model.hub.opening  # noqa: F401
+    except ImportError:
+        raise needs("transformers") from None
+    return is_new
 
 
 def stamp_of(source: str) -> tuple[object, ...]:
@@ -116,11 +128,9 @@ class Library:
             existing.source != "path" or self._stamps.get(existing.name) == stamp
         ):
             return existing
-        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # before it is imported
-        try:
-            from attention_atlas.model.hub import opening as hub
-        except ImportError:
-            raise needs("transformers") from None
+        imported()
+        from attention_atlas.model.hub import opening as hub
+
         guard = replace(self.guard, is_wanted=is_wanted) if self.guard else None
         loaded = hub.open_model(path, self.device, self.limits, progress, guard=guard)
         with self._naming:

@@ -47,7 +47,7 @@ def test_a_full_queue_is_busy_at_once(service):
 
 
 def test_busy_is_503_with_retry_after(app, client, monkeypatch):
-    async def busy(work: object) -> None:
+    async def busy(*_: object) -> None:
         raise errors.Busy("every worker is busy")
 
     monkeypatch.setattr(app.state.service, "compute", busy)
@@ -58,7 +58,7 @@ def test_busy_is_503_with_retry_after(app, client, monkeypatch):
 def test_the_event_loop_answers_while_workers_are_busy(app, client):
     release = threading.Event()
     service = app.state.service
-    held = [service._pool.submit(release.wait) for _ in range(service.settings.workers)]
+    held = [service.workers.pool.submit(release.wait) for _ in range(service.settings.workers)]
     try:
         assert client.get("/healthz").json() == {"status": "up"}
         assert client.get("/static/js/pages/explore.js").status_code == 200

@@ -1,0 +1,193 @@
+"""Who may wait for a worker, and what keeps the event loop from turning."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attention_atlas.app import errors
+from attention_atlas.app.memory import PAUSE, Tidy
+from attention_atlas.app.meters import Meters
+from attention_atlas.app.settings import Settings
+from attention_atlas.app.workers import Job, Workers, wait
+from fastapi import FastAPI
+
+from tests.asynchronous import awaited
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("running", "queued", "seconds"),
+    [
+        ([], [], 0),
+        ([(9, 0)], [], 0),  # a worker is idle
+        ([(9, 0), (4, 0)], [], 4),
+        ([(9, 7), (4, 1)], [], 2),  # expected to take 9 s, began 7 s ago
+        ([(9, 20), (4, 0)], [], 0),  # late: any time now
+        ([(9, 0), (4, 0)], [3], 7),
+        ([(9, 0), (4, 0)], [3, 3, 3], 10),
+        ([], [5, 5, 5], 5),
+    ],
+)
+def test_the_wait_is_that_for_the_first_free_worker(
+    running: list[tuple[float, float]], queued: list[float], seconds: float
+) -> None:
+    jobs = [Job("a", expected, began=100 - elapsed) for expected, elapsed in running]
+    assert wait([*jobs, *(Job("a", each) for each in queued)], 2, 100) == seconds
+
+
+def test_who_would_wait_too_long_is_refused_though_the_queue_is_not_full() -> None:
+    clock, release = [0.0], threading.Event()
+    workers = Workers(Settings(workers=1, queue=9, max_wait=5), Meters(), lambda: clock[0])
+
+    def slow() -> None:
+        clock[0] += 4
+
+    async def crowd() -> list[str]:
+        await workers.compute(slow, "slow")
+        held = [asyncio.ensure_future(workers.compute(release.wait, "slow")) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(errors.Busy) as caught:  # two times 4 s
+            await workers.compute(slow, "slow")
+        release.set()
+        await asyncio.gather(*held)
+        return [caught.value.headers["Retry-After"], str(workers.expected_wait())]
+
+    try:
+        assert awaited(crowd) == ["8", "0.0"]
+    finally:
+        workers.close()
+
+
+def test_work_that_fails_or_is_cancelled_leaves_no_job() -> None:
+    workers, release = Workers(Settings(workers=1, queue=9), Meters()), threading.Event()
+
+    async def leaving() -> None:
+        with pytest.raises(ZeroDivisionError):
+            await workers.compute(lambda: 1 // 0)
+        held = asyncio.ensure_future(workers.compute(release.wait))
+        queued = asyncio.ensure_future(workers.compute(release.wait))
+        await asyncio.sleep(0)
+        queued.cancel()
+        release.set()
+        await held
+
+    awaited(leaving)
+    workers.pool.shutdown(wait=True)
+    assert not workers._jobs
+
+
+def test_free_memory_is_given_back_now_and_then() -> None:
+    clock, acts = [0.0], list[float]()
+    tidy = Tidy(lambda: clock[0], lambda: acts.append(clock[0]))
+    for _ in range(10):
+        tidy()
+        clock[0] += PAUSE / 2
+    assert acts == [PAUSE, 2 * PAUSE, 3 * PAUSE, 4 * PAUSE]
+
+
+def test_the_event_loop_turns_while_a_page_is_made(
+    app: FastAPI, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    templates, has_turned = app.state.templates, threading.Event()
+    plain = templates.TemplateResponse
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        assert has_turned.wait(60), "the event loop waits for the template"
+        return plain(*arguments, **options)
+
+    monkeypatch.setattr(templates, "TemplateResponse", slow)
+
+    def page(path: str, status: int) -> None:
+        assert client.get(path, headers={"accept": "text/html"}).status_code == status
+
+    for path, status in (("/positions", 200), ("/nothing", 404)):
+        has_turned.clear()
+        asking = threading.Thread(target=page, args=(path, status))
+        asking.start()
+        assert client.get("/healthz").status_code == 200
+        has_turned.set()
+        asking.join()
+
+
+# In processes of their own: what is changed is changed for a whole process.
+
+
+def measured(script: str) -> float:
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return float(done.stdout)
+
+
+TURNS = """
+import os, sys, threading, time
+from attention_atlas.app.memory import share
+if {shared}:
+    share()
+spent, stop = [0.0], threading.Event()
+def python_alone():
+    began = time.thread_time()
+    while not stop.is_set():
+        sum(range(1000))
+    spent[0] = time.thread_time() - began
+worker = threading.Thread(target=python_alone)
+worker.start()
+here, there = os.pipe()
+for _ in range(100):  # as an event loop does: at each read it gives way
+    os.write(there, b"x")
+    os.read(here, 1)
+stop.set()
+worker.join()
+print(spent[0])
+"""
+
+
+def test_the_event_loop_gets_its_turn_from_threads_that_compute() -> None:
+    """By the time that the other thread computed meanwhile, not by the clock."""
+    shared, before = (measured(TURNS.format(shared=each)) for each in (True, False))
+    assert shared < before / 2
+
+
+KEPT = """
+import ctypes, sys
+from attention_atlas.app.memory import give_back
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
+before, kept = resident(), []
+for _ in range(400):  # large things that go, small ones between them that stay
+    large = [bytes(60_000) for _ in range(10)]
+    kept.append([bytes(600) for _ in range(10)])
+    kept.append(large.pop())
+    del large
+kept = [each for each in kept if isinstance(each, list)]
+full = resident() - before
+give_back()
+print((resident() - before) / full)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's own")
+def test_what_lies_free_between_small_things_is_given_back() -> None:
+    assert measured(KEPT) < 0.7
+
+
+SETTLED = """
+import gc, torch
+from attention_atlas.app.memory import settle
+gc.collect()
+before = len(gc.get_objects())
+settle()
+print(len(gc.get_objects()) / before)
+"""
+
+
+def test_collections_look_at_what_came_after_the_start() -> None:
+    assert measured(SETTLED) < 0.05 and gc.get_freeze_count() == 0, "only in a server"
