@@ -28,12 +28,15 @@ FULL = errors.Busy(Message("too-many-connections", "there are too many connectio
 class Server(uvicorn.Server):
     """uvicorn's server, which names its address when it is ready."""
 
+    url = ""
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for server in self.servers:
             host, port = server.sockets[0].getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
-            log.info("Attention Atlas is ready: http://%s:%s", shown, port)
+            self.url = f"http://{shown}:{port}"
+            log.info("Attention Atlas is ready: %s", self.url)
 
 
 def protocol(settings: Settings) -> type[H11Protocol]:
@@ -96,8 +99,8 @@ def written(error: errors.AppError) -> bytes:
     return "\r\n".join((*head, "", "")).encode() + body
 
 
-def served(app: FastAPI, settings: Settings) -> int:
-    """Serve until interrupted: the exit status."""
+def server_of(app: FastAPI, settings: Settings) -> Server:
+    """The server of an app, which has not started."""
     config = uvicorn.Config(
         app,
         settings.host,
@@ -111,7 +114,12 @@ def served(app: FastAPI, settings: Settings) -> int:
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies or None,
     )
-    server = Server(config)
+    return Server(config)
+
+
+def served(app: FastAPI, settings: Settings) -> int:
+    """Serve until interrupted: the exit status."""
+    server = server_of(app, settings)
     server.run()
     return 0 if server.started else 1
 

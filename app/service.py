@@ -61,7 +61,8 @@ class Service:
         self.library = Library(self.device, at_most=settings.max_models, limits=limits, guard=guard)
         sweep()
         self.opening: dict[int, tuple[str, float]] = {}  # what is being opened, and since when
-        self._load([name.strip() for name in settings.models.split(",") if name.strip()])
+        wanted = [name.strip() for name in settings.models.split(",") if name.strip()]
+        self._load([] if wanted == ["none"] else wanted or zoo.names())
         self._cache: LRUCache[Hashable, Run | Sketch] = LRUCache(
             settings.cache_mb * 1_000_000, getsizeof=lambda kept: kept.n_byte
         )
@@ -100,7 +101,7 @@ class Service:
                         names=", ".join(bundled),
                     )
                 )
-        for name in wanted or bundled:
+        for name in wanted:
             if name in bundled:
                 self.library.load(name)
         self._settle()

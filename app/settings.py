@@ -20,7 +20,7 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     device: str = Field("", description="cuda, mps or cpu; empty takes the first that is there")
     models: str = Field(
-        "", description="the models to load, by comma; empty loads those that are bundled"
+        "", description="models to load, by comma; empty loads the bundled ones, none no model"
     )
     model: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="another model to open: a Hub name or a folder; by comma, or given again"

@@ -18,13 +18,17 @@ from attention_atlas.model.reductions import REDUCTIONS
 from attention_atlas.model.tape import OPS
 from fastapi.testclient import TestClient
 
+import attention_atlas as atlas
+from attention_atlas import client as atlas_client
 from tests.families import FAMILIES, adapted
 
 ROOT = Path(__file__).parent.parent
 DOCS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 DOCS += sorted((ROOT / "docs").glob("*.md"))
 BASE = "http://127.0.0.1:8000"
-BLOCK = re.compile(r"```(sh|python)\n(curl[^\n]*|import.*?)\n```\n```text\n(.*?)```", re.DOTALL)
+BLOCK = re.compile(
+    r"```(sh|python)\n(curl[^\n]*|import (?:(?!```).)*)\n```\n```text\n(.*?)```", re.DOTALL
+)
 ID = re.compile(r'"request_id":"\w+"')
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 PLACEHOLDER = re.compile(r"\b(?:NAME|CODE)\b")
@@ -181,7 +185,13 @@ def answered(client: TestClient, language: str, command: str, monkeypatch, capsy
         path, headers = asked.full_url.removeprefix(BASE), dict(asked.header_items())
         return io.BytesIO(client.post(path, content=asked.data, headers=headers).content)
 
+    def asking(server: object) -> atlas.Client:
+        local = atlas_client.Client(client.app)
+        local.address = str(server)  # what addresses of pages begin with
+        return local
+
     monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(atlas, "Client", asking, raising=False)
     exec(command, {})
     return capsys.readouterr().out
 

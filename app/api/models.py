@@ -77,7 +77,7 @@ class ModelSummary(BaseModel):
     why_code: str = Field(description="the same as a word that stays; empty if nothing is missing")
     why_values: dict[str, str] = Field(description="the values in it")
     notes: list[Remark] = Field(description="what else there is to know of it")
-    source: str = Field(description="bundled, hub or path")
+    source: str = Field(description="bundled, hub, path or memory")
     device: str
     dtype: str = Field(description="the precision it is computed in")
     sha256: str

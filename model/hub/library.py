@@ -97,6 +97,15 @@ class Library:
         except BadWeights as error:
             self.missing[name] = str(error)
 
+    def add(self, loaded: Loaded) -> Loaded:
+        """Take a model that is in memory already, under its name or, if another has that, one with
+        a number. It is never removed to make room."""
+        with self._naming:
+            name = self._free(loaded.name, "")
+            loaded = replace(loaded, card=replace(loaded.card, name=name))
+            self._add(loaded)
+        return loaded
+
     def get(self, name: str) -> Loaded | None:
         """A model in memory; it counts as used."""
         with self._lock:
@@ -169,7 +178,7 @@ class Library:
             models = {**self.models, loaded.name: loaded}
             if loaded.name in self._used:  # its files were written anew
                 self._used.remove(loaded.name)
-            if loaded.source != "bundled":
+            if loaded.source not in ("bundled", "memory"):
                 self._used.append(loaded.name)
             gone = self._used[: max(0, len(self._used) - self.at_most)]
             del self._used[: len(gone)]

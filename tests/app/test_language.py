@@ -57,7 +57,7 @@ def reasons() -> set[str]:
     """Why a model cannot be opened, and what there is to know of one: in calls, or named text."""
     nodes = [
         node
-        for path in (ROOT / "model/hub").glob("*.py")
+        for path in (*(ROOT / "model/hub").glob("*.py"), ROOT / "model/recorded.py")
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
     ]
     calls = [n for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]

@@ -1,0 +1,217 @@
+"""A figure of a model, of tensors or of a bundled model, and the whole app with a model in it.
+
+    atlas.show(model, tokenizer, "He sat on the river bank.", layer=2, head=0)
+    atlas.show("bert", text="He sat on the river bank.")
+    atlas.show(attn, tokens)
+    atlas.serve(model, tokenizer)
+
+Nothing leaves the process, no port is opened but by `serve`, and the model is left as it was.
+"""
+
+from __future__ import annotations
+
+import html
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Unpack
+
+from attention_atlas.client import Client, Inputs
+from attention_atlas.results import AtlasError, Attention, Metrics, Run
+
+HEIGHT = 640  # pixels of a figure in a notebook
+SECONDS_TO_START = 60
+
+
+@dataclass(frozen=True)
+class Figure:
+    """The Explore page of one text as a single file, which needs no server and no network."""
+
+    page: str
+    height: int = HEIGHT
+
+    def _repr_html_(self) -> str:
+        """The page in a frame of its own: its styles and scripts touch nothing around it."""
+        inside = html.escape(self.page, quote=True)
+        style = f"width: 100%; height: {self.height}px; border: 0"
+        sandbox = "allow-scripts allow-downloads"
+        return f'<iframe sandbox="{sandbox}" style="{style}" srcdoc="{inside}"></iframe>'
+
+    def save(self, path: str | Path) -> None:
+        """Write the page to a file, to be opened in any browser."""
+        Path(path).write_text(self.page, encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class ModelRun:
+    """A forward pass with all that is asked of it most: numpy arrays with their tokens."""
+
+    run: Run
+    attention: Attention
+    metrics: Metrics
+
+
+def show(
+    model: Any,
+    tokenizer: Any = None,
+    text: str | None = None,
+    *,
+    text_b: str | None = None,
+    target: str | None = None,
+    height: int = HEIGHT,
+    **shown: Any,
+) -> Figure:
+    """The attention of a text, as a figure that a notebook shows and `save` writes to a file.
+
+    `model` is a model of transformers, with its tokenizer and a text; or the name of a bundled
+    model, a name of the Hub or a folder, with `text`; or attention as numpy or torch, (L, H, T, T),
+    with its T tokens. `text_b` is the second text of a pair, `target` a translator's output.
+    `shown` is what the page opens at: layer, head, kind, query, view, special, merge.
+
+    Raises AtlasError, which names what cannot be shown and why.
+    """
+    with _client(model, tokenizer, text) as (client, name, text):
+        inputs = {"model": name, "text": text, "text_pair": text_b, "target": target}
+        return Figure(client.page("/explore.html", {**inputs, **shown}), height)
+
+
+def run(
+    model: Any, tokenizer: Any = None, text: str | None = None, **inputs: Unpack[Inputs]
+) -> ModelRun:
+    """One forward pass: its tokens and predictions, all attention of the first kind, and each
+    head's metrics. Takes what `show` takes, and `edits`."""
+    with _client(model, tokenizer, text) as (client, name, text):
+        return ModelRun(
+            run=client.run(name, text, **inputs),
+            attention=client.attention(name, text, **inputs),
+            metrics=client.metrics(name, text, **inputs),
+        )
+
+
+class Served:
+    """The app on a port of this machine, in a thread. `close` stops it."""
+
+    def __init__(self, app: Any, settings: Any) -> None:
+        from attention_atlas.app.server import server_of
+
+        self._server = server_of(app, settings)
+        self._thread = threading.Thread(target=self._server.run, daemon=True, name="atlas-server")
+        self._thread.start()
+        deadline = time.monotonic() + SECONDS_TO_START
+        while not self._server.started and self._thread.is_alive():
+            if time.monotonic() > deadline:
+                raise AtlasError("the server did not start in time")
+            time.sleep(0.02)
+        if not self._server.started:
+            raise AtlasError(f"the server did not start: is port {settings.port} in use?")
+
+    @property
+    def url(self) -> str:
+        """The address of the app."""
+        return self._server.url
+
+    def close(self) -> None:
+        """Stop the server."""
+        self._server.should_exit = True
+        self._thread.join()
+
+    def __repr__(self) -> str:
+        return f"Attention Atlas at {self.url}"
+
+    def _repr_html_(self) -> str:
+        return f'<a href="{self.url}" target="_blank">{self!r}</a>'
+
+    def __enter__(self) -> Served:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def serve(
+    model: Any = None,
+    tokenizer: Any = None,
+    *,
+    name: str = "",
+    port: int = 0,
+    bundled: bool = True,
+    **settings: Any,
+) -> Served:
+    """The whole app on this machine, with a model of transformers that is in memory beside the
+    bundled ones. `port` 0 takes a free one; `settings` are those of the server.
+
+    The model's parameters are shared: after training it on, serve it again.
+    """
+    from attention_atlas.app.main import create_app
+    from attention_atlas.app.settings import Settings
+
+    chosen = Settings(port=port, models="" if bundled else "none", **settings)
+    app = create_app(chosen)
+    if model is not None:
+        app.state.service.library.add(_in_memory(model, tokenizer, name))
+    return Served(app, chosen)
+
+
+@contextmanager
+def _client(model: Any, tokenizer: Any, text: str | None) -> Iterator[tuple[Client, str, str]]:
+    """An app in this process with one model in it; the model's name there; the text."""
+    from attention_atlas.app.main import create_app
+    from attention_atlas.app.settings import Settings
+
+    bundled = isinstance(model, str) and model in _bundled()
+    app = create_app(Settings(models=model if bundled else "none"))
+    service = app.state.service
+    try:
+        if not bundled:
+            with _refusing("model"):
+                loaded = (
+                    service.library.open(model)
+                    if isinstance(model, str)
+                    else service.library.add(_in_memory(model, tokenizer))
+                )
+            model, text = loaded.name, text or getattr(loaded.tokenizer, "text", None)
+        if text is None:
+            raise AtlasError("a model needs a text to read", field="text")
+        with Client(app) as client:
+            yield client, model, text
+    finally:
+        service.close()
+
+
+def _in_memory(model: Any, tokenizer: Any, name: str = "") -> Any:
+    """A model of transformers or tensors, as the app has models."""
+    if hasattr(model, "named_parameters"):
+        if tokenizer is None:
+            raise AtlasError("a model needs its tokenizer", field="tokenizer")
+        from attention_atlas.model.hub import in_memory
+
+        with _refusing("model"):
+            return in_memory.loaded(model, tokenizer, name)
+    from attention_atlas.model import recorded
+
+    if tokenizer is None:
+        raise AtlasError("attention needs its tokens: show(attn, tokens)", field="tokens")
+    try:
+        return recorded.loaded(model, tokenizer, name or "record")
+    except recorded.BadRecord as error:
+        raise AtlasError(str(error), field=error.field) from None
+
+
+@contextmanager
+def _refusing(field: str) -> Iterator[None]:
+    """Why a model cannot be opened, as an AtlasError."""
+    from attention_atlas.model.hub.reasons import BadModel
+
+    try:
+        yield
+    except BadModel as error:
+        raise AtlasError(str(error), code=error.reason, field=field) from None
+
+
+def _bundled() -> list[str]:
+    from attention_atlas.model.zoo import names
+
+    return names()
