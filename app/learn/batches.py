@@ -21,21 +21,21 @@ MODEL = "gpt"
 AHEAD = 0.01  # nats that the loss must fall by when the mask is off
 
 
-def batch(service: Service, asked: dict[str, object]) -> Answer:
-    texts = json.loads(str(asked["texts"]))
-    with service.lent(str(asked["model"]), text=texts[0]) as loaded:
-        return masks(service, MasksRequest.model_validate(asked), loaded)
+def batch(service: Service, parameters: dict[str, object]) -> Answer:
+    texts = json.loads(str(parameters["texts"]))
+    with service.lent(str(parameters["model"]), text=texts[0]) as loaded:
+        return masks(service, MasksRequest.model_validate(parameters), loaded)
 
 
-def asked_for(text: str, **more: object) -> dict[str, object]:
+def parameters_of(text: str, **more: object) -> dict[str, object]:
     texts = json.dumps([text, *BESIDE], ensure_ascii=False)
     return {"model": MODEL, "texts": texts, **more}
 
 
-def addresses(asked: dict[str, object]) -> tuple[str, str]:
+def addresses(parameters: dict[str, object]) -> tuple[str, str]:
     """The API's and the page's address of a batch."""
-    page = {**asked, "texts": "\n".join(json.loads(str(asked["texts"])))}
-    return f"{PREFIX}/masks?{urlencode(asked)}", f"/masks?{urlencode(page)}"
+    page = {**parameters, "texts": "\n".join(json.loads(str(parameters["texts"])))}
+    return f"{PREFIX}/masks?{urlencode(parameters)}", f"/masks?{urlencode(page)}"
 
 
 def _names(answer: Answer, row: int) -> list[str]:
@@ -48,23 +48,23 @@ def _names(answer: Answer, row: int) -> list[str]:
 
 def padded(service: Service, text: str) -> Numbers:
     """Three texts as one rectangle of tokens."""
-    asked = asked_for(text, model="bert")
-    answer = batch(service, asked)
+    parameters = parameters_of(text, model="bert")
+    answer = batch(service, parameters)
     rows = tuple((str(i), *_names(answer, i)) for i in range(1 + len(BESIDE)))
     n_pad = int((~torch.tensor(answer.tensors["padding"])).sum())
     width = len(rows[0]) - 1
     columns = (Message("column", "text"), *map(str, range(width)))
     values = {"T": str(width), "n": str(n_pad), "pad": answer.fields["pad"]}
-    return Numbers(columns, rows, *addresses(asked), values, n_pad > 0)
+    return Numbers(columns, rows, *addresses(parameters), values, n_pad > 0)
 
 
 def to_padding(service: Service, text: str) -> Numbers:
     """How much the shortest text of the batch gives to padding, with its mask and without."""
     kept, off = (
-        asked_for(text, model="bert", layer=0, head=0),
-        asked_for(text, model="bert", layer=0, head=0, off="padding"),
+        parameters_of(text, model="bert", layer=0, head=0),
+        parameters_of(text, model="bert", layer=0, head=0, off="padding"),
     )
-    answers = [batch(service, asked) for asked in (kept, off)]
+    answers = [batch(service, parameters) for parameters in (kept, off)]
     shares = [answer.fields["pad_attention"] for answer in answers]
     rows = tuple(
         (text_of, with_mask, without)
@@ -83,9 +83,9 @@ def to_padding(service: Service, text: str) -> Numbers:
 def masked_row(service: Service, panel: Panel, text: str) -> Numbers:
     """One query's scores before and after the causal mask, and the attention: −∞ against 0."""
     look = looked(service, panel, text)
-    kind, layer, head = look.place
-    asked = asked_for(text, kind=kind, layer=layer, head=head)
-    answer = batch(service, asked)
+    kind, layer, head = look.head_place
+    parameters = parameters_of(text, kind=kind, layer=layer, head=head)
+    answer = batch(service, parameters)
     scores = torch.tensor(answer.tensors["scores"])[0, look.query]
     allowed = torch.tensor(answer.tensors["combined"])[0, look.query].bool()
     attn = torch.tensor(answer.tensors["attn"])[0, look.query]
@@ -115,14 +115,14 @@ def masked_row(service: Service, panel: Panel, text: str) -> Numbers:
         (Message("choice", "with −∞"), float(attn[~allowed].sum())),
         (Message("choice", "with 0"), leak),
     )
-    pair = addresses(asked)
+    pair = addresses(parameters)
     return Numbers(columns, tuple(rows), *pair, values, leak > 0.01, choices=choices)
 
 
 def both_masks(service: Service, text: str) -> Numbers:
     """Padding and causal mask together, of the shortest text in the batch."""
-    asked = asked_for(text)
-    answer = batch(service, asked)
+    parameters = parameters_of(text)
+    answer = batch(service, parameters)
     padding = torch.tensor(answer.tensors["padding"])
     row = int(padding.sum(-1).argmin())
     names = _names(answer, row)
@@ -135,13 +135,13 @@ def both_masks(service: Service, text: str) -> Numbers:
     values = {"real": str(n_real), "T": str(width), "n": str(sum(map(sum, allowed)))}
     options = {"name": in_words(Message("legend", "allowed")), "range": {"scale": "flag"}}
     holds = n_real < width
-    return Numbers(("", *names), tuple(rows), *addresses(asked), values, holds, options)
+    return Numbers(("", *names), tuple(rows), *addresses(parameters), values, holds, options)
 
 
 def look_ahead(service: Service, text: str) -> Numbers:
     """The loss of the next word with the causal mask and without it."""
-    asked = asked_for(text, off="causal")
-    answer = batch(service, asked)
+    parameters = parameters_of(text, off="causal")
+    answer = batch(service, parameters)
     losses = answer.fields["losses"]
     rows = (
         (Message("row", "with the causal mask"), losses["on"]),
@@ -149,4 +149,4 @@ def look_ahead(service: Service, text: str) -> Numbers:
     )
     columns = (Message("column", "model"), Message("column", "loss of the next word, nats"))
     values = {"on": f"{losses['on']:.2f}", "off": f"{losses['off']:.2f}"}
-    return Numbers(columns, rows, *addresses(asked), values, losses["on"] != losses["off"])
+    return Numbers(columns, rows, *addresses(parameters), values, losses["on"] != losses["off"])

@@ -33,7 +33,7 @@ class Prose:
 
 
 @dataclass(frozen=True)
-class FigurePlace:
+class AnnotatedFigure:
     """A figure by its name, and the annotation on it.
 
     `always` holds for any sentence; `observed` is shown where the observation is made.
@@ -57,7 +57,7 @@ class Step:
     id: str
     title: str
     prose: Markup
-    figure: FigurePlace | None
+    figure: AnnotatedFigure | None
     predict: Markup
     attempt: Markup  # "try this"
     questions: tuple[Question, ...]
@@ -96,8 +96,8 @@ def course(code: str) -> tuple[Chapter, ...]:
 
 @cache
 def glossary(code: str) -> tuple[Entry, ...]:
-    _, found = sections((HERE / code / f"{GLOSSARY}.md").read_text("utf-8"))
-    return tuple(_entry(section) for section in found if section.id)
+    _, entries = sections((HERE / code / f"{GLOSSARY}.md").read_text("utf-8"))
+    return tuple(_entry(section) for section in entries if section.id)
 
 
 def _entry(section: Section) -> Entry:
@@ -123,9 +123,9 @@ def linked(html: Markup) -> Markup:
 
 
 def _chapter(number: int, text: str) -> Chapter:
-    title, found = sections(text)
-    lead = Markup("").join(block.html for block in found[0].blocks)
-    return Chapter(number, title, linked(lead), tuple(_step(section) for section in found[1:]))
+    title, (head, *steps) = sections(text)
+    lead = Markup("").join(block.html for block in head.blocks)
+    return Chapter(number, title, linked(lead), tuple(map(_step, steps)))
 
 
 def _step(section: Section) -> Step:
@@ -152,9 +152,9 @@ def _step(section: Section) -> Step:
     )
 
 
-def _figure(block: Block) -> FigurePlace:
+def _figure(block: Block) -> AnnotatedFigure:
     first, *more = [linked(rendered(group)) for group in groups(block.tokens)] or [Markup("")]
-    return FigurePlace(block.name, first, Markup("").join(more))
+    return AnnotatedFigure(block.name, first, Markup("").join(more))
 
 
 def _question(block: Block) -> Question:

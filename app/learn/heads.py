@@ -29,7 +29,7 @@ class Share(NamedTuple):
 class Look(NamedTuple):
     """Where the query word looks in one head."""
 
-    place: Place
+    head_place: Place  # kind, layer, head
     query: int  # index of the word's last token
     number: int  # of the word among those of the query axis
     word: str
@@ -44,10 +44,10 @@ class Look(NamedTuple):
         return max(plain, key=lambda share: share.attn)
 
 
-def looked(service: Service, panel: Panel, text: str, place: Place | None = None) -> Look:
+def looked(service: Service, panel: Panel, text: str, head_place: Place | None = None) -> Look:
     """The panel on a sentence. Invalid says what is wrong with it: too long, or lacks a word."""
     with service.lent(panel.model, text=text) as loaded:
-        kind, layer, head = place or chosen_place(loaded, panel)
+        kind, layer, head = head_place or chosen_head(loaded, panel)
         spec = Spec(text, text_pair=panel.text_pair)
         run, record = service.record(loaded, spec, Selection("attn", kind, (layer,), (head,)))
         q, k = words(run, record)
@@ -61,7 +61,7 @@ def looked(service: Service, panel: Panel, text: str, place: Place | None = None
     return Look((kind, layer, head), word.tokens[-1], number, word.text, shares, run.target, holds)
 
 
-def chosen_place(loaded: Loaded, panel: Panel) -> Place:
+def chosen_head(loaded: Loaded, panel: Panel) -> Place:
     """The head that shows the panel's claim best, in the panel's own sentence."""
     key = (loaded.identity, panel)
     if key not in _chosen:
@@ -75,9 +75,9 @@ _chosen: dict[tuple[tuple[str, str, str], Panel], Place] = {}  # one for each pa
 
 def _query(panel: Panel, q: Sequence[Word]) -> int:
     """The claim's query word, else the last word if any will do. Invalid names what is missing."""
-    places = _places(q, panel.claim.query)
-    if panel.claim.occurrence < len(places):
-        return places[panel.claim.occurrence]
+    indices = _indices(q, panel.claim.query)
+    if panel.claim.occurrence < len(indices):
+        return indices[panel.claim.occurrence]
     plain = [i for i, w in enumerate(q) if not w.special and w.text not in PUNCTUATION]
     if panel.takes_any and plain:
         return plain[-1]
@@ -100,12 +100,12 @@ def needs(word: str, n: int = 1) -> Message:
 
 def _keys(panel: Panel, k: Sequence[Word]) -> list[int]:
     """The words that the claim's query is to attend to, those that the sentence has."""
-    found = [_places(k, key) for key in panel.claim.keys]
+    by_key = [_indices(k, key) for key in panel.claim.keys]
     n = panel.claim.key_occurrence
-    return [places[n] for places in found if n < len(places)]
+    return [indices[n] for indices in by_key if n < len(indices)]
 
 
-def _places(found: Sequence[Word], word: str) -> list[int]:
+def _indices(words_of_axis: Sequence[Word], word: str) -> list[int]:
     if word.startswith("["):  # a special token, such as [MASK]
-        return [i for i, other in enumerate(found) if other.text == word]
-    return occurrences(found, word)
+        return [i for i, other in enumerate(words_of_axis) if other.text == word]
+    return occurrences(words_of_axis, word)

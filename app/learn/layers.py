@@ -56,10 +56,10 @@ def named_heads(service: Service, text: str) -> Numbers:
     for name in ("bert", "gpt", "translator"):
         with service.lent(name) as loaded:
             for role in roles_of_card(loaded.card.heads, loaded.card.metrics, loaded.family):
-                found = (role.score, name, f"{role.kind} L{role.layer} H{role.head}", role.role)
-                best[role.role] = max(best.get(role.role, found), found)
+                scored = (role.score, name, f"{role.kind} L{role.layer} H{role.head}", role.role)
+                best[role.role] = max(best.get(role.role, scored), scored)
     ranked = sorted(best.values(), reverse=True)
-    rows = tuple((f"{model} {place}", ROLES[role], score) for score, model, place, role in ranked)
+    rows = tuple((f"{model} {head}", ROLES[role], score) for score, model, head, role in ranked)
     columns = (
         Message("column", "head"),
         Message("column", "what it does"),
@@ -72,8 +72,8 @@ def named_heads(service: Service, text: str) -> Numbers:
 def parts_of_a_layer(service: Service, panel: Panel, text: str) -> Numbers:
     """What each head adds to one word, as lengths, and the error of their sum."""
     look = looked(service, panel, text)
-    _, layer, _ = look.place
-    asked = {"model": panel.model, "text": text, "layer": layer}
+    _, layer, _ = look.head_place
+    parameters = {"model": panel.model, "text": text, "layer": layer}
     with service.lent(panel.model, text=text) as loaded:
         parts = head_parts(loaded, text, layer)
     H, _, d = parts.z.shape
@@ -94,8 +94,8 @@ def parts_of_a_layer(service: Service, panel: Panel, text: str) -> Numbers:
     return Numbers(
         columns,
         rows,
-        f"{PREFIX}/arithmetic/heads?{urlencode(asked)}",
-        f"/attention?{urlencode(asked)}#heads",
+        f"{PREFIX}/arithmetic/heads?{urlencode(parameters)}",
+        f"/attention?{urlencode(parameters)}#heads",
         values,
         parts.error < 1e-3 and output < sum(norms),
         choices=tuple(rows),
@@ -105,17 +105,17 @@ def parts_of_a_layer(service: Service, panel: Panel, text: str) -> Numbers:
 
 def without_a_head(service: Service, panel: Panel, text: str) -> Numbers:
     """The probability of the text's last token with all heads, and without some."""
-    kind, layer, head = looked(service, panel, panel.text).place
+    kind, layer, head = looked(service, panel, panel.text).head_place
     cases = (
         (Message("row", "all heads"), None),
         (Message("row", "without this head"), {"layer": layer, "head": head}),
         (Message("row", "without its layer's heads"), {"layer": layer}),
     )
     rows = []
-    asked: dict[str, object] = {"model": panel.model, "text": text}
+    parameters: dict[str, object] = {"model": panel.model, "text": text}
     with service.lent(panel.model, text=text) as loaded:
-        for name, place in cases:
-            edits = () if place is None else (EditSpec(op="ablate", **place),)
+        for name, ablated in cases:
+            edits = () if ablated is None else (EditSpec(op="ablate", **ablated),)
             request = NextTokenRequest(model=panel.model, text=text, edits=edits)
             answer = next_token(service, request, loaded).fields
             rows.append((name, math.exp(answer["log_probabilities"][-1])))
@@ -127,14 +127,14 @@ def without_a_head(service: Service, panel: Panel, text: str) -> Numbers:
         Message("column", "heads"),
         Message("column", "probability of the last token"),
     )
-    api = f"{PREFIX}/next-token?{urlencode(asked)}"
-    link = f"/generate?{urlencode(asked)}"
+    api = f"{PREFIX}/next-token?{urlencode(parameters)}"
+    link = f"/generate?{urlencode(parameters)}"
     return Numbers(columns, tuple(rows), api, link, values, rows[1][1] < rows[0][1])
 
 
 def other_numbers_of_heads(service: Service, text: str) -> Numbers:
     """The same queries and keys cut into fewer and into more heads."""
-    asked = {"model": "bert", "text": text, "layer": 0}
+    parameters = {"model": "bert", "text": text, "layer": 0}
     with service.lent("bert", text=text) as loaded:
         cuts = head_parts(loaded, text, 0).regrouped
     rows = tuple((c.n_head, c.d, c.n_number, c.entropy, c.apart) for c in cuts)
@@ -147,17 +147,17 @@ def other_numbers_of_heads(service: Service, text: str) -> Numbers:
     )
     numbers = [cut.n_head for cut in cuts]
     values = {"most": str(max(numbers)), "few": str(min(numbers))}
-    api = f"{PREFIX}/arithmetic/heads?{urlencode(asked)}"
+    api = f"{PREFIX}/arithmetic/heads?{urlencode(parameters)}"
     several = cuts[1:]  # a single head has no others to differ from
     holds = several[-1].entropy > several[0].entropy and several[-1].apart < several[0].apart
-    return Numbers(columns, rows, api, f"/attention?{urlencode(asked)}#heads", values, holds)
+    return Numbers(columns, rows, api, f"/attention?{urlencode(parameters)}#heads", values, holds)
 
 
 def activations(service: Service, text: str) -> Numbers:
     """ReLU and GELU, and the values that enter BERT's GELU in its first layer."""
-    asked = {"model": "bert", "text": text, "layer": 0}
+    parameters = {"model": "bert", "text": text, "layer": 0}
     with service.lent("bert", text=text) as loaded:
-        answer = activations_of(service, LayerRequest.model_validate(asked), loaded).fields
+        answer = activations_of(service, LayerRequest.model_validate(parameters), loaded).fields
     edges, counts = answer["edges"], answer["counts"]
     rows = tuple(
         (f"{low:g} … {high:g}".replace("-", "−"), n, max(low, 0.0), round(gelu(low), 3))
@@ -185,8 +185,8 @@ def activations(service: Service, text: str) -> Numbers:
     return Numbers(
         columns,
         rows,
-        address_of("arithmetic/activations", **asked),
-        page_of("attention", **asked) + "#block",
+        address_of("arithmetic/activations", **parameters),
+        page_of("attention", **parameters) + "#block",
         values,
         negative > 0.5,
         choices=(
@@ -199,10 +199,10 @@ def activations(service: Service, text: str) -> Numbers:
 
 def states(service: Service, text: str) -> Numbers:
     """Some dimensions of every token's state: a row for layer norm, a column for batch norm."""
-    asked = {"model": "bert", "text": text}
+    parameters = {"model": "bert", "text": text}
     with service.lent("bert", text=text) as loaded:
-        answer = hidden(service, HiddenRequest.model_validate(asked), loaded)
-        layers = blocks(service, TextRequest.model_validate(asked), loaded).fields["layers"]
+        answer = hidden(service, HiddenRequest.model_validate(parameters), loaded)
+        layers = blocks(service, TextRequest.model_validate(parameters), loaded).fields["layers"]
     whole = torch.tensor(answer.tensors["hidden"])[1]  # (T, D)
     state = whole[:, :SHOWN]
     normed = torch.nn.functional.layer_norm(whole, whole.shape[-1:])
@@ -222,10 +222,10 @@ def states(service: Service, text: str) -> Numbers:
     name = in_words(Message("legend", "state"))
     axes = [in_words(Message("axis", "token")), in_words(Message("axis", "dimension"))]
     options = {"name": name, "axes": axes, "range": {"scale": "signed", "low": -high, "high": high}}
-    api = f"{PREFIX}/arithmetic/blocks?{urlencode(asked)}"
+    api = f"{PREFIX}/arithmetic/blocks?{urlencode(parameters)}"
     columns = ("", *map(str, range(SHOWN)))
     holds = abs(token[1] - 1) < 0.1
-    link = f"/attention?{urlencode(asked)}#block"
+    link = f"/attention?{urlencode(parameters)}#block"
     choices = (
         (Message("choice", "each token, over its dimensions"), _spread(normed, -1)),
         (Message("choice", "each dimension, over the tokens"), _spread(normed, 0)),
@@ -239,9 +239,9 @@ def _spread(x: torch.Tensor, axis: int) -> float:
 
 def lengths_by_layer(service: Service, text: str) -> Numbers:
     """The residual stream's length, and what attention and feed-forward add to it."""
-    asked = {"model": "gpt", "text": text}
+    parameters = {"model": "gpt", "text": text}
     with service.lent("gpt", text=text) as loaded:
-        layers = blocks(service, TextRequest.model_validate(asked), loaded).fields["layers"]
+        layers = blocks(service, TextRequest.model_validate(parameters), loaded).fields["layers"]
     rows = tuple(
         (i, layer["residual"], layer["attention"], layer["feed_forward"])
         for i, layer in enumerate(layers)
@@ -253,9 +253,9 @@ def lengths_by_layer(service: Service, text: str) -> Numbers:
         Message("column", "feed-forward adds"),
     )
     values = {"first": f"{rows[0][1]:.1f}", "last": f"{rows[-1][1]:.1f}"}
-    api = f"{PREFIX}/arithmetic/blocks?{urlencode(asked)}"
+    api = f"{PREFIX}/arithmetic/blocks?{urlencode(parameters)}"
     options = {"y": in_words(Message("axis", "mean length"))}
-    link = f"/attention?{urlencode(asked)}#block"
+    link = f"/attention?{urlencode(parameters)}#block"
     return Numbers(columns, rows, api, link, values, rows[-1][1] > rows[0][1], options)
 
 
@@ -282,9 +282,9 @@ def gradients_by_depth(service: Service, text: str) -> Numbers:
 
 def another_order(service: Service, text: str) -> Numbers:
     """How much each token's state changes when the words are reversed."""
-    asked = {"model": "bert", "text": text}
+    parameters = {"model": "bert", "text": text}
     with service.lent("bert", text=text) as loaded:
-        answer = permutation(service, PermutationRequest.model_validate(asked), loaded).fields
+        answer = permutation(service, PermutationRequest.model_validate(parameters), loaded).fields
     names = [t["text"].strip() or t["raw"] for t in answer["tokens_a"]]
     by_token = answer["by_token"]
     rows = tuple(zip(names, by_token["with"], by_token["without"], strict=True))
@@ -299,8 +299,8 @@ def another_order(service: Service, text: str) -> Numbers:
         "with": f"{difference['with']:.2f}",
         "without": f"{difference['without']:.0e}",
     }
-    api = f"{PREFIX}/permutation?{urlencode(asked)}"
-    link = f"/positions?{urlencode(asked)}"
+    api = f"{PREFIX}/permutation?{urlencode(parameters)}"
+    link = f"/positions?{urlencode(parameters)}"
     holds = difference["without"] < 1e-3 < difference["with"]
     choices = (
         (Message("choice", "with positions"), float(difference["with"])),

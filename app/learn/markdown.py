@@ -96,7 +96,7 @@ def terms_in(html: str) -> list[str]:
 
 def sections(text: str) -> tuple[str, list[Section]]:
     """The title of a file, and its sections."""
-    title, found = "", [("", "", list[Block]())]
+    title, parts = "", [("", "", list[Block]())]
     tokens = iter(parser().parse(text))
     for token in tokens:
         if token.type == "heading_open" and token.tag in ("h1", "h2"):
@@ -106,10 +106,10 @@ def sections(text: str) -> tuple[str, list[Section]]:
                 title = heading
             else:
                 name, _, words = heading.partition(": ")
-                found.append((name, words, []))
+                parts.append((name, words, []))
             continue
-        _append(found[-1][2], token, tokens)
-    return title, [Section(name, words, tuple(blocks)) for name, words, blocks in found]
+        _append(parts[-1][2], token, tokens)
+    return title, [Section(name, words, tuple(blocks)) for name, words, blocks in parts]
 
 
 def _append(blocks: list[Block], token: Token, rest: Iterator[Token]) -> None:
@@ -132,11 +132,11 @@ def _until_closed(tokens: Iterator[Token]) -> Iterator[Token]:
 
 def groups(tokens: Sequence[Token]) -> list[tuple[Token, ...]]:
     """A container's paragraphs, lists and quotations, each by itself."""
-    found: list[tuple[Token, ...]] = []
+    parts: list[tuple[Token, ...]] = []
     depth, start = 0, 0
     for i, token in enumerate(tokens):
         depth += token.nesting
         if depth == 0:
-            found.append(tuple(tokens[start : i + 1]))
+            parts.append(tuple(tokens[start : i + 1]))
             start = i + 1
-    return found
+    return parts

@@ -24,20 +24,20 @@ Row = tuple[str | float | None, ...]
 def apart(service: Service, panel: Panel, text: str) -> tuple[Look, Answer, dict[str, object]]:
     """A head's query word step by step, and the request that gives the same."""
     look = looked(service, panel, text)
-    kind, layer, head = look.place
-    place = {"kind": kind, "layer": layer, "head": head, "query": look.query}
-    asked: dict[str, object] = {"model": panel.model, "text": text, **place}
-    request = AnatomyRequest.model_validate(asked)
+    kind, layer, head = look.head_place
+    row = {"kind": kind, "layer": layer, "head": head, "query": look.query}
+    parameters: dict[str, object] = {"model": panel.model, "text": text, **row}
+    request = AnatomyRequest.model_validate(parameters)
     with service.lent(panel.model, text=text) as loaded:
-        return look, head_anatomy(service, request, loaded), asked
+        return look, head_anatomy(service, request, loaded), parameters
 
 
 def tokens_of(answer: Answer) -> list[str]:
     return [token["text"].strip() or token["raw"] for token in answer.fields["k_tokens"]]
 
 
-def steps_link(asked: dict[str, object]) -> str:
-    return f"/explore?{urlencode({**asked, 'view': 'anatomy'})}"
+def steps_link(parameters: dict[str, object]) -> str:
+    return f"/explore?{urlencode({**parameters, 'view': 'anatomy'})}"
 
 
 def entropy(attn: Tensor) -> float:
@@ -46,7 +46,7 @@ def entropy(attn: Tensor) -> float:
 
 def with_and_without_scale(service: Service, panel: Panel, text: str) -> Numbers:
     """The softmax of one query's scores, divided by the root of d and not."""
-    look, answer, asked = apart(service, panel, text)
+    look, answer, parameters = apart(service, panel, text)
     dots = torch.tensor(answer.tensors["dots"])
     mask = torch.tensor(answer.tensors["mask"]).bool()
     scale = float(answer.fields["scale"])
@@ -71,18 +71,18 @@ def with_and_without_scale(service: Service, panel: Panel, text: str) -> Numbers
         Message("column", "softmax of q·k"),
         Message("column", "softmax of q·k/√d"),
     )
-    api = f"{PREFIX}/anatomy?{urlencode(asked)}"
+    api = f"{PREFIX}/anatomy?{urlencode(parameters)}"
     holds = entropy(scaled) > entropy(plain) and float(plain.max()) > ALMOST_ALL
     choices = (
         (Message("choice", "without the division"), float(plain.max())),
         (Message("choice", "with the division"), float(scaled.max())),
     )
-    return Numbers(columns, rows, api, steps_link(asked), values, holds, choices=choices)
+    return Numbers(columns, rows, api, steps_link(parameters), values, holds, choices=choices)
 
 
 def weights_and_values(service: Service, panel: Panel, text: str) -> Numbers:
     """What each word adds to the head's output: its weight, its value's length, the product."""
-    look, answer, asked = apart(service, panel, text)
+    look, answer, parameters = apart(service, panel, text)
     attn = torch.tensor(answer.tensors["attn"])
     length = torch.tensor(answer.tensors["v"]).norm(dim=-1)
     adds = attn * length
@@ -103,13 +103,13 @@ def weights_and_values(service: Service, panel: Panel, text: str) -> Numbers:
         Message("column", "length of v"),
         Message("column", "α × length of v"),
     )
-    api = f"{PREFIX}/anatomy?{urlencode(asked)}"
-    return Numbers(columns, rows, api, steps_link(asked), values, error < 1e-4)
+    api = f"{PREFIX}/anatomy?{urlencode(parameters)}"
+    return Numbers(columns, rows, api, steps_link(parameters), values, error < 1e-4)
 
 
 def softmax_of_row(service: Service, panel: Panel, text: str) -> Numbers:
     """Scores, their exponentials, and the shares that these are of their sum."""
-    look, answer, asked = apart(service, panel, text)
+    look, answer, parameters = apart(service, panel, text)
     scores = torch.tensor([s if s is not None else -torch.inf for s in answer.tensors["scores"]])
     exponentials = scores.exp()
     shares = exponentials / exponentials.sum()
@@ -127,6 +127,6 @@ def softmax_of_row(service: Service, panel: Panel, text: str) -> Numbers:
         "attn": f"{shares.max():.2f}",
     }
     columns = (WORD, Message("column", "score s"), Message("column", "exp s"), ATTENTION)
-    api = f"{PREFIX}/anatomy?{urlencode(asked)}"
+    api = f"{PREFIX}/anatomy?{urlencode(parameters)}"
     holds = bool((shares - attn).abs().max() < 1e-4)
-    return Numbers(columns, tuple(rows), api, steps_link(asked), values, holds)
+    return Numbers(columns, tuple(rows), api, steps_link(parameters), values, holds)

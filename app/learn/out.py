@@ -13,7 +13,7 @@ from attention_atlas.app.api.models import ModelSummary, summary
 from attention_atlas.app.errors import Problem
 from attention_atlas.app.language import in_words
 from attention_atlas.app.learn.catalogue import FIGURES
-from attention_atlas.app.learn.course import FigurePlace
+from attention_atlas.app.learn.course import AnnotatedFigure
 from attention_atlas.app.learn.figures import Cell, Figure, Heads, Measured, Panel
 from attention_atlas.app.learn.heads import Look, looked
 from attention_atlas.app.learn.html import Html
@@ -83,17 +83,19 @@ class FigureOut(BaseModel):
     problem: Problem | None = None
 
 
-def figure_out(service: Service, place: FigurePlace, texts: Mapping[str, str]) -> FigureOut:
+def figure_out(service: Service, annotated: AnnotatedFigure, texts: Mapping[str, str]) -> FigureOut:
     """A step's figure on the reader's sentences, or on its own; problems are part of the answer."""
-    figure = FIGURES[place.name]
+    figure = FIGURES[annotated.name]
     own = defaults(figure)
     shown = [texts.get(name) or default for name, default in zip(TEXTS, own, strict=False)]
-    plain = FigureOut(name=place.name, draw=_draw(figure), texts=shown, defaults=own)
+    plain = FigureOut(name=annotated.name, draw=_draw(figure), texts=shown, defaults=own)
     try:
         made = _made(service, figure, plain)
     except errors.AppError as error:
         return plain.model_copy(update={"problem": errors.problem(error)})
-    always, observed = (filled(html, made.values) for html in (place.always, place.observed))
+    always, observed = (
+        filled(html, made.values) for html in (annotated.always, annotated.observed)
+    )
     return made.model_copy(
         update={"always": always, "observed": observed if made.holds else Markup("")}
     )
@@ -130,8 +132,8 @@ def _made(service: Service, figure: Figure, plain: FigureOut) -> FigureOut:
 def _heads(service: Service, figure: Heads, plain: FigureOut) -> FigureOut:
     looks: list[Look] = []
     for panel, text in zip(figure.panels, _texts(figure, plain.texts), strict=True):
-        place = looks[0].place if figure.same_head and looks else None
-        looks.append(looked(service, panel, text, place))
+        same = looks[0].head_place if figure.same_head and looks else None
+        looks.append(looked(service, panel, text, same))
     rows = zip(figure.panels, _texts(figure, plain.texts), looks, strict=True)
     panels = [panel_out(panel, text, look, figure.view) for panel, text, look in rows]
     values: dict[str, str] = {}
@@ -158,10 +160,10 @@ def _texts(figure: Heads, shown: list[str]) -> list[str]:
 
 
 def panel_out(panel: Panel, text: str, look: Look, view: str) -> PanelOut:
-    kind, layer, head = look.place
+    kind, layer, head = look.head_place
     spec = {"model": panel.model, "text": text}
     spec |= {"text_pair": panel.text_pair} if panel.text_pair is not None else {}
-    at = {**spec, "kind": kind, "layer": layer, "head": head}
+    head_query = {**spec, "kind": kind, "layer": layer, "head": head}
     view = {"grid": "matrix", "scores": "matrix"}.get(view, view)
     return PanelOut(
         **spec | {"text_pair": panel.text_pair},
@@ -176,8 +178,8 @@ def panel_out(panel: Panel, text: str, look: Look, view: str) -> PanelOut:
         shares=[ShareOut(**share._asdict()) for share in look.shares],
         top=ShareOut(**look.top._asdict()),
         holds=look.holds,
-        api=f"{PREFIX}/attention?{urlencode({**at, 'merge': 'words'})}",
-        link=f"/explore?{urlencode({**at, 'query': look.query, 'view': view})}",
+        api=f"{PREFIX}/attention?{urlencode({**head_query, 'merge': 'words'})}",
+        link=f"/explore?{urlencode({**head_query, 'query': look.query, 'view': view})}",
     )
 
 

@@ -48,12 +48,12 @@ def translated(
         return returned(steps, lambda step: None)
 
 
-def address_of(path: str, **asked: object) -> str:
-    return f"{PREFIX}/{path}?{urlencode(asked)}"
+def address_of(path: str, **parameters: object) -> str:
+    return f"{PREFIX}/{path}?{urlencode(parameters)}"
 
 
-def page_of(path: str, **asked: object) -> str:
-    return f"/{path}?{urlencode(asked)}"
+def page_of(path: str, **parameters: object) -> str:
+    return f"/{path}?{urlencode(parameters)}"
 
 
 def text_of(token: dict[str, str] | str) -> str:
@@ -82,22 +82,22 @@ def choices_of_decoder(service: Service, text: str) -> Numbers:
         Message("column", "its probability"),
         PROBABILITY,
     )
-    asked = {"model": "translator", "text": text}
+    parameters = {"model": "translator", "text": text}
     values = {"least": str(least[0]), "p": f"{least[3]:.2f}", "second": str(least[1])}
     return Numbers(
         columns,
         tuple(rows),
-        address_of("translate", **asked),
-        page_of("translate", **asked),
+        address_of("translate", **parameters),
+        page_of("translate", **parameters),
         values,
     )
 
 
 def teacher_forcing(service: Service, text: str, reference: str) -> Numbers:
     """The model's own translation beside a given one, token by token."""
-    found = translated(service, text, reference)
-    own, given = found.steps, found.reference
-    n = max(len(own), len(given))
+    result = translated(service, text, reference)
+    written, given = result.steps, result.reference
+    n = max(len(written), len(given))
 
     def part(steps: list[LabelledToken], i: int) -> tuple[Cell, Cell]:
         if i >= len(steps):
@@ -106,7 +106,7 @@ def teacher_forcing(service: Service, text: str, reference: str) -> Numbers:
             steps[i].log_probability
         )
 
-    rows = tuple((str(i), *part(own, i), *part(given, i)) for i in range(n))
+    rows = tuple((str(i), *part(written, i), *part(given, i)) for i in range(n))
     columns = (
         Message("column", "step"),
         Message("column", "free running"),
@@ -114,25 +114,25 @@ def teacher_forcing(service: Service, text: str, reference: str) -> Numbers:
         Message("column", "given by the teacher"),
         Message("column", "probability of it"),
     )
-    asked = {"model": "translator", "text": text, "reference": reference}
+    parameters = {"model": "translator", "text": text, "reference": reference}
     least = min(given, key=lambda step: step.log_probability)
     values = {
-        "own": found.hypotheses[0].text,
+        "own": result.hypotheses[0].text,
         "given": reference,
         "least": text_of(least.token.text or least.token.raw),
         "p": f"{math.exp(least.log_probability):.2f}",
         "loss": f"{-sum(s.log_probability for s in given) / len(given):.2f}",
-        "own_loss": f"{-sum(s.log_probability for s in own) / len(own):.2f}",
+        "own_loss": f"{-sum(s.log_probability for s in written) / len(written):.2f}",
     }
-    page = page_of("translate", **asked)
-    return Numbers(columns, rows, address_of("translate", **asked), page, values)
+    page = page_of("translate", **parameters)
+    return Numbers(columns, rows, address_of("translate", **parameters), page, values)
 
 
 def blank(service: Service, text: str) -> Numbers:
     """What BERT would write for the first [MASK]."""
-    asked = {"model": "bert", "text": text}
+    parameters = {"model": "bert", "text": text}
     with service.lent("bert", text=text) as loaded:
-        answer = fill_mask(service, FillMaskRequest(**asked, top=MOST), loaded).fields
+        answer = fill_mask(service, FillMaskRequest(**parameters, top=MOST), loaded).fields
     mask = answer["masks"][0]
     rows = tuple((text_of(c), c["probability"]) for c in mask["candidates"])
     values = {
@@ -142,14 +142,14 @@ def blank(service: Service, text: str) -> Numbers:
     }
     columns = (WORD, PROBABILITY)
     page = page_of("fill", model="bert", text=text)
-    return Numbers(columns, rows, address_of("fill-mask", **asked), page, values)
+    return Numbers(columns, rows, address_of("fill-mask", **parameters), page, values)
 
 
 def masking_procedure(service: Service, text: str) -> Numbers:
     """What BERT's training does to a text: which tokens it chose, and what became of them."""
-    asked = {"model": "bert", "text": text}
+    parameters = {"model": "bert", "text": text}
     with service.lent("bert", text=text) as loaded:
-        answer = corruption(service, CorruptionRequest(**asked, seed=SEED), loaded).fields
+        answer = corruption(service, CorruptionRequest(**parameters, seed=SEED), loaded).fields
     tokens = answer["tokens"]
     rows = tuple(
         (
@@ -179,15 +179,20 @@ def masking_procedure(service: Service, text: str) -> Numbers:
     }
     page = page_of("fill", model="bert", text=text, seed=str(SEED))
     return Numbers(
-        columns, rows, address_of("corruption", **asked, seed=str(SEED)), page, values, bool(rows)
+        columns,
+        rows,
+        address_of("corruption", **parameters, seed=str(SEED)),
+        page,
+        values,
+        bool(rows),
     )
 
 
 def following(service: Service, text: str, text_b: str) -> Numbers:
     """Whether the second sentence follows the first, and the other way round."""
-    asked = {"model": "bert", "text": text, "text_pair": text_b}
+    parameters = {"model": "bert", "text": text, "text_pair": text_b}
     with service.lent("bert", text=text, text_pair=text_b) as loaded:
-        answer = next_sentence(service, NextSentenceRequest(**asked), loaded).fields
+        answer = next_sentence(service, NextSentenceRequest(**parameters), loaded).fields
         other = NextSentenceRequest(model="bert", text=text, text_pair=UNRELATED)
         unrelated = next_sentence(service, other, loaded).fields
     rows = (
@@ -204,8 +209,8 @@ def following(service: Service, text: str, text_b: str) -> Numbers:
     columns = (Message("column", "order"), Message("column", "probability of following"))
     order_matters = abs(answer["is_next"] - answer["swapped"]) > 0.2
     holds = answer["is_next"] > unrelated["is_next"] and not order_matters
-    page = page_of("fill", **asked)
-    return Numbers(columns, rows, address_of("next-sentence", **asked), page, values, holds)
+    page = page_of("fill", **parameters)
+    return Numbers(columns, rows, address_of("next-sentence", **parameters), page, values, holds)
 
 
 UNRELATED = "The company sold its shares in March."

@@ -45,12 +45,12 @@ def meaning_by_examples(service: Service, text: str) -> Numbers:
     }
     columns = (Message("column", "layers passed"), WATER, MONEY)
     options = {"y": in_words(Message("legend", "cosine")), "zero": False}
-    asked = {"model": "bert", "text": text, "word": WORD}
+    parameters = {"model": "bert", "text": text, "word": WORD}
     sentences = {"text": text, "text_b": EXAMPLES[MONEY][0], "word": WORD}
     return Numbers(
         columns,
         rows,
-        address_of("hidden-states", **asked),
+        address_of("hidden-states", **parameters),
         page_of("compare", model="bert", **sentences),
         values,
         apart[-1] > 2 * apart[0],

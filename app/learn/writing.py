@@ -19,7 +19,7 @@ from attention_atlas.model.generate import Sampling, returned
 from attention_atlas.model.messages import Message
 
 NEW = 12  # tokens of a continuation
-LISTS = (  # a list, and the same list again: the last word is asked for
+LISTS = (  # each is written twice: the model has to give the last word
     ("farm", "sea", "island", "doctor", "month"),
     ("king", "song", "flower", "word", "dance"),
     ("old", "village", "war", "hour", "river"),
@@ -44,12 +44,12 @@ def next_words(service: Service, text: str) -> Numbers:
         "p": f"{rows[0][1]:.2f}",
         "entropy": f"{answer['entropy']:.2f}",
     }
-    asked = {"model": "gpt", "text": text}
+    parameters = {"model": "gpt", "text": text}
     return Numbers(
         (WORD, PROBABILITY),
         rows,
-        address_of("next-token", **asked),
-        page_of("generate", **asked),
+        address_of("next-token", **parameters),
+        page_of("generate", **parameters),
         values,
     )
 
@@ -80,12 +80,12 @@ def tied_head(service: Service, text: str) -> Numbers:
         Message("column", "last state · word vector"),
     )
     values = {"V": f"{V:,}", "D": str(D), "n": f"{V * D / 1e6:.1f}", "error": f"{error:.0e}"}
-    asked = {"model": "gpt", "text": text}
+    parameters = {"model": "gpt", "text": text}
     return Numbers(
         columns,
         rows,
-        address_of("next-token", **asked),
-        page_of("generate", **asked),
+        address_of("next-token", **parameters),
+        page_of("generate", **parameters),
         values,
         error < 1e-3,
     )
@@ -105,9 +105,9 @@ def prompts(service: Service, text: str) -> Numbers:
                 loaded, text + ending, sampling=Sampling(0), max_new_tokens=NEW
             )
             rows.append((name, returned(steps, lambda step: None).text.strip().replace("\n", " ")))
-    asked = {"model": "gpt", "text": text + "\nTL;DR:", "temperature": "0"}
+    parameters = {"model": "gpt", "text": text + "\nTL;DR:", "temperature": "0"}
     columns = (Message("column", "prompt"), Message("column", "continuation"))
-    page = page_of("generate", **asked)
+    page = page_of("generate", **parameters)
     with service.lent("gpt") as loaded:
         million = loaded.n_parameters / 1e6
     values = {
@@ -117,7 +117,11 @@ def prompts(service: Service, text: str) -> Numbers:
         "times": f"{PUBLISHED[-1][-1] / million:,.0f}",
     }
     return Numbers(
-        columns, tuple(rows), address_of("generate", **asked, max_new_tokens=str(NEW)), page, values
+        columns,
+        tuple(rows),
+        address_of("generate", **parameters, max_new_tokens=str(NEW)),
+        page,
+        values,
     )
 
 
@@ -126,12 +130,12 @@ def shots(service: Service, text: str) -> Numbers:
     rows = []
     with service.lent("gpt") as loaded:
         for n in range(SHOTS + 1):
-            found = []
+            right = []  # probabilities
             for i in range(len(LISTS)):
                 prompt = few_shot_prompt(i, n)
                 read = decoding.surprise(loaded, prompt)
-                found.append(math.exp(read.log_probabilities[-1]))
-            rows.append((str(n), sum(found) / len(found)))
+                right.append(math.exp(read.log_probabilities[-1]))
+            rows.append((str(n), sum(right) / len(right)))
     columns = (Message("column", "examples"), Message("column", "probability of the right word"))
     values = {
         "zero": f"{rows[0][1]:.2f}",
@@ -140,11 +144,11 @@ def shots(service: Service, text: str) -> Numbers:
         "n": str(SHOTS),
         "prompts": str(len(LISTS)),
     }
-    asked = {"model": "gpt", "text": few_shot_prompt(0, SHOTS)}
+    parameters = {"model": "gpt", "text": few_shot_prompt(0, SHOTS)}
     first, later = rows[1][1] - rows[0][1], rows[-1][1] - rows[1][1]
     holds = first > max(0, later)
     return Numbers(
-        columns, tuple(rows), address_of("next-token", **asked), "/generate", values, holds
+        columns, tuple(rows), address_of("next-token", **parameters), "/generate", values, holds
     )
 
 
@@ -229,7 +233,7 @@ def known_and_invented(service: Service, text: str, text_b: str) -> Numbers:
         "entropy": f"{rows[0][2]:.2f}",
         "entropy2": f"{rows[1][2]:.2f}",
     }
-    asked = {"model": "gpt", "text": text_b}
+    parameters = {"model": "gpt", "text": text_b}
     holds = rows[1][2] < 2 * rows[0][2]  # not much less sure
     choices = (
         (Message("choice", "after the known name"), float(rows[0][3])),
@@ -238,8 +242,8 @@ def known_and_invented(service: Service, text: str, text_b: str) -> Numbers:
     return Numbers(
         columns,
         tuple(rows),
-        address_of("next-token", **asked),
-        page_of("generate", **asked),
+        address_of("next-token", **parameters),
+        page_of("generate", **parameters),
         values,
         holds,
         choices=choices,

@@ -176,42 +176,42 @@ def step_link(chapter: Chapter, step: Step) -> StepLink:
 
 
 async def _chapter(service: Service, number: str) -> dict[str, Any]:
-    chapter = _found(number)
+    chapter = _chapter_of(number)
     steps = await service.compute(lambda: [_step_out(service, chapter, s) for s in chapter.steps])
     return {"title": chapter.title, "lead": chapter.lead, "steps": steps}
 
 
 async def _step(service: Service, number: str, name: str, query: StepQuery) -> dict[str, Any]:
-    chapter = _found(number)
-    places = {step.id: i for i, step in enumerate(chapter.steps)}
-    if name not in places:
+    chapter = _chapter_of(number)
+    numbers = {step.id: i for i, step in enumerate(chapter.steps)}
+    if name not in numbers:
         raise errors.UnknownStep(
             Message(
                 "unknown-step",
                 "chapter {chapter} has no step {step!r}; there are {have}",
                 chapter=chapter.number,
                 step=name[:60],
-                have=", ".join(places),
+                have=", ".join(numbers),
             ),
             "step",
         )
-    step = chapter.steps[places[name]]
+    step = chapter.steps[numbers[name]]
     texts = {field: getattr(query, field) for field in TEXTS}
     made = await service.compute(lambda: _step_out(service, chapter, step, texts))
     words = {entry.id: entry.term for entry in glossary(of_request.get())}
     links = [step_link(c, s) for c in course(of_request.get()) for s in c.steps]
-    place = [link.href for link in links].index(address(chapter.number, step.id))
+    i = [link.href for link in links].index(address(chapter.number, step.id))
     return {
         "title": chapter.title,
         "step": made,
-        "number": places[name],
-        "before": links[place - 1] if place else None,
-        "after": links[place + 1] if place + 1 < len(links) else None,
+        "number": numbers[name],
+        "before": links[i - 1] if i else None,
+        "after": links[i + 1] if i + 1 < len(links) else None,
         "terms": {term: words[term] for term in made.terms},
     }
 
 
-def _found(number: str) -> Chapter:
+def _chapter_of(number: str) -> Chapter:
     chapter = chapter_of(of_request.get(), number)
     if chapter is None:
         last = course(of_request.get())[-1].number
@@ -230,9 +230,9 @@ def _found(number: str) -> Chapter:
 def _step_out(
     service: Service, chapter: Chapter, step: Step, texts: dict[str, str] | None = None
 ) -> StepOut:
-    asked = [(chapter.number, question) for question in step.questions]
-    if asked:
-        asked += returned(course(of_request.get()), chapter)
+    questions = [(chapter.number, question) for question in step.questions]
+    if questions:
+        questions += returned(course(of_request.get()), chapter)
     return StepOut(
         id=step.id,
         title=step.title,
@@ -241,7 +241,7 @@ def _step_out(
         attempt=step.attempt,
         terms=list(step.terms),
         figure=figure_out(service, step.figure, texts or {}) if step.figure else None,
-        questions=[_question_out(service, number, question) for number, question in asked],
+        questions=[_question_out(service, number, question) for number, question in questions],
         code=[_code_out(*part) for part in step.code],
     )
 
