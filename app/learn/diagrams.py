@@ -8,14 +8,15 @@ from attention_atlas.app.learn.svg import arrow, box, element, path, svg, text
 from attention_atlas.model.messages import Message
 from markupsafe import Markup
 
-START = Message("part", "Start")
-BETWEEN = Message("part", "Delimiter")
-EXTRACT = Message("part", "Extract")
+START, BETWEEN, EXTRACT = "⟨s⟩", "$", "⟨e⟩"  # as the paper writes them
+LEGEND = Message("drawing", "⟨s⟩ start · $ delimiter · ⟨e⟩ extract")
 TRANSFORMER = "Transformer"
 LINEAR = Message("part", "Linear")
-SPECIAL, FREE = 56, 82  # widths of a special token's box, and of a text's
+WIDTH = 400  # of a drawing: on a phone its text is still read without scrolling sideways
+SPECIAL, FREE = 22, 72  # widths of a special token's box, and of a text's
+MODEL_X, LINEAR_X = 230, 330  # where the model and the linear layer begin
 HIGH = 26
-Parts = tuple[Message, ...]  # of one sequence, Start and Extract apart
+Parts = tuple[Message, ...]  # of one sequence, ⟨s⟩ and ⟨e⟩ apart
 
 TASKS: tuple[tuple[Message, tuple[Parts, ...], str], ...] = (  # name, sequences, what joins them
     (Message("row", "classification"), ((Message("part", "Text"),),), ""),
@@ -46,11 +47,11 @@ TASKS: tuple[tuple[Message, tuple[Parts, ...], str], ...] = (  # name, sequences
 
 def input_formats() -> Markup:
     """Figure 1 (right) of Radford et al. 2018: every task as one or more sequences."""
-    parts: list[Markup] = []
-    y = 8.0
-    for name, sequences, joined in TASKS:
-        parts += [text(0, y + 17, name, "drawn-strong"), *_task(sequences, joined, y + 26)]
-        y += 26 + 34 * len(sequences) + 16
+    parts: list[Markup] = [text(0, 14, LEGEND, "drawn-small")]
+    y = 24.0
+    for task, sequences, joined in TASKS:
+        parts += [text(0, y + 17, task, "drawn-strong"), *_task(sequences, joined, y + 26)]
+        y += 26 + 34 * len(sequences) + (34 if joined else 0) + 8
     about = Message(
         "drawing",
         "Four tasks as sequences that begin with a start token and end with an extract token; "
@@ -59,51 +60,55 @@ def input_formats() -> Markup:
         "answer by itself and compares the scores by a softmax.",
     )
     title = Message("drawing", "The four input formats of the first GPT")
-    return svg("formats", (640, int(y)), title, about, parts)
+    return svg("formats", (WIDTH, int(y)), title, about, parts)
 
 
 def _task(sequences: Sequence[Parts], joined: str, y: float) -> list[Markup]:
-    """The sequences of a task, each through the model, and how their outputs are joined."""
+    """The sequences of a task, each through the model, and below them how they are joined."""
     parts: list[Markup] = []
-    middle = y + 17 * len(sequences) - 4
+    below = y + 34 * len(sequences)
     for i, sequence in enumerate(sequences):
         line = y + 34 * i
-        parts += [*_sequence(sequence, line), box(372, line, (92, HIGH), TRANSFORMER, "model")]
+        middle = line + HIGH / 2
+        parts += [*_sequence(sequence, line), box(MODEL_X, line, (90, HIGH), TRANSFORMER, "model")]
         if joined == "+":
-            parts.append(path(f"M464 {line + 13}L489 {middle}", "drawn-line"))
+            parts.append(path(f"M320 {middle}H350V{below}", "drawn-line"))
         else:
-            parts += [arrow(464, line + 13, 490, line + 13), box(490, line, (58, HIGH), LINEAR, "")]
+            parts += [arrow(320, middle, LINEAR_X, middle)]
+            parts += [box(LINEAR_X, line, (52, HIGH), LINEAR, "")]
         if joined == "softmax":
-            parts.append(path(f"M548 {line + 13}L576 {middle}", "drawn-line"))
+            parts.append(path(f"M382 {middle}H394V{below + 13}H382", "drawn-line"))
     if joined == "+":
-        plus = element("circle", cx=499, cy=middle, r=10, class_="drawn-circle")
-        parts += [plus, text(499, middle + 5, "+", text_anchor="middle")]
-        parts += [arrow(509, middle, 531, middle), box(531, middle - 13, (58, HIGH), LINEAR, "")]
+        plus = element("circle", cx=350, cy=below + 13, r=10, class_="drawn-circle")
+        parts += [plus, text(350, below + 17.5, "+", text_anchor="middle")]
+        parts += [arrow(340, below + 13, 302, below + 13)]
+        parts += [box(244, below, (58, HIGH), LINEAR, "")]
     if joined == "softmax":
-        parts.append(box(576, middle - 13, (64, HIGH), "softmax", ""))
+        parts.append(box(316, below, (66, HIGH), "softmax", ""))
     return parts
 
 
 def _sequence(texts: Parts, y: float) -> list[Markup]:
-    """Start, the texts with delimiters between them, Extract; then the arrow to the model."""
-    row: list[tuple[Message, str]] = [(START, "special")]
+    """⟨s⟩, the texts with delimiters between them, ⟨e⟩; then the arrow to the model."""
+    row: list[tuple[str, str]] = [(START, "special")]
     for i, words in enumerate(texts):
         row += [(BETWEEN, "special")] * (i > 0) + [(words, "text")]
     row.append((EXTRACT, "extract"))
     x, parts = 0.0, []
-    for words, class_ in row:
+    for label, class_ in row:
         width = FREE if class_ == "text" else SPECIAL
-        parts.append(box(x, y, (width, HIGH), words, class_))
-        x += width + 4
-    return [*parts, arrow(x, y + 13, 372, y + 13)]
+        parts.append(box(x, y, (width, HIGH), label, class_))
+        x += width + 2
+    return [*parts, arrow(x, y + 13, MODEL_X, y + 13)]
 
 
 # From a language model to an assistant.
 
+INSTRUCTION = Message("part", "Instruction")
 MODEL = Message("part", "Language model")
-TUNED = Message("part", "Tuned model")
+TUNED = Message("part", "Tuned model π₀")
 JUDGE = Message("part", "Reward model")
-POLICY = Message("part", "Model in training")
+POLICY = Message("part", "Model in training π")
 
 
 def alignment() -> Markup:
@@ -118,61 +123,60 @@ def alignment() -> Markup:
         "distribution close to the tuned model's.",
     )
     title = Message("drawing", "From a language model to an assistant")
-    return svg("alignment", (700, 420), title, about, parts)
+    return svg("alignment", (WIDTH, 416), title, about, parts)
 
 
 def _tuning() -> list[Markup]:
-    title = Message("drawing", "1 Supervised fine-tuning (SFT): learn from answers people wrote")
+    title = Message("drawing", "1 Fine-tuning: answers that people wrote")
     return [
-        text(0, 18, title, "drawn-strong"),
-        box(0, 34, (190, 30), Message("part", "Instruction + good answer"), "text"),
-        arrow(190, 49, 230, 49),
-        box(230, 34, (140, 30), MODEL, "model"),
-        arrow(370, 49, 410, 49),
-        text(416, 54, Message("drawing", "next-token loss on the answer gives the tuned model")),
+        text(0, 14, title, "drawn-strong"),
+        box(0, 24, (180, 28), Message("part", "Instruction + good answer"), "text"),
+        arrow(180, 38, 206, 38),
+        box(206, 24, (130, 28), MODEL, "model"),
+        text(0, 72, Message("drawing", "next-token loss on the answer gives π₀"), "drawn-small"),
     ]
 
 
 def _comparisons() -> list[Markup]:
-    title = Message("drawing", "2 Reward model: learn what people prefer")
+    title = Message("drawing", "2 Reward model: what people prefer")
     return [
-        text(0, 116, title, "drawn-strong"),
-        box(0, 150, (110, 30), Message("part", "Instruction"), "text"),
-        arrow(110, 165, 140, 165),
-        box(140, 150, (130, 30), TUNED, "model"),
-        path("M270 165L300 145M270 165L300 185", "drawn-line"),
-        box(300, 130, (90, 30), Message("part", "Answer A"), "text"),
-        box(300, 170, (90, 30), Message("part", "Answer B"), "text"),
-        arrow(390, 165, 420, 165),
-        box(420, 150, (120, 30), Message("part", "A is better than B"), "extract"),
-        arrow(540, 165, 570, 165),
-        box(570, 150, (130, 30), JUDGE, "judge"),
-        text(700, 198, "r(A) > r(B)", text_anchor="end"),
+        text(0, 108, title, "drawn-strong"),
+        box(0, 136, (84, 28), INSTRUCTION, "text"),
+        arrow(84, 150, 108, 150),
+        box(108, 136, (122, 28), TUNED, "model"),
+        path("M230 150L262 132M230 150L262 168", "drawn-line"),
+        box(262, 118, (76, 28), Message("part", "Answer A"), "text"),
+        box(262, 154, (76, 28), Message("part", "Answer B"), "text"),
+        path("M338 132H366V216M338 168H366", "drawn-line"),
+        arrow(366, 216, 338, 216),
+        box(198, 202, (140, 28), Message("part", "A is better than B"), "extract"),
+        arrow(198, 216, 174, 216),
+        box(66, 202, (108, 28), JUDGE, "judge"),
+        text(120, 196, "r(A) > r(B)", "drawn-small", text_anchor="middle"),
     ]
 
 
 def _optimisation() -> list[Markup]:
-    title = Message("drawing", "3 Policy optimisation: write what gets a high reward")
-    kl = Message("drawing", "KL: how far from the tuned model")
+    title = Message("drawing", "3 Optimisation: towards a high reward")
     aim = Message("drawing", "make r − β · KL large")
     return [
-        text(0, 250, title, "drawn-strong"),
-        box(0, 266, (110, 30), Message("part", "Instruction"), "text"),
-        arrow(110, 276, 140, 276),
-        box(140, 266, (150, 30), POLICY, "model"),
-        arrow(290, 281, 320, 281),
-        box(320, 266, (90, 30), Message("part", "Answer"), "text"),
-        arrow(410, 281, 440, 281),
-        box(440, 266, (130, 30), JUDGE, "judge"),
-        arrow(570, 281, 600, 281),
-        box(600, 266, (100, 30), Message("part", "Reward r"), "extract"),
-        path("M650 296V376", "drawn-line"),
-        box(140, 322, (150, 30), TUNED, "model"),
-        arrow(290, 337, 320, 337),
-        box(320, 322, (250, 30), kl, "text"),
-        path("M540 352V376", "drawn-line"),
-        box(490, 376, (210, 30), aim, "extract"),
-        path("M490 391H126V290H133", "drawn-line back"),
-        arrow(130, 290, 140, 290, "back"),
-        text(310, 386, Message("drawing", "gradient"), "drawn-small", text_anchor="middle"),
+        text(0, 262, title, "drawn-strong"),
+        box(0, 284, (84, 28), INSTRUCTION, "text"),
+        arrow(84, 298, 108, 298),
+        box(108, 284, (140, 28), POLICY, "model"),
+        arrow(248, 298, 272, 298),
+        box(272, 284, (76, 28), Message("part", "Answer"), "text"),
+        box(0, 336, (122, 28), TUNED, "model"),
+        arrow(122, 350, 142, 350),
+        arrow(190, 312, 190, 336),
+        box(142, 336, (96, 28), "KL(π ∥ π₀)", "text"),
+        arrow(310, 312, 310, 336),
+        box(256, 336, (108, 28), JUDGE, "judge"),
+        arrow(190, 364, 190, 388),
+        arrow(310, 364, 310, 388),
+        text(316, 380, Message("drawing", "reward r"), "drawn-small"),
+        box(160, 388, (170, 28), aim, "extract"),
+        path("M330 402H390V274H178V277", "drawn-line back"),
+        arrow(178, 274, 178, 284, "back"),
+        text(390, 266, Message("drawing", "gradient"), "drawn-small", text_anchor="end"),
     ]

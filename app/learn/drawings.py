@@ -10,11 +10,11 @@ from attention_atlas.app.learn.svg import arrow, element, path, rect, svg, text
 from attention_atlas.model.messages import Message
 from markupsafe import Markup
 
-WIDTH = 640
-GAP = 4  # between the outputs of two heads
+WIDTH = 400
+GAP = 3  # between the outputs of two heads
 BAND = 17  # pixels of a head's rows of W_O, its gap included
-BARS = 218  # where the bars of lengths begin
-LONGEST = 360  # pixels of all lengths added up
+BARS = 150  # where the bars of lengths begin
+LONGEST = 200  # pixels of all lengths added up
 
 
 def concatenation(
@@ -27,9 +27,9 @@ def concatenation(
     parts = [
         text(0, 14, Message("drawing", "z of all heads side by side: {H} × {d} numbers", H=H, d=d)),
         element("g", _strip(z), data_term="output"),
-        arrow(WIDTH / 2, 66, WIDTH / 2, 90),
-        text(WIDTH / 2 + 10, 82, Message("drawing", "times W_O, whose rows belong to heads")),
-        text(40, 110, Message("drawing", "rows of W_O"), "drawn-small"),
+        arrow(74, 66, 74, 90),
+        text(84, 82, Message("drawing", "times W_O, whose rows belong to heads")),
+        text(30, 110, Message("drawing", "rows of W_O"), "drawn-small"),
         text(BARS, 110, Message("drawing", "length of what the head adds"), "drawn-small"),
         *[_band(j, norm, scale, norm == max(norms)) for j, norm in enumerate(norms)],
         text(BARS - 12, end + 22, Message("drawing", "lengths added up"), text_anchor="end"),
@@ -70,9 +70,9 @@ def _band(j: int, norm: float, scale: float, is_most: bool) -> Markup:
     """A head's rows of W_O, and the length of what they make of its output."""
     y = 116 + j * BAND
     content = [
-        text(34, y + 12, f"{j}", "drawn-small", text_anchor="end"),
-        rect((40, y, 140, BAND - 3), "drawn-matrix"),
-        arrow(184, y + 7, BARS - 6, y + 7),
+        text(24, y + 12, f"{j}", "drawn-small", text_anchor="end"),
+        rect((30, y, 88, BAND - 3), "drawn-matrix"),
+        arrow(122, y + 7, BARS - 6, y + 7),
         rect((BARS, y, norm * scale, BAND - 3), "drawn-most" if is_most else "drawn-bar"),
         text(BARS + norm * scale + 6, y + 12, f"{norm:.2f}", "drawn-small"),
     ]
@@ -90,8 +90,8 @@ def _end_to_end(norms: Sequence[float], scale: float, y: float) -> list[Markup]:
 
 # The activation of a feed-forward network.
 
-UNIT = 72.5  # pixels of 1 on the axis of what enters f
-ZERO = 330.0  # where it is 0
+UNIT = 46.0  # pixels of 1 on the axis of what enters f
+ZERO = 208.0  # where it is 0
 HIGH = 42.0  # pixels of 1 on the axis of f
 
 
@@ -109,7 +109,7 @@ def activation(histogram: tuple[Sequence[float], Sequence[int]], caption: Messag
         element("g", _bars(edges, counts), data_term="residual"),
         path(f"M{_x(-4)} 330H{_x(4)}", "drawn-axis"),
         *[text(_x(x), 346, f"{x}".replace("-", "−"), text_anchor="middle") for x in range(-4, 5)],
-        text(_x(-2.5), 266, Message("drawing", "{n} % below 0", n=round(100 * below))),
+        text(_x(-3.9), 266, Message("drawing", "{n} % below 0", n=round(100 * below))),
         text(_x(1.2), 266, Message("drawing", "{n} % above 0", n=100 - round(100 * below))),
     ]
     about = Message(
@@ -141,7 +141,7 @@ def _legend() -> list[Markup]:
     return [
         part
         for class_, name, y in lines
-        for part in (path(f"M60 {y}H92", class_), text(100, y + 4.5, name))
+        for part in (path(f"M24 {y}H56", class_), text(64, y + 4.5, name))
     ]
 
 

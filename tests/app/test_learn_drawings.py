@@ -12,6 +12,7 @@ from attention_atlas.app.learn.catalogue import FIGURES
 from attention_atlas.app.learn.course import course
 from attention_atlas.app.learn.drawings import gelu
 from attention_atlas.app.learn.figures import Measured
+from attention_atlas.app.learn.svg import width_of
 from fastapi.testclient import TestClient
 
 DRAWN = [
@@ -47,6 +48,20 @@ def test_a_drawing_has_words_for_who_does_not_see_it(
     assert title.text and about.text and len(about.text) > 30
     assert bool(re.search("[\u4e00-\u9fff]", title.text)) == (language == "zh")
     assert figure["numbers"]["rows"], "the same as a table"
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("place", DRAWN, ids=str)
+def test_a_drawing_is_read_on_a_phone(
+    client: TestClient, place: tuple[int, str], language: str
+) -> None:
+    """As wide as a phone, so that text keeps its size; and each text fits into its box."""
+    root = ElementTree.fromstring(figure_of(client, place, lang=language)["drawing"])
+    assert float(root.attrib["viewBox"].split()[2]) <= 402
+    for group in root.iterfind("g"):
+        if group.attrib.get("class", "").startswith("box"):
+            [rect], [words] = group.iterfind("rect"), group.iterfind("text")
+            assert width_of(words.text or "", 12.5) <= float(rect.attrib["width"]), words.text
 
 
 @pytest.mark.parametrize("place", DRAWN, ids=str)
