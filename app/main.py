@@ -13,6 +13,7 @@ from attention_atlas.app import errors, language, navigation, openapi
 from attention_atlas.app.access import HEADER, AccessLog
 from attention_atlas.app.api import routes as api
 from attention_atlas.app.assets import Assets, folder
+from attention_atlas.app.learn.figures import written
 from attention_atlas.app.limits import ClientLimit
 from attention_atlas.app.meters import Measured, Meters
 from attention_atlas.app.meters import install as install_meters
@@ -127,6 +128,7 @@ def templates_of(assets: Assets) -> Jinja2Templates:
         "version": __version__,
         "bar": navigation.BAR,
         "lessons": navigation.LESSONS,
+        "written": written,
     }
     return templates
 

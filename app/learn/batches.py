@@ -18,7 +18,6 @@ from attention_atlas.model.messages import Message
 
 BESIDE = ("This is a new test", "This is it")  # in the batch with the reader's sentence
 MODEL = "gpt"
-AHEAD = 0.01  # nats that the loss must fall by when the mask is off
 
 
 def batch(service: Service, parameters: dict[str, object]) -> Answer:
@@ -110,7 +109,7 @@ def masked_row(service: Service, panel: Panel, text: str) -> Numbers:
         Message("column", "with 0 in place of −∞"),
     )
     leak = float(zero[~allowed].sum())
-    values = {"query": look.word, "leak": f"{leak:.2f}", "sum": f"{attn.sum():.3f}"}
+    values = {"query": look.word, "leak": f"{leak:.3f}", "sum": f"{attn.sum():.3f}"}
     choices = (
         (Message("choice", "with −∞"), float(attn[~allowed].sum())),
         (Message("choice", "with 0"), leak),

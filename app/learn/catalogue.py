@@ -35,11 +35,12 @@ PASSAGE = (
 WENT, PLAYED = "The children went to the river.", "They played in the water all day."
 BORN = "The president of the United"
 STREAM = "The children played on the bank of the stream."
-KNOWN, INVENTED = "The capital of France is", "The capital of Zubrowka is"
+KNOWN, INVENTED = "Paris is the capital of", "Zubrowka is the capital of"
 SOURCE = Panel("translator", CLOSED, Claim("está", ("banco",), "encoder"), takes_any=True)
 WRITTEN = Panel("translator", CLOSED, Claim("closed", ("bank",), "decoder"), takes_any=True)
 NEGRO = Panel("translator", SPANISH, Claim("black", ("negro",), "cross"), 0.5, takes_any=True)
-MASK = Panel("bert", MASKED, Claim("[MASK]", ("money",)), least=0.2)
+SCHOOL = "The children went to the [MASK] to learn."
+MASK = Panel("bert", SCHOOL, Claim("[MASK]", ("children", "learn")), least=0.4)
 ALIGNED = Panel("recurrent", CLOSED, Claim("is", ("cerrado",), "cross"), least=0.5)
 
 
@@ -124,13 +125,13 @@ CHAPTER_7: dict[str, Figure] = {
 CHAPTER_8: dict[str, Figure] = {
     "next": Measured(writing.next_words, "bars", BORN),
     "tied": Measured(writing.tied_head, "table", BORN),
-    "prompts": Measured(writing.prompts, "table", STORY),
+    "prompts": Measured(writing.prompts, "bars", STORY),
     "shots": Measured(writing.shots, "bars"),
     "sizes": Measured(writing.sizes, "table"),
     "formats": Measured(writing.input_formats, "drawn"),
 }
 CHAPTER_9: dict[str, Figure] = {
-    "ground": Measured(writing.known_and_invented, "table", KNOWN, INVENTED),
+    "ground": Measured(writing.known_and_invented, "bars", KNOWN, INVENTED),
     "stages": Measured(writing.stages_of_alignment, "drawn"),
     "graph": Heads((BANK,), "lines"),
     "transfer": Measured(transfer.meaning_by_examples, "curves", STREAM),

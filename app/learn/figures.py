@@ -17,6 +17,23 @@ from markupsafe import Markup
 View = Literal["lines", "matrix", "tokens", "anatomy", "table", "grid", "scores"]
 Draw = Literal["table", "bars", "curves", "map", "diagram", "hand", "drawn"]
 Cell = str | float | None
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def scientific(value: float) -> str:
+    """A small number as a power of ten: 2 × 10⁻⁹."""
+    digit, _, exponent = f"{value:.0e}".partition("e")
+    power = str(int(exponent)).translate(SUPERSCRIPT)
+    return "0" if value == 0 else f"{digit} × 10{power}".replace("-", "−")
+
+
+def written(value: float) -> str:
+    """A number in a table: whole, a power of ten, with one digit or with three."""
+    if value == int(value):
+        return f"{int(value):,}".replace("-", "−")
+    if abs(value) < 0.0005:
+        return scientific(value)
+    return f"{value:.{1 if value == round(value, 1) else 3}f}".replace("-", "−")
 
 
 @dataclass(frozen=True)

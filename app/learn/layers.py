@@ -25,7 +25,7 @@ from attention_atlas.app.api.positions import (
 from attention_atlas.app.api.spec import EditSpec, TextRequest
 from attention_atlas.app.language import in_words
 from attention_atlas.app.learn.drawings import activation, concatenation, gelu
-from attention_atlas.app.learn.figures import Cell, Numbers, Panel
+from attention_atlas.app.learn.figures import Cell, Numbers, Panel, scientific
 from attention_atlas.app.learn.heads import looked
 from attention_atlas.app.learn.measures import WORD
 from attention_atlas.app.learn.tasks import address_of, page_of
@@ -87,7 +87,7 @@ def parts_of_a_layer(service: Service, panel: Panel, text: str) -> Numbers:
         "D": str(H * d),
         "output": f"{output:.2f}",
         "lengths": f"{sum(norms):.2f}",
-        "error": f"{parts.error:.0e}",
+        "error": scientific(parts.error),
         "most": str(max(range(H), key=norms.__getitem__)),
     }
     columns = (Message("column", "head"), Message("column", "length of what it adds"))
@@ -159,10 +159,12 @@ def activations(service: Service, text: str) -> Numbers:
     with service.lent("bert", text=text) as loaded:
         answer = activations_of(service, LayerRequest.model_validate(parameters), loaded).fields
     edges, counts = answer["edges"], answer["counts"]
-    rows = tuple(
+    rows: list[tuple[Cell, ...]] = [
         (f"{low:g} … {high:g}".replace("-", "−"), n, max(low, 0.0), round(gelu(low), 3))
         for low, high, n in zip(edges, edges[1:], counts, strict=False)
-    )
+    ]
+    rows[0] = (f"< {edges[1]:g}".replace("-", "−"), counts[0], None, None)  # and all below
+    rows[-1] = (f"≥ {edges[-2]:g}", *rows[-1][1:])
     n_token, d_ff, negative = len(answer["tokens"]), answer["d_ff"], answer["negative"]
     caption = Message(
         "drawing",
@@ -173,7 +175,7 @@ def activations(service: Service, text: str) -> Numbers:
     values = {
         "gelu": f"{gelu(-1):.2f}".replace("-", "−"),
         "n": f"{n_token * d_ff:,}",
-        "F": str(d_ff),
+        "F": f"{d_ff:,}",
         "below": f"{100 * negative:.0f}",
     }
     columns = (
@@ -184,7 +186,7 @@ def activations(service: Service, text: str) -> Numbers:
     )
     return Numbers(
         columns,
-        rows,
+        tuple(rows),
         address_of("arithmetic/activations", **parameters),
         page_of("attention", **parameters) + "#block",
         values,
@@ -202,33 +204,29 @@ def states(service: Service, text: str) -> Numbers:
     parameters = {"model": "bert", "text": text}
     with service.lent("bert", text=text) as loaded:
         answer = hidden(service, HiddenRequest.model_validate(parameters), loaded)
-        layers = blocks(service, TextRequest.model_validate(parameters), loaded).fields["layers"]
-    whole = torch.tensor(answer.tensors["hidden"])[1]  # (T, D)
+    whole = torch.tensor(answer.tensors["hidden"])[1]  # (T, D), after layer 0
+    by_token = torch.nn.functional.layer_norm(whole, whole.shape[-1:])
+    by_dimension = (whole - whole.mean(0)) / (whole.var(0, correction=0) + 1e-5).sqrt()
     state = whole[:, :SHOWN]
-    normed = torch.nn.functional.layer_norm(whole, whole.shape[-1:])
     names = [t["text"].strip() or t["raw"] for t in answer.fields["tokens"]]
     rows: list[tuple[Cell, ...]] = [
         (name, *row) for name, row in zip(names, state.tolist(), strict=True)
     ]
     high = float(state.abs().max())
-    token, dimension = layers[0]["token_std"], layers[0]["dimension_std"]
-    values = {
-        "token": f"{token[0]:.2f}",
-        "token_after": f"{token[1]:.2f}",
-        "dimension": f"{dimension[0]:.2f}",
-        "dimension_after": f"{dimension[1]:.2f}",
-        "n": str(SHOWN),
-    }
+    values = {"n": str(SHOWN), "D": str(whole.size(1))}
+    for suffix, normed in (("", whole), ("_layer", by_token), ("_batch", by_dimension)):
+        values["token" + suffix] = f"{_spread(normed, 1):.2f}"
+        values["dimension" + suffix] = f"{_spread(normed, 0):.2f}"
     name = in_words(Message("legend", "state"))
     axes = [in_words(Message("axis", "token")), in_words(Message("axis", "dimension"))]
     options = {"name": name, "axes": axes, "range": {"scale": "signed", "low": -high, "high": high}}
-    api = f"{PREFIX}/arithmetic/blocks?{urlencode(parameters)}"
+    api = f"{PREFIX}/hidden-states?{urlencode(parameters)}"
     columns = ("", *map(str, range(SHOWN)))
-    holds = abs(token[1] - 1) < 0.1
+    holds = abs(_spread(by_token, 1) - 1) < 0.1
     link = f"/attention?{urlencode(parameters)}#block"
     choices = (
-        (Message("choice", "each token, over its dimensions"), _spread(normed, -1)),
-        (Message("choice", "each dimension, over the tokens"), _spread(normed, 0)),
+        (Message("choice", "each token, over its dimensions"), _spread(by_token, 1)),
+        (Message("choice", "each dimension, over the tokens"), _spread(by_token, 0)),
     )
     return Numbers(columns, tuple(rows), api, link, values, holds, options, choices)
 
@@ -272,7 +270,7 @@ def gradients_by_depth(service: Service, text: str) -> Numbers:
         Message("column", "plain"),
     )
     plain, both = stacks["plain"][0], stacks["residual_norm"][0]
-    values = {"depth": str(DEPTH), "plain": f"{plain:.0e}", "both": f"{both:.2g}"}
+    values = {"depth": str(DEPTH), "plain": scientific(plain), "both": f"{both:.2g}"}
     options = {"y": in_words(Message("axis", "length of the gradient")), "logY": True}
     api = f"{PREFIX}/arithmetic/gradients?depth={DEPTH}"
     return Numbers(
@@ -297,7 +295,7 @@ def another_order(service: Service, text: str) -> Numbers:
     values = {
         "other": answer["text_b"],
         "with": f"{difference['with']:.2f}",
-        "without": f"{difference['without']:.0e}",
+        "without": scientific(difference["without"]),
     }
     api = f"{PREFIX}/permutation?{urlencode(parameters)}"
     link = f"/positions?{urlencode(parameters)}"
@@ -320,7 +318,7 @@ def sines(service: Service, text: str) -> Numbers:
         "range": {"scale": "signed", "low": -1, "high": 1},
     }
     waves = answer.tensors["wavelengths"]
-    values = {"short": f"{waves[0]:.2f}", "long": f"{waves[-1]:.0f}"}
+    values = {"short": f"{waves[0]:.2f}", "long": f"{waves[-1]:,.0f}", "D": "32"}
     api = f"{PREFIX}/positions?n_positions=32&d_model=32"
     link = "/positions?n_positions=32&d_model=32"
     return Numbers(("", *map(str, range(32))), rows, api, link, values, options=options)

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import torch
 from attention_atlas.app.api.anatomy import AnatomyRequest, head_anatomy
 from attention_atlas.app.api.common import PREFIX
-from attention_atlas.app.learn.figures import Numbers, Panel
+from attention_atlas.app.learn.figures import Numbers, Panel, scientific
 from attention_atlas.app.learn.heads import Look, looked
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
@@ -95,13 +95,13 @@ def weights_and_values(service: Service, panel: Panel, text: str) -> Numbers:
         "most": words[int(adds.argmax())],
         "adds": f"{adds.max():.2f}",
         "z": f"{z.norm():.2f}",
-        "error": f"{error:.0e}",
+        "error": scientific(error),
     }
     columns = (
         WORD,
-        Message("column", "attention α"),
+        Message("column", "attention A"),
         Message("column", "length of v"),
-        Message("column", "α × length of v"),
+        Message("column", "A × length of v"),
     )
     api = f"{PREFIX}/anatomy?{urlencode(parameters)}"
     return Numbers(columns, rows, api, steps_link(parameters), values, error < 1e-4)

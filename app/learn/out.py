@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -101,6 +101,7 @@ def figure_out(service: Service, annotated: AnnotatedFigure, texts: Mapping[str,
     )
 
 
+SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 TEXTS = ("text", "text_b")  # the reader's sentences in the address, panel by panel
 
 
@@ -139,7 +140,8 @@ def _heads(service: Service, figure: Heads, plain: FigureOut) -> FigureOut:
     values: dict[str, str] = {}
     for i, made in enumerate(panels):
         values |= {f"{name}{'' if i == 0 else i + 1}": v for name, v in panel_values(made).items()}
-    options = [OptionOut(word=s.word, value=s.attn) for s in panels[0].shares if not s.special]
+    plain_shares = [share for share in panels[0].shares if not share.special]
+    options = _options([s.word for s in plain_shares], [s.attn for s in plain_shares])
     return plain.model_copy(
         update={
             "panels": panels,
@@ -194,6 +196,15 @@ def panel_values(panel: PanelOut) -> dict[str, str]:
     }
 
 
+def _options(words: Sequence[str], values: Sequence[float]) -> list[OptionOut]:
+    """Words to choose from; a word that occurs several times is numbered: the₁, the₂."""
+    options = []
+    for i, (word, value) in enumerate(zip(words, values, strict=True)):
+        n = str(words[: i + 1].count(word)).translate(SUBSCRIPT)
+        options.append(OptionOut(word=word + n * (words.count(word) > 1), value=value))
+    return options
+
+
 def _chosen(options: list[OptionOut]) -> dict[str, Any]:
     """The options of a prediction, and the largest of them; none where there is no choice."""
     if len(options) < 2:
@@ -206,10 +217,12 @@ def _measured(service: Service, figure: Measured, plain: FigureOut) -> FigureOut
     numbers = figure.measure(service, *(plain.texts or [""]))
     columns = [in_words(column) for column in numbers.columns]
     rows = [[in_words(c) if isinstance(c, str) else c for c in row] for row in numbers.rows]
-    pairs = [(row[0], row[-1]) for row in rows] if figure.draw == "bars" else []
-    pairs += [(in_words(name), value) for name, value in numbers.choices]
-    options = [OptionOut(word=str(w), value=v) for w, v in pairs if isinstance(v, float)]
-    options.sort(key=lambda option: _natural(option.word))
+    choices = list(numbers.choices)
+    if not choices and figure.draw == "bars":
+        choices = [(str(row[0]), row[-1]) for row in rows if isinstance(row[-1], float)]
+    options = _options([in_words(name) for name, _ in choices], [value for _, value in choices])
+    if options == sorted(options, key=lambda option: -option.value):  # do not give it away
+        options.sort(key=lambda option: _natural(option.word))
     model = None
     if figure.model:
         with service.lent(figure.model) as loaded:

@@ -138,7 +138,8 @@ def blank(service: Service, text: str) -> Numbers:
     values = {
         "best": str(rows[0][0]),
         "p": f"{rows[0][1]:.2f}",
-        "entropy": f"{mask['entropy']:.2f}",
+        "n": str(len(rows)),
+        "together": f"{sum(probability for _, probability in rows):.2f}",
     }
     columns = (WORD, PROBABILITY)
     page = page_of("fill", model="bert", text=text)
@@ -207,10 +208,21 @@ def following(service: Service, text: str, text_b: str) -> Numbers:
         "other": UNRELATED,
     }
     columns = (Message("column", "order"), Message("column", "probability of following"))
-    order_matters = abs(answer["is_next"] - answer["swapped"]) > 0.2
-    holds = answer["is_next"] > unrelated["is_next"] and not order_matters
-    page = page_of("fill", **parameters)
-    return Numbers(columns, rows, address_of("next-sentence", **parameters), page, values, holds)
+    by_order, by_topic = (
+        abs(answer["is_next"] - other) for other in (answer["swapped"], unrelated["is_next"])
+    )
+    return Numbers(
+        columns,
+        rows,
+        address_of("next-sentence", **parameters),
+        page_of("fill", **parameters),
+        values,
+        by_order < 0.2 < by_topic,
+        choices=(
+            (Message("choice", "the two sentences in the other order"), by_order),
+            (Message("choice", "an unrelated second sentence"), by_topic),
+        ),
+    )
 
 
 UNRELATED = "The company sold its shares in March."

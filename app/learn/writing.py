@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from attention_atlas.app.api.common import PREFIX
 from attention_atlas.app.api.generate import NextTokenRequest, next_token
 from attention_atlas.app.learn import diagrams
-from attention_atlas.app.learn.figures import Numbers
+from attention_atlas.app.learn.figures import Numbers, scientific
 from attention_atlas.app.learn.measures import WORD
 from attention_atlas.app.learn.tasks import MOST, PROBABILITY, address_of, page_of, text_of
 from attention_atlas.app.service import Service
@@ -28,6 +28,13 @@ LISTS = (  # each is written twice: the model has to give the last word
     ("window", "country", "number", "music", "book"),
 )
 SHOTS = 3  # examples at most
+ENDINGS = (  # the first is none, the second asks for a form, the others for a task
+    ("", Message("prompt", "nothing")),
+    (" She said,", "She said,"),
+    ("\nTL;DR:", "TL;DR:"),
+    ("\nQuestion: Who was it?\nAnswer:", "Question: Who was it? Answer:"),
+)
+COMPARED = 5  # most probable tokens after each of two prompts
 PUBLISHED = (  # layers, heads, width, context, parameters in millions
     ("GPT (2018)", 12, 12, 768, 512, 117),
     ("GPT-2 (2019)", 48, 25, 1600, 1024, 1542),
@@ -79,7 +86,7 @@ def tied_head(service: Service, text: str) -> Numbers:
         Message("column", "logit"),
         Message("column", "last state · word vector"),
     )
-    values = {"V": f"{V:,}", "D": str(D), "n": f"{V * D / 1e6:.1f}", "error": f"{error:.0e}"}
+    values = {"V": f"{V:,}", "D": str(D), "n": f"{V * D / 1e6:.1f}", "error": scientific(error)}
     parameters = {"model": "gpt", "text": text}
     return Numbers(
         columns,
@@ -92,26 +99,28 @@ def tied_head(service: Service, text: str) -> Numbers:
 
 
 def prompts(service: Service, text: str) -> Numbers:
-    """One text, continued as it is and after prompts that ask for something."""
-    endings = (
-        ("", Message("prompt", "as it is")),
-        ("\nTL;DR:", "TL;DR:"),
-        ("\nQuestion: Who was it?\nAnswer:", "Question: … Answer:"),
-    )
+    """One text, continued as it is and after endings that ask for a form or for a task."""
     rows = []
     with service.lent("gpt", text=text) as loaded:
-        for ending, name in endings:
+        for ending, name in ENDINGS:
+            best = decoding.surprise(loaded, text + ending).following.candidates[0]
             steps = decoding.generate(
                 loaded, text + ending, sampling=Sampling(0), max_new_tokens=NEW
             )
-            rows.append((name, returned(steps, lambda step: None).text.strip().replace("\n", " ")))
-    parameters = {"model": "gpt", "text": text + "\nTL;DR:", "temperature": "0"}
-    columns = (Message("column", "prompt"), Message("column", "continuation"))
-    page = page_of("generate", **parameters)
-    with service.lent("gpt") as loaded:
+            continuation = returned(steps).text.strip().replace("\n", " ")
+            rows.append((name, continuation, best["probability"]))
         million = loaded.n_parameters / 1e6
+    columns = (
+        Message("column", "after the text"),
+        Message("column", "continuation"),
+        Message("column", "probability of its first token"),
+    )
+    parameters = {"model": "gpt", "text": text + ENDINGS[-1][0], "temperature": "0"}
+    speech, *tasks = (probability for _, _, probability in rows[1:])
     values = {
         "n": str(NEW),
+        "speech": f"{speech:.2f}",
+        "tasks": f"{max(tasks):.2f}",
         "million": f"{million:.1f}",
         "gpt2": f"{PUBLISHED[1][-1] / million:,.0f}",
         "times": f"{PUBLISHED[-1][-1] / million:,.0f}",
@@ -120,8 +129,9 @@ def prompts(service: Service, text: str) -> Numbers:
         columns,
         tuple(rows),
         address_of("generate", **parameters, max_new_tokens=str(NEW)),
-        page,
+        page_of("generate", **parameters),
         values,
+        speech > 2 * max(tasks),
     )
 
 
@@ -143,6 +153,7 @@ def shots(service: Service, text: str) -> Numbers:
         "few": f"{rows[-1][1]:.2f}",
         "n": str(SHOTS),
         "prompts": str(len(LISTS)),
+        "list": " ".join(LISTS[0]),
     }
     parameters = {"model": "gpt", "text": few_shot_prompt(0, SHOTS)}
     first, later = rows[1][1] - rows[0][1], rows[-1][1] - rows[1][1]
@@ -215,39 +226,58 @@ def input_formats(service: Service, text: str) -> Numbers:
 
 
 def known_and_invented(service: Service, text: str, text_b: str) -> Numbers:
-    """How sure the model is after a known name and after an invented one."""
-    rows = []
-    for prompt in (text, text_b):
-        answer = _next(service, prompt)
-        best = answer["candidates"][0]
-        rows.append((prompt, text_of(best), answer["entropy"], best["probability"]))
+    """The most probable tokens after a known name and after an invented one, side by side."""
+    after_known, after_invented = (_distribution(service, prompt) for prompt in (text, text_b))
+    known, invented = after_known.probabilities, after_invented.probabilities
+    shown = dict.fromkeys([*list(known)[:COMPARED], *list(invented)[:COMPARED]])
+    rows = tuple((token.strip() or token, known[token], invented[token]) for token in shown)
+    most = max(shown, key=lambda token: known[token] - invented[token])
     columns = (
-        Message("column", "prompt"),
-        Message("column", "most probable next token"),
-        Message("column", "entropy, nats"),
-        PROBABILITY,
+        Message("column", "next token"),
+        Message("column", "after the known name"),
+        Message("column", "after the invented name"),
     )
+    ratio = min(max(invented.values()) / max(known.values()), 1.0)
     values = {
-        "known": f"{rows[0][3]:.2f}",
-        "invented": f"{rows[1][3]:.2f}",
-        "entropy": f"{rows[0][2]:.2f}",
-        "entropy2": f"{rows[1][2]:.2f}",
+        "known": f"{max(known.values()):.2f}",
+        "invented": f"{max(invented.values()):.2f}",
+        "entropy": f"{after_known.entropy:.2f}",
+        "entropy2": f"{after_invented.entropy:.2f}",
+        "most": most.strip(),
+        "p": f"{known[most]:.3f}",
+        "p2": f"{invented[most]:.3f}",
     }
     parameters = {"model": "gpt", "text": text_b}
-    holds = rows[1][2] < 2 * rows[0][2]  # not much less sure
-    choices = (
-        (Message("choice", "after the known name"), float(rows[0][3])),
-        (Message("choice", "after the invented name"), float(rows[1][3])),
-    )
     return Numbers(
         columns,
-        tuple(rows),
+        rows,
         address_of("next-token", **parameters),
         page_of("generate", **parameters),
         values,
-        holds,
-        choices=choices,
+        ratio > 0.5 and after_invented.entropy < 1.25 * after_known.entropy,
+        {"bars": 2},
+        choices=(
+            (Message("choice", "at least half as sure"), ratio),
+            (Message("choice", "less than half as sure"), 1 - ratio),
+        ),
     )
+
+
+class Distribution(NamedTuple):
+    """The probabilities of the next token, the largest first, and their entropy in nats."""
+
+    probabilities: dict[str, float]
+    entropy: float
+
+
+def _distribution(service: Service, text: str) -> Distribution:
+    with service.lent("gpt", text=text) as loaded:
+        n_token = loaded.config.vocab_size
+        following = decoding.surprise(loaded, text, (), n_token).following
+    probabilities: dict[str, float] = {}
+    for candidate in following.candidates:
+        probabilities.setdefault(candidate["text"], candidate["probability"])
+    return Distribution(probabilities, following.entropy)
 
 
 def stages_of_alignment(service: Service, text: str) -> Numbers:

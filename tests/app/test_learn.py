@@ -12,6 +12,7 @@ import pytest
 from attention_atlas.app.learn.answers import ANSWERS
 from attention_atlas.app.learn.catalogue import FIGURES
 from attention_atlas.app.learn.course import HERE, Chapter, Step, course, glossary, returned
+from attention_atlas.app.learn.figures import written
 from attention_atlas.app.learn.markdown import SYMBOLS, mathml
 from attention_atlas.app.learn.out import defaults
 from attention_atlas.app.learn.source import lines_of
@@ -134,6 +135,8 @@ def test_a_step_shows_what_it_says(client: TestClient, chapter: int, step: str) 
     assert figure["problem"] is None
     assert figure["holds"], figure["values"]
     assert "{" not in figure["always"] + figure["observed"]
+    options = figure["options"]
+    assert len({option["word"] for option in options}) == len(options), "two look the same"
     for panel in figure["panels"]:
         answer = client.get(panel["api"]).json()
         row = answer["attn"][0][0][panel["number"]]
@@ -312,7 +315,55 @@ def test_the_last_ablation_costs_more_on_four_of_five_tasks() -> None:
     assert max(np.delete(base - without, 1)) < 1
 
 
-@pytest.mark.parametrize(("chapter", "step"), [(4, "regrouped"), (8, "shots"), (2, "scale")])
+PREDICTED = [(c.number, step.id) for c in course("en") for step in c.steps if step.predict]
+
+
+@pytest.mark.parametrize(("chapter", "step"), PREDICTED)
+def test_a_prediction_has_one_answer(client: TestClient, chapter: int, step: str) -> None:
+    """The largest value leads by more than rounding, or nobody could have known it."""
+    options = twin(client, chapter, step)["step"]["figure"]["options"]
+    second, best = sorted(option["value"] for option in options)[-2:]
+    assert best - second > 0.005, options
+
+
+def test_the_blank_looks_to_both_sides(client: TestClient) -> None:
+    [panel] = twin(client, 7, "both-sides")["step"]["figure"]["panels"]
+    plain = [(i, share["attn"]) for i, share in enumerate(panel["shares"]) if not share["special"]]
+    for side in (
+        [attn for i, attn in plain if i < panel["number"]],
+        [attn for i, attn in plain if i > panel["number"]],
+    ):
+        assert max(side) > 0.15
+
+
+def test_the_spreads_are_those_of_the_picture(client: TestClient) -> None:
+    figure = twin(client, 5, "norms")["step"]["figure"]
+    [state] = [np.array(client.get(address).json()["hidden"][1]) for address in figure["api"]]
+    shown = np.array([row[1:] for row in figure["numbers"]["rows"]])
+    assert shown == pytest.approx(state[:, : shown.shape[1]], abs=1e-4)
+    spreads = {"token": state.std(axis=1).mean(), "dimension": state.std(axis=0).mean()}
+    for name, spread in spreads.items():
+        assert float(figure["values"][name]) == pytest.approx(spread, abs=0.006)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (1_622_016.0, "1,622,016"),
+        (84.4, "84.4"),
+        (-0.53, "−0.530"),
+        (2.1e-9, "2 × 10⁻⁹"),
+        (0.0, "0"),
+    ],
+)
+def test_a_number_in_a_table_is_written_out(value: float, words: str) -> None:
+    assert written(value) == words
+
+
+@pytest.mark.parametrize(
+    ("chapter", "step"),
+    [(4, "regrouped"), (8, "shots"), (2, "scale"), (8, "prompts"), (9, "ground")],
+)
 def test_an_observation_is_that_of_the_numbers(client: TestClient, chapter: int, step: str) -> None:
     rows = twin(client, chapter, step)["step"]["figure"]["numbers"]["rows"]
     if step == "regrouped":  # entropy rises, difference between heads falls
@@ -321,5 +372,11 @@ def test_an_observation_is_that_of_the_numbers(client: TestClient, chapter: int,
     elif step == "shots":  # the first example helps most
         gains = [after[1] - before[1] for before, after in zip(rows, rows[1:], strict=False)]
         assert max(gains) == gains[0] > 0
+    elif step == "prompts":  # sure of a form, not of a task
+        _, speech, *tasks = (row[2] for row in rows)
+        assert speech > 2 * max(tasks)
+    elif step == "ground":  # different candidates, about as sure
+        assert max(row[2] for row in rows) > max(row[1] for row in rows) / 2
+        assert {row[0]: row[1] > 5 * row[2] for row in rows}["France"]
     else:
         assert max(row[2] for row in rows) > max(row[3] for row in rows)
