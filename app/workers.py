@@ -84,8 +84,12 @@ class Workers:
                 self._jobs[job] = None
                 return job
         after = max(1, math.ceil(seconds))
-        text = "every worker is busy and the queue is full; try again in {seconds} s"
-        raise errors.Busy(Message("busy", text, seconds=after), after=after)
+        message = Message(
+            "busy",
+            "every worker is busy and the queue is full; try again in {seconds} s",
+            seconds=after,
+        )
+        raise errors.Busy(message, after=after)
 
     def _measured(self, work: Callable[[], Result], job: Job) -> Result:
         job.began = self.now()
