@@ -68,6 +68,15 @@ class Model(nn.Module, ABC):
     def logits(self, x: Tensor) -> Tensor:
         """The prediction from hidden states: (..., D) -> (..., V)."""
 
+    def normed(self, x: Tensor) -> Tensor:
+        """The stream after a layer (1, T, D) as `logits` takes it: after the last norm, if any."""
+        return x
+
+    @property
+    def norm_is_known(self) -> bool:
+        """Whether `normed` is available."""
+        return True
+
     def shape(self, kind: Kind) -> tuple[int, int]:
         """Layers and heads of a kind."""
         return self.config.n_layer, self.config.n_head

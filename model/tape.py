@@ -93,6 +93,7 @@ class Tape:
     edits: Sequence[Edit] = ()
     hidden: bool = False  # also record the residual stream
     digest: Digest | None = None
+    last: Tensor | None = None  # in place of what a model's last layer gives, before its last norm
     begins: Callable[[Tensor], Tensor] | None = None  # what becomes of a stack's first stream
     attended: list[Attended] = field(default_factory=list, init=False)
     streams: dict[Kind, list[Tensor]] = field(default_factory=dict, init=False)

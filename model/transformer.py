@@ -385,6 +385,9 @@ class GPT(Decoder):
         """(..., D) -> (..., V), with the embedding as the tied head."""
         return F.linear(x, self.embedding.weight)
 
+    def normed(self, x: Tensor) -> Tensor:
+        return self.norm(x)
+
     def new_past(self) -> list[Past]:
         """An empty KV cache."""
         return [Past() for _ in self.decoder]

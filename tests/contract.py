@@ -34,6 +34,7 @@ COSTLY = (
     "/lab/sweep",
     "/lab/effects",
     "/lab/writes",
+    "/lab/lens",
     "/arithmetic/cost",
     "/arithmetic/gradients",
     "/api/v1/models",

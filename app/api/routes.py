@@ -13,6 +13,7 @@ from attention_atlas.app.api import (
     generate,
     hidden_states,
     lab,
+    lens,
     masks,
     metrics,
     models,
@@ -26,6 +27,18 @@ from attention_atlas.app.api import (
 
 TOPICS = (
     *(opening, models, tokenize, run, attention, metrics, anatomy, hidden_states, compare),
-    *(positions, masks, arithmetic, translate, generate, fill, few_shot, lab, effects, writes),
+    *(
+        positions,
+        masks,
+        arithmetic,
+        translate,
+        generate,
+        fill,
+        few_shot,
+        lab,
+        effects,
+        writes,
+        lens,
+    ),
 )
 ROUTERS = tuple(topic.router for topic in TOPICS)

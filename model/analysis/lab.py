@@ -81,15 +81,17 @@ class ReadText:
 
 
 @torch.inference_mode()
-def text_of(loaded: Loaded, spec: Spec) -> ReadText:
-    """Read a text. Raises BadInput."""
-    check_has(loaded, "edits", "how")
+def text_of(loaded: Loaded, spec: Spec, *, with_outputs: bool = True) -> ReadText:
+    """Read a text; without its heads' outputs also by a model that has none. Raises BadInput."""
+    if with_outputs:
+        check_has(loaded, "edits", "how")
     check_spec(loaded, spec)
     sequences, _ = sequences_of(loaded, spec)
-    tape = Tape(keep=KEPT, edits=spec.edits)
+    tape = Tape(keep=KEPT, layers=None if with_outputs else (), edits=spec.edits)
     x = read(loaded, sequences, tape)
     steps = sorted(tape, key=lambda step: step.layer)
-    z = {kind: [step.z for step in steps if step.kind == kind] for kind in loaded.kinds}
+    kinds = loaded.kinds if with_outputs else ()
+    z = {kind: [step.z for step in steps if step.kind == kind] for kind in kinds}
     return ReadText(loaded, sequences, spec.edits, x, z)
 
 

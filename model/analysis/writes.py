@@ -68,7 +68,8 @@ class DirectPath(TorchFunctionMode):
             return None
         leaf = x.detach().requires_grad_()
         self.written.append(Written(part, len(self.places) - 1, leaf))
-        return leaf
+        with torch.enable_grad():  # which some embeddings disable
+            return leaf.clone()  # some models change what they are given in place
 
     def begins(self, x: Tensor) -> Tensor:
         """The stream where a stack begins."""

@@ -27,7 +27,7 @@ from attention_atlas.model.hub.stacks import (
     rows,
     window,
 )
-from attention_atlas.model.protocol import Decoder, Encoder, Model, Translator
+from attention_atlas.model.protocol import Batch, Decoder, Encoder, Model, Translator
 from attention_atlas.model.tape import Kind, Tape, note
 from attention_atlas.model.transformer import causal_mask
 from torch import Tensor, nn
@@ -72,6 +72,16 @@ class Adapter(Model):
 
     def logits(self, x: Tensor) -> Tensor:
         return self.findings.head.logits(x)
+
+    @property
+    def norm_is_known(self) -> bool:
+        return len(self.findings.last_layers) == 1 + (self.family == "encoder-decoder")
+
+    def normed(self, x: Tensor) -> Tensor:
+        """What a pass over any tokens gives, with x (1, T, D) as the output of its last layer."""
+        ids = torch.zeros(x.shape[:2], dtype=torch.long, device=x.device)
+        target = ids if self.family == "encoder-decoder" else None
+        return self.read(Batch(ids, target=target), Tape(keep=(), layers=(), last=x))
 
     def input_parts(self, ids: Tensor, types: Tensor | None) -> dict[str, Tensor]:
         table, sum_of = self.position_vectors(), self.findings.input_parts

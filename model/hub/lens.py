@@ -121,10 +121,15 @@ def capped(scale: float, cap: float) -> Score:
     return lambda q, k: cap * torch.tanh(q @ k.transpose(-2, -1) * (scale / cap))
 
 
-def note_last(output: Tensor | tuple[Tensor, ...]) -> None:
-    """The last layer's output, for the call that is on its way."""
-    if (call := _call.get()) is not None:
-        call.last = output if isinstance(output, Tensor) else output[0]
+def note_last(output: Tensor | tuple[Tensor, ...]) -> Any:
+    """The last layer's output, for the call that is on its way; what its tape has in its place."""
+    call = _call.get()
+    if call is None:
+        return output
+    if call.tape is not None and (last := call.tape.last) is not None:
+        output = last if isinstance(output, Tensor) else (last, *output[1:])
+    call.last = output if isinstance(output, Tensor) else output[0]
+    return output
 
 
 def moved(stack: Kind, positions: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 import transformers as hf
 from attention_atlas.model.analysis import lab
 from attention_atlas.model.analysis.anatomy import anatomy
+from attention_atlas.model.analysis.logit_lens import logit_lens
 from attention_atlas.model.analysis.writes import head_writes, writes
 from attention_atlas.model.hub import folder
 from attention_atlas.model.hub.library import packaged
@@ -203,3 +204,32 @@ def test_a_head_looks_at_one_name_and_writes_the_other(
     assert row.looks == row.largest == 9
     assert row.writes[9].item() == pytest.approx(1.968, abs=1e-2), "which favours Mary"
     assert row.is_against(metric)
+
+
+# The rank of " Mary" after the embedding and each layer; near 1000 neighbours are close together.
+RANKS = [
+    1867,
+    1357,
+    1479,
+    1612,
+    1285,
+    1162,
+    1286,
+    1125,
+    1055,
+    1275,
+    1595,
+    1214,
+    937,
+    885,
+    1008,
+    945,
+]
+RANKS += [1002, 1149, 1094, 910, 829, 794, 856, 800, 125, 141, 158, 132, 107, 32, 0]
+
+
+def test_ranks_of_mary_after_each_layer(named: tuple[lab.ReadText, lab.ReadText]) -> None:
+    readings = logit_lens(named[0], lab.metric_of(named[0]))
+    ranks = [reading.rank for reading in readings]
+    assert ranks == pytest.approx(RANKS, rel=0.02, abs=2)
+    assert ranks[23] > 6 * ranks[24], "the jump is layer 23's"

@@ -21,6 +21,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tests import saved
+from tests.families import FAMILIES
+from tests.family_text import family_text
 
 CPU = torch.device("cpu")
 SPECS = {
@@ -35,6 +37,10 @@ WRITING: list[tuple[str, Kind]] = [
     ("translator", "decoder"),
     ("translator", "cross"),
 ]
+# Without edits, and so without z. Then: experts that are no linear maps of their own; a head whose
+# GELU is written out; positions that are no embedding.
+LACKING = {"MPNet", "DeBERTa-v2", "XLNet", "BLOOM", "Falcon", "GPT-J", "gpt-oss"}
+REFUSED = {"Mixtral", "DeepSeek-V3", "Llama 4", "ALBERT", "M2M100"}
 FOLDERS: dict[str, Callable[[Path], Path]] = {
     "bert": saved.bert,
     "gpt2": saved.gpt2,
@@ -75,6 +81,19 @@ def test_the_parts_of_a_model_of_transformers_sum_to_it(tmp_path: Path, name: st
     result = writes(text, lab.metric_of(text))
     assert result.sum == pytest.approx(result.value, abs=1e-5)
     assert result.heads[text.loaded.kinds[-1]].abs().min() > 0
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in LACKING])
+def test_of_any_family_the_parts_sum_or_are_refused(name: str) -> None:
+    text = family_text(name)
+    metric = LogitDifference(2, 5, 6)
+    if name in REFUSED:
+        with pytest.raises(BadInput, match=f"{name} is not shown in parts: what its heads"):
+            writes(text, metric)
+        return
+    result = writes(text, metric)
+    assert result.sum == pytest.approx(result.value, abs=1e-5)
+    assert all(heads.abs().min() > 0 for heads in result.heads.values())
 
 
 @pytest.mark.parametrize(("name", "kind"), WRITING)
