@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.complete import complete, evaluated, query_of, text_of, width_of
-from tests.browser.screens import NO_SCRIPT, PHONE
+from tests.browser.screens import NO_SCRIPT, PHONE, violations
 
 PAIR = {
     "model": "bert",
@@ -69,6 +69,7 @@ def test_the_map_is_measured_and_a_place_becomes_an_edit(
     answer = api(server, "effects", **runs(interventions=[{"how": "denoise", **p} for p in stack]))
     expect(page.locator("#edits")).to_contain_text(f"{round(100 * answer['joint']['share'])} %")
     expect(page.locator("#candidates h3").last).to_have_text("corrupted text, edited")
+    assert violations(page) == []
     page.go_back()
     expect(page.locator("#edits tbody tr")).to_have_count(3)
     page.get_by_role("button", name="Remove L5 H10").click()

@@ -13,6 +13,7 @@ PATHS = (
     "/translate",
     "/generate",
     "/fill",
+    "/lab",
     "/attention",
     "/masks",
     "/positions",
