@@ -21,7 +21,7 @@ from attention_atlas.app.api.experiment import (
     query_axis,
 )
 from attention_atlas.app.api.resource import resource
-from attention_atlas.app.api.spec import ApiRequest, Index, KindName, RunRequest, from_json
+from attention_atlas.app.api.spec import ApiRequest, KindName, RunRequest, from_json
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis import lab
@@ -56,8 +56,8 @@ class WritesRequest(ApiRequest):
     kind: KindName | None = Field(
         None, description="of `heads`; the first that writes into the prediction if left out"
     )
-    layer: Index | None = Field(None, description="with head: the head shown key by key")
-    head: Index | None = None
+    layer: int | None = Field(None, ge=0, description="with head: the head shown key by key")
+    head: int | None = Field(None, ge=0)
 
     @model_validator(mode="after")
     def _can_be_parted(self) -> WritesRequest:

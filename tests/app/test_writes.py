@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 RIVER = {"model": "bert", "text": "He sat on the river [MASK] and watched the water."}
@@ -38,6 +40,12 @@ def test_a_head_looks_and_writes(post, run, kind):
     assert chosen["looks"] == max(range(len(chosen["attn"])), key=chosen["attn"].__getitem__)
     sizes = [abs(x) for x in chosen["writes"]]
     assert chosen["differ"] == (chosen["looks"] != sizes.index(max(sizes)))
+
+
+def test_a_head_is_named_in_a_query_string_too(client, post):
+    query = {"clean": json.dumps(RIVER), "layer": 3, "head": 5}
+    answer = client.get("/api/v1/lab/writes", params=query)
+    assert answer.json() == post("/lab/writes", clean=RIVER, layer=3, head=5)
 
 
 @pytest.mark.parametrize(

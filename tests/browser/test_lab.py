@@ -26,7 +26,7 @@ TOKENS = {"answer": "water", "other": "money"}
 
 
 def api(server: str, name: str, **spec: object) -> Any:
-    body = {k: v if isinstance(v, str) else json.dumps(v) for k, v in spec.items()}
+    body = {k: json.dumps(v) if isinstance(v, dict | list) else v for k, v in spec.items()}
     with urlopen(f"{server}/api/v1/lab/{name}?{urlencode(body)}") as answer:
         return json.load(answer)
 
@@ -35,6 +35,10 @@ def runs(**more: object) -> dict[str, object]:
     model, text, text_b = PAIR.values()
     clean = {"model": model, "text": text}
     return {"clean": clean, "corrupted": clean | {"text": text_b}, "metric": TOKENS, **more}
+
+
+def written() -> dict[str, object]:
+    return {name: runs()[name] for name in ("clean", "metric")}
 
 
 def opened(page: Page, **query: object) -> Page:
@@ -58,6 +62,10 @@ def test_the_map_is_measured_and_a_place_becomes_an_edit(
     download.value.save_as(tmp_path / "effects.csv")
     table = pd.read_csv(tmp_path / "effects.csv").set_index(["layer", "head"])
     assert table.effect[5, 10] == pytest.approx(sweep["effect"][5][10])
+    writes = api(server, "writes", **written(), kind="encoder", layer=5, head=10)["chosen"]
+    most = writes["k_tokens"][writes["largest"]]["text"]
+    expect(page.locator("#writes-said")).to_contain_text(f"writes most from “{most}”")
+    expect(page.locator("#parts-table .lab-total")).to_contain_text("0.77")
     page.locator("#ranked").get_by_role("button", name="L5 H10").click()
     expect(page.locator("#edits tbody tr")).to_have_count(3)
     page.locator("#ranked").get_by_role("button").nth(4).click()

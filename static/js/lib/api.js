@@ -91,6 +91,9 @@ export const sweep = (spec, options) => steps("lab/sweep", spec, options);
 /** A run under interventions, each alone and all at once. @param {Options} options */
 export const effects = (spec, options) => json("lab/effects", spec, options);
 
+/** What each part of a model writes into a prediction. @param {Options} options */
+export const writes = (spec, options) => json("lab/writes", spec, options);
+
 /** How a text looks to a decoder that reads it. @param {Options} options */
 export const nextToken = (spec, options) => json("next-token", spec, options);
 

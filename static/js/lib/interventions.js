@@ -46,7 +46,7 @@ export function nameOf({layer, head, query}, tokens) {
 }
 
 const number = (value, sign = "") => `${sign && value > 0 ? "+" : ""}${value.toFixed(2)}`
-  .replace("-", "−");
+  .replace("-0.00", "0.00").replace("-", "−");
 const percent = (value) => `${Math.round(100 * value)} %`.replace("-", "−");
 
 /** Whether heads of a model can be replaced, and a prediction changes with it. */

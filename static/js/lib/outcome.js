@@ -20,12 +20,12 @@ function runsOf({metric, joint, interventions, run}) {
   return runs;
 }
 
-/** A bar from zero to a value, on a line from low to high. */
-function barOf(value, [low, high], theme) {
+/** A bar between two values, on a line from low to high; its colour is the sign of the way. */
+export function barOf([start, end], [low, high], theme) {
   const share = (x) => `${(100 * (x - low)) / (high - low || 1)}%`;
   const bar = h("span", {class: "lab-bar"});
-  bar.style.background = css(signedColor(Math.sign(value), theme));
-  const [from, to] = [Math.min(0, value), Math.max(0, value)];
+  bar.style.background = css(signedColor(Math.sign(end - start), theme));
+  const [from, to] = [Math.min(start, end), Math.max(start, end)];
   bar.style.insetInlineStart = share(from);
   bar.style.width = `${(100 * (to - from)) / (high - low || 1)}%`;
   const zero = h("span", {class: "lab-zero"});
@@ -39,7 +39,7 @@ function bars(rows, caption, theme) {
   const [low, high] = [Math.min(0, ...values), Math.max(0, ...values)];
   return h("table", {class: "numbers lab-bars"}, h("caption", {}, caption), h("tbody", {},
     ...rows.map(([name, value, text]) => h("tr", {}, h("th", {scope: "row"}, name),
-      barOf(value, [low, high], theme), h("td", {class: "n"}, text)))));
+      barOf([0, value], [low, high], theme), h("td", {class: "n"}, text)))));
 }
 
 /** What is measured, and its value in each run; the form names what was chosen by itself. */

@@ -1,6 +1,6 @@
 // The Lab: heads replaced one by one, and several at once, and what becomes of the prediction.
 
-import {address, effects as effectsOf, sweep as swept} from "../lib/api.js";
+import {address, effects as effectsOf, sweep as swept, writes as writesOf} from "../lib/api.js";
 import {drawAblations, drawCandidates, drawEdits, drawMetric} from "../lib/outcome.js";
 import {modelIn, pageData, pick} from "../lib/data.js";
 import {replaceContent} from "../lib/decoding.js";
@@ -10,6 +10,7 @@ import {PAIRED, editsOf, effectText, howOfEdits, isShare, nameOf, placesIn, togg
 import {fillLanguages, languagesIn, ownLanguages} from "../lib/languages.js";
 import {_} from "../lib/language.js";
 import {showMap} from "../lib/numbers.js";
+import {drawParts, drawWrites} from "../lib/parts.js";
 import {onPick} from "../lib/plot.js";
 import {KIND_NAMES, placeName} from "../lib/reading.js";
 import {copyLink, waysOut} from "../lib/summary.js";
@@ -132,7 +133,20 @@ async function answer(wanted, options) {
   const sweep = await measured(wanted, spec, options);
   const place = chosen({...wanted, found: {sweep}});
   const effects = await effectsOf(stackOf(wanted, place), options);
-  return {found: {sweep, effects, spec}};
+  return {found: {sweep, effects, spec, writes: null},
+    later: (more) => written(wanted, place, more)};
+}
+
+/** What the chosen head writes, and every part; or why that is not known. */
+async function written(wanted, {layer, head}, options) {
+  const {clean, metric} = pairOf(wanted);
+  const chosenHead = head === null ? {} : {kind: wanted.kind, layer, head};
+  try {
+    return {writes: await writesOf({clean, metric, ...chosenHead}, options)};
+  } catch (error) {
+    options.signal.throwIfAborted();
+    return {writes: {problem: error.message}};
+  }
 }
 
 // Drawing.
@@ -303,12 +317,17 @@ function draw(state, theme) {
     remove: (i) => page.want({edits: editsOf(places.filter((none, j) => j !== i))})});
   drawCandidates(effects);
   drawHead(state, theme);
+  if (state.found.writes) {
+    drawWrites(state.found.writes, theme);
+    drawParts(state.found.writes, theme);
+  }
   drawFoot(state);
   document.title = `${effectText(largest(state.found.sweep.effect)[0]?.[0] ?? 0, state.how)} · ${
     _("Lab")} · Attention Atlas`;
 }
 
-const page = mountPage({data, fields: url.LAB, form, busy: byId("lab"), given, fit, retype,
+const page = mountPage({data, fields: url.LAB, form, busy: byId("lab"), late: byId("inside"), given,
+  fit, retype,
   isLive: true, answer, draw,
   asks: (wanted) => ({...sweepOf(wanted), ...pick(wanted, ["edits", "layer", "head", "query"])}),
   controls: drawControls,

@@ -1,0 +1,76 @@
+// What a head writes into a prediction beside where it looks, and the parts that a logit difference
+// is the sum of.
+
+import {byId, h} from "./dom.js";
+import {valueText} from "./interventions.js";
+import {_} from "./language.js";
+import {barOf} from "./outcome.js";
+import {KIND_NAMES} from "./reading.js";
+import {tokenNode, visible} from "./token.js";
+
+/** Of each key its attention and what the head writes from it, in the order of the text. */
+export function drawWrites(writes, theme) {
+  const {chosen, problem, metric} = writes;
+  byId("writes").hidden = !chosen;
+  byId("writes-part").hidden = !chosen && !problem;
+  byId("writes-said").textContent = chosen ? saidOf(chosen, metric) : problem ?? "";
+  if (!chosen) return;
+  const {kTokens, attn, writes: values, looks, largest} = chosen;
+  const ends = [Math.min(0, ...values), Math.max(0, ...values)];
+  const mark = (i, most) => (i === most ? {class: "n lab-most"} : {class: "n"});
+  const row = (token, i) => h("tr", {}, h("th", {scope: "row"}, tokenNode(token)),
+    barOf([0, attn[i]], [0, Math.max(...attn)], theme),
+    h("td", mark(i, looks), attn[i].toFixed(2)),
+    barOf([0, values[i]], ends, theme), h("td", mark(i, largest), valueText(values[i])));
+  const heading = (text) => h("th", {scope: "col", colspan: "2"}, text);
+  byId("writes").replaceChildren(h("table", {class: "numbers lab-bars"},
+    h("thead", {}, h("tr", {}, h("td"), heading(_("looks at: attention")),
+      heading(_("writes: into the difference")))), h("tbody", {}, ...kTokens.map(row))));
+}
+
+/** Where the head looks most, and what it writes from where. */
+function saidOf({kTokens, attn, writes, looks, largest, differ, against, total}, {answer, other}) {
+  const values = {looks: visible(kTokens[looks]), attn: attn[looks].toFixed(2),
+    largest: visible(kTokens[largest]), write: valueText(writes[largest]), total: valueText(total),
+    answer: visible(answer), other: visible(other)};
+  const said = [differ
+    ? _("It looks most at “{looks}” ({attn}), but writes most from “{largest}” ({write}).", values)
+    : _("It looks most at “{looks}” ({attn}), and writes most from there ({write}).", values),
+  _("In all it writes {total} straight into the logit of “{answer}” minus that of “{other}”.", values)];
+  if (against) said.push(_("What it writes from the token that it looks at favours the other token."));
+  return said.join(" ");
+}
+
+/** The parts in the order in which they are added: [name, value] each. */
+function partsOf({kind, heads, otherHeads, mlps, embedding, bias}) {
+  const kinds = Object.entries({[kind]: heads, ...otherHeads});
+  const sum = (row) => row.reduce((total, value) => total + value, 0);
+  const layers = mlps.flatMap((mlp, layer) => [
+    ...kinds.map(([name, rows]) => [kinds.length > 1
+      ? _("layer {layer}, {kind} attention", {layer, kind: KIND_NAMES[name]})
+      : _("layer {layer}, attention", {layer}), sum(rows[layer])]),
+    [_("layer {layer}, MLP", {layer}), mlp]]);
+  return [[_("embedding"), embedding], ...layers, [_("biases"), bias]];
+}
+
+/** Each part where the ones before it end, down to the whole. */
+export function drawParts(writes, theme) {
+  byId("parts").hidden = Boolean(writes.problem);
+  if (writes.problem) return;
+  const parts = partsOf(writes);
+  let before = 0;
+  const steps = parts.map(([name, value]) => {
+    const from = before;
+    before += value;
+    return [name, from, before, value];
+  });
+  const all = steps.flatMap(([, from, to]) => [from, to]);
+  const ends = [Math.min(0, ...all), Math.max(0, ...all)];
+  const row = ([name, from, to, value], isTotal) => h("tr", isTotal ? {class: "lab-total"} : {},
+    h("th", {scope: "row"}, name), barOf([from, to], ends, theme),
+    h("td", {class: "n"}, valueText(value)));
+  byId("parts-table").replaceChildren(h("table", {class: "numbers lab-bars"},
+    h("caption", {}, _("What each part adds to the difference, in the clean text")),
+    h("tbody", {}, ...steps.map((step) => row(step, false)),
+      row([_("the difference"), 0, writes.total, writes.total], true))));
+}
