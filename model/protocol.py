@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from attention_atlas.model.tape import Kind, Tape
 from torch import Tensor, nn
@@ -39,6 +39,15 @@ class Dimensions(Protocol):
     def d_ff(self) -> int: ...
 
 
+class Labels(NamedTuple):
+    """What the head of a fine-tuned model tells apart."""
+
+    names: tuple[str, ...]
+    of: Literal["text", "token", "answer"]  # answer: of a question, as its first and last token
+    several: bool = False  # whether a text may have several labels, or none
+    is_value: bool = False  # one number in place of labels: regression
+
+
 class Batch(NamedTuple):
     """The input of a model."""
 
@@ -58,6 +67,7 @@ class Model(nn.Module, ABC):
     config: Dimensions
     lacks: tuple[str, ...] = ()  # those of q, k, v, scores, edits, predictions not available
     why: str = ""  # the reason
+    labels: Labels | None = None  # of a head that was fine-tuned to tell them apart
     comparison = "dot_product"  # of queries and keys; or "additive"
 
     @abstractmethod
@@ -76,6 +86,11 @@ class Model(nn.Module, ABC):
     def norm_is_known(self) -> bool:
         """Whether `normed` is available."""
         return True
+
+    def label_logits(self, ids: Tensor, x: Tensor) -> Tensor:
+        """The labels of a text from its ids (1, T) and hidden states (1, T, D): (n,) of the text,
+        (T, n) of its tokens, (2, T) of an answer's first and last token."""
+        raise NotImplementedError(f"{type(self).__name__} has no head that tells labels apart")
 
     def shape(self, kind: Kind) -> tuple[int, int]:
         """Layers and heads of a kind."""

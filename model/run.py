@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from attention_atlas.model import labels
 from attention_atlas.model.generate import translate
 from attention_atlas.model.languages import Frame
 from attention_atlas.model.metrics import measured_heads
@@ -120,6 +121,7 @@ def forward(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
         sequences, text = sequences_of(loaded, spec)
         x = read(loaded, sequences, tape)
         predictions = PREDICTIONS[loaded.family](loaded, spec, sequences, x)
+        predictions |= _labels(loaded, spec, sequences, x)
     except ValueError as error:  # an edit that does not fit the text
         raise BadInput("edits", str(error)) from None
     for edit in spec.edits:
@@ -202,6 +204,15 @@ def _log_probability(loaded: Loaded, spec: Spec, sequences: Sequences, x: Tensor
     log_p = loaded.model.logits(x)[0].log_softmax(-1)  # (Tq, V)
     total = log_p.gather(-1, _batch(loaded, following).T).sum().item()
     return {"log_probability": total}
+
+
+def _labels(loaded: Loaded, spec: Spec, sequences: Sequences, x: Tensor) -> dict[str, Any]:
+    """What a head says that was fine-tuned to tell labels apart."""
+    known, tokens = loaded.model.labels, sequences["source"]
+    if known is None:
+        return {}
+    logits = loaded.model.label_logits(batch_of(loaded, tokens), x)
+    return labels.predictions(known, logits, tokens, (spec.text, spec.text_pair or ""))
 
 
 Predict = Callable[[Loaded, Spec, Sequences, Tensor], dict[str, Any]]

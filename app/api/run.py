@@ -42,12 +42,38 @@ class BlankOut(BaseModel):
     candidates: list[GuessOut]
 
 
-class EncoderPredictions(Predictions):
+class LabelOut(BaseModel):
+    label: str = Field(description="as config.json names it")
+    logit: float
+    probability: float | None = Field(description="null where the head gives one value")
+
+
+class TokenLabels(BaseModel):
+    position: int
+    labels: list[LabelOut] = Field(description="the most probable first")
+
+
+class AnswerSpan(BaseModel):
+    first: int = Field(description="index of its first token")
+    last: int
+    text: str
+    probability: float
+
+
+class Labelled(Predictions):
+    """What a fine-tuned head says; of the three fields, the one that it has."""
+
+    labels: list[LabelOut] = Field([], description="of the text, the most probable first")
+    token_labels: list[TokenLabels] = Field([], description="of each token that is not special")
+    answer: AnswerSpan | None = Field(None, description="of a question: where it stands")
+
+
+class EncoderPredictions(Labelled):
     masks: list[BlankOut] = Field(description="each [MASK] of the text")
     is_next: float | None = Field(description="probability that text_pair follows text")
 
 
-class DecoderPredictions(Predictions):
+class DecoderPredictions(Labelled):
     next_token: list[GuessOut]
 
 
@@ -64,7 +90,7 @@ class RunAnswer(Languages):
     target_decoded: bool
     sequences: dict[str, list[TokenOut]]
     kinds: list[KindShape]
-    predictions: EncoderPredictions | DecoderPredictions | TranslatorPredictions | Predictions
+    predictions: EncoderPredictions | DecoderPredictions | TranslatorPredictions | Labelled
     provenance: Provenance
     links: dict[str, str]
 

@@ -42,6 +42,7 @@ class Adapter(Model):
         self.findings = findings
         self.config = findings.sizes
         self.tasks = findings.tasks
+        self.labels = findings.labels
         self.positions = findings.positions
         self.lacks = findings.lacks
         self.why = findings.calls.why
@@ -82,6 +83,9 @@ class Adapter(Model):
         ids = torch.zeros(x.shape[:2], dtype=torch.long, device=x.device)
         target = ids if self.family == "encoder-decoder" else None
         return self.read(Batch(ids, target=target), Tape(keep=(), layers=(), last=x))
+
+    def label_logits(self, ids: Tensor, x: Tensor) -> Tensor:
+        return self.findings.head.label_logits(ids, x)
 
     def input_parts(self, ids: Tensor, types: Tensor | None) -> dict[str, Tensor]:
         table, sum_of = self.position_vectors(), self.findings.input_parts

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from attention_atlas.model.hub.adapters import (
@@ -20,7 +20,7 @@ from attention_atlas.model.hub.adapters import (
     HubModel,
 )
 from attention_atlas.model.hub.findings import LONGEST, Calls, Findings, Stack
-from attention_atlas.model.hub.head import Head, predicted
+from attention_atlas.model.hub.head import Head, labelled, predicted
 from attention_atlas.model.hub.lens import NAME, Place, Seen
 from attention_atlas.model.hub.probes import (
     input_parts,
@@ -32,10 +32,12 @@ from attention_atlas.model.hub.probes import (
 from attention_atlas.model.hub.stacks import base_of
 from attention_atlas.model.hub.trial import Attention, Trial, begun, in_float32
 from attention_atlas.model.messages import Message
+from attention_atlas.model.protocol import Labels
 from attention_atlas.model.tape import Kind, Quantity, Tape
 from torch import Tensor
 
 LACKING = ("q", "k", "v", "scores", "edits")  # where only output_attentions is to be had
+LONGEST_NAME = 200  # characters of a label
 Plans = Mapping[Stack, tuple[Place, ...]]
 
 
@@ -78,11 +80,13 @@ def found_out(trial: Trial, expected: Attention, new_cache: Callable[[], Any]) -
         model.set_attn_implementation("eager")
     head = Head(model, has_target=trial.target is not None)
     tasks = _tasks(trial)
-    works = not tasks or _says_the_same(head, trial)
+    labels = labels_of(model)
+    works = _says_the_same(head, trial, is_label=labels is not None) if tasks or labels else True
     return Findings(
         sizes=replace(sizes, n_kv_head=calls.n_kv_head or sizes.n_kv_head),
         shapes={kind: (len(layers), layers[0].size(1)) for kind, layers in expected.items()},
         tasks=tasks if works else (),
+        labels=labels if works else None,
         lacks=(LACKING if calls.why else ()) + (() if works else ("predictions",)),
         positions=positions,
         tables=tables,
@@ -113,6 +117,27 @@ def _tasks(trial: Trial) -> tuple[str, ...]:
     return (("fill-mask",) if words else ()) + (
         ("next-sentence",) if name == "BertForPreTraining" else ()
     )
+
+
+UNITS: dict[str, Literal["text", "token", "answer"]] = {
+    "ForSequenceClassification": "text",
+    "ForTokenClassification": "token",
+    "ForQuestionAnswering": "answer",
+}
+
+
+def labels_of(model: Any) -> Labels | None:
+    """What the head of a fine-tuned model tells apart, by its class in transformers."""
+    name, config = type(model).__name__, model.config
+    unit = next((unit for ending, unit in UNITS.items() if name.endswith(ending)), None)
+    if unit is None or getattr(config, "is_encoder_decoder", False):
+        return None
+    if unit == "answer":
+        return Labels(("first token", "last token"), unit)
+    names = tuple(str(config.id2label.get(i, i))[:LONGEST_NAME] for i in range(config.num_labels))
+    kind = getattr(config, "problem_type", None)
+    is_value = unit == "text" and kind in (None, "regression") and config.num_labels == 1
+    return Labels(names, unit, kind == "multi_label_classification", is_value)
 
 
 def _through_the_lens(trial: Trial, expected: Attention, *, is_rotary: bool) -> Calls:
@@ -207,15 +232,17 @@ def _rotated(trial: Trial, plans: Plans) -> frozenset[Place]:
     return frozenset(place for place, share in far.items() if share > trial.tolerance)
 
 
-def _says_the_same(head: Head, trial: Trial) -> bool:
+def _says_the_same(head: Head, trial: Trial, *, is_label: bool) -> bool:
     """Whether the head, run by itself on hidden states, says what the whole model says."""
     inputs = {"input_ids": trial.source}
     if trial.target is not None:
         inputs["decoder_input_ids"] = trial.target
-    logits = predicted(trial.model(**inputs))
+    output = trial.model(**inputs)
     [*_, last] = trial.run().values()
-    apart = head.logits(last.output.last_hidden_state)
-    return torch.allclose(apart, logits.float(), rtol=1e-3, atol=1e-3)
+    x = last.output.last_hidden_state
+    logits = labelled(output) if is_label else predicted(output).float()
+    apart = head.label_logits(trial.source, x) if is_label else head.logits(x)
+    return torch.allclose(apart, logits, rtol=1e-3, atol=1e-3)
 
 
 def _remembers(trial: Trial, new_cache: Callable[[], Any]) -> bool:

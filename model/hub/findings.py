@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from attention_atlas.model.hub.head import Head
 from attention_atlas.model.hub.lens import Place
+from attention_atlas.model.protocol import Labels
 from attention_atlas.model.tape import Kind
 from torch import nn
 
@@ -65,6 +66,7 @@ class Findings:
     sizes: Sizes
     shapes: Mapping[Kind, tuple[int, int]]  # layers and heads of each kind of attention
     tasks: tuple[str, ...]
+    labels: Labels | None  # of a head that was fine-tuned to tell them apart
     lacks: tuple[str, ...]  # of q, k, v, scores, edits, predictions
     positions: str
     tables: Mapping[Stack, Table]

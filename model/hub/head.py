@@ -39,9 +39,11 @@ class Head:
         for base in bases:
             self._let_answer(base)
 
-    def __call__(self, x: Tensor, pooled: Tensor) -> Any:
-        """The output of the whole model for the hidden states (1, N, D) of its base."""
-        ids = torch.zeros(x.shape[:2], dtype=torch.long, device=x.device)
+    def __call__(self, x: Tensor, pooled: Tensor, ids: Tensor | None = None) -> Any:
+        """The output of the whole model for the hidden states (1, N, D) of its base. Some heads
+        look in the ids for the last token that is no padding."""
+        if ids is None:
+            ids = torch.zeros(x.shape[:2], dtype=torch.long, device=x.device)
         inputs: dict[str, Any] = {"input_ids": ids}
         if self.has_target:
             memory = x.new_zeros(1, 1, encoder_width(self.model, x.size(-1)))
@@ -58,10 +60,23 @@ class Head:
         pooled = x.new_zeros(1, x.size(-1))  # a pretraining head asks for it too
         return predicted(self(flat, pooled)).float().view(*x.shape[:-1], -1)
 
+    def label_logits(self, ids: Tensor, x: Tensor) -> Tensor:
+        """Of a text's labels: ids (1, T), x (1, T, D) -> (n,), (T, n) or (2, T)."""
+        pooler = getattr(base_of(self.model), "pooler", None)
+        pooled = pooler(x) if callable(pooler) else x.new_zeros(1, x.size(-1))
+        return labelled(self(x, pooled, ids))
+
     def _let_answer(self, base: Any) -> None:
         """Let `base` answer with an output that is given."""
         forward = base.forward
         base.forward = lambda *args, **inputs: self._given.get() or forward(*args, **inputs)
+
+
+def labelled(output: Any) -> Tensor:
+    """The logits of labels in a model's output: (n,), (T, n) or (2, T)."""
+    if getattr(output, "start_logits", None) is not None:
+        return torch.cat([output.start_logits, output.end_logits]).float()
+    return output.logits[0].float()
 
 
 def predicted(output: Any) -> Tensor:

@@ -31,8 +31,11 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForPreTraining,
+    AutoModelForQuestionAnswering,
     AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
     AutoModelForTextEncoding,
+    AutoModelForTokenClassification,
     AutoTokenizer,
     DynamicCache,
 )
@@ -328,6 +331,9 @@ def _classes(content: Mapping[str, Any]) -> list[Any]:
     heads: dict[Any, Mapping[str, Any]] = {
         AutoModelForCausalLM: auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
         AutoModelForMaskedLM: auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+        AutoModelForSequenceClassification: auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+        AutoModelForTokenClassification: auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
+        AutoModelForQuestionAnswering: auto.MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES,
     }
     if architecture == "BertForPreTraining":
         return [AutoModelForPreTraining, AutoModel]

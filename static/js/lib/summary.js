@@ -73,7 +73,13 @@ function remarks({notes = []}) {
   return notes.map(({template, values}) => h("span", {class: "lacks"}, _(template, values)));
 }
 
-function predictions({predictions: found, target, targetDecoded}, {tasks, mask}) {
+function predictions({predictions: found, target, targetDecoded, sequences}, {tasks, mask}) {
+  if (found.labels?.length) return [`${_("Labels")} `, ...found.labels.slice(0, 5).map(labelNode)];
+  if (found.tokenLabels?.length) return tokenLabels(found.tokenLabels, sequences.source);
+  if (found.answer) {
+    return [`${_("Answer")} `, h("bdi", {class: "said"}, found.answer.text), " ",
+      strong(found.answer.probability.toFixed(2))];
+  }
   if (!tasks.length) return [`${_("This model has no head that predicts words.")} `];
   if ("nextToken" in found) return [`${_("Next token")} `, ...candidates(found.nextToken)];
   if ("translation" in found) {
@@ -89,6 +95,17 @@ function predictions({predictions: found, target, targetDecoded}, {tasks, mask})
     : [`${_("The second sentence follows the first")} `, strong(next.toFixed(2))];
   const hint = _("Write {mask} in the text and the model fills it in.", {mask});
   return masks.length || follows.length ? [...masks, ...follows] : [hint];
+}
+
+function labelNode({label, logit, probability}) {
+  return h("span", {class: "candidate"}, h("bdi", {}, label), " ",
+    h("span", {class: "n"}, (probability ?? logit).toFixed(2)));
+}
+
+/** The best label of each token. */
+function tokenLabels(rows, tokens) {
+  return rows.map(({position, labels: [best]}) => h("span", {class: "candidate"},
+    tokenNode(tokens[position]), " ", labelNode(best)));
 }
 
 function candidates(best) {
