@@ -142,19 +142,35 @@ def _chosen(choice: Choice, model: ModelSummary, text_b: str) -> dict[str, Any]:
     """The experiment that the address names, as far as there is such a one."""
     kind = choice.among("kind", model.kinds)
     n_layer, n_head = model.shapes[kind]
-    usual = "denoise" if text_b else "zero"
-    typed = choice.sent("edits")
-    edits = typed if all(has_place(model, place) for place in typed.split(",")) else ""
     return {
-        "how": choice.among("how", [usual, *HOWS]),
+        "how": _how(choice, text_b),
         "over": choice.among("over", OVERS),
         "kind": kind,
         "position": choice.among("position", ["", *numbers(model.n_ctx)]),
-        "edits": choice.among("edits", ["", edits]),
+        "edits": _edits(choice, model),
         "layer": choice.among("layer", ["", *numbers(n_layer)]) or None,
         "head": choice.among("head", ["", *numbers(n_head)]) or None,
         "query": choice.among("query", ["", *numbers(model.n_ctx)]) or None,
     }
+
+
+def _how(choice: Choice, text_b: str) -> str:
+    """What is done; with one text, not what needs two."""
+    how = choice.among("how", ["denoise" if text_b else "zero", *HOWS])
+    if text_b or how not in lab.PAIRED:
+        return how
+    why = Message("needs-corrupted", "{how} needs a corrupted run beside the clean one", how=how)
+    choice.ignore("how", how, why)
+    return "zero"
+
+
+def _edits(choice: Choice, model: ModelSummary) -> str:
+    edits = choice.sent("edits")
+    if not edits or all(has_place(model, place) for place in edits.split(",")):
+        return edits
+    why = Message("no-such-place", "{model} does not have these places", model=model.name)
+    choice.ignore("edits", edits, why)
+    return ""
 
 
 PLACE = re.compile(

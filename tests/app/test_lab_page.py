@@ -61,6 +61,12 @@ def test_an_edit_that_the_model_does_not_have_is_named(twin_of, edits):
     assert twin["edits"] == ""
 
 
+def test_one_text_is_not_patched(twin_of):
+    twin = twin_of(model="bert", text=PAIR["text"], how="denoise")
+    assert (twin["how"], twin["problem"]) == ("zero", None)
+    assert [row["field"] for row in twin["ignored"]] == ["how"]
+
+
 def test_a_mean_is_over_the_pages_texts_or_ones_own(twin_of):
     usual, own = (
         twin_of(**PAIR, how="mean"),

@@ -66,6 +66,8 @@ def test_the_map_is_measured_and_a_place_becomes_an_edit(
     most = writes["k_tokens"][writes["largest"]]["text"]
     expect(page.locator("#writes-said")).to_contain_text(f"writes most from “{most}”")
     expect(page.locator("#parts-table .lab-total")).to_contain_text("0.77")
+    last = api(server, "lens", **written())["readings"][-1]
+    expect(page.locator("#lens-table tr").last).to_contain_text(f"{last['difference']:.2f}")
     page.locator("#ranked").get_by_role("button", name="L5 H10").click()
     expect(page.locator("#edits tbody tr")).to_have_count(3)
     page.locator("#ranked").get_by_role("button").nth(4).click()

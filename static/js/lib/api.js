@@ -94,6 +94,9 @@ export const effects = (spec, options) => json("lab/effects", spec, options);
 /** What each part of a model writes into a prediction. @param {Options} options */
 export const writes = (spec, options) => json("lab/writes", spec, options);
 
+/** What would be predicted after each layer. @param {Options} options */
+export const lens = (spec, options) => json("lab/lens", spec, options);
+
 /** How a text looks to a decoder that reads it. @param {Options} options */
 export const nextToken = (spec, options) => json("next-token", spec, options);
 

@@ -53,6 +53,29 @@ function partsOf({kind, heads, otherHeads, mlps, embedding, bias}) {
   return [[_("embedding"), embedding], ...layers, [_("biases"), bias]];
 }
 
+const N_READ = 3; // candidates of a layer
+
+/** What would be predicted if the model ended after each layer. */
+export function drawLens({readings, problem, metric}, theme) {
+  byId("lens-said").textContent = problem ?? _("The last norm and the prediction head, applied after each layer: a reading of what is there so far. Later layers may read it otherwise.");
+  byId("lens-table").hidden = Boolean(problem);
+  if (problem) return;
+  const values = readings.map(({difference}) => difference);
+  const ends = [Math.min(0, ...values), Math.max(0, ...values)];
+  const heading = (text, columns = "1") => h("th", {scope: "col", colspan: columns}, text);
+  const names = {answer: visible(metric.answer), other: visible(metric.other)};
+  const row = ({candidates, rank, otherRank, difference}, i) => h("tr", {},
+    h("th", {scope: "row"}, i ? _("Layer {layer}", {layer: i - 1}) : _("embedding")),
+    h("td", {}, ...candidates.slice(0, N_READ).flatMap(({token: raw, text, probability}, n) =>
+      [n ? " · " : "", tokenNode({raw, text}), ` ${probability.toFixed(2)}`])),
+    h("td", {class: "n"}, `${rank + 1}`), h("td", {class: "n"}, `${otherRank + 1}`),
+    barOf([0, difference], ends, theme), h("td", {class: "n"}, valueText(difference)));
+  byId("lens-table").replaceChildren(h("table", {class: "numbers lab-bars"}, h("thead", {},
+    h("tr", {}, h("td"), heading(_("Top candidates")), heading(_("rank of “{answer}”", names)),
+      heading(_("rank of “{other}”", names)), heading(_("difference"), "2"))),
+  h("tbody", {}, ...readings.map(row))));
+}
+
 /** Each part where the ones before it end, down to the whole. */
 export function drawParts(writes, theme) {
   byId("parts").hidden = Boolean(writes.problem);

@@ -1,6 +1,7 @@
 // The Lab: heads replaced one by one, and several at once, and what becomes of the prediction.
 
-import {address, effects as effectsOf, sweep as swept, writes as writesOf} from "../lib/api.js";
+import {address, effects as effectsOf, lens as lensOf, sweep as swept,
+  writes as writesOf} from "../lib/api.js";
 import {drawAblations, drawCandidates, drawEdits, drawMetric} from "../lib/outcome.js";
 import {modelIn, pageData, pick} from "../lib/data.js";
 import {replaceContent} from "../lib/decoding.js";
@@ -10,7 +11,7 @@ import {PAIRED, editsOf, effectText, howOfEdits, isShare, nameOf, placesIn, togg
 import {fillLanguages, languagesIn, ownLanguages} from "../lib/languages.js";
 import {_} from "../lib/language.js";
 import {showMap} from "../lib/numbers.js";
-import {drawParts, drawWrites} from "../lib/parts.js";
+import {drawLens, drawParts, drawWrites} from "../lib/parts.js";
 import {onPick} from "../lib/plot.js";
 import {KIND_NAMES, placeName} from "../lib/reading.js";
 import {copyLink, waysOut} from "../lib/summary.js";
@@ -137,16 +138,22 @@ async function answer(wanted, options) {
     later: (more) => written(wanted, place, more)};
 }
 
-/** What the chosen head writes, and every part; or why that is not known. */
-async function written(wanted, {layer, head}, options) {
-  const {clean, metric} = pairOf(wanted);
-  const chosenHead = head === null ? {} : {kind: wanted.kind, layer, head};
-  try {
-    return {writes: await writesOf({clean, metric, ...chosenHead}, options)};
-  } catch (error) {
+/** What the chosen head writes, every part, every layer's reading; or why that is not known. */
+async function written(wanted, place, options) {
+  const orProblem = (asked) => asked.catch((error) => {
     options.signal.throwIfAborted();
-    return {writes: {problem: error.message}};
-  }
+    return {problem: error.message};
+  });
+  const [writes, lens] = await Promise.all([
+    orProblem(writesOf(insideOf(wanted, place), options)),
+    orProblem(lensOf(insideOf(wanted), options))]);
+  return {writes, lens};
+}
+
+/** What the parts of the clean run are asked for with, and those of one head. */
+function insideOf(wanted, {layer = null, head = null} = {}) {
+  const {clean, metric} = pairOf(wanted);
+  return {clean, metric, ...(head === null ? {} : {kind: wanted.kind, layer, head})};
 }
 
 // Drawing.
@@ -281,6 +288,8 @@ function drawFoot(state) {
   byId("foot").replaceChildren(h("span", {}, wordsOf(state, "").provenance),
     waysOut({links: [["json", address("lab/sweep", spec)],
       [_("JSON of the edits"), address("lab/effects", stackOf(state, chosen(state)))],
+      [_("JSON of the parts"), address("lab/writes", insideOf(state, chosen(state)))],
+      [_("JSON of the layers"), address("lab/lens", insideOf(state))],
       [_("Explore"), url.pageOf("explore", {model: clean.model, text: clean.text,
         kind: state.kind, ...placeParts(chosen(state))})]],
     actions: [[_("Copy link"), () => copyLink(url.href())]]}));
@@ -320,6 +329,7 @@ function draw(state, theme) {
   if (state.found.writes) {
     drawWrites(state.found.writes, theme);
     drawParts(state.found.writes, theme);
+    drawLens(state.found.lens, theme);
   }
   drawFoot(state);
   document.title = `${effectText(largest(state.found.sweep.effect)[0]?.[0] ?? 0, state.how)} · ${
