@@ -26,6 +26,8 @@ Responses = dict[int | str, dict[str, Any]]
 SIDES = ("query", "key")  # of the locked token
 IGNORED = "{field} {value}: {why}"
 UNKNOWN = "{field} {value} does not exist: {why}"
+MEAN = "mean"  # of all heads, in an address
+NOT_THERE = "does-not-exist"
 LONGEST_HEADER = 8000  # clients refuse longer ones; the page itself names its twin too
 REFUSED = {404: "no such model", 422: "a text it cannot take", 503: "too busy"}
 AS_HTML: Responses = {
@@ -157,6 +159,7 @@ async def answered(
     """The page's fields and its answers; or the fields and why there are no answers."""
     try:
         page = content.model_validate({**fields, **await answers})
+        page = page.model_copy(update={"ignored": [_with_taken(e, page) for e in page.ignored]})
         shown = (each for each in page.examples if is_shown(each, page))
         return page.model_copy(update={"observation": next((e.observation for e in shown), "")})
     except ValidationError as error:
@@ -165,6 +168,17 @@ async def answered(
         problem = errors.problem(error)
     typed = {name: printable(value) for name, value in fields.items()}
     return content.model_validate({**typed, "problem": problem})
+
+
+def _with_taken(error: FieldError, page: Content) -> FieldError:
+    """What is ignored, and what the page has taken in its place."""
+    taken = getattr(page, error.field, None)
+    if taken is None and error.field == "head":
+        taken = MEAN
+    if error.code != NOT_THERE or not isinstance(taken, str | int) or taken == "":
+        return error
+    instead = shown_instead(error.message, str(taken))
+    return error.model_copy(update={"message": language.in_words(instead)})
 
 
 def printable(value: Any) -> Any:
@@ -299,7 +313,7 @@ class Choice:
         value = self.sent("model")
         if reasons and value in reasons and value not in by_name:
             self.instead = models[0]
-            self.ignore("model", value, shown_instead(reasons[value], models[0]))
+            self.ignore("model", value, shown_instead(reasons[value], models[0].name))
             return models[0]
         return by_name[self.among("model", list(by_name))]
 
@@ -378,14 +392,15 @@ class Choice:
         if self.sent("layer"):
             layer = self.number("layer", n_layer)
         if self.sent("head"):
-            chosen = self.among("head", [*numbers(n_head), "mean"])
-            head = None if chosen == "mean" else int(chosen)
+            chosen = self.among("head", [*numbers(n_head), MEAN])
+            head = None if chosen == MEAN else int(chosen)
         return {"layer": layer, "head": head}
 
     def ignore(self, field: str, value: str, why: str, template: str = IGNORED) -> None:
         """A part of the address that is ignored, and why."""
         value = printable(value)[:40]
-        message = Message("ignored", template, field=field, value=value, why=why)
+        code = NOT_THERE if template == UNKNOWN else "ignored"
+        message = Message(code, template, field=field, value=value, why=why)
         self.ignored.append(errors.field_error(field, message))
 
 
@@ -393,4 +408,6 @@ def listed(names: Sequence[str]) -> str:
     """Which values there are."""
     if len(names) < 4:
         return ", ".join(names)
+    if names[-1] == MEAN:
+        return Message("or", "{span} or {other}", span=listed(names[:-1]), other=MEAN)
     return Message("span", "{first} to {last}", first=names[0], last=names[-1])

@@ -20,8 +20,8 @@ def unable(models: Sequence[ModelSummary], task: str) -> dict[str, Message]:
     return {model.name: UNABLE[task] for model in models if task not in model.tasks}
 
 
-def shown_instead(why: str, taken: ModelSummary) -> Message:
-    return Message("stands-in", "{why}; {taken} is shown instead", why=why, taken=taken.name)
+def shown_instead(why: str, taken: str) -> Message:
+    return Message("stands-in", "{why}; {taken} is shown instead", why=why, taken=taken)
 
 
 def language_of(model: ModelSummary | None) -> str:

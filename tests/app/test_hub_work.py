@@ -155,7 +155,9 @@ def test_each_page_that_makes_sense_is_there(hub: TestClient, address: str) -> N
 def test_a_layer_that_a_kind_lacks_is_named(hub: TestClient) -> None:
     answer = hub.get("/masks.json?model=plain&kind=encoder&layer=2")
     assert answer.status_code == 200
-    assert answer.json()["ignored"][0]["message"] == "layer 2 does not exist: 0, 1"
+    assert (
+        answer.json()["ignored"][0]["message"] == "layer 2 does not exist: 0, 1; 0 is shown instead"
+    )
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_the_highest_head_is_named() -> None:
 
 def test_nonsense_in_the_address_is_named(client: TestClient) -> None:
     page = client.get("/models/bert?kind=cross&metric=beauty")
-    assert "kind cross does not exist: encoder." in text_of(page.text)
+    assert "kind cross does not exist: encoder; encoder is shown instead." in text_of(page.text)
     assert "metric beauty does not exist" in text_of(page.text)
     assert embedded(page.text)["metric"] == "entropy"
 

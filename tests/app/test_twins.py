@@ -136,7 +136,11 @@ def test_nonsense_in_the_address_falls_back_and_is_named(client):
     twin = client.get("/explore.json?text=hi&layer=99&head=-1&kind=x&query=a&view=b").json()
     assert [row["field"] for row in twin["ignored"]] == ["kind", "layer", "head", "query", "view"]
     assert (twin["layer"], twin["head"], twin["query"], twin["view"]) == (0, 0, None, "lines")
-    assert "layer 99 does not exist: 0 to 5" in twin["ignored"][1]["message"]
+    message = "layer 99 does not exist: 0 to 5; 0 is shown instead"
+    assert twin["ignored"][1]["message"] == message
+    fill = client.get("/fill.json?text=The+[MASK].&head=99").json()
+    message = "head 99 does not exist: 0 to 11 or mean; 0 is shown instead"
+    assert [row["message"] for row in fill["ignored"]] == [message]
 
 
 def test_the_first_page_has_the_explorers_first_picture(client):

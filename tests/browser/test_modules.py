@@ -12,6 +12,8 @@ import pytest
 from playwright.sync_api import Error, Page
 from safetensors.numpy import save
 
+from tests.addresses import ADDRESSES
+
 WORDS = [None, "", "0", "a & b=c", "</script>", "שלום 猫 😀", "two\nlines", "%20+", " "]
 
 
@@ -190,3 +192,21 @@ def test_a_frame_has_all_that_its_type_says(js: Any) -> None:
     assert one == [{"layer": 2, "head": 1, "record": {}}]
     same = "const r = {}; return m.frame({record: r}).shown === m.frame({record: r}).shown;"
     assert js("view.js", same), "a view draws it anew only if it is another"
+
+
+def test_the_browser_reads_and_keeps_addresses_of_040(js: Any) -> None:
+    """Each address as it is, less what is the same when it is left out."""
+    code = """const fields = {explore: m.EXPLORE, compare: m.COMPARE, masks: m.MASKS,
+        positions: m.POSITIONS, arithmetic: m.ATTENTION, translate: m.TRANSLATE,
+        generate: m.GENERATE, fill: m.FILL};
+      return arg.map((address) => {
+        const [path, search] = address.split("?");
+        const page = fields[path.slice(1)];
+        const {state, ignored} = m.parse(search, page);
+        const kept = new URLSearchParams(m.format(state, page));
+        const lost = [...new URLSearchParams(search)].filter(([name, value]) =>
+          kept.get(name) !== value
+          && `${Object.values(page).find((one) => one.name === name)?.initial}` !== value);
+        return [...ignored, ...lost];
+      }).flat();"""
+    assert js("url.js", code, ADDRESSES) == []
