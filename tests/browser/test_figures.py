@@ -54,9 +54,9 @@ def test_every_head_that_is_drawn_is_named(
     expect(page.locator("#foot")).to_contain_text(title)
     expect(page.locator("#foot")).to_contain_text("L2 H3 alone:")
     expect(page.locator("#stats")).to_contain_text("L2 H3:entropy")
-    for name, text in (("Several heads", "3 chosen"), ("Head", "3 and 2 more")):
-        control = page.get_by_role("combobox", name=name, exact=True)
-        expect(control.locator("option:checked")).to_have_text(text)
+    head = page.get_by_role("combobox", name="Head", exact=True)
+    expect(head.locator("option:checked")).to_have_text("3 and 2 more")
+    expect(page.get_by_role("radio", name="3 chosen", exact=True)).to_be_checked()
     result = " ".join(texts(saved(page, "SVG", tmp_path)))
     assert f"{title} · bert" in result
     assert re.search(f"bert · weights .* · {title} · encoder", result)

@@ -152,7 +152,7 @@ def test_reductions_are_the_api_s(
     explore: Explore, server: str, name: str, reduce: str, title: str
 ) -> None:
     page = explore(model="bert", text=RIVER, layer=2, head=3, query=6, threshold=0)
-    option(page, "Several heads").select_option(name)
+    page.get_by_role("radio", name=name, exact=True).check()
     expect(page.get_by_role("heading", name=title)).to_be_visible()
     layer = "0,1,2" if reduce == "rollout" else "2"
     [[row]] = api(server, "attention", layer=layer, reduce=reduce)["attn"]

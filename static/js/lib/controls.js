@@ -15,7 +15,7 @@ const SPECIAL = [
 ];
 const MERGE = [["none", _("in pieces")], ["words", _("whole")]];
 const REDUCE = [
-  ["none", _("none")],
+  ["none", _("one")],
   ["mean_heads", _("mean of all")],
   ["max_heads", _("largest of all")],
   ["rollout", _("rollout")]
@@ -74,6 +74,22 @@ const modelLabel = ({name, nLayer: L, nHead: H}) =>
 function choice(name, entries, onchange) {
   const select = h("select", {}, ...entries.map(([value, text]) => h("option", {value}, text)));
   return chosenIn(h("label", {class: "choice"}, `${name} `, select), onchange);
+}
+
+/** The same as a row of buttons, for a few short choices that exclude each other. */
+function segments(group, name, entries, onchange) {
+  const radios = entries.map(([value]) => h("input", {type: "radio", name: group, value,
+    onchange: () => onchange(value)}));
+  const texts = entries.map(([, text]) => h("span", {}, text));
+  const row = h("span", {class: "segments", role: "radiogroup", "aria-label": name},
+    ...radios.map((radio, i) => h("label", {}, radio, texts[i])));
+  const set = (chosen) => {
+    for (const radio of radios) radio.checked = radio.value === `${chosen}`;
+  };
+  const fill = (options) => {
+    for (const [i, [, text]] of options.entries()) texts[i].textContent = text;
+  };
+  return {el: h("span", {class: "choice"}, h("span", {}, name), row), set, fill};
 }
 
 /** The same in the context bar, where the page has one; else made here. */
@@ -143,7 +159,7 @@ function optionsOf(emit) {
   const index = (key) => (value) => emit({[key]: Number(value)});
   const options = {
     layer: barChoice("layer", _("Layer"), index("layer")),
-    reduce: choice(_("Several heads"), REDUCE, chosen("reduce")),
+    reduce: segments("several", _("Several heads"), REDUCE, chosen("reduce")),
     head: barChoice("head", _("Head"), index("head")),
     quantity: choice(_("Numbers"), QUANTITY, chosen("quantity")),
     special: choice(_("Special tokens"), SPECIAL, chosen("special")),

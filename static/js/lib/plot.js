@@ -145,6 +145,7 @@ function heatmapOf(el, {z, name, qLabels, kLabels, axes, range, theme, locked, e
     height,
     margin,
     uirevision: `${queries.length} × ${keys.length}`, // a zoom stays while the text does
+    dragmode: dragMode(),
     paper_bgcolor: "transparent",
     plot_bgcolor: css(absent(theme)),
     font: {family: style.fontFamily, size: LABELS, color: ink},
@@ -159,6 +160,9 @@ function heatmapOf(el, {z, name, qLabels, kLabels, axes, range, theme, locked, e
   };
   return [[trace], layout, {displayModeBar: false}];
 }
+
+/** A mouse zooms into a part; a finger scrolls the page. */
+const dragMode = () => (matchMedia("(pointer: coarse)").matches ? false : "zoom");
 
 /** After a zoom, as many labels as there is room for; after the first drawing. */
 export function relabelOnZoom(el) {
@@ -233,6 +237,7 @@ function layoutOf({lines, x, y, log, logY, zero, middle, dashes, ticks, colors, 
   return {
     autosize: true,
     margin: {l: 60, r: 16, t: dashes ? 32 : 8, b: 44},
+    dragmode: dragMode(),
     paper_bgcolor: "transparent",
     plot_bgcolor: "transparent",
     showlegend: dashes,

@@ -41,7 +41,7 @@ function marginCurves({verdictA, verdictB, n}) {
     x: margins.map((value, i) => i),
     name: _("{name}: nearer {sense}", {name, sense: senseName(sense)})});
   return {lines: [line("A", verdictA, true), line("B", verdictB, false)], zero: false,
-    middle: true, x: _("hidden state: the embedding, then after each layer"),
+    middle: true, x: _("hidden state: embedding, then each layer"),
     y: _("cosine with {first} minus {second}", {first, second}),
     ticks: stateTicks(verdictA.margins.length)};
 }
@@ -87,7 +87,7 @@ function drawMargins({references}) {
 function drawPairs({similarity, references}) {
   if (!similarity || !byId("pairs").open) return;
   curves(byId("curve"), {lines: pairLines({similarity, references}), zero: false, dashes: true,
-    x: _("hidden state: the embedding, then after each layer"), y: _("cosine"),
+    x: _("hidden state: embedding, then each layer"), y: _("cosine"),
     ticks: stateTicks(similarity.length)});
 }
 
