@@ -13,7 +13,14 @@ from attention_atlas.app.examples import catalogue
 from attention_atlas.app.examples.sentences import sentence
 from attention_atlas.app.pages.beside import beside
 from attention_atlas.app.pages.shared import shared
-from attention_atlas.app.pages.stand_in import other_language, shown_instead
+from attention_atlas.app.pages.stand_in import (
+    MEAN,
+    NOT_THERE,
+    listed,
+    other_language,
+    shown_instead,
+    with_taken,
+)
 from attention_atlas.app.service import Service
 from attention_atlas.app.validation import in_our_words
 from attention_atlas.model.messages import Message
@@ -26,8 +33,6 @@ Responses = dict[int | str, dict[str, Any]]
 SIDES = ("query", "key")  # of the locked token
 IGNORED = "{field} {value}: {why}"
 UNKNOWN = "{field} {value} does not exist: {why}"
-MEAN = "mean"  # of all heads, in an address
-NOT_THERE = "does-not-exist"
 LONGEST_HEADER = 8000  # clients refuse longer ones; the page itself names its twin too
 REFUSED = {404: "no such model", 422: "a text it cannot take", 503: "too busy"}
 AS_HTML: Responses = {
@@ -159,7 +164,7 @@ async def answered(
     """The page's fields and its answers; or the fields and why there are no answers."""
     try:
         page = content.model_validate({**fields, **await answers})
-        page = page.model_copy(update={"ignored": [_with_taken(e, page) for e in page.ignored]})
+        page = page.model_copy(update={"ignored": [with_taken(e, page) for e in page.ignored]})
         shown = (each for each in page.examples if is_shown(each, page))
         return page.model_copy(update={"observation": next((e.observation for e in shown), "")})
     except ValidationError as error:
@@ -168,17 +173,6 @@ async def answered(
         problem = errors.problem(error)
     typed = {name: printable(value) for name, value in fields.items()}
     return content.model_validate({**typed, "problem": problem})
-
-
-def _with_taken(error: FieldError, page: Content) -> FieldError:
-    """What is ignored, and what the page has taken in its place."""
-    taken = getattr(page, error.field, None)
-    if taken is None and error.field == "head":
-        taken = MEAN
-    if error.code != NOT_THERE or not isinstance(taken, str | int) or taken == "":
-        return error
-    instead = shown_instead(error.message, str(taken))
-    return error.model_copy(update={"message": language.in_words(instead)})
 
 
 def printable(value: Any) -> Any:
@@ -402,12 +396,3 @@ class Choice:
         code = NOT_THERE if template == UNKNOWN else "ignored"
         message = Message(code, template, field=field, value=value, why=why)
         self.ignored.append(errors.field_error(field, message))
-
-
-def listed(names: Sequence[str]) -> str:
-    """Which values there are."""
-    if len(names) < 4:
-        return ", ".join(names)
-    if names[-1] == MEAN:
-        return Message("or", "{span} or {other}", span=listed(names[:-1]), other=MEAN)
-    return Message("span", "{first} to {last}", first=names[0], last=names[-1])

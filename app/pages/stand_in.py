@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from attention_atlas.app import language
 from attention_atlas.app.api.models import ModelSummary
+from attention_atlas.app.errors import FieldError
 from attention_atlas.model.messages import Message
+from pydantic import BaseModel
 
+MEAN = "mean"  # of all heads, in an address
+NOT_THERE = "does-not-exist"  # the code of a value that is ignored
 UNABLE = {
     "translate": Message("not-able", "does not translate"),
     "generate": Message("not-able", "does not generate text"),
@@ -22,6 +27,17 @@ def unable(models: Sequence[ModelSummary], task: str) -> dict[str, Message]:
 
 def shown_instead(why: str, taken: str) -> Message:
     return Message("stands-in", "{why}; {taken} is shown instead", why=why, taken=taken)
+
+
+def with_taken(error: FieldError, page: BaseModel) -> FieldError:
+    """What of an address is ignored, and what the page has taken in its place."""
+    taken = getattr(page, error.field, None)
+    if taken is None and error.field == "head":
+        taken = MEAN
+    if error.code != NOT_THERE or not isinstance(taken, str | int) or taken == "":
+        return error
+    instead = shown_instead(error.message, str(taken))
+    return error.model_copy(update={"message": language.in_words(instead)})
 
 
 def language_of(model: ModelSummary | None) -> str:
@@ -42,3 +58,12 @@ def other_language(before: ModelSummary | None, taken: ModelSummary) -> Message 
         taken=taken.name,
         language=NAMES[language],
     )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Which values there are."""
+    if len(names) < 4:
+        return ", ".join(names)
+    if names[-1] == MEAN:
+        return Message("or", "{span} or {other}", span=listed(names[:-1]), other=MEAN)
+    return Message("span", "{first} to {last}", first=names[0], last=names[-1])
