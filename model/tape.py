@@ -14,7 +14,7 @@ from torch import Tensor
 
 Kind = Literal["encoder", "decoder", "cross"]
 Quantity = Literal["q", "k", "v", "bias", "mask", "scores", "attn", "z", "metrics"]
-Op = Literal["ablate", "replace", "block", "unmask", "set", "scale", "positions"]
+Op = Literal["ablate", "replace", "block", "unmask", "set", "gate", "scale", "positions"]
 Value = Literal["zero", "mean", "none", "shuffle"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -35,6 +35,8 @@ class Edit:
             become -inf before the softmax
     unmask  every query may attend to every key, also to later tokens and to padding
     set     the attention of `query` becomes `row`, normalised
+    gate    the attention is multiplied by `where` (B, H, Tq, Tk), which broadcasts; rows then need
+            not sum to 1
     scale   the scores are multiplied by `by`, before the mask
     positions  the position encoding is omitted ("none"), or permuted with `seed` ("shuffle")
 
@@ -51,7 +53,7 @@ class Edit:
     by: float = 1.0
     value: Value = "zero"
     seed: int = 0
-    where: Tensor | None = field(default=None, compare=False)  # block: bool, as masks broadcast
+    where: Tensor | None = field(default=None, compare=False)  # block: bool; replace, gate: numbers
     z: Tensor | None = field(default=None, compare=False)  # replace
 
     def applies(self, kind: Kind, layer: int) -> bool:
@@ -234,7 +236,7 @@ class Track:
         return scores
 
     def edit_attn(self, attn: Tensor, mask: Tensor | None) -> Tensor:
-        """set: (B, H, Tq, Tk), after the softmax. Masked keys stay 0, the row sums to 1."""
+        """set, gate: (B, H, Tq, Tk), after the softmax. Masked keys stay 0; a set row sums to 1."""
         settings = self._edits("set")
         if settings:
             allowed = torch.ones_like(attn, dtype=torch.bool) if mask is None else mask
@@ -251,6 +253,9 @@ class Track:
                 raise ValueError("row has no weight on a key that its query may attend to")
             attn = attn.clone()
             attn[index] = rows / total.where(total > 0, 1.0)  # 0 if no key is allowed
+        for edit in self._edits("gate"):
+            assert edit.where is not None
+            attn = attn * edit.where
         return attn
 
     def edit_z(self, z: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ COSTLY = (
     "/lab/sweep",
     "/lab/effects",
     "/lab/writes",
+    "/lab/attributions",
     "/lab/lens",
     "/arithmetic/cost",
     "/arithmetic/gradients",

@@ -6,6 +6,7 @@ from attention_atlas.app.api import (
     anatomy,
     arithmetic,
     attention,
+    attributions,
     compare,
     effects,
     few_shot,
@@ -27,18 +28,7 @@ from attention_atlas.app.api import (
 
 TOPICS = (
     *(opening, models, tokenize, run, attention, metrics, anatomy, hidden_states, compare),
-    *(
-        positions,
-        masks,
-        arithmetic,
-        translate,
-        generate,
-        fill,
-        few_shot,
-        lab,
-        effects,
-        writes,
-        lens,
-    ),
+    *(positions, masks, arithmetic, translate, generate, fill, few_shot),
+    *(lab, effects, writes, lens, attributions),
 )
 ROUTERS = tuple(topic.router for topic in TOPICS)

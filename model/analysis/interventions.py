@@ -194,7 +194,7 @@ def outcome(text: ReadText, metric: Metric, edits: Sequence[Edit]) -> Outcome:
         x = read(text.loaded, text.sequences, Tape(keep=(), edits=(*text.edits, *edits)))
     except ValueError as error:
         raise BadInput("interventions", str(error)) from None
-    return Outcome(metric.edited(edits, 1).of(text.loaded, x).item(), x)
+    return Outcome(metric.of(text.loaded, x).item(), x)
 
 
 def disagree(effects: Sequence[float]) -> bool:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, Self
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from attention_atlas.model.messages import Message
@@ -45,9 +45,6 @@ class Metric(Protocol):
     def of(self, loaded: Loaded, x: Tensor) -> Tensor:
         """Last hidden states (B, T, D) -> (B,)."""
 
-    def edited(self, edits: Sequence[Edit], n: int) -> Self:
-        """The metric where the edits of a batch of n rows act on more than the measured text."""
-
 
 class LogitDifference(NamedTuple):
     """logit[a] - logit[b] of the prediction at one position."""
@@ -60,9 +57,6 @@ class LogitDifference(NamedTuple):
         """Last hidden states (B, T, D) -> (B,)."""
         logits = loaded.model.logits(x[:, self.position]).float()
         return logits[:, self.a] - logits[:, self.b]
-
-    def edited(self, edits: Sequence[Edit], n: int) -> LogitDifference:
-        return self
 
 
 @dataclass(frozen=True)
@@ -257,8 +251,7 @@ def sweep(
 def measured(text: ReadText, metric: Metric, edits: Sequence[Edit] = (), n: int = 1) -> Tensor:
     """The metric of a text, in n equal rows that the edits tell apart: (n,)."""
     tape = Tape(keep=(), edits=(*text.edits, *edits))
-    x = read(text.loaded, text.sequences, tape, n)
-    return metric.edited(edits, n).of(text.loaded, x)
+    return metric.of(text.loaded, read(text.loaded, text.sequences, tape, n))
 
 
 @torch.inference_mode()

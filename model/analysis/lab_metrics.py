@@ -7,7 +7,6 @@ cosine       of the mean hidden states of two texts, special tokens included
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -15,9 +14,8 @@ import torch
 from attention_atlas.model.analysis import lab
 from attention_atlas.model.analysis.lab import LogitDifference, Metric, ReadText
 from attention_atlas.model.messages import Message
-from attention_atlas.model.run import candidates, read
+from attention_atlas.model.run import candidates
 from attention_atlas.model.spec import BadInput, check_has, check_ids
-from attention_atlas.model.tape import Edit, Tape
 from attention_atlas.model.zoo import Loaded
 from torch import Tensor
 from torch.nn import functional as F
@@ -35,9 +33,6 @@ class Probability(NamedTuple):
         """Last hidden states (B, T, D) -> (B,)."""
         return loaded.model.logits(x[:, self.position]).float().softmax(-1)[:, self.a]
 
-    def edited(self, edits: Sequence[Edit], n: int) -> Probability:
-        return self
-
 
 class Loss(NamedTuple):
     """The mean of -log p of the tokens after the first."""
@@ -50,39 +45,19 @@ class Loss(NamedTuple):
         losses = [F.cross_entropy(loaded.model.logits(row[: len(ids)]).float(), ids) for row in x]
         return torch.stack(losses)
 
-    def edited(self, edits: Sequence[Edit], n: int) -> Loss:
-        return self
-
 
 @dataclass(frozen=True)
 class Cosine:
     """The cosine of a text's mean hidden state and another's.
 
-    An edit that is the same at every position acts on both texts; any other on the first alone,
-    whose positions it names.
+    The other text is read once: what is done to the first does not change it.
     """
 
-    beside: ReadText
-    vector: Tensor  # (1 or B, D), of the text beside
+    vector: Tensor  # (1, D), of the other text
 
     def of(self, loaded: Loaded, x: Tensor) -> Tensor:
         """Last hidden states (B, T, D) -> (B,)."""
         return F.cosine_similarity(x.float().mean(1), self.vector, dim=-1)
-
-    def edited(self, edits: Sequence[Edit], n: int) -> Cosine:
-        shared = [edit for edit in edits if _is_the_same_at_every_position(edit)]
-        if not shared:
-            return self
-        tape = Tape(keep=(), edits=(*self.beside.edits, *shared))
-        x = read(self.beside.loaded, self.beside.sequences, tape, n)
-        return Cosine(self.beside, x.float().mean(1))
-
-
-def _is_the_same_at_every_position(edit: Edit) -> bool:
-    if edit.op == "replace":
-        assert edit.z is not None and edit.where is not None
-        return edit.z.size(2) == edit.where.size(2) == 1
-    return edit.op == "scale"
 
 
 def cosine_of(text: ReadText, beside: ReadText | None) -> Cosine:
@@ -97,7 +72,7 @@ def cosine_of(text: ReadText, beside: ReadText | None) -> Cosine:
     if beside is None:
         message = Message("needs-beside", "cosine needs a second text, in metric.beside")
         raise BadInput("metric", message)
-    return Cosine(beside, beside.x.float().mean(1))
+    return Cosine(beside.x.float().mean(1))
 
 
 def loss_of(text: ReadText) -> Loss:

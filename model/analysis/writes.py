@@ -28,6 +28,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 Part = Literal["heads", "mlp", "embedding", "bias", "head_bias"]
+Map = Callable[[Tensor], Tensor]
 TOLERANCE = 1e-5  # of the sum of the sizes of all parts
 
 
@@ -49,6 +50,7 @@ class DirectPath(TorchFunctionMode):
     tape: Tape
     written: list[Written] = field(default_factory=list)
     places: list[Attended] = field(default_factory=list)  # whose W_O was met
+    maps: dict[tuple[Kind, int], Map] = field(default_factory=dict)  # W_O of a kind and layer
     in_head: bool = False
     bends: bool = False  # the head has an activation
     gradients: list[Tensor | None] = field(default_factory=list)  # of the leaves
@@ -92,7 +94,9 @@ class DirectPath(TorchFunctionMode):
         if self.in_head:
             out = multiply(x)
         elif self.is_output(x):
-            self.places.append(self.tape.attended[-1])
+            step = self.tape.attended[-1]
+            self.places.append(step)
+            self.maps[step.kind, step.layer] = multiply
             leaf = self.leaf("heads", x)
             assert leaf is not None
             out = multiply(leaf)

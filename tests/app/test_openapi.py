@@ -75,6 +75,11 @@ def events(text: str) -> Iterator[tuple[str, Any]]:
             {"clean": {"model": "gpt", "text": "The king"}},
             {"start", "layer", "result"},
         ),
+        (
+            "/lab/attributions",
+            {"clean": {"model": "gpt", "text": "The king"}, "layer": 0, "head": 0},
+            {"method", "result"},
+        ),
         ("/models", {"model": "gpt"}, {"done"}),
         ("/models", {"model": "nobody/nothing"}, {"progress", "problem"}),
     ],

@@ -89,6 +89,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {  # path -> bodies that show all of
         {"clean": GPT, "metric": {"kind": "loss"}},
     ],
     "/lab/lens": [{"clean": BLANK, "n": 3}, {"clean": GPT}],
+    "/lab/attributions": [{"clean": GPT, "layer": 1, "head": 2}],
     "/lab/writes": [
         {"clean": BLANK, "layer": 1, "head": 2},
         {"clean": ENGLISH, "kind": "cross"},

@@ -26,6 +26,7 @@ STEPWISE = [
     ("/translate", {"model": "recurrent", "text": TEXT}),
     ("/generate", {"model": "gpt", "text": "The king", "max_new_tokens": 5, "top_k": 20}),
     ("/few-shot", {"model": "gpt", "pattern": "list", "n_max": 1, "n_prompt": 3}),
+    ("/lab/attributions", {"clean": {"model": "gpt", "text": "King"}, "layer": 0, "head": 0}),
     ("/lab/sweep", {"clean": {"model": "gpt", "text": "The king"}}),
 ]
 

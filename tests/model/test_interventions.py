@@ -169,7 +169,7 @@ def test_what_is_not_there_is_named(bench: Any, it: Intervention, code: str) -> 
 
 
 def test_a_stack_acts_in_one_run() -> None:
-    zero, noise, denoise = (Intervention(how) for how in ("zero", "noise", "denoise"))  # type: ignore[arg-type]
+    zero, noise, denoise = (Intervention(how) for how in ("zero", "noise", "denoise"))
     assert interventions.is_into_corrupted([zero, denoise])
     assert not interventions.is_into_corrupted([zero, noise])
     with pytest.raises(BadInput, match="one sort"):
@@ -214,28 +214,15 @@ def test_a_loss_is_the_mean_over_tokens(bench: Any) -> None:
         assert loss == pytest.approx(-total / (len(tokens) - 1), abs=1e-4)
 
 
-def test_a_cosine_is_of_both_texts_under_what_names_no_position(bench: Any) -> None:
+def test_a_cosine_is_to_the_other_text_as_it_is(bench: Any) -> None:
     clean, beside = bench("bert").clean, bench("bert").corrupted
     metric = lab_metrics.cosine_of(clean, beside)
-    ablated = (Intervention("zero", "encoder", 2, 3), {"op": "ablate", "layer": 2, "head": 3})
-    edits = interventions.edits_of(bench("bert"), ablated[0], clean)
-    value = interventions.outcome(clean, metric, edits).value
-    both = [lab.measured(text, Mean(), edits) for text in (clean, beside)]
-    assert value == pytest.approx(torch.cosine_similarity(*both, dim=0).item(), abs=1e-5)
-    placed = interventions.edits_of(bench("bert"), Intervention("zero", query=3), clean)
-    first = lab.measured(clean, Mean(), placed)
-    expected = torch.cosine_similarity(first, beside.x[0].mean(0), dim=0).item()
-    assert interventions.outcome(clean, metric, placed).value == pytest.approx(expected, abs=1e-5)
-
-
-class Mean:
-    """The mean hidden state, as if it were a metric."""
-
-    def of(self, loaded: Loaded, x: torch.Tensor) -> torch.Tensor:
-        return x[0].mean(0)
-
-    def edited(self, edits: Any, n: int) -> Mean:
-        return self
+    edits = interventions.edits_of(bench("bert"), Intervention("zero", "encoder", 2, 3), clean)
+    changed = interventions.outcome(clean, metric, edits)
+    vectors = changed.x[0].mean(0), beside.x[0].mean(0)
+    expected = torch.cosine_similarity(*vectors, dim=0).item()
+    assert changed.value == pytest.approx(expected, abs=1e-6)
+    assert changed.value != pytest.approx(lab.value_of(clean, metric), abs=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 import transformers as hf
-from attention_atlas.model.analysis import lab
+from attention_atlas.model.analysis import interventions, lab, lab_metrics
 from attention_atlas.model.analysis.anatomy import anatomy
+from attention_atlas.model.analysis.attributions import Row, attribution, row_of
+from attention_atlas.model.analysis.interventions import Intervention, bench_of
 from attention_atlas.model.analysis.logit_lens import logit_lens
 from attention_atlas.model.analysis.writes import head_writes, writes
 from attention_atlas.model.hub import folder
@@ -233,3 +235,57 @@ def test_ranks_of_mary_after_each_layer(named: tuple[lab.ReadText, lab.ReadText]
     ranks = [reading.rank for reading in readings]
     assert ranks == pytest.approx(RANKS, rel=0.02, abs=2)
     assert ranks[23] > 6 * ranks[24], "the jump is layer 23's"
+
+
+# The cosine of two sentences in MiniLM, from an implementation by hooks, float32 as here.
+MONEY = "She opened an account at the bank to save money."
+ZEROED = {(5, 7): -0.03577, (5, 10): -0.03036, (0, 4): 0.02535, (5, 8): 0.02248}
+
+
+@pytest.fixture(scope="module")
+def sentences(minilm: Loaded) -> Row:
+    river, money = (lab.text_of(minilm, Spec(text)) for text in (RIVER, MONEY))
+    metric = lab_metrics.cosine_of(river, money)
+    return row_of(river, metric, 0, 0, 6)  # bank
+
+
+def test_two_sentences_are_this_far_apart(sentences: Row) -> None:
+    text, metric = sentences.text, sentences.metric
+    start = lab.value_of(text, metric)
+    assert start == pytest.approx(0.348483, abs=1e-5)
+    for (layer, head), effect in ZEROED.items():
+        edits = interventions.edits_of(
+            bench_of(text, None), Intervention("zero", "encoder", layer, head), text
+        )
+        change = interventions.outcome(text, metric, edits).value - start
+        assert change == pytest.approx(effect, abs=5e-5)
+
+
+def test_three_methods_tell_three_stories(sentences: Row) -> None:
+    """Values of integrated gradients, deletion and rollout."""
+    words = [token.text for token in sentences.text.sequences["source"]]
+    place = {word: i for i, word in enumerate(words)}
+    stories = {
+        "integrated_gradients": {"bank": 0.0962, "watched": 0.0413, "[CLS]": 0.0336},
+        "leave_one_out": {"bank": 0.1492, "river": -0.1046, "sat": -0.064},
+        "rollout": {"[CLS]": 0.6596, "[SEP]": 0.0979, "bank": 0.0303, "river": 0.0243},
+    }
+    for method, story in stories.items():
+        values = attribution(sentences, method).values
+        assert values is not None
+        for word, value in story.items():
+            assert values[place[word]].item() == pytest.approx(value, abs=2e-4), (method, word)
+        if method == "integrated_gradients":
+            assert values.sum().item() == pytest.approx(0.310712, abs=1e-3)
+
+
+def test_integrated_gradients_do_not_converge_in_smollm2(
+    named: tuple[lab.ReadText, lab.ReadText],
+) -> None:
+    clean = named[0]
+    row = row_of(clean, lab.metric_of(clean), 23, 3, None)
+    result = attribution(row, "integrated_gradients")
+    assert result.complete is not None and result.complete.number > 0.5
+    assert (result.values, result.reason) == (None, "property-fails")
+    for method in ("attention", "flow", "norms", "gradient_attention", "value_zeroing"):
+        assert attribution(row, method).values is not None, method
