@@ -349,5 +349,10 @@ def whole_model(service: Service, text: str) -> Numbers:
     with service.lent("translator") as loaded:
         n_layer, n_head = loaded.shape("encoder")
         million = loaded.n_parameters / 1e6
-    values = {"layers": str(n_layer), "heads": str(n_head), "parameters": f"{million:.1f}"}
+    values = {
+        "layers": str(n_layer),
+        "heads": str(n_head),
+        "parameters": f"{million:.1f}",
+        "wan": f"{100 * million:.0f}",
+    }
     return Numbers((), (), f"{PREFIX}/models/translator", "/models/translator", values)

@@ -86,7 +86,13 @@ def tied_head(service: Service, text: str) -> Numbers:
         Message("column", "logit"),
         Message("column", "last state · word vector"),
     )
-    values = {"V": f"{V:,}", "D": str(D), "n": f"{V * D / 1e6:.1f}", "error": scientific(error)}
+    values = {
+        "V": f"{V:,}",
+        "D": str(D),
+        "n": f"{V * D / 1e6:.1f}",
+        "wan": f"{V * D / 1e4:.0f}",  # 10,000s, in which Chinese counts
+        "error": scientific(error),
+    }
     parameters = {"model": "gpt", "text": text}
     return Numbers(
         columns,
@@ -108,7 +114,7 @@ def prompts(service: Service, text: str) -> Numbers:
                 loaded, text + ending, sampling=Sampling(0), max_new_tokens=NEW
             )
             continuation = returned(steps).text.strip().replace("\n", " ")
-            rows.append((name, continuation, best["probability"]))
+            rows.append((name, continuation or best["token"], best["probability"]))  # or the end
         million = loaded.n_parameters / 1e6
     columns = (
         Message("column", "after the text"),
@@ -121,7 +127,6 @@ def prompts(service: Service, text: str) -> Numbers:
         "n": str(NEW),
         "speech": f"{speech:.2f}",
         "tasks": f"{max(tasks):.2f}",
-        "million": f"{million:.1f}",
         "gpt2": f"{PUBLISHED[1][-1] / million:,.0f}",
         "times": f"{PUBLISHED[-1][-1] / million:,.0f}",
     }
@@ -191,6 +196,7 @@ def sizes(service: Service, text: str) -> Numbers:
     )
     values = {
         "ours": f"{n:.1f}",
+        "wan": f"{100 * n:.0f}",
         "times": f"{PUBLISHED[-1][-1] / n:,.0f}",
         "d": str(config.d_model // config.n_head),
     }

@@ -302,6 +302,11 @@ def _state(client: TestClient, text: str) -> Any:
     return np.array(client.get("/api/v1/hidden-states", params=request).json()["hidden"])[-1]
 
 
+def test_a_text_that_the_model_ends_at_once_shows_the_end(client: TestClient) -> None:
+    figure = twin(client, 8, "prompts", text="She bought a new car.")["step"]["figure"]
+    assert figure["numbers"]["rows"][0][1] == "<|endoftext|>"
+
+
 def test_what_is_said_of_a_row_names_no_word_of_another_sentence(client: TestClient) -> None:
     figure = twin(client, 3, "causal", text="He cashed a check.")["step"]["figure"]
     assert figure["panels"][0]["word"] == "check"
