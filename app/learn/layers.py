@@ -348,11 +348,9 @@ def whole_model(service: Service, text: str) -> Numbers:
     """The model drawn as a whole: no numbers of its own."""
     with service.lent("translator") as loaded:
         n_layer, n_head = loaded.shape("encoder")
-        million = loaded.n_parameters / 1e6
     values = {
         "layers": str(n_layer),
         "heads": str(n_head),
-        "parameters": f"{million:.1f}",
-        "wan": f"{100 * million:.0f}",
+        "parameters": f"{loaded.n_parameters:,}",
     }
     return Numbers((), (), f"{PREFIX}/models/translator", "/models/translator", values)

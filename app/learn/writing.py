@@ -89,8 +89,7 @@ def tied_head(service: Service, text: str) -> Numbers:
     values = {
         "V": f"{V:,}",
         "D": str(D),
-        "n": f"{V * D / 1e6:.1f}",
-        "wan": f"{V * D / 1e4:.0f}",  # 10,000s, in which Chinese counts
+        "n": f"{V * D:,}",
         "error": scientific(error),
     }
     parameters = {"model": "gpt", "text": text}
@@ -195,8 +194,7 @@ def sizes(service: Service, text: str) -> Numbers:
         Message("column", "million parameters"),
     )
     values = {
-        "ours": f"{n:.1f}",
-        "wan": f"{100 * n:.0f}",
+        "ours": f"{loaded.n_parameters:,}",
         "times": f"{PUBLISHED[-1][-1] / n:,.0f}",
         "d": str(config.d_model // config.n_head),
     }
