@@ -103,6 +103,11 @@ class MethodEvent(MethodOut):
     name: MethodName
 
 
+class AttributionsStart(BaseModel):
+    metric: MetricOut
+    tokens: list[TokenOut]
+
+
 class AttributionsAnswer(BaseModel):
     """Nine methods for one prediction."""
 
@@ -118,7 +123,14 @@ class AttributionsAnswer(BaseModel):
     links: dict[str, str]
 
 
-@stepwise(router, "/lab/attributions", AttributionsRequest, AttributionsAnswer, method=MethodEvent)
+@stepwise(
+    router,
+    "/lab/attributions",
+    AttributionsRequest,
+    AttributionsAnswer,
+    start=AttributionsStart,
+    method=MethodEvent,
+)
 def attributions(
     service: Service, request: AttributionsRequest, loaded: Loaded, emit: Emit
 ) -> Answer:
@@ -127,6 +139,11 @@ def attributions(
     check_length(text)
     metric = metric_of(loaded, text, request.metric)
     row = row_of(text, metric, request.layer, request.head, request.query)
+    start = {
+        "metric": metric_fields(loaded, metric, [lab.value_of(text, metric)]),
+        "tokens": labels(text.sequences["source"]),
+    }
+    emit("start", start)
     methods: dict[str, Any] = {}
     effect: Tensor | None = None
     for name in (FIRST, *(name for name in NAMES if name != FIRST)):
@@ -136,12 +153,11 @@ def attributions(
         emit("method", {"name": name, **methods[name]})
     fields = {
         "model": loaded.name,
-        "metric": metric_fields(loaded, metric, [lab.value_of(text, metric)]),
+        **start,
         "kind": row.kind,
         "layer": row.layer,
         "head": row.head,
         "query": row.query,
-        "tokens": labels(text.sequences["source"]),
         "methods": {name: methods[name] for name in NAMES},
         "provenance": provenance(loaded).model_dump(),
         "links": links(request.clean),

@@ -32,9 +32,9 @@ def test_methods_come_as_they_are_done(client, post):
     with client.stream("POST", "/api/v1/lab/attributions", json=body) as response:
         events = [block.split("\n") for block in response.read().decode().split("\n\n") if block]
     names = [lines[0].removeprefix("event: ") for lines in events]
-    assert names == [*["method"] * 9, "result"]
+    assert names == ["start", *["method"] * 9, "result"]
     data = [json.loads(lines[1].removeprefix("data: ")) for lines in events]
-    for event in data[:-1]:
+    for event in data[1:-1]:
         assert event == {"name": event["name"], **data[-1]["methods"][event["name"]]}
 
 

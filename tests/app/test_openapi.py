@@ -78,7 +78,7 @@ def events(text: str) -> Iterator[tuple[str, Any]]:
         (
             "/lab/attributions",
             {"clean": {"model": "gpt", "text": "The king"}, "layer": 0, "head": 0},
-            {"method", "result"},
+            {"start", "method", "result"},
         ),
         ("/models", {"model": "gpt"}, {"done"}),
         ("/models", {"model": "nobody/nothing"}, {"progress", "problem"}),

@@ -188,7 +188,7 @@ def test_streamed_and_whole_answers_are_equal(client, post, path, body):
     result = events(answer.text)
     assert [name for name, _ in result[:1] + result[-1:]] == ["start", "result"]
     assert result[-1][1] == whole
-    assert {name for name, _ in result[1:-1]} <= {"token", "shot", "progress", "layer"}
+    assert {name for name, _ in result[1:-1]} <= {"token", "shot", "progress", "layer", "method"}
 
 
 @pytest.mark.parametrize(("path", "body"), STEPWISE[:4])
