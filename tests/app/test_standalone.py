@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import re
 
 import numpy as np
 import pytest
 import safetensors.numpy
+from attention_atlas.app.assets import VENDOR
 from attention_atlas.app.pages.standalone import modules
 
 BANK = {"model": "bert", "text": "He sat on the river bank.", "layer": 2, "head": 3}
@@ -44,23 +46,33 @@ def test_a_long_text_has_the_chosen_head_alone(client):
 
 def test_nothing_comes_from_outside(client):
     text = client.get("/explore.html", params=BANK).text
-    text = re.sub(r"data:text/javascript;base64,[\w+/=]+", "", text)
+    text = re.sub(r"data:text/javascript;base64,[\w+/=]+|(?<=id=\"packed\">)[\w+/=]+", "", text)
     assert not re.findall(r"""(?:src|href|url\()=?["']?(?:https?:|/)""", text)
+
+
+def test_a_page_is_small_enough_for_a_notebook(client):
+    """Plotly is packed inside, as it is served."""
+    text = client.get("/explore.html", params=BANK).text
+    assert len(text) < 3_000_000
+    content = re.search(r'id="packed">([\w+/=]+)<', text)
+    assert content
+    assert gzip.decompress(base64.b64decode(content[1])) == (
+        VENDOR["vendor/plotly.min.js"].read_bytes()
+    )
 
 
 def test_every_import_is_in_the_file():
     scripts = {
         name: base64.b64decode(data.split(",")[1]).decode() for name, data in modules().items()
     }
-    ours = {name: script for name, script in scripts.items() if name != "plotly"}
     wanted = {
         result
-        for script in ours.values()
+        for script in scripts.values()
         for result in re.findall(r"""^(?:import|export)[^"']*?from "([^"]+)";""", script, re.M)
     }
     assert wanted <= scripts.keys()
     assert len(wanted) > 15
-    assert not any("fetch(" in script for script in ours.values())
+    assert not any("fetch(" in script for script in scripts.values())
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 // The page's own keys, and the dialog that names them.
 
 import {byId} from "./dom.js";
+import {keep, kept} from "./storage.js";
 
 const main = () => byId("main");
 
@@ -20,8 +21,8 @@ export function mountHelp({focusText = focusFirstText, fullScreen = fullScreenOf
   const open = () => dialog.open || dialog.showModal();
   const keys = {"?": open, "/": focusText, f: fullScreen, p: () => byId("present")?.click()};
   const isOn = byId("keys-on");
-  isOn.checked = localStorage.getItem("keys") !== "off";
-  isOn.addEventListener("change", () => localStorage.setItem("keys", isOn.checked ? "on" : "off"));
+  isOn.checked = kept("keys") !== false;
+  isOn.addEventListener("change", () => keep("keys", isOn.checked));
   byId("help-open").addEventListener("click", open);
   byId("full-screen")?.addEventListener("click", fullScreen);
   document.addEventListener("keydown", (event) => {

@@ -251,9 +251,18 @@ export const hasQuery = () => location.search !== "";
 export const standalone = () => `${location.pathname}.html${location.search}`;
 export const href = () => location.href;
 
+/** Change the history. A page in a frame without an address keeps its state to itself. */
+function change(how, state, address) {
+  try {
+    history[how](state, "", address);
+  } catch (error) {
+    if (error.name !== "SecurityError") throw error;
+  }
+}
+
 /** What was typed and has no picture, kept with the history entry: it survives a reload. */
 export const draft = () => history.state?.draft ?? null;
-export const keepDraft = (value) => history.replaceState({draft: value}, "");
+export const keepDraft = (value) => change("replaceState", {draft: value});
 
 /** This page at a state; what else is in the query string is somebody else's, and stays. */
 function address(state, fields) {
@@ -267,7 +276,7 @@ function address(state, fields) {
 export function push(state, fields = EXPLORE) {
   const same = address(state, fields) === location.pathname + location.search;
   if (same) replace(state, fields);
-  else history.pushState(null, "", address(state, fields));
+  else change("pushState", null, address(state, fields));
 }
 
 const KEPT = ["lang", "theme", "present"];
@@ -280,17 +289,17 @@ export function isUntouched() {
 
 /** The address of what the page has opened at, or of the same in another theme: no choice. */
 export function settle(state, fields = EXPLORE) {
-  history.replaceState({untouched: isUntouched()}, "", address(state, fields));
+  change("replaceState", {untouched: isUntouched()}, address(state, fields));
 }
 
 /** The same step, gone on with: the next letters of a sentence being typed. */
 export function replace(state, fields = EXPLORE) {
-  history.replaceState(null, "", address(state, fields));
+  change("replaceState", null, address(state, fields));
 }
 
 /** Another theme, and the rest of the address as it is: for pages whose rest the server reads. */
 export function setTheme(theme) {
-  history.replaceState(history.state, "", themed(location.href, theme));
+  change("replaceState", history.state, themed(location.href, theme));
 }
 
 /** Which part of the page is presented; null is none. */
@@ -303,7 +312,7 @@ export function setPresented(index) {
   const address = new URL(location.href);
   if (index === null) address.searchParams.delete("present");
   else address.searchParams.set("present", index);
-  history.replaceState(history.state, "", address.href);
+  change("replaceState", history.state, address.href);
 }
 
 /** This page with other texts, a step that Back undoes. @param {[string, string|null][]} texts */
@@ -313,7 +322,7 @@ export function goTo(texts) {
     if (value === null) address.searchParams.delete(name);
     else address.searchParams.set(name, value);
   }
-  if (address.href !== location.href) history.pushState(null, "", address.href);
+  if (address.href !== location.href) change("pushState", null, address.href);
 }
 
 /** The parts of the address as it is. */
