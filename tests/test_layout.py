@@ -305,3 +305,11 @@ def test_comments_are_not_code(tmp_path: Path) -> None:
     path = tmp_path / "a.js"
     path.write_text('/** fetch(a)\n */\nconst a = "http://x"; // fetch(b)\nfetch(c);\n')
     assert code(path).split() == ["const", "a", "=", '"http://x";', "fetch(c);"]
+
+
+def test_the_dark_colours_are_the_same_with_and_without_a_script() -> None:
+    """Plots read a colour's value, and the browser leaves light-dark() in it as it is written."""
+    css = (ROOT / "static" / "css" / "app.css").read_text("utf-8")
+    dark = re.findall(r"color-scheme: dark;\s*((?:--[\w-]+: [^;]+;\s*)+)", css)
+    chosen, system = ([line.strip() for line in each.split(";")] for each in dark)
+    assert chosen == system
