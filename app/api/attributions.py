@@ -22,7 +22,7 @@ from attention_atlas.app.api.experiment import (
     metric_of,
 )
 from attention_atlas.app.api.resource import stepwise
-from attention_atlas.app.api.spec import Index, RunRequest, StreamRequest, from_json
+from attention_atlas.app.api.spec import RunRequest, StreamRequest, from_json
 from attention_atlas.app.service import Service
 from attention_atlas.app.streaming import Emit
 from attention_atlas.app.wire import Answer
@@ -63,10 +63,11 @@ class AttributionsRequest(StreamRequest):
     metric: Annotated[MetricSpec, BeforeValidator(from_json)] = Field(
         MetricSpec(), description="how the prediction is measured"
     )
-    layer: Index = Field(examples=[2])
-    head: Index = Field(examples=[3])
-    query: Index | None = Field(
+    layer: int = Field(ge=0, examples=[2])
+    head: int = Field(ge=0, examples=[3])
+    query: int | None = Field(
         None,
+        ge=0,
         description="of the rows of attention; else the metric's position, or without one the "
         "first token of an encoder's text and the last of a decoder's",
     )

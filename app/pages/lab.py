@@ -228,6 +228,9 @@ def number_or_word(value: str) -> int | str:
 
 
 def sweep_of(fields: dict[str, Any], pair: dict[str, Any]) -> dict[str, Any]:
+    """A sweep that takes nothing from the second text does without it, whatever its length."""
+    if fields["how"] not in lab.PAIRED:
+        pair = {name: value for name, value in pair.items() if name != "corrupted"}
     body = pair | {name: fields[name] for name in ("how", "over", "kind")}
     return body | {"reference": references_of(fields)} if fields["how"] == "mean" else body
 

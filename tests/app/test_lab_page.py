@@ -67,6 +67,12 @@ def test_one_text_is_not_patched(twin_of):
     assert [row["field"] for row in twin["ignored"]] == ["how"]
 
 
+def test_a_text_of_another_length_is_no_matter_where_nothing_is_taken_from_it(twin_of):
+    other = {**PAIR, "text_b": "They saw a large [MASK] there on the table."}
+    assert twin_of(**other, how="zero")["problem"] is None
+    assert twin_of(**other, how="denoise")["problem"]["errors"][0]["code"] == "not-as-long"
+
+
 def test_a_mean_is_over_the_pages_texts_or_ones_own(twin_of):
     usual, own = (
         twin_of(**PAIR, how="mean"),

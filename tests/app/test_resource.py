@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -135,6 +135,25 @@ def test_an_answer_is_what_its_model_declares(client: TestClient, path: str, bod
     answer = client.post(f"{PREFIX}{path}", json=body)
     assert answer.status_code == 200, answer.text
     conforms(POSTED[path], answer.content)
+
+
+def written(value: Any) -> Any:
+    """A field's value as a query string has it."""
+    if isinstance(value, list) and all(isinstance(item, int) for item in value):
+        return ",".join(map(str, value))
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+@pytest.mark.parametrize(("path", "body"), CASES, ids=str)
+def test_a_query_string_is_read_as_a_body_is(path: str, body: Any) -> None:
+    """Whole numbers too, which are text there."""
+    routes = [route for route in ROUTES if route.path == PREFIX + path]
+    [get, post] = (next(r for r in routes if name in r.methods) for name in ("GET", "POST"))
+    form, request_type = get_args(get.endpoint.__annotations__["query"])[0], post.endpoint
+    request_type = request_type.__annotations__["body"]
+    query = form.model_validate({name: written(value) for name, value in body.items()})
+    read = request_type.model_validate(query.model_dump(exclude_unset=True))
+    assert read == request_type.model_validate(body)
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,9 @@ export const writes = (spec, options) => json("lab/writes", spec, options);
 /** What would be predicted after each layer. @param {Options} options */
 export const lens = (spec, options) => json("lab/lens", spec, options);
 
+/** What each token contributes, method by method. @param {Watching} options */
+export const attributions = (spec, options) => steps("lab/attributions", spec, options);
+
 /** How a text looks to a decoder that reads it. @param {Options} options */
 export const nextToken = (spec, options) => json("next-token", spec, options);
 

@@ -70,6 +70,16 @@ export function drawCandidates(effects) {
   byId("candidates").replaceChildren(...runsOf(effects).map(column));
 }
 
+/** The tokens of each text without a partner in the other; only texts of two lengths have any. */
+export function drawPartners({partners, sequences, corruptedSequences}) {
+  const named = (sides, all) => partners.flatMap(({sequence, [sides]: alone}) =>
+    alone.map((i) => visible(all[sequence][i])));
+  const texts = [named("alone", sequences), named("corruptedAlone", corruptedSequences)];
+  byId("partners").textContent = texts.flat().length
+    ? _("Tokens without a partner in the other text: {clean} | {corrupted}. Nothing is exchanged there.",
+      {clean: texts[0].join(" ") || "–", corrupted: texts[1].join(" ") || "–"}) : "";
+}
+
 /** Each edit alone, their sum, and all of them at once. */
 export function drawEdits({interventions, joint, sum}, {names, how, remove}) {
   const isShare = joint.share !== null && ["noise", "denoise"].includes(how);

@@ -2,7 +2,9 @@
 
 import {address, effects as effectsOf, lens as lensOf, sweep as swept,
   writes as writesOf} from "../lib/api.js";
-import {drawAblations, drawCandidates, drawEdits, drawMetric} from "../lib/outcome.js";
+import {attribute, showAttributions} from "../lib/attributions.js";
+import {drawAblations, drawCandidates, drawEdits, drawMetric,
+  drawPartners} from "../lib/outcome.js";
 import {modelIn, pageData, pick} from "../lib/data.js";
 import {replaceContent} from "../lib/decoding.js";
 import {byId, h} from "../lib/dom.js";
@@ -74,8 +76,13 @@ function referenceOf({reference, model}) {
   return JSON.stringify(own.length ? own : data.references[model] ?? []);
 }
 
-const sweepOf = (wanted) => ({...pairOf(wanted), how: wanted.how, over: wanted.over,
-  kind: wanted.kind, reference: wanted.how === "mean" ? referenceOf(wanted) : null});
+/** A sweep that takes nothing from the second text does without it, whatever its length. */
+function sweepOf(wanted) {
+  const {how, over, kind} = wanted;
+  const pair = pairOf(wanted);
+  return {...pair, corrupted: PAIRED.includes(how) ? pair.corrupted : null, how, over, kind,
+    reference: how === "mean" ? referenceOf(wanted) : null};
+}
 
 function stackOf(wanted, {layer, head}) {
   const how = howOfEdits(wanted.how);
@@ -154,6 +161,14 @@ async function written(wanted, place, options) {
 function insideOf(wanted, {layer = null, head = null} = {}) {
   const {clean, metric} = pairOf(wanted);
   return {clean, metric, ...(head === null ? {} : {kind: wanted.kind, layer, head})};
+}
+
+/** What the attributions of the chosen head are asked for with; null where there are none. */
+function attributionsOf(state) {
+  const place = chosen(state);
+  if (place.head === null || "target" in state.found.effects.sequences) return null;
+  const {kind, ...spec} = insideOf(state, place);
+  return kind === "cross" ? null : spec;
 }
 
 // Drawing.
@@ -325,21 +340,25 @@ function draw(state, theme) {
     names: places.map((place) => nameOf(place, tokensOf(state))),
     remove: (i) => page.want({edits: editsOf(places.filter((none, j) => j !== i))})});
   drawCandidates(effects);
+  drawPartners(effects);
   drawHead(state, theme);
   if (state.found.writes) {
     drawWrites(state.found.writes, theme);
     drawParts(state.found.writes, theme);
     drawLens(state.found.lens, theme);
   }
+  showAttributions(state.attributed, attributionsOf(state), theme);
   drawFoot(state);
   document.title = `${effectText(largest(state.found.sweep.effect)[0]?.[0] ?? 0, state.how)} · ${
     _("Lab")} · Attention Atlas`;
 }
 
 const page = mountPage({data, fields: url.LAB, form, busy: byId("lab"), late: byId("inside"), given,
+  more: {attributed: null},
   fit, retype,
   isLive: true, answer, draw,
-  asks: (wanted) => ({...sweepOf(wanted), ...pick(wanted, ["edits", "layer", "head", "query"])}),
+  asks: (wanted) => ({...sweepOf(wanted),
+    ...pick(wanted, ["textB", "edits", "layer", "head", "query"])}),
   controls: drawControls,
   context: (state) => {
     const {kind, layer, head} = chosen(state);
@@ -350,6 +369,11 @@ const page = mountPage({data, fields: url.LAB, form, busy: byId("lab"), late: by
   plain: {target: "", sourceLang: null, targetLang: null, over: "heads", kind: null, how: null,
     position: "", answer: "", other: "", reference: "", edits: "", ...FRESH}});
 
+byId("attribute").addEventListener("click", () => {
+  const state = page.get();
+  attribute(attributionsOf(state), state.found.effects.sequences.source,
+    (attributed) => page.patch({attributed})).catch(({message}) => page.patch({problem: message}));
+});
 byId("stop").addEventListener("click", () => stop());
 byId("clear-edits").addEventListener("click", () => page.want({edits: ""}));
 mountBlanks(form, byId("blanks"), (name) => modelOf(name).mask);
