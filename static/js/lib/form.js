@@ -14,7 +14,8 @@ const NO_FORM = {typed: () => ({}), fill: () => {}};
  *   onLocal: (patch: Object, isTyping: boolean) => void,
  *   onWrong: (message: string|null) => void   a value that cannot be taken
  * }} options
- * @returns {{typed: () => Object, fill: (state: Object, all?: boolean) => void}}
+ * @returns {{typed: () => Object, fill: (state: Object, how?: {all?: boolean, keys?: string[]})
+ *   => void}}   `all`: the field that somebody is in too; `keys`: these alone
  */
 export function mountForm({form, fields, given, local, onTyped, onLocal, onWrong}) {
   if (!form) return NO_FORM;
@@ -53,7 +54,9 @@ export function mountForm({form, fields, given, local, onTyped, onLocal, onWrong
   }
 
   listen(form, changed, submit);
-  return {typed, fill: (state, all) => fillIn(form, controls, state, all)};
+  const fill = (state, {all = false, keys = null} = {}) =>
+    fillIn(form, controls.filter(([key]) => keys?.includes(key) ?? true), state, all);
+  return {typed, fill};
 }
 
 function listen(form, changed, submit) {

@@ -260,9 +260,13 @@ function change(how, state, address) {
   }
 }
 
-/** What was typed and has no picture, kept with the history entry: it survives a reload. */
+/** What was asked for and is not on screen, kept with the history entry: it survives a reload. */
 export const draft = () => history.state?.draft ?? null;
-export const keepDraft = (value) => change("replaceState", {draft: value});
+
+export function keepDraft(value) {
+  const kept = Object.keys(value ?? {}).length ? value : null;
+  if (kept !== draft()) change("replaceState", {...history.state, draft: kept});
+}
 
 /** This page at a state; what else is in the query string is somebody else's, and stays. */
 function address(state, fields) {
@@ -275,8 +279,9 @@ function address(state, fields) {
 /** A step that Back undoes; none when nothing has changed. */
 export function push(state, fields = EXPLORE) {
   const same = address(state, fields) === location.pathname + location.search;
-  if (same) replace(state, fields);
-  else change("pushState", null, address(state, fields));
+  if (same) return replace(state, fields);
+  keepDraft(null); // Back leads to the picture, not to what was typed over it
+  change("pushState", null, address(state, fields));
 }
 
 const KEPT = ["lang", "theme", "present"];

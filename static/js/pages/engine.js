@@ -93,10 +93,11 @@ function start(page, form) {
     want(page, exampleState(page, data.examples[Number(link.dataset.example)]));
   });
   const {draft, ignored} = store.get();
-  if (draft) page.form.fill({...store.get(), ...draft}, true);
+  if (draft) page.form.fill({...store.get(), ...draft}, {all: true});
   if (data.problem && !draft) return;
   // a bare address becomes a link to just this picture; one with nonsense stays to be looked at
-  load(page, page.fit({...store.get(), ...draft}), ignored.length ? null : {isSettled: true});
+  const opening = ignored.length ? null : {isSettled: true};
+  load(page, page.fit({...store.get(), ...draft}), draft ? {isPushed: true} : opening);
 }
 
 // The examples.
@@ -161,6 +162,7 @@ function write(page, step) {
   const goOn = step.isPushed ? url.replace : url.push;
   const tell = step.isSettled ? url.settle : goOn;
   tell(page.addressed(page.store.get()), page.fields);
+  url.keepDraft(page.store.get().draft);
   step.isPushed = true;
 }
 
@@ -168,9 +170,10 @@ function goBack(page, address) {
   const {store, newest} = page;
   newest.hold();
   page.burst = null;
+  url.keepDraft(null);
   const wanted = {...store.get(), ...fromAddress(page, address)};
   store.set({problem: null, wrong: null, draft: null, ignored: wanted.ignored});
-  page.form.fill(wanted, true);
+  page.form.fill(wanted, {all: true});
   if (specOf(page, wanted) === page.spec) settle(page, wanted, null);
   else load(page, wanted, null, {isBack: true});
 }
@@ -228,6 +231,7 @@ async function load(page, wanted, step, {isBack = false} = {}) {
   const signal = page.newest.begin();
   const state = store.get();
   store.set({busy: true, wrong: null, draft: difference(page, state, wanted)});
+  if (step && !step.isSettled) url.keepDraft(store.get().draft); // a reload asks for it again
   try {
     const options = {signal, onRetry: (notice) => store.set({notice})};
     const {later, ...answer} = await page.answer(wanted, options, isBack ? null : state.found);
@@ -316,5 +320,6 @@ function render(page, state) {
   page.drawn = drawn;
   for (const plain of document.querySelectorAll(".plain")) plain.remove();
   page.draw(state, theme, !isNew && before.theme === theme);
-  if (isNew) page.form.fill({...state, ...draft});
+  const changed = page.local.filter((key) => !Object.is(drawn[key], before?.[key]));
+  page.form.fill({...state, ...draft}, {keys: isNew ? page.keys : changed});
 }
