@@ -108,6 +108,9 @@ class CompareRequest(ApiRequest):
     content_words: bool = Field(
         False, description="whether only content words count: no function words, marks, specials"
     )
+    function_word_list: Literal["en", "es"] | None = Field(
+        None, description="whose function words those are; each model's own language if left out"
+    )
     positional_last: bool = Field(
         False, description="whether heads that follow position are ranked after all others"
     )
@@ -294,6 +297,5 @@ def _half(
     service.run(loaded, spec)  # with all attention: later requests for one head come from the cache
     run, record = service.record(loaded, spec, Selection(kind=request.kind))
     word = getattr(request, field)
-    return Half(
-        loaded, spec, run, side(run, record, word, occurrence, (field, f"occurrence_{name}"))
-    )
+    of_word = side(run, record, word, occurrence, (field, f"occurrence_{name}"))
+    return Half(loaded, spec, run, of_word, request.function_word_list)

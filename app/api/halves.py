@@ -46,6 +46,7 @@ class Half(NamedTuple):
     spec: Spec
     run: Run
     side: Side
+    word_list: str | None = None  # the language of function words, where one is asked for
 
     @property
     def sequence(self) -> str:
@@ -54,8 +55,9 @@ class Half(NamedTuple):
 
     @property
     def language(self) -> str:
-        """The language of the key words."""
-        return language_of(self.loaded, axes(self.side.record.kind, self.run.sequences)[1])
+        """The language whose function words are no content words: that of the key words."""
+        keys = axes(self.side.record.kind, self.run.sequences)[1]
+        return self.word_list or language_of(self.loaded, keys)
 
     @property
     def text(self) -> str:

@@ -146,7 +146,8 @@ def spanning(span: str) -> WrapValidator:
 LIMITED: dict[str, Any] = {"pattern": NO_NUL, SETTING: "max_characters"}
 Text = Annotated[str, AfterValidator(clean), Field(json_schema_extra=LIMITED)]
 Language = Annotated[str, Field(min_length=1, max_length=40), AfterValidator(clean)]
-WordText = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(clean)]
+LONGEST_WORD = 100
+WordText = Annotated[str, Field(min_length=1, max_length=LONGEST_WORD), AfterValidator(clean)]
 Whole = Annotated[int, BeforeValidator(whole)]
 Index = Annotated[Whole, Field(ge=0)]
 ByComma = Annotated[str, Field(pattern=f"^{NUMBERS}$")]

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 from attention_atlas.app import errors
 from attention_atlas.app.api.compare import CompareAnswer, CompareRequest, compare
 from attention_atlas.app.api.models import ModelSummary, summaries
-from attention_atlas.app.api.spec import KindName, texts_in
+from attention_atlas.app.api.spec import LONGEST_WORD, KindName, texts_in
 from attention_atlas.app.examples import catalogue
 from attention_atlas.app.pages.engine import (
     SIDES,
@@ -24,6 +24,8 @@ from attention_atlas.app.pages.engine import (
     placed,
 )
 from attention_atlas.app.service import Service, refusing
+from attention_atlas.model.analysis.function_words import FUNCTION_WORDS
+from attention_atlas.model.messages import Message
 from attention_atlas.model.words import folded, word_spans
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
@@ -47,7 +49,7 @@ class ComparePage(Content):
     first_sense: str = Field("", description="own sentences of one sense, one a line")
     second_sense: str = Field("", description="own sentences of another")
     off: str = Field(description="a head of B that is switched off: layer.head")
-    content: str = Field("", description="1 where content words alone count")
+    content: str = Field("", description="1 where content words alone count; en, es: by that list")
     kind: str
     layer: int | None = Field(None, description="of the head shown")
     head: int | None = None
@@ -135,13 +137,37 @@ def _words(text: str) -> list[str]:
     return [text[start:end] for start, end in word_spans(text)]
 
 
+def _comparable(text: str) -> list[str]:
+    words = [word for word in _words(text) if word[0].isalnum()]
+    return [word for word in words if len(word) <= LONGEST_WORD]
+
+
 def word_pair(text: str, text_b: str) -> dict[str, str | None]:
     """The longest word that both texts have; else the longest of each. Empty where none is."""
-    a, b = ([w for w in _words(t) if w[0].isalnum()] for t in (text, text_b))
+    a, b = _comparable(text), _comparable(text_b)
     b_folded = {folded(word) for word in b}
     shared = [word for word in a if folded(word) in b_folded]
     word = max(shared or a, key=len, default="")
     return {"word": word, "word_b": None if shared else max(b, key=len, default=None)}
+
+
+def check_has_word(text: str, name: str) -> None:
+    """Raises Invalid, which says why, for a text without a word that can be compared."""
+    if _comparable(text):
+        return
+    longest = max((word for word in _words(text) if word[0].isalnum()), key=len, default="")
+    if not longest:
+        raise errors.Invalid(Message("no-word", "text {name} has no word to compare", name=name))
+    raise errors.Invalid(
+        Message(
+            "too-long",
+            "text {name} has no word to compare: “{word}…” has {n} characters, of at most {limit}",
+            name=name,
+            word=longest[:20],
+            n=len(longest),
+            limit=LONGEST_WORD,
+        )
+    )
 
 
 def _chosen(choice: Choice, models: Sequence[ModelSummary]) -> dict[str, str]:
@@ -153,7 +179,7 @@ def _chosen(choice: Choice, models: Sequence[ModelSummary]) -> dict[str, str]:
         "kind": choice.among("kind", ["", *kinds]),
         "layer": choice.among("layer", ["", *numbers(n_layer)]),
         "head": choice.among("head", ["", *numbers(n_head)]),
-        "content": choice.among("content", ["", "1"]),
+        "content": choice.among("content", ["", "1", *FUNCTION_WORDS]),
         "align": choice.among("align", ["", *ALIGN.findall(choice.sent("align"))]),
         "occurrence_a": choice.among("occurrence_a", ["", *numbers(1000)]),
         "occurrence_b": choice.among("occurrence_b", ["", *numbers(1000)]),
@@ -164,6 +190,9 @@ def _compared(
     service: Service, typed: dict[str, Any], chosen: dict[str, str], choice: Choice
 ) -> dict[str, Any]:
     """The comparison; what of the address these texts do not have is ignored, and named."""
+    if not choice.sent("word"):
+        check_has_word(typed["text"], "A")
+        check_has_word(typed["text_b"], "B")
     while True:
         request = CompareRequest.model_validate(request_of(typed, chosen))
         service.check_lengths(texts_in(request))
@@ -223,7 +252,8 @@ def request_of(typed: dict[str, Any], chosen: dict[str, str]) -> dict[str, Any]:
         "word_b": typed["word_b"],
         "first_sense": lines(typed["first_sense"]),
         "second_sense": lines(typed["second_sense"]),
-        "content_words": chosen["content"] == "1",
+        "content_words": chosen["content"] != "",
+        "function_word_list": chosen["content"] if chosen["content"] in FUNCTION_WORDS else None,
         "positional_last": True,
         **{name: value for name, value in chosen.items() if value and name != "content"},
     }

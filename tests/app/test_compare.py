@@ -310,3 +310,28 @@ def test_content_words_say_which_lists_they_are_by(get) -> None:
     spec |= {"a": json.dumps(texts), "b": json.dumps(texts), "kind": "encoder"}
     assert get("/compare", **spec)["function_word_lists"] == ["es"]
     assert get("/compare", **{**spec, "content_words": "false"})["function_word_lists"] == []
+    english = get("/compare", **spec, function_word_list="en")
+    assert (english["function_word_lists"], english["function_words"]) == (["en"], ["."])
+
+
+TOO_LONG = f"text A has no word to compare: “{'a' * 20}…” has 140 characters, of at most 100"
+
+
+@pytest.mark.parametrize(
+    ("text", "text_b", "why"),
+    [
+        ("!!!", "The bank", "text A has no word to compare"),
+        ("The bank", "?", "text B has no word to compare"),
+        ("a" * 140, "b", TOO_LONG),
+    ],
+)
+def test_a_text_without_a_word_to_compare_is_named(client, text, text_b, why) -> None:
+    """The page takes a word where none was asked for: nobody has typed that one."""
+    page = client.get("/compare.json", params={"text": text, "text_b": text_b, "lang": "en"}).json()
+    assert page["problem"]["detail"] == why
+
+
+def test_a_word_that_is_too_long_is_not_taken(client) -> None:
+    texts = {"text": "a" * 140 + " river", "text_b": "a" * 140 + " money"}
+    page = client.get("/compare.json", params=texts).json()
+    assert (page["word"], page["word_b"]) == ("river", "money")

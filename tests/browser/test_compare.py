@@ -112,6 +112,11 @@ def test_heads_that_follow_position_are_marked_and_last(page: Page, server: str)
     expect(cells).to_have_text([f"{x:.2f}" for row in of_content["divergence"] for x in row])
     expect(page.locator("#function-words")).to_contain_text(", ".join(of_content["function_words"]))
     expect(page).to_have_url(re.compile("content=1"))
+    page.get_by_label("Function words").select_option("Spanish")
+    expect(page.locator("#function-words")).to_contain_text(
+        "(Spanish): special tokens, marks and ."
+    )
+    page.get_by_label("Function words").select_option("of the model's language")
     first = page.locator("#ranked tbody tr").first
     expect(first).to_contain_text(f"{of_content['ranked'][0]['baseline']:.3f}")
 

@@ -61,7 +61,7 @@ export const COMPARE = {
   firstSense: {name: "first_sense", initial: "", ...text},
   secondSense: {name: "second_sense", initial: "", ...text},
   off: {name: "off", initial: "", parse: (s) => s, valid: (s) => /^(\d{1,3}\.\d{1,3})?$/.test(s)},
-  content: {name: "content", initial: "", ...oneOf("", "1")},
+  content: {name: "content", initial: "", ...oneOf("", "1", "en", "es")},
   kind: EXPLORE.kind,
   layer: EXPLORE.layer,
   head: EXPLORE.head,

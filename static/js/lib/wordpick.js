@@ -6,9 +6,12 @@ import {_} from "./language.js";
 const segmenter = new Intl.Segmenter("en", {granularity: "word"}); // UAX #29, as on the server
 const plain = (word) => word.normalize("NFC").toLowerCase();
 
-/** The words of a text, in its order. */
+const LONGEST = 100; // characters of a word that the server compares
+
+/** The words of a text that can be compared, in its order. */
 export const wordsIn = (text) => [...segmenter.segment(text)]
-  .filter(({isWordLike}) => isWordLike).map(({segment}) => segment);
+  .filter(({isWordLike, segment}) => isWordLike && [...segment].length <= LONGEST)
+  .map(({segment}) => segment);
 
 const longest = (words) => words.reduce((best, word) => (word.length > best.length ? word : best));
 const has = (words, word) => words.some((other) => plain(other) === plain(word ?? ""));

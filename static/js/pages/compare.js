@@ -3,6 +3,7 @@
 
 import {address, attention, compare} from "../lib/api.js";
 import {colorOf, css, textOn} from "../lib/color.js";
+import {listOf, mountContent} from "../lib/content.js";
 import {modelIn, pageData} from "../lib/data.js";
 import {byId, h} from "../lib/dom.js";
 import {figure} from "../lib/figure.js";
@@ -26,7 +27,6 @@ const LN2 = Math.log(2);
 const LOCKS = {a: ["query", "side"], b: ["queryB", "sideB"]}; // keys of the address
 // the compared word is locked
 const WORD = {query: null, side: "query", queryB: null, sideB: "query"};
-const LISTS = {en: _("English"), es: _("Spanish")}; // of function words
 const FRESH = {layer: null, head: null, align: null, occurrenceA: null, occurrenceB: null, ...WORD};
 
 const data = pageData();
@@ -43,7 +43,9 @@ function specOf({model, text, modelB, textB, word, wordB, off, kind, layer, head
   const {align, occurrenceA, occurrenceB} = rest;
   const [firstSense, secondSense] = [rest.firstSense, rest.secondSense].map(sentencesOf);
   return {a: {model, text}, b: {model: modelB, text: textB, ...edits}, word, wordB: wordB || null,
-    firstSense, secondSense, contentWords: rest.content === "1", positionalLast: true,
+    firstSense, secondSense, contentWords: rest.content !== "",
+    functionWordList: listOf(rest.content),
+    positionalLast: true,
     kind, layer, head, align, occurrenceA, occurrenceB};
 }
 
@@ -83,23 +85,8 @@ function bothHave({kind, model, modelB}) {
 const headName = ({layer, head, positional}) =>
   (positional ? _("{name}, positional", {name: placeName(layer, head)}) : placeName(layer, head));
 
-/** Which words do not count, if only content words do. */
-function drawContent({functionWords, functionWordLists, a, b}) {
-  const box = byId("content-words");
-  box.checked = page.get().content === "1";
-  const foreign = [a, b].map(({model}) => model)
-    .filter((name) => modelIn(data.models, name)?.source !== "bundled");
-  const assumed = foreign.length ? [_("The language of {model} is not known here: the English list is used.",
-    {model: foreign[0]})] : [];
-  byId("function-words").textContent = box.checked
-    ? [_("Left out by the list of function words ({lists}): special tokens, marks and {words}. Their attention counts as one share.",
-      {words: functionWords.join(", ") || _("none"),
-        lists: functionWordLists.map((code) => LISTS[code]).join(", ")}),
-    ...assumed].join(" ") : "";
-}
-
-byId("content-words").addEventListener("change", ({target}) =>
-  page.want({content: target.checked ? "1" : "", layer: null, head: null}));
+const drawContent = mountContent(data.models, (content) =>
+  page.want({content, layer: null, head: null}));
 
 /** Every head's divergence as a map of buttons; ln 2 is the most there can be. */
 function drawMap({divergence, baseline, positional, layer, head, ranked, unalignedA, unalignedB},
@@ -363,7 +350,7 @@ function draw(state, theme) {
     drawKinds(state);
     drawWordLines(byId("word-lines"), comparison, (patch) => page.want({...patch, ...FRESH}));
     drawSenses(comparison);
-    drawContent(comparison);
+    drawContent(state.content, comparison);
     drawMap(comparison, theme);
     drawHead(comparison);
     drawDifference(comparison, theme);
