@@ -114,7 +114,7 @@ def test_heads_that_follow_position_are_marked_and_last(page: Page, server: str)
     expect(page).to_have_url(re.compile("content=1"))
     page.get_by_label("Function words").select_option("Spanish")
     expect(page.locator("#function-words")).to_contain_text(
-        "(Spanish): special tokens, marks and ."
+        "(Spanish): special tokens, marks and he, ."
     )
     page.get_by_label("Function words").select_option("of the model's language")
     first = page.locator("#ranked tbody tr").first
