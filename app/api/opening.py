@@ -104,8 +104,9 @@ def check_token(request: Request, settings: Settings) -> None:
     token = settings.open_token.get_secret_value()
     sent = request.headers.get("authorization", "").encode()
     if token and not hmac.compare_digest(sent, f"Bearer {token}".encode()):
-        message = Message("no-token", "opening a model here needs the operator's token")
-        raise errors.NoToken(message, "authorization")
+        wrong = Message("wrong-token", "this is not the operator's token for opening models")
+        none = Message("no-token", "opening a model here needs the operator's token")
+        raise errors.NoToken(wrong if sent else none, "authorization")
 
 
 def _host(origin: str) -> str | None:

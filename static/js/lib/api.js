@@ -126,11 +126,12 @@ async function steps(path, spec, {onEvent, ...options}) {
 
 /**
  * Open a model by its Hub name, its folder, or the name that it is known by.
- * @param {{signal: AbortSignal, onProgress: (step: Object) => void}} options
+ * @param {{signal: AbortSignal, onProgress: (step: Object) => void, token?: string}} options
  * @returns {Promise<Object>} its summary; an Error says the reason why not
  */
-export async function openModel(model, {signal, onProgress}) {
-  const headers = {...accepting("text/event-stream"), "content-type": JSON_TYPE};
+export async function openModel(model, {signal, onProgress, token}) {
+  const headers = {...accepting(EVENTS), "content-type": JSON_TYPE};
+  if (token) headers.authorization = `Bearer ${token}`;
   const post = {method: "POST", headers, body: JSON.stringify({model}), signal};
   const response = await fetch(`${ROOT}/models`, post).catch((error) => {
     signal.throwIfAborted();
@@ -145,7 +146,6 @@ export async function openModel(model, {signal, onProgress}) {
     onProgress(camel(data));
   }
   throw new Error(_("the server does not answer"));
-
 }
 
 /** A page of the course as a document, for the figure in it. @param {AbortSignal} signal */

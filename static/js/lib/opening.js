@@ -5,6 +5,8 @@ import {isEnter} from "./dom.js";
 import {_} from "./language.js";
 import * as url from "./url.js";
 
+const TOKEN = "open-token"; // in the tab's session storage, and nowhere else
+const NO_TOKEN = 401;
 const STAGES = {
   looking: ({name}) => _("Looking for {name}", {name}),
   downloading: ({file}) => _("Fetching {file}", {file}),
@@ -55,7 +57,9 @@ export function mountOpening(form, onOpened) {
     line.classList.remove("refused");
     tell({stage: "looking"}, name);
     try {
-      const model = await openModel(name, {signal, onProgress: (step) => tell(step, name)});
+      const token = sessionStorage.getItem(TOKEN) ?? "";
+      const onProgress = (step) => tell(step, name);
+      const model = await openModel(name, {signal, onProgress, token});
       said.textContent = "";
       line.hidden = true;
       onOpened(model);
@@ -66,6 +70,7 @@ export function mountOpening(form, onOpened) {
       said.textContent = reason ? `${reason}: ${error.message}` : error.message;
       bar.hidden = true;
       line.classList.add("refused");
+      if (part && error.status === NO_TOKEN) askToken(part, name);
       return false;
     }
   }
@@ -74,13 +79,26 @@ export function mountOpening(form, onOpened) {
   return open;
 }
 
-/** The field for a name, and its button. */
+/** Show the field for the token; what was sent is forgotten, since it was refused. */
+function askToken(part, name) {
+  const [field, token] = part.querySelectorAll("input");
+  sessionStorage.removeItem(TOKEN);
+  field.value ||= name;
+  part.open = true;
+  token.closest("label").hidden = false;
+  token.value = "";
+  token.focus();
+}
+
+/** The field for a name, and its button; that for the token, if the server asks for one. */
 function listen(part, open) {
-  const field = part.querySelector("input");
+  const [field, token] = part.querySelectorAll("input");
   const act = async () => {
     const name = field.value.trim();
+    if (token.value) sessionStorage.setItem(TOKEN, token.value.trim());
     if (name && await open(name)) {
-      field.value = "";
+      field.value = token.value = "";
+      token.closest("label").hidden = true;
       part.open = false;
     }
   };
@@ -91,9 +109,11 @@ function listen(part, open) {
     addEventListener("load", () => setTimeout(() => field.focus()));
   }
   part.querySelector("button").addEventListener("click", act);
-  field.addEventListener("keydown", (event) => {
-    if (!isEnter(event)) return;
-    event.preventDefault();
-    act();
-  });
+  for (const input of [field, token]) {
+    input.addEventListener("keydown", (event) => {
+      if (!isEnter(event)) return;
+      event.preventDefault();
+      act();
+    });
+  }
 }
