@@ -36,6 +36,7 @@ LONGEST_OF = {  # read in this process, before a child opens the model
 }
 MOST_TENSORS = 100_000  # of one file
 MOST_LAYERS = 512
+MOST_FOLDERS = 20  # in a model's folder, that are looked at
 MOST_POSITIONS = 32_768  # of a model that makes a vector for each
 LAYERS = re.compile(r"(num|n|encoder|decoder)(_\w+)?_layers?")
 POSITIONS = re.compile(r"(max_position_embeddings|n_positions|max_seq_len|max_\w+_positions)")
@@ -274,11 +275,17 @@ def without_adapter(folder: Path) -> Iterator[Path]:
 
 
 def stamp(path: Path) -> tuple[object, ...]:
-    """When a model's files were written and how long they are: another stamp, other files."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    """Which files a model has, when they were changed and how long they are: another stamp, other
+    files. (st_mtime can be set to what it was; st_ctime cannot.)"""
+    inside = sorted(path.iterdir()) if path.is_dir() else []
+    places = [place for place in inside if place.is_dir()][:MOST_FOLDERS]
+    files = [*inside, *(file for place in places for file in sorted(place.iterdir()))] or [path]
     taken = (*BESIDE, ".safetensors", ".gguf")
-    stats = ((file.name, file.stat()) for file in files if file.name.endswith(taken))
-    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
+    stats = ((file, file.stat()) for file in files if file.name.endswith(taken) and file.exists())
+    return tuple(
+        (str(file.relative_to(path)), stat.st_ino, stat.st_ctime_ns, stat.st_size)
+        for file, stat in stats
+    )
 
 
 def cache() -> Path:

@@ -49,12 +49,24 @@ def open_model(
         is_path = locate.is_path(name)
         path = locate.named(name) if is_path else download.downloaded(name, limits, progress)
         shown = path.stem if path.is_file() else path.name if is_path else name
-        if guard is not None:
-            rehearse(path, shown, limits, guard, progress, tried)
-            progress = silent  # the steps were told
+        source = "path" if is_path else "hub"
+        if guard is None:
+            with ONE:
+                return _opened(locate.located(path, shown), shown, source, limits, progress)
+        before = folder.stamp(path)
+        rehearse(path, shown, limits, guard, progress, tried)
         with ONE:
-            source = "path" if is_path else "hub"
-            return _opened(locate.located(path, shown), shown, source, limits, progress)
+            _check_same(path, before)
+            opened = _opened(locate.located(path, shown), shown, source, limits, silent)
+            _check_same(path, before)
+            return opened
+
+
+def _check_same(path: Path, before: tuple[object, ...]) -> None:
+    """What passed in the child is what is opened here: no file was exchanged meanwhile."""
+    if folder.stamp(path) != before:
+        text = "its files were changed while it was opened: try again"
+        raise BadModel("damaged", text)
 
 
 def tried(path: Path, name: str, limits: Limits, progress: Progress) -> None:
@@ -62,7 +74,9 @@ def tried(path: Path, name: str, limits: Limits, progress: Progress) -> None:
     limits = replace(limits, device=torch.device("cpu"))
     loading.be_silent()
     with only_bad_models():
-        _opened(locate.located(path, name), name, "path", limits, progress)
+        opened = _opened(locate.located(path, name), name, "path", limits, progress)
+        assert isinstance(opened.tokenizer, HubTokenizer)
+        tokenizer_files.check_long(opened.tokenizer.backend)
 
 
 @contextmanager

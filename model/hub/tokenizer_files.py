@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,10 @@ MOST_GROWTH = 100  # characters in place of one
 MOST_DEPTH = 20  # of steps inside of steps
 MOST_TOKENS = 100  # of one character
 NESTED = ("normalizers", "pretokenizers", "decoders")  # steps that are made of steps
+MOST_LETTERS = 1_000  # of a word in which pieces are looked for
+LONG = ("a", "ab", "aaab ", "\n", " a", "é", "注", "1", "🙂", "ﷺ")  # long texts are made of these
+LONGEST_TEXT = 20_000  # characters, as MAX_CHARACTERS is by default
+MOST_SECONDS = 20  # for one of them; good ones take a tenth of a second
 ASCII = "".join(map(chr, range(32, 127)))
 PROBE = f"{ASCII} The river bank 1,234.5 — naïve café 注意力 मन 🙂\n\t {'a' * 40}"
 RANKS = re.compile(rb"[A-Za-z0-9+/]+=* \d+\n")  # the first line of a file of tiktoken
@@ -66,9 +73,19 @@ def check(folder: Path) -> None:
 
 def check_growth(folder: Path) -> None:
     """Raises BadModel for a tokenizer.json that makes texts very much longer: what it puts in
-    place of a character, step after step, multiplies."""
+    place of a character, step after step, multiplies; or that looks for pieces in words of any
+    length: that takes as many steps as the word's letters to the third power."""
     path = folder / "tokenizer.json"
     content = read_json(path) if path.is_file() else {}
+    model = content.get("model")
+    longest = model.get("max_input_chars_per_word", 0) if isinstance(model, dict) else 0
+    if isinstance(longest, int | float) and longest > MOST_LETTERS:
+        raise BadModel(
+            "unsupported",
+            "its tokenizer.json has max_input_chars_per_word {n}; at most {most} are taken",
+            n=f"{longest:,}"[:30],
+            most=f"{MOST_LETTERS:,}",
+        )
     growth = 1
     for part in ("normalizer", "pre_tokenizer", "decoder"):
         growth = max(growth, _growth(content.get(part)))
@@ -86,12 +103,52 @@ def _growth(step: Any, depth: int = 0) -> int:
     if not isinstance(step, dict) or depth > MOST_DEPTH:
         return 1 if depth <= MOST_DEPTH else MOST_GROWTH + 1
     inner = [step[name] for name in NESTED if isinstance(step.get(name), list)]
-    growth = len(str(step.get("content", ""))) if step.get("type") == "Replace" else 1
+    replacing = STEPS.get(str(step.get("type")))
+    growth = replacing(step) if replacing else 1
     for each in (each for steps in inner for each in steps):
         growth *= max(1, _growth(each, depth + 1))
         if growth > MOST_GROWTH:
             break
     return max(1, growth)
+
+
+def _longest_in_table(step: dict[str, Any]) -> int:
+    """The longest text that a table of SentencePiece has for a character: after the number of
+    bytes of a trie and the trie, texts that end with a zero."""
+    try:
+        table = base64.b64decode(str(step.get("precompiled_charsmap") or ""))
+    except ValueError:
+        return 1  # no tokenizer can be made of it
+    texts = table[4 + int.from_bytes(table[:4], "little") :]
+    return max(len(text.decode("utf-8", "replace")) for text in texts.split(b"\0"))
+
+
+STEPS: dict[str, Callable[[dict[str, Any]], int]] = {  # what a step has in place of a character
+    "Replace": lambda step: len(str(step.get("content", ""))),
+    "Prepend": lambda step: len(str(step.get("prepend", ""))),
+    "Precompiled": _longest_in_table,
+}
+
+
+def check_long(backend: Any) -> None:
+    """Raises BadModel for a tokenizer that takes very long for a long text, or makes very many
+    tokens of it: it passed with a short one. Only in a child: nothing ends it but its process."""
+    for part in LONG:
+        text = (part * LONGEST_TEXT)[:LONGEST_TEXT]
+        began = time.process_time()
+        try:
+            n = len(backend(text, verbose=False)["input_ids"])
+        except BaseException as error:  # one text that it cannot process is no harm
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            n = 0
+        if n > MOST_TOKENS * len(text) or time.process_time() - began > MOST_SECONDS:
+            raise BadModel(
+                "unsupported",
+                "its tokenizer ({kind}) takes very long for a text of {length} characters",
+                kind=type(backend).__name__,
+                length=f"{LONGEST_TEXT:,}",
+            )
 
 
 def check_probe(backend: Any) -> None:

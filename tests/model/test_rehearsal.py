@@ -9,12 +9,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from attention_atlas.model.hub import rehearsal
+from attention_atlas.model.hub import opening, rehearsal, tokenizer_files
 from attention_atlas.model.hub.folder import Limits, read_json
 from attention_atlas.model.hub.leftovers import making, sweep
 from attention_atlas.model.hub.library import Library
@@ -23,10 +25,15 @@ from attention_atlas.model.hub.opening import open_model, tried
 from attention_atlas.model.hub.progress import Step
 from attention_atlas.model.hub.reasons import BadModel, unexpected
 from attention_atlas.model.hub.rehearsal import Guard, allowance, context, rehearse
+from attention_atlas.model.run import run
+from attention_atlas.model.spec import BadInput, Spec
 from safetensors.torch import load_file, save_file
 
 from tests import saved
-from tests.hostile import GGUF, HOSTILE, header, row, tokenizer
+from tests.hostile.folders import HOSTILE, ODD
+from tests.hostile.headers import header, row
+from tests.hostile.packed import GGUF
+from tests.hostile.tokenizers import tokenizer
 from tests.spoilt import WEIGHTS
 
 CPU = torch.device("cpu")
@@ -54,6 +61,57 @@ def test_harm_is_refused_in_our_words(tmp_path: Path, name: str) -> None:
         open_model(str(path), CPU, guard=guard)
     assert not LIBRARY.search(caught.value.message), caught.value.message
     assert caught.value.reason != "too-slow"
+
+
+@pytest.mark.usefixtures("bounded")
+@pytest.mark.parametrize("name", ODD)
+def test_what_is_odd_is_opened_or_refused_in_our_words(tmp_path: Path, name: str) -> None:
+    path = ODD[name](tmp_path / "mine")
+    try:
+        loaded = open_model(str(path), CPU, guard=Guard(seconds=120, memory=GIGABYTE))
+    except BadModel as error:
+        assert not LIBRARY.search(error.message), error.message
+        assert error.reason not in ("too-slow", "no-memory")
+        return
+    for text in ("a river bank", "a § river \u202e bank"):
+        with suppress(BadInput):  # one of its tokens has no vector
+            records = [run(loaded, Spec(text)).records for _ in range(2)]
+            for kind, record in records[0].items():
+                assert record.attn.isfinite().all()
+                assert record.attn.equal(records[1][kind].attn), "a function of its text"
+
+
+@pytest.mark.usefixtures("bounded")
+def test_a_tokenizer_that_passes_short_texts_is_tried_with_long_ones(tmp_path: Path) -> None:
+    """Steps that grow with a text's length to the second power end no worker later."""
+    backend = SimpleNamespace(calls=[])
+
+    class Explodes:
+        def __call__(self, text: str, verbose: bool) -> dict[str, list[int]]:
+            backend.calls.append(len(text))
+            return {"input_ids": [0] * (len(text) if len(text) < 1_000 else 101 * len(text))}
+
+    tokenizer_files.check_probe(Explodes())
+    with pytest.raises(BadModel, match="takes very long for a text of 20,000 characters"):
+        tokenizer_files.check_long(Explodes())
+    assert len(backend.calls) == 2
+
+
+def test_files_exchanged_behind_the_child_are_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What passed is one thing, what would be opened in the server another."""
+    path = saved.bert(tmp_path / "mine")
+
+    def exchanged(folder: Path, *_: Any) -> None:
+        other = saved.bert(tmp_path / "other") / "config.json"
+        stat = (folder / "config.json").stat()
+        os.utime(other, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # of the same time and length
+        other.rename(folder / "config.json")
+
+    monkeypatch.setattr(opening, "rehearse", exchanged)
+    with pytest.raises(BadModel, match="its files were changed while it was opened"):
+        open_model(str(path), CPU, guard=Guard())
 
 
 @pytest.fixture(scope="module")
