@@ -1,6 +1,6 @@
-"""The HTTP server: uvicorn's, with a deadline for headers and a limit on connections.
+"""The HTTP server: uvicorn's, with deadlines for headers and readers, a limit on connections.
 
-uvicorn has neither: a client that sends one byte a minute keeps a connection for ever.
+uvicorn has none: a client that sends or reads one byte a minute keeps a connection for ever.
 """
 
 from __future__ import annotations
@@ -39,51 +39,69 @@ class Server(uvicorn.Server):
             log.info("Attention Atlas is ready: %s", self.url)
 
 
-def protocol(settings: Settings) -> type[H11Protocol]:
-    """uvicorn's protocol for HTTP/1.1, with the limits of the settings."""
+class Limited(H11Protocol):
+    """uvicorn's protocol for HTTP/1.1, with the limits of the self.settings."""
 
-    class Limited(H11Protocol):
-        _deadline: asyncio.TimerHandle | None = None
+    settings: Settings
+    _deadline: asyncio.TimerHandle | None = None
+    _reading: asyncio.TimerHandle | None = None  # until the client must have read
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            if len(self.connections) > settings.max_connections:
-                transport.write(written(FULL))
-                transport.close()
-            self._wait()
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self.settings.max_connections:
+            transport.write(written(FULL))
+            transport.close()
+        self._wait()
 
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            self._wait()
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._wait()
 
-        def connection_lost(self, exc: Exception | None) -> None:
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._reading = self.loop.call_later(self.settings.send_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._stop_reading()
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        self._stop_reading()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._wait()
+
+    def send_400_response(self, msg: str) -> None:
+        error = errors.BadRequest(Message("not-http", "what was sent is not HTTP/1.1"))
+        self.transport.write(written(error))
+        self.transport.close()
+
+    def _wait(self) -> None:
+        """Close the connection if the headers of a request are not whole in time."""
+        is_between = self.conn.their_state is h11.IDLE
+        if not is_between:
             self._stop_waiting()
-            super().connection_lost(exc)
+        elif self._deadline is None:
+            seconds = self.settings.header_seconds
+            self._deadline = self.loop.call_later(seconds, self.transport.close)
 
-        def on_response_complete(self) -> None:
-            super().on_response_complete()
-            self._wait()
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
-        def send_400_response(self, msg: str) -> None:
-            error = errors.BadRequest(Message("not-http", "what was sent is not HTTP/1.1"))
-            self.transport.write(written(error))
-            self.transport.close()
+    def _stop_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
 
-        def _wait(self) -> None:
-            """Close the connection if the headers of a request are not whole in time."""
-            is_between = self.conn.their_state is h11.IDLE
-            if not is_between:
-                self._stop_waiting()
-            elif self._deadline is None:
-                seconds = settings.header_seconds
-                self._deadline = self.loop.call_later(seconds, self.transport.close)
 
-        def _stop_waiting(self) -> None:
-            if self._deadline is not None:
-                self._deadline.cancel()
-                self._deadline = None
-
-    return Limited
+def protocol(settings: Settings) -> type[H11Protocol]:
+    """The protocol with these limits: uvicorn makes one for each connection."""
+    return type("Limited", (Limited,), {"settings": settings})
 
 
 def written(error: errors.AppError) -> bytes:
@@ -105,6 +123,7 @@ def server_of(app: FastAPI, settings: Settings) -> Server:
         app,
         settings.host,
         settings.port,
+        ws="none",
         http=protocol(settings),  # httptools answers an address over 64 kB itself, without problem
         h11_max_incomplete_event_size=settings.max_body,
         server_header=False,

@@ -31,7 +31,8 @@ class Settings(BaseSettings):
         "empty is any on loopback without proxies, else off",
     )
     open_token: SecretStr = Field(
-        SecretStr(""), description="what a program must send to open a model, as a bearer token"
+        SecretStr(""),
+        description="what must be sent to open a model, as a bearer token; the page asks for it",
     )
     hosts: str = Field(
         "",
@@ -85,6 +86,9 @@ class Settings(BaseSettings):
     max_connections: int = Field(1000, ge=1, description="connections at a time; then 503")
     header_seconds: float = Field(15, gt=0, description="for a client to send its headers")
     body_seconds: float = Field(30, gt=0, description="for a client to send its request body")
+    send_seconds: float = Field(
+        60, gt=0, description="for a client to read what it was sent; then it is disconnected"
+    )
     graceful_seconds: int = Field(
         10, ge=0, description="for requests to finish when the server is stopped"
     )
@@ -127,11 +131,7 @@ class Settings(BaseSettings):
 
     @property
     def opens(self) -> bool:
-        """Whether the page may open anything. It has no token to send."""
-        return not self.open_token.get_secret_value() and self._opens
-
-    @property
-    def _opens(self) -> bool:
+        """Whether the page may open anything; with OPEN_TOKEN, for who has the token."""
         return self.load_models.strip() != "off" and (bool(self.load_models) or self.is_private)
 
 

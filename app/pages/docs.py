@@ -3,6 +3,7 @@
 # No `from __future__ import annotations`: FastAPI reads the annotations of the route below.
 
 from attention_atlas.app import language
+from attention_atlas.app.pages.beside import beside
 from attention_atlas.app.pages.engine import Content
 from attention_atlas.app.pages.shared import shared
 from fastapi import APIRouter, Request
@@ -14,6 +15,10 @@ router = APIRouter()
 @router.get("/docs", response_class=HTMLResponse, include_in_schema=False)
 async def documentation(request: Request) -> HTMLResponse:
     """Every resource, with a form to try it; /openapi.json is the twin."""
+    return await beside(request, _made)
+
+
+def _made(request: Request) -> HTMLResponse:
     page = Content()
     content = {"page": page, "json_url": "/openapi.json", **shared(request, page)}
     headers = {"Content-Language": language.chosen(request).tag, "Vary": "Accept-Language"}
