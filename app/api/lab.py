@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
-from attention_atlas.app.api.common import PREFIX, Provenance, TokenOut, labels, links, provenance
+from attention_atlas.app.api.common import (
+    PREFIX,
+    Provenance,
+    TokenOut,
+    labels,
+    links,
+    provenance,
+    spec_of,
+)
 from attention_atlas.app.api.experiment import (
     MOST_READ,
     MetricOut,
     PairRequest,
     References,
+    check_read,
     metric_fields,
     metric_of,
     query_axis,
@@ -25,8 +34,10 @@ from attention_atlas.app.service import Service
 from attention_atlas.app.streaming import Emit
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis import lab
+from attention_atlas.model.analysis.edges import edge_estimate, edge_sweep, without_head
 from attention_atlas.model.analysis.lab import How, Metric, Over, ReadText
 from attention_atlas.model.messages import Message
+from attention_atlas.model.record import axes
 from attention_atlas.model.spec import BadInput, Spec, check_heads
 from attention_atlas.model.tape import Kind
 from attention_atlas.model.zoo import Loaded
@@ -42,9 +53,13 @@ class SweepRequest(PairRequest, StreamRequest):
     """A run, for some experiments a second one of as many tokens, and what is replaced in them."""
 
     how: How = Field("zero", description="what takes the place of a head's output z")
-    over: Over = Field(
-        "heads", description="heads one by one, or all heads of a layer at one position"
+    over: Over | Literal["edges"] = Field(
+        "heads",
+        description="heads one by one; all heads of a layer at one position; or the edges of one "
+        "head from query to key, each with attention 0",
     )
+    layer: int | None = Field(None, ge=0, description="edges: the head's")
+    head: int | None = Field(None, ge=0, description="edges: the head")
     kind: KindName | None = Field(None, description="the model's first if left out")
     reference: References = Field(
         (), description="for mean: the texts over whose positions the mean is taken"
@@ -60,6 +75,10 @@ class SweepRequest(PairRequest, StreamRequest):
         elif self.how == "mean" and not self.reference:
             wrong = Message(
                 "needs-reference", "mean needs texts in reference; mean_positions needs none"
+            )
+        if self.over == "edges" and (self.how != "zero" or None in (self.layer, self.head)):
+            wrong = Message(
+                "edges-of-one-head", "edges are those of one layer and head, and how is zero"
             )
         if wrong is not None:
             raise ValueError(wrong)
@@ -79,7 +98,9 @@ class SweepAnswer(BaseModel):
     unit: str = Field(
         description="change: of the metric; share: of the way between the two runs' metrics"
     )
-    effect: list[list[float]] = Field(description="(L, H), or over positions (L, T)")
+    effect: list[list[float]] = Field(
+        description="(L, H); over positions (L, T), over edges (Tq, Tk)"
+    )
     sum: float = Field(description="of all effects")
     joint: float = Field(description="the effect with all heads of the kind replaced at once")
     estimate: list[list[float]] = Field(description="of the effects, by one gradient")
@@ -121,9 +142,26 @@ class LayerEvent(BaseModel):
     effect: list[float] = Field(description="(H,), or over positions (T,)")
 
 
-@stepwise(router, "/lab/sweep", SweepRequest, SweepAnswer, start=SweepStart, layer=LayerEvent)
+class QueryEvent(BaseModel):
+    """The effects of the edges of one query."""
+
+    query: int
+    effect: list[float] = Field(description="(Tk,)")
+
+
+@stepwise(
+    router,
+    "/lab/sweep",
+    SweepRequest,
+    SweepAnswer,
+    start=SweepStart,
+    layer=LayerEvent,
+    query=QueryEvent,
+)
 def sweep(service: Service, request: SweepRequest, loaded: Loaded, emit: Emit) -> Answer:
-    """Replace every head, or position, one at a time: how the prediction changes."""
+    """Replace every head, position or edge, one at a time: how the prediction changes."""
+    if request.over == "edges":
+        return swept_edges(request, loaded, emit)
     it = prepared(loaded, request)
     emit("start", {"metric": metric_fields(loaded, it.metric, it.values)})
     change = lab.first_order(it.text, it.metric, it.kind, it.given, it.over)
@@ -150,8 +188,47 @@ def sweep(service: Service, request: SweepRequest, loaded: Loaded, emit: Emit) -
     return Answer(fields, {})
 
 
+def swept_edges(request: SweepRequest, loaded: Loaded, emit: Emit) -> Answer:
+    """The sweep over the edges of one head."""
+    assert request.layer is not None and request.head is not None
+    kind: Kind = request.kind or loaded.kinds[0]
+    check_heads(loaded, kind, (request.layer,), (request.head,))
+    text = lab.text_of(loaded, spec_of(request.clean))
+    q_tokens, k_tokens = (text.sequences[name] for name in axes(kind, text.sequences))
+    check_read(len(q_tokens) * len(k_tokens), text.n_token)
+    metric = metric_of(loaded, text, request.metric)
+    start = lab.value_of(text, metric)
+    measured = metric_fields(loaded, metric, [start])
+    emit("start", {"metric": measured})
+    place = (text, metric, kind, request.layer, request.head)
+    rows = []
+    for query, row in enumerate(edge_sweep(*place)):
+        rows.append(row - start)
+        emit("query", {"query": query, "effect": rows[-1].tolist()})
+    effect, estimate = torch.stack(rows), edge_estimate(*place)
+    fields = {
+        "model": loaded.name,
+        **request.model_dump(include={"how", "over"}),
+        "kind": kind,
+        "metric": measured,
+        "tokens": labels(q_tokens),
+        "corrupted_tokens": [],
+        "unit": "change",
+        "effect": effect.tolist(),
+        "sum": effect.sum().item(),
+        "joint": without_head(*place) - start,
+        "estimate": estimate.tolist(),
+        "agreement": lab.rank_agreement(effect, estimate),
+        "n_reference": 0,
+        "provenance": provenance(loaded).model_dump(),
+        "links": links(request.clean),
+    }
+    return Answer(fields, {})
+
+
 def prepared(loaded: Loaded, request: SweepRequest) -> Experiment:
     """The texts as read, what is replaced by what, and the metric. Raises BadInput."""
+    assert request.over != "edges"
     kind: Kind = request.kind or loaded.kinds[0]
     check_heads(loaded, kind, (), ())
     clean, corrupted = texts_of(loaded, request)

@@ -38,6 +38,12 @@ def test_methods_come_as_they_are_done(client, post):
         assert event == {"name": event["name"], **data[-1]["methods"][event["name"]]}
 
 
+def test_get_answers_what_post_answers(client, post):
+    query = {"clean": json.dumps(KING), "layer": 2, "head": 3, "query": 4}
+    got = client.get("/api/v1/lab/attributions", params=query)
+    assert got.json() == post("/lab/attributions", clean=KING, layer=2, head=3, query=4)
+
+
 def test_two_sentences_are_compared_without_a_predicting_token(post):
     metric = {"kind": "cosine", "beside": "She opened an account at the bank to save money."}
     answer = post("/lab/attributions", clean=RIVER, metric=metric, layer=2, head=3)

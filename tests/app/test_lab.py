@@ -112,12 +112,25 @@ def test_layers_come_as_they_are_done(client, post):
     assert data[-1] == post("/lab/sweep", clean=KING)
 
 
+def test_edges_have_a_row_for_each_query(client, post):
+    answer = post("/lab/sweep", clean=KING, over="edges", layer=5, head=3)
+    n = len(answer["tokens"])
+    assert [len(row) for row in answer["effect"]] == [n] * n
+    off = {"how": "zero", "layer": 5, "head": 3}
+    alone = post("/lab/effects", clean=KING, interventions=[off])["joint"]["change"]
+    assert answer["joint"] == pytest.approx(alone, abs=1e-4)
+    assert answer["agreement"] > 0.5
+    query = {"clean": json.dumps(KING), "over": "edges", "layer": 5, "head": 3}
+    assert client.get("/api/v1/lab/sweep", params=query).json() == answer
+
+
 @pytest.mark.parametrize(
     ("body", "field", "code"),
     [
         ({"clean": {"model": "bert", "text": "no blank"}}, "text", "no-blank"),
         ({"clean": RIVER, "how": "denoise"}, "body", "needs-corrupted"),
         ({"clean": RIVER, "how": "mean"}, "body", "needs-reference"),
+        ({"clean": RIVER, "over": "edges", "layer": 1}, "body", "edges-of-one-head"),
         ({"clean": RIVER, "corrupted": KING}, "body", "two-models"),
         ({"clean": RIVER, "corrupted": RIVER, "how": "noise"}, "corrupted", "same-metric"),
         (
