@@ -3,6 +3,7 @@
 import {openModel} from "./api.js";
 import {isEnter} from "./dom.js";
 import {_} from "./language.js";
+import {keepForTab, keptForTab} from "./storage.js";
 import * as url from "./url.js";
 
 const TOKEN = "open-token"; // in the tab's session storage, and nowhere else
@@ -57,7 +58,7 @@ export function mountOpening(form, onOpened) {
     line.classList.remove("refused");
     tell({stage: "looking"}, name);
     try {
-      const token = sessionStorage.getItem(TOKEN) ?? "";
+      const token = keptForTab(TOKEN);
       const onProgress = (step) => tell(step, name);
       const model = await openModel(name, {signal, onProgress, token});
       said.textContent = "";
@@ -82,7 +83,7 @@ export function mountOpening(form, onOpened) {
 /** Show the field for the token; what was sent is forgotten, since it was refused. */
 function askToken(part, name) {
   const [field, token] = part.querySelectorAll("input");
-  sessionStorage.removeItem(TOKEN);
+  keepForTab(TOKEN, "");
   field.value ||= name;
   part.open = true;
   token.closest("label").hidden = false;
@@ -95,7 +96,7 @@ function listen(part, open) {
   const [field, token] = part.querySelectorAll("input");
   const act = async () => {
     const name = field.value.trim();
-    if (token.value) sessionStorage.setItem(TOKEN, token.value.trim());
+    if (token.value) keepForTab(TOKEN, token.value.trim());
     if (name && await open(name)) {
       field.value = token.value = "";
       token.closest("label").hidden = true;

@@ -19,3 +19,22 @@ export function keep(name, value) {
     // nothing is kept
   }
 }
+
+/** The text kept under a name until the tab is closed, or "". @param {string} name */
+export function keptForTab(name) {
+  try {
+    return sessionStorage.getItem(name) ?? "";
+  } catch {
+    return "";
+  }
+}
+
+/** @param {string} name  @param {string} text  "" forgets what was kept. */
+export function keepForTab(name, text) {
+  try {
+    if (text) sessionStorage.setItem(name, text);
+    else sessionStorage.removeItem(name);
+  } catch {
+    // nothing is kept
+  }
+}
