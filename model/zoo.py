@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -184,7 +185,7 @@ class Loaded:
             return self.config.n_layer, self.config.n_head
         return self.model.shape(kind)
 
-    @property
+    @cached_property
     def n_parameters(self) -> int:
         return sum(p.numel() for p in self.model.parameters())
 
