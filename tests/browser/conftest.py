@@ -37,6 +37,7 @@ QUIET = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--process-per-site",  # Plotly's script, compiled by one page, is there for the next
 ]
 SECONDS_TO_START = 120
 LONGEST_WAIT = (
