@@ -144,8 +144,10 @@ def made(name: str, seed: int = 0, **options: Any) -> Any:
 
 @cache
 def adapted(name: str) -> Any:
-    """The same model through the lens."""
-    return adapt(made(name))
+    """The same model through the lens. It is shared, so gradients pass whoever asks first."""
+    with torch.inference_mode(False):
+        model = made(name)
+    return adapt(model)
 
 
 def through(adapter: Adapter, tape: Tape | None = None) -> Tensor:
