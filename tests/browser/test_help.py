@@ -18,6 +18,7 @@ PATHS = [
     "/positions",
     "/masks",
     "/attention",
+    "/lab",
     "/translate",
     "/generate",
     "/fill",
