@@ -37,7 +37,7 @@ def test_a_finger_moves_the_picture_too(page: Page) -> None:
 
 def test_its_doors_lead_to_the_pages(page: Page) -> None:
     opened(page).locator(".home-doors a", has_text="Your own model").click()
-    expect(page.locator("#own input")).to_be_focused()
+    expect(page.get_by_role("textbox", name="Hub name or folder")).to_be_focused()
     opened(page).get_by_role("link", name="Open this picture in Explore").click()
     expect(page).to_have_url(re.compile(r"/explore\?model="))
 
