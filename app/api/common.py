@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field
 from attention_atlas import __version__
 
 PREFIX = "/api/v1"
+HALF = "\ufffd"  # what stands for part of a character
 
 
 class TokenOut(BaseModel):
@@ -153,7 +154,8 @@ def links(request: RunRequest) -> dict[str, str]:
     """The addresses of a run's tensors and of its page."""
     fields = set(RunRequest.model_fields) - {"edits", "target_ids"}
     sent = request.model_dump(exclude_none=True, include=fields)
-    page = urlencode(sent)
+    half = HALF in (request.target or "")  # such a text cannot be read again: the page decodes
+    page = urlencode({k: value for k, value in sent.items() if not half or k != "target"})
     if request.target_ids:
         sent["target_ids"] = ",".join(map(str, request.target_ids))
     if request.edits:

@@ -62,9 +62,10 @@ def test_it_does_so_with_the_causal_mask_off(batch, client, model, kind):
 @pytest.mark.parametrize("model", ["gpt", "translator"])
 def test_padding_at_the_end_is_ahead_of_every_word(batch, model):
     """Without the padding mask the causal one still hides it, but from padding itself."""
-    alone = batch(model, kind="decoder", off=["padding"])
+    texts = ["Hola.", "El banco está cerrado.", "Me senté en el banco del parque."]
+    alone = batch(model, texts, kind="decoder", off=["padding"])
     assert alone["pad_attention"] == [0, 0, 0]
-    both = batch(model, kind="decoder", off=["causal", "padding"])
+    both = batch(model, texts, kind="decoder", off=["causal", "padding"])
     lengths = [len(tokens) for tokens in both["q_tokens"]]
     assert [share > 0.01 for share in both["pad_attention"]] == [n < max(lengths) for n in lengths]
     shortest = lengths.index(min(lengths))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from attention_atlas.app.api.common import links
+from attention_atlas.app.api.spec import RunRequest
 
 TEXT = "El banco está cerrado."
 
@@ -26,3 +28,11 @@ def test_a_translations_links_are_of_its_own_tokens(client, post, options):
     shapes = {kind["kind"]: kind["shape"] for kind in answer["kinds"]}
     assert attention["shape"] == shapes["cross"]
     assert client.get(answer["links"]["explore"]).status_code == 200
+
+
+def test_a_page_is_not_asked_for_half_a_character():
+    """A model may say bytes that are no character, which nobody can type."""
+    spec = {"model": "translator", "text": TEXT, "target_ids": (5, 6)}
+    for target, is_there in (("The bank", True), ("The \ufffd", False)):
+        known = links(RunRequest.model_validate({**spec, "target": target}))
+        assert ("target=" in known["explore"]) is is_there

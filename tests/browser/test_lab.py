@@ -118,7 +118,7 @@ def test_a_translator_is_measured_at_its_step(page: Page) -> None:
     page.goto("/lab?model=translator")
     complete(page)
     assert "park" in text_of(page.locator("#metric"))
-    expect(page.get_by_label("The translation so far")).to_have_value("He sat on the")
+    expect(page.get_by_label("The translation so far")).to_have_value("He sat in the")
     page.get_by_role("combobox", name="Applied to").select_option("positions")
     expect(page.locator("#effects-plot .xtick text").last).to_be_visible()
     expect(page.locator("#verdict")).to_contain_text("Layer")
