@@ -17,6 +17,7 @@ from typing import Any, TypedDict, Unpack
 from urllib.parse import urlencode
 
 import httpx2
+import numpy as np
 
 from attention_atlas import __version__
 from attention_atlas.results import (
@@ -192,8 +193,6 @@ class Client:
         """A word in two runs (`{"model": …, "text": …}`): similarity of its states, divergence of
         its attention in each head."""
         fields = self.get("/compare", {"a": dict(a), "b": dict(b), "word": word, **options})
-        import numpy as np
-
         return Comparison(
             similarity=np.array(fields["similarity"]),
             states=tuple(fields["states"]),

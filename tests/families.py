@@ -144,7 +144,7 @@ def made(name: str, seed: int = 0, **options: Any) -> Any:
 
 @cache
 def adapted(name: str) -> Any:
-    """The same model through the lens. It is shared, so gradients pass whoever asks first."""
+    """The same model through the lens. Tests share it, and some take gradients."""
     with torch.inference_mode(False):
         model = made(name)
     return adapt(model)

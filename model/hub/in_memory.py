@@ -13,10 +13,8 @@ from typing import Any
 
 import torch
 from attention_atlas.model.hub import loading
-from attention_atlas.model.hub.framing import framing
-from attention_atlas.model.hub.opening import adapt, only_bad_models
+from attention_atlas.model.hub.opening import only_bad_models, ready
 from attention_atlas.model.hub.reasons import BadModel
-from attention_atlas.model.hub.subwords import HubTokenizer
 from attention_atlas.model.zoo import Card, Loaded
 from torch import nn
 
@@ -31,13 +29,7 @@ def loaded(model: Any, tokenizer: Any, name: str = "") -> Loaded:
     check(plain, tokenizer)
     with only_bad_models():
         shared = sharing(plain).eval()
-        backend = copy.deepcopy(tokenizer)
-        ours = HubTokenizer(backend, **framing(shared))
-        without = ("fill-mask",) if ours.mask_id is None else ()
-        adapter = adapt(shared, without=without, token_type=ours.token_type)
-    if adapter.family == "encoder-decoder" and ours.frame() is None:
-        text = "its decoder has no token to begin with, or none to end with"
-        raise BadModel("unsupported", text)
+        ours, adapter = ready(shared, copy.deepcopy(tokenizer))
     card = Card(
         name=name or type(plain).__name__,
         architecture=type(plain).__name__,

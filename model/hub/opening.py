@@ -17,9 +17,9 @@ import torch
 from attention_atlas.model.hub import download, folder, loading, locate, packed, tokenizer_files
 from attention_atlas.model.hub.adapters import HubModel
 from attention_atlas.model.hub.adapting import adapted
+from attention_atlas.model.hub.findings import LONGEST
 from attention_atlas.model.hub.folder import Limits
 from attention_atlas.model.hub.framing import framing
-from attention_atlas.model.hub.loading import Blueprint
 from attention_atlas.model.hub.locate import Located
 from attention_atlas.model.hub.progress import Progress, Step, silent
 from attention_atlas.model.hub.reasons import BadModel, unexpected
@@ -118,11 +118,7 @@ def _opened(place: Located, name: str, source: str, limits: Limits, progress: Pr
     model = loading.model(path, content, {**plan.options, "dtype": dtype}).to(limits.device)
     loading.check_finite(model)
     progress(Step("trying"))
-    tokenizer = HubTokenizer(backend, **framing(model))
-    adapter = _tried(model, plan, tokenizer)
-    if adapter.family == "encoder-decoder" and tokenizer.frame() is None:
-        text = "its decoder has no token to begin with, or none to end with"
-        raise BadModel("unsupported", text)
+    tokenizer, adapter = ready(model, backend, plan.n_ctx)
     card = Card(
         name=name,
         architecture=type(model).__name__,
@@ -134,12 +130,17 @@ def _opened(place: Located, name: str, source: str, limits: Limits, progress: Pr
     return Loaded(card, tokenizer, adapter, limits.device, source, notes)
 
 
-def _tried(model: Any, plan: Blueprint, tokenizer: HubTokenizer) -> HubModel:
-    """The model after a few tokens passed through it."""
+def ready(model: Any, backend: Any, n_ctx: int = LONGEST) -> tuple[HubTokenizer, HubModel]:
+    """A model and its tokenizer as ours, after a few tokens passed through. Raises BadModel."""
+    tokenizer = HubTokenizer(backend, **framing(model))
     # A head may fill in blanks where the tokenizer has no way to write one.
     without = ("fill-mask",) if tokenizer.mask_id is None else ()
     try:
-        return adapt(model, n_ctx=plan.n_ctx, without=without, token_type=tokenizer.token_type)
+        adapter = adapt(model, n_ctx=n_ctx, without=without, token_type=tokenizer.token_type)
     except Exception as error:  # each family has its own ways to fail
         text = "a few tokens did not pass through this {name} model"
         raise unexpected(error, "unsupported", text, name=model.config.model_type) from None
+    if adapter.family == "encoder-decoder" and tokenizer.frame() is None:
+        text = "its decoder has no token to begin with, or none to end with"
+        raise BadModel("unsupported", text)
+    return tokenizer, adapter

@@ -92,7 +92,7 @@ CONFIGS |= {
     "packed weights": config(quantization_config={"quant_method": "awq"}),
     "a type of numbers that is none": config(dtype="float2"),
 }
-# What is no harm to whoever opens it: it is opened, or refused in our words.
+# Odd but harmless files: each is opened, or refused in our words.
 ODD_CONFIGS: dict[str, Make] = {
     "chunks of less than nothing": config(chunk_size_feed_forward=-3),
     "chunks": config(chunk_size_feed_forward=5),

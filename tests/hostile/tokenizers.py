@@ -178,7 +178,7 @@ TOKENIZERS |= {
     "arrays in arrays": raw_tokenizer('{"model": ' + "[" * 100_000),
     "a list": raw_tokenizer("[]"),
 }
-# What is no harm to whoever opens it: it is opened, or refused in our words.
+# Odd but harmless files: each is opened, or refused in our words.
 ODD_TOKENIZERS: dict[str, Make] = {
     "scores of minus infinity": raw_scores("-1e999"),
     "scores that are no numbers": raw_scores("NaN"),
