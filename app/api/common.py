@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import torch
 from attention_atlas.app.api.spec import WITH, Edits, RunRequest
 from attention_atlas.app.root import rooted
+from attention_atlas.model.analysis.decoding import INCOMPLETE
 from attention_atlas.model.record import Run, Token, axes
 from attention_atlas.model.spec import Spec, direction_of
 from attention_atlas.model.tape import Edit
@@ -18,7 +19,6 @@ from pydantic import BaseModel, Field
 from attention_atlas import __version__
 
 PREFIX = "/api/v1"
-HALF = "\ufffd"  # what stands for part of a character
 
 
 class TokenOut(BaseModel):
@@ -154,8 +154,8 @@ def links(request: RunRequest) -> dict[str, str]:
     """The addresses of a run's tensors and of its page."""
     fields = set(RunRequest.model_fields) - {"edits", "target_ids"}
     sent = request.model_dump(exclude_none=True, include=fields)
-    half = HALF in (request.target or "")  # such a text cannot be read again: the page decodes
-    page = urlencode({k: value for k, value in sent.items() if not half or k != "target"})
+    is_typed = INCOMPLETE not in (request.target or "")  # else the page decodes for itself
+    page = urlencode({k: value for k, value in sent.items() if is_typed or k != "target"})
     if request.target_ids:
         sent["target_ids"] = ",".join(map(str, request.target_ids))
     if request.edits:
