@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlencode
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.complete import complete
 
@@ -43,6 +43,21 @@ def test_a_word_that_is_clicked_is_kept_when_the_other_text_changes(page: Page) 
     expect(page).to_have_url(re.compile("text_b=Nobody\\+remembers.*word=roof&word_b=remembers"))
     word(page, "B", "Nobody")
     expect(page).to_have_url(re.compile("word=roof&word_b=Nobody"))
+
+
+def test_an_answer_that_comes_during_a_click_does_not_take_it_away(page: Page) -> None:
+    opened(page, text=A, text_b="She opened an account.", word="cat", word_b="account")
+    held: list[Route] = []
+    page.route(re.compile("compare.*word=slept"), lambda route: held.append(route))
+    with page.expect_request(re.compile("compare.*word=slept")):
+        page.locator("[name=text_b]").fill(B)
+    page.get_by_role("group", name="Word of A").get_by_role("button", name="roof").hover()
+    page.mouse.down()
+    for route in held:
+        route.continue_()
+    expect(page).to_have_url(re.compile("text_b=Nobody"))
+    page.mouse.up()
+    expect(page).to_have_url(re.compile("word=roof&word_b=remembers"))
 
 
 def test_a_link_without_a_word_opens_with_one(page: Page) -> None:

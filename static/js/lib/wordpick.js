@@ -54,23 +54,27 @@ export async function withWords(ask, wanted, before) {
 }
 
 /**
+ * The words to compare when one of them is clicked; the other one stays.
+ * @param {number} run  of A 0, of B 1  @param {string} text
+ * @param {{word: string, wordB: string, textB: string}} now
+ */
+export function withClicked(run, text, {word, wordB, textB}) {
+  const pair = [word, wordB || word];
+  pair[run] = text;
+  const isInB = run === 0 && has(wordsIn(textB), text);
+  return {word: pair[0], wordB: isInB || plain(pair[0]) === plain(pair[1]) ? "" : pair[1]};
+}
+
+/**
  * A line of words for each text; the one that is compared is pressed.
  * @param {HTMLElement} el  @param {{a: Object, b: Object}} comparison
- * @param {(patch: {word: string, wordB: string}) => void} pick
+ * @param {(run: number, text: string) => void} pick
  */
 export function drawWordLines(el, {a, b}, pick) {
-  const chosen = [a, b].map(({qWords, word}) => qWords[word].text);
-  const choose = (run, text) => {
-    chosen[run] = text; // the other one may be clicked before the answer is there
-    const [word, wordB] = chosen;
-    const isInB = b.qWords.some((other) => plain(other.text) === plain(word));
-    const isSame = plain(word) === plain(wordB) || (run === 0 && isInB);
-    pick({word, wordB: isSame ? "" : wordB});
-  };
   el.replaceChildren(...[a, b].map(({qWords, word}, run) => h("p", {class: "compare-line",
     role: "group", "aria-label": run === 0 ? _("Word of A") : _("Word of B"), onkeydown: roving},
   h("span", {class: "compare-letter", "aria-hidden": "true"}, run === 0 ? "A" : "B"),
   ...qWords.map((one, i) => [one, i]).filter(([one]) => !one.special).map(([one, i]) =>
     h("button", {type: "button", class: "plain-button", "aria-pressed": `${i === word}`,
-      tabindex: i === word ? "0" : "-1", onclick: () => choose(run, one.text)}, one.text)))));
+      tabindex: i === word ? "0" : "-1", onclick: () => pick(run, one.text)}, one.text)))));
 }

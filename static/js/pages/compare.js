@@ -17,7 +17,7 @@ import {drawSenses} from "../lib/senses.js";
 import {copyLink, waysOut} from "../lib/summary.js";
 import {sortable} from "../lib/tables.js";
 import {visible} from "../lib/token.js";
-import {drawWordLines, withWords} from "../lib/wordpick.js";
+import {drawWordLines, withClicked, withWords} from "../lib/wordpick.js";
 import * as url from "../lib/url.js";
 import {frame} from "../lib/view.js";
 import * as lines from "../views/lines.js";
@@ -78,6 +78,12 @@ const fit = (wanted) => {
 function bothHave({kind, model, modelB}) {
   const has = (name) => modelIn(data.models, name)?.kinds.includes(kind);
   return has(model) && has(modelB) ? kind : null;
+}
+
+/** The other word is the one that is wanted now, be its answer there or not. */
+function pickWord(run, text) {
+  const {draft, ...state} = page.get();
+  page.want({...withClicked(run, text, {...state, ...draft}), ...FRESH});
 }
 
 // Drawing.
@@ -348,7 +354,7 @@ function draw(state, theme) {
     drawn = {found, theme};
     const {comparison} = found;
     drawKinds(state);
-    drawWordLines(byId("word-lines"), comparison, (patch) => page.want({...patch, ...FRESH}));
+    drawWordLines(byId("word-lines"), comparison, pickWord);
     drawSenses(comparison);
     drawContent(state.content, comparison);
     drawMap(comparison, theme);

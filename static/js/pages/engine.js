@@ -6,6 +6,7 @@ import {byId} from "../lib/dom.js";
 import {mountForm} from "../lib/form.js";
 import {mountHelp} from "../lib/help.js";
 import {newestOnly} from "../lib/newest.js";
+import {whenReleased} from "../lib/press.js";
 import {textRemarks} from "../lib/remarks.js";
 import {createStore} from "../lib/store.js";
 import {say, showNotice, staleText} from "../lib/summary.js";
@@ -78,8 +79,9 @@ function firstState(page) {
 function start(page, form) {
   const {store, data, fields} = page;
   page.updateTheme = mountTheme((patch) => want(page, patch, {step: {isSettled: true}}));
-  store.subscribe((state) => render(page, state));
-  onSystemTheme(() => render(page, store.get()));
+  const draw = () => render(page, store.get());
+  store.subscribe(() => whenReleased(draw));
+  onSystemTheme(draw);
   mountHelp(page.help);
   document.addEventListener("presenter-step", ({detail}) => {
     if (page.step && page.store.get().found) want(page, page.step(page.store.get(), detail));
