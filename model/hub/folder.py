@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from attention_atlas.model.hub.numbers import check_values
 from attention_atlas.model.hub.reasons import BadModel, unexpected
 
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
@@ -35,6 +36,8 @@ LONGEST_OF = {  # read in this process, before a child opens the model
     INDEX: LONGEST_HEADER,
 }
 MOST_TENSORS = 100_000  # of one file
+MOST_VALUES = 250_000  # in such JSON: Python makes some 200 bytes of each
+MOST_IN_HEADER = 12 * MOST_TENSORS  # values in a safetensors header: some 8 for each tensor
 MOST_LAYERS = 512
 MOST_FOLDERS = 20  # in a model's folder, that are looked at
 MOST_POSITIONS = 32_768  # of a model that makes a vector for each
@@ -85,13 +88,16 @@ def read_json(path: Path, kind: type = dict) -> Any:
         )
     check_whole(path)
     try:
-        content = json.loads(path.read_text("utf-8"))
+        data = path.read_bytes()
+        if path.name in LONGEST_OF:
+            check_values(data, path.name, MOST_VALUES)
+        content = json.loads(data.decode("utf-8"))
     except OSError as error:
         raise unexpected(error, "damaged", "{file} cannot be read", file=path.name) from None
     except UnicodeDecodeError:
         raise BadModel("damaged", "{file} is not UTF-8 text", file=path.name) from None
     except (ValueError, RecursionError):
-        if path.read_bytes().startswith(BOM_UTF8):
+        if data.startswith(BOM_UTF8):
             text = "{file} begins with a byte order mark: save it as UTF-8 without one"
             raise BadModel("damaged", text, file=path.name) from None
         raise BadModel("damaged", "{file} is not valid JSON", file=path.name) from None
@@ -357,7 +363,9 @@ def _header(path: Path) -> tuple[int, int]:
                 "damaged", "{file} is cut off: {n} bytes are there", file=path.name, n=f"{size:,}"
             )
         try:
-            header = json.loads(file.read(length))
+            data = file.read(length)
+            check_values(data, path.name, MOST_IN_HEADER)
+            header = json.loads(data)
             tensors = {name: row for name, row in header.items() if name != "__metadata__"}
             if len(tensors) > MOST_TENSORS:
                 raise too_many_tensors(path.name, len(tensors))

@@ -1,4 +1,4 @@
-"""The numbers of a config: each finite, and no larger than any model has it."""
+"""What JSON may hold: no more values than a model has; of a config, finite numbers of its size."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ from attention_atlas.model.hub.reasons import BadModel, Reason
 MOST = 2**40  # of any whole number in a config; some count the parameters
 MOST_LABELS = 100_000
 LONGEST_KEY = 60  # characters; a key of a megabyte would be copied for each number below it
+
+
+def check_values(data: bytes, file: str, most: int) -> None:
+    """Before it is parsed: JSON of no more values, by the characters that come between them."""
+    if sum(map(data.count, (b",", b"[", b"{"))) > most:
+        text = "{file} holds more than {n} values"
+        raise BadModel("too-large", text, file=file, n=f"{most:,}")
 
 
 def check_numbers(content: dict[str, Any]) -> None:
@@ -26,12 +33,25 @@ def check_numbers(content: dict[str, Any]) -> None:
             raise BadModel("too-large", text, key=key, n=f"{n:,}", most=f"{MOST_LABELS:,}")
 
 
-def _numbers(value: Any, key: str) -> Iterator[tuple[str, int | float]]:
-    """The numbers of a config with their keys: "encoder.hidden_size"."""
-    inside = value.items() if isinstance(value, dict) else enumerate(value)
-    for name, each in inside:
-        full = f"{key}.{str(name)[:LONGEST_KEY]}"[-LONGEST_KEY:] if key else str(name)[:LONGEST_KEY]
-        if isinstance(each, dict | list):
-            yield from _numbers(each, full)
-        elif isinstance(each, int | float) and not isinstance(each, bool):
-            yield full, each
+def _numbers(content: dict[str, Any], key: str) -> Iterator[tuple[str, int | float]]:
+    """The numbers of a config with their keys: "encoder.hidden_size".
+
+    Not by recursion: each number would pass through as many generators as it is deep.
+    """
+    stack = [(_entries(content), key)]
+    while stack:
+        entries, key = stack[-1]
+        for name, each in entries:
+            full = str(name)[:LONGEST_KEY]
+            full = f"{key}.{full}"[-LONGEST_KEY:] if key else full
+            if isinstance(each, dict | list):
+                stack.append((_entries(each), full))
+                break
+            if isinstance(each, int | float) and not isinstance(each, bool):
+                yield full, each
+        else:
+            stack.pop()
+
+
+def _entries(value: Any) -> Iterator[tuple[Any, Any]]:
+    return iter(value.items()) if isinstance(value, dict) else iter(enumerate(value))
