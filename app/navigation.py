@@ -54,7 +54,7 @@ LESSONS = {  # a page, or a section of one by its id -> chapter and step that ex
     "/masks": (3, "padding"),
     "/positions": (5, "order"),
     "/attention": (2, "formula"),
-    "/lab": (4, "without"),
+    "/lab": (4, "matters"),
     "/translate": (6, "word-by-word"),
     "/generate": (8, "next"),
     "/fill": (7, "blank"),

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from attention_atlas.app.learn import batches, layers, measures, more, tasks, transfer, writing
+from attention_atlas.app.learn import (
+    batches,
+    effects,
+    layers,
+    measures,
+    more,
+    opponent,
+    tasks,
+    transfer,
+    writing,
+)
 from attention_atlas.app.learn.figures import Draw, Figure, Heads, Measured, Numbers, Panel
 from attention_atlas.app.service import Service
 from attention_atlas.model.analysis.observations import Claim
@@ -41,6 +51,9 @@ WRITTEN = Panel("translator", CLOSED, Claim("closed", ("bank",), "decoder"), tak
 NEGRO = Panel("translator", SPANISH, Claim("black", ("negro",), "cross"), 0.5, takes_any=True)
 SCHOOL = "The children went to the [MASK] to learn."
 MASK = Panel("bert", SCHOOL, Claim("[MASK]", ("children", "learn")), least=0.4)
+FULL = Panel("bert", "The river bank was full of [MASK].", Claim("[MASK]", ("river",)), least=0.2)
+ACCOUNT = "She opened an account at the [MASK]."
+PLAYING, WET = "Children played in the river.", "Some children got wet."
 ALIGNED = Panel("recurrent", CLOSED, Claim("is", ("cerrado",), "cross"), least=0.5)
 
 
@@ -97,6 +110,7 @@ CHAPTER_4: dict[str, Figure] = {
     "induction": Heads((COPY,), "tokens"),
     "parts": of_head(layers.parts_of_a_layer, BANK, "drawn"),
     "without": of_head(layers.without_a_head, LISTED, "bars"),
+    "matters": of_head(effects.effects_of_heads, FULL, "bars"),
     "regrouped": Measured(layers.other_numbers_of_heads, "table", RIVER),
 }
 CHAPTER_5: dict[str, Figure] = {
@@ -128,12 +142,13 @@ CHAPTER_8: dict[str, Figure] = {
     "prompts": Measured(writing.prompts, "bars", STORY),
     "shots": Measured(writing.shots, "bars"),
     "sizes": Measured(writing.sizes, "table"),
-    "formats": Measured(writing.input_formats, "drawn"),
+    "formats": Measured(writing.input_formats, "drawn", PLAYING, WET),
 }
 CHAPTER_9: dict[str, Figure] = {
     "ground": Measured(writing.known_and_invented, "bars", KNOWN, INVENTED),
     "stages": Measured(writing.stages_of_alignment, "drawn"),
     "graph": Heads((BANK,), "lines"),
+    "adversarial": Measured(opponent.misled, "bars", ACCOUNT),
     "transfer": Measured(transfer.meaning_by_examples, "curves", STREAM),
 }
 FIGURES: dict[str, Figure] = {

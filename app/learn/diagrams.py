@@ -1,105 +1,12 @@
-"""Diagrams of the course without numbers: GPT's input formats, and how an assistant is trained."""
+"""Diagrams of the course without numbers: how an assistant is trained."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from attention_atlas.app.learn.svg import arrow, box, element, path, svg, text
+from attention_atlas.app.learn.svg import arrow, box, path, svg, text
 from attention_atlas.model.messages import Message
 from markupsafe import Markup
 
-START, BETWEEN, EXTRACT = "⟨s⟩", "$", "⟨e⟩"  # as the paper writes them
-LEGEND = Message("drawing", "⟨s⟩ start · $ delimiter · ⟨e⟩ extract")
-TRANSFORMER = "Transformer"
-LINEAR = Message("part", "Linear")
 WIDTH = 400  # of a drawing: on a phone its text is still read without scrolling sideways
-SPECIAL, FREE = 22, 72  # widths of a special token's box, and of a text's
-MODEL_X, LINEAR_X = 230, 330  # where the model and the linear layer begin
-HIGH = 26
-Parts = tuple[Message, ...]  # of one sequence, ⟨s⟩ and ⟨e⟩ apart
-
-TASKS: tuple[tuple[Message, tuple[Parts, ...], str], ...] = (  # name, sequences, what joins them
-    (Message("row", "classification"), ((Message("part", "Text"),),), ""),
-    (
-        Message("row", "entailment"),
-        ((Message("part", "Premise"), Message("part", "Hypothesis")),),
-        "",
-    ),
-    (
-        Message("row", "similarity"),
-        (
-            (Message("part", "Text 1"), Message("part", "Text 2")),
-            (Message("part", "Text 2"), Message("part", "Text 1")),
-        ),
-        "+",
-    ),
-    (
-        Message("row", "multiple choice"),
-        (
-            (Message("part", "Context"), Message("part", "Answer 1")),
-            (Message("part", "Context"), Message("part", "Answer 2")),
-            (Message("part", "Context"), Message("part", "Answer n")),
-        ),
-        "softmax",
-    ),
-)
-
-
-def input_formats() -> Markup:
-    """Figure 1 (right) of Radford et al. 2018: every task as one or more sequences."""
-    parts: list[Markup] = [text(0, 14, LEGEND, "drawn-small")]
-    y = 24.0
-    for task, sequences, joined in TASKS:
-        parts += [text(0, y + 17, task, "drawn-strong"), *_task(sequences, joined, y + 26)]
-        y += 26 + 34 * len(sequences) + (34 if joined else 0) + 8
-    about = Message(
-        "drawing",
-        "Four tasks as sequences that begin with a start token and end with an extract token; "
-        "two texts are separated by a delimiter. The linear layer reads the state at the extract "
-        "token. Similarity reads both orders and adds the two states; multiple choice reads each "
-        "answer by itself and compares the scores by a softmax.",
-    )
-    title = Message("drawing", "The four input formats of the first GPT")
-    return svg("formats", (WIDTH, int(y)), title, about, parts)
-
-
-def _task(sequences: Sequence[Parts], joined: str, y: float) -> list[Markup]:
-    """The sequences of a task, each through the model, and below them how they are joined."""
-    parts: list[Markup] = []
-    below = y + 34 * len(sequences)
-    for i, sequence in enumerate(sequences):
-        line = y + 34 * i
-        middle = line + HIGH / 2
-        parts += [*_sequence(sequence, line), box(MODEL_X, line, (90, HIGH), TRANSFORMER, "model")]
-        if joined == "+":
-            parts.append(path(f"M320 {middle}H350V{below}", "drawn-line"))
-        else:
-            parts += [arrow(320, middle, LINEAR_X, middle)]
-            parts += [box(LINEAR_X, line, (52, HIGH), LINEAR, "")]
-        if joined == "softmax":
-            parts.append(path(f"M382 {middle}H394V{below + 13}H382", "drawn-line"))
-    if joined == "+":
-        plus = element("circle", cx=350, cy=below + 13, r=10, class_="drawn-circle")
-        parts += [plus, text(350, below + 17.5, "+", text_anchor="middle")]
-        parts += [arrow(340, below + 13, 302, below + 13)]
-        parts += [box(244, below, (58, HIGH), LINEAR, "")]
-    if joined == "softmax":
-        parts.append(box(316, below, (66, HIGH), "softmax", ""))
-    return parts
-
-
-def _sequence(texts: Parts, y: float) -> list[Markup]:
-    """⟨s⟩, the texts with delimiters between them, ⟨e⟩; then the arrow to the model."""
-    row: list[tuple[str, str]] = [(START, "special")]
-    for i, words in enumerate(texts):
-        row += [(BETWEEN, "special")] * (i > 0) + [(words, "text")]
-    row.append((EXTRACT, "extract"))
-    x, parts = 0.0, []
-    for label, class_ in row:
-        width = FREE if class_ == "text" else SPECIAL
-        parts.append(box(x, y, (width, HIGH), label, class_))
-        x += width + 2
-    return [*parts, arrow(x, y + 13, MODEL_X, y + 13)]
 
 
 # From a language model to an assistant.

@@ -56,6 +56,10 @@ def page_of(path: str, **parameters: object) -> str:
     return f"/{path}?{urlencode(parameters)}"
 
 
+def no_words() -> Message:
+    return Message("step-needs-words", "this step needs a text with words, not only special tokens")
+
+
 def text_of(token: dict[str, str] | str) -> str:
     text = token if isinstance(token, str) else token["text"]
     return text.strip() or text
@@ -169,10 +173,7 @@ def masking_procedure(service: Service, text: str) -> Numbers:
     )
     n = sum(not token["special"] for token in tokens)
     if n == 0:
-        lacks = Message(
-            "step-needs-words", "this step needs a text with words, not only special tokens"
-        )
-        raise errors.Invalid(lacks, "text")
+        raise errors.Invalid(no_words(), "text")
     values = {
         "chosen": str(len(rows)),
         "n": str(n),

@@ -7,16 +7,26 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
+from attention_atlas.app import errors
 from attention_atlas.app.api.common import PREFIX
 from attention_atlas.app.api.generate import NextTokenRequest, next_token
-from attention_atlas.app.learn import diagrams
+from attention_atlas.app.learn import diagrams, formats
 from attention_atlas.app.learn.figures import Numbers, scientific
 from attention_atlas.app.learn.measures import WORD
-from attention_atlas.app.learn.tasks import MOST, PROBABILITY, address_of, page_of, text_of
+from attention_atlas.app.learn.tasks import (
+    MOST,
+    PROBABILITY,
+    address_of,
+    no_words,
+    page_of,
+    text_of,
+)
 from attention_atlas.app.service import Service
 from attention_atlas.model.analysis import decoding
 from attention_atlas.model.generate import Sampling, returned
 from attention_atlas.model.messages import Message
+from attention_atlas.model.spec import check_length, tokenize
+from attention_atlas.model.zoo import Loaded
 
 NEW = 12  # tokens of a continuation
 LISTS = (  # each is written twice: the model has to give the last word
@@ -34,6 +44,9 @@ ENDINGS = (  # the first is none, the second asks for a form, the others for a t
     ("\nTL;DR:", "TL;DR:"),
     ("\nQuestion: Who was it?\nAnswer:", "Question: Who was it? Answer:"),
 )
+OTHER_ANSWER = "The river was dry."  # beside the reader's second sentence
+MARKS = 3  # new tokens: start, delimiter and extract
+N_LABEL = 3  # of entailment: it follows, it contradicts, neither
 COMPARED = 5  # most probable tokens after each of two prompts
 PUBLISHED = (  # layers, heads, width, context, parameters in millions
     ("GPT (2018)", 12, 12, 768, 512, 117),
@@ -201,32 +214,54 @@ def sizes(service: Service, text: str) -> Numbers:
     return Numbers(columns, (ours, *PUBLISHED), f"{PREFIX}/models/gpt", "/models/gpt", values)
 
 
-def input_formats(service: Service, text: str) -> Numbers:
-    """The four tasks of the first GPT, each as one sequence or more."""
-    rows = (
-        (Message("row", "classification"), Message("cell", "Start · Text · Extract"), "1"),
-        (
-            Message("row", "entailment"),
-            Message("cell", "Start · Premise · Delimiter · Hypothesis · Extract"),
-            "1",
-        ),
-        (
-            Message("row", "similarity"),
-            Message("cell", "Start · Text 1 · Delimiter · Text 2 · Extract, and the other order"),
-            "2",
-        ),
-        (
-            Message("row", "multiple choice"),
-            Message("cell", "Start · Context · Delimiter · Answer · Extract, for each answer"),
-            "n",
-        ),
+def input_formats(service: Service, text: str, text_b: str) -> Numbers:
+    """The four tasks of the first GPT, as sequences of the tokens that ours reads."""
+    with service.lent("gpt", text=text, text_b=text_b) as loaded:
+        first, second, other = (
+            _pieces(loaded, text, "text"),
+            _pieces(loaded, text_b, "text_b"),
+            _pieces(loaded, OTHER_ANSWER, "text"),
+        )
+        n = len(first) + max(len(second), len(other)) + MARKS
+        check_length(loaded, "text", n)
+        D, n_number = loaded.config.d_model, loaded.n_parameters
+    shown = formats.tasks(first, second, other)
+    rows = tuple(
+        (task.name, " ".join(labels), len(labels)) for task in shown for labels in task.labels()
     )
     columns = (
         Message("column", "task"),
-        Message("column", "input"),
-        Message("column", "passes through the model"),
+        Message("column", "one pass through the model"),
+        Message("column", "tokens"),
     )
-    return Numbers(columns, rows, "", "", {}, drawing=diagrams.input_formats())
+    new = MARKS * D + N_LABEL * (D + 1)
+    values = {
+        "n": str(len(first) + len(second) + MARKS),
+        "passes": str(len(rows)),
+        "D": str(D),
+        "labels": str(N_LABEL),
+        "new": f"{new:,}",
+        "all": f"{n_number:,}",
+        "share": f"{100 * new / n_number:.2f}",
+        "other": OTHER_ANSWER,
+    }
+    parameters = {"model": "gpt", "text": text}
+    return Numbers(
+        columns,
+        rows,
+        address_of("tokenize", **parameters),
+        page_of("explore", **parameters),
+        values,
+        drawing=formats.input_formats(shown),
+    )
+
+
+def _pieces(loaded: Loaded, text: str, field: str) -> list[str]:
+    """A text's tokens as they are read, without special ones. Raises Invalid if there is none."""
+    pieces = [text_of(t._asdict()) for t in tokenize(loaded, text) if not t.special]
+    if not pieces:
+        raise errors.Invalid(no_words(), field)
+    return pieces
 
 
 def known_and_invented(service: Service, text: str, text_b: str) -> Numbers:

@@ -55,19 +55,19 @@ def fill(
     check_edits(loaded, edits, {"source": len(tokens)})
     positions = [i for i, token in enumerate(tokens) if token.id == tokenizer.mask_id]
     if not positions:
-        mask = tokenizer.raw(tokenizer.mask_id)
-        message = Message(
-            "no-mask",
-            "the text has no {mask}; write {mask} where a word is to be filled in",
-            mask=mask,
-        )
-        raise BadInput("text", message)
+        raise BadInput("text", no_mask(tokenizer.raw(tokenizer.mask_id)))
     with edits_that_fit():
         x = read(loaded, {"source": tokens}, Tape(layers=(), edits=edits))[0]
     logits = loaded.encoder.masked_words(x[positions])  # (masks, V)
     guesses = [guess(loaded, row, top) for row in logits]
     original = [_word_at((spans, spans_pair)[token.segment], token) for token in tokens]
     return Filled((first, second), tokens, original, dict(zip(positions, guesses, strict=True)))
+
+
+def no_mask(mask: str) -> Message:
+    return Message(
+        "no-mask", "the text has no {mask}; write {mask} where a word is to be filled in", mask=mask
+    )
 
 
 Spans = dict[int, tuple[int, int]]  # the characters of each word

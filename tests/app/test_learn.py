@@ -104,6 +104,12 @@ def test_every_term_is_in_the_glossary(code: str) -> None:
     assert all(entry.english for entry in glossary(code)) or code == "en"
 
 
+def test_chinese_is_not_set_in_italics() -> None:
+    """Only foreign words are: oblique Chinese characters are hard to read."""
+    pages = [step.prose for chapter in course("zh") for step in chapter.steps]
+    assert re.findall("<em>[^<]*[\u4e00-\u9fff]", "".join(pages)) == []
+
+
 def test_questions_come_back_one_and_three_chapters_later() -> None:
     chapters = course("en")
     first = chapters[0]

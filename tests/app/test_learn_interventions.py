@@ -1,0 +1,99 @@
+"""Steps that change something: heads switched off, sentences put before a text, marks added."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from attention_atlas.app.learn.formats import BETWEEN, EXTRACT, FIRST, LAST, MOST, START
+from attention_atlas.app.learn.opponent import SENTENCES
+from fastapi.testclient import TestClient
+
+
+def figure_of(client: TestClient, chapter: int, step: str, **query: str) -> dict[str, Any]:
+    content = client.get(f"/learn/{chapter}/{step}.json", params=query).json()
+    figure: dict[str, Any] = content["step"]["figure"]
+    return figure
+
+
+def test_the_head_that_looks_at_a_word_is_not_the_one_that_matters(client: TestClient) -> None:
+    """The effects are those of the Lab, and the head that is judged is among them."""
+    figure = figure_of(client, 4, "matters")
+    answer = client.get(figure["api"][0]).json()
+    effects = np.array(answer["effect"])
+    for name, _, change in figure["numbers"]["rows"]:
+        layer, head = (int(part[1:]) for part in name.split())
+        assert change == pytest.approx(effects[layer, head], abs=1e-4)
+    values = figure["values"]
+    order = np.abs(effects).ravel().argsort()[::-1]
+    looking = effects.shape[1] * int(values["looking"][1]) + int(values["looking"].split("H")[1])
+    assert int(values["rank"]) == list(order).index(looking) + 1 > 5
+    assert abs(float(values["most_change"].replace("−", "-"))) == pytest.approx(
+        np.abs(effects).max(), abs=0.006
+    )
+    assert figure["observed"] and figure["options"][figure["answer"]]["word"] == "another head"
+
+
+def test_the_lab_opens_with_the_head_that_matters_switched_off(client: TestClient) -> None:
+    figure = figure_of(client, 4, "matters")
+    lab = client.get(figure["link"].replace("/lab", "/lab.json")).json()
+    assert (lab["problem"], lab["ignored"]) == (None, [])
+    change = lab["effects"]["joint"]["change"]
+    assert f"{change:.2f}".replace("-", "−") == figure["values"]["most_change"]
+
+
+def test_a_sentence_that_says_nothing_of_the_blank_changes_the_guess(client: TestClient) -> None:
+    """The probabilities are those of the API, for one text at a time."""
+    figure = figure_of(client, 9, "adversarial")
+    alone, worst, *_ = figure["numbers"]["rows"]
+    for row, before in ((alone, ""), (worst, f"{worst[0]} ")):
+        request = {"model": "bert", "text": before + figure["texts"][0], "top": 100}
+        [mask] = client.get("/api/v1/fill-mask", params=request).json()["masks"]
+        shares = {each["text"]: each["probability"] for each in mask["candidates"]}
+        assert max(shares, key=shares.__getitem__) == row[1]
+        assert shares[alone[1]] == pytest.approx(row[2], abs=1e-4)
+    assert worst[2] < alone[2] / 2 and worst[1] != alone[1]
+    assert figure["options"][figure["answer"]]["word"] == worst[0]
+
+
+def test_every_sentence_that_misleads_is_about_something_else(client: TestClient) -> None:
+    words = set(figure_of(client, 9, "adversarial")["texts"][0].lower().rstrip(".").split())
+    for sentence in SENTENCES:
+        assert not words - {"the"} & set(sentence.lower().rstrip(".").split())
+
+
+def test_the_strips_are_what_the_tokenizer_makes_of_the_readers_sentences(
+    client: TestClient,
+) -> None:
+    texts = {"text": "Unbelievable rivers!", "text_b": "They flooded Zubrowka."}
+    figure = figure_of(client, 8, "formats", **texts)
+    first, second = (pieces(client, text) for text in texts.values())
+    pair = [START, *first, BETWEEN, *second, EXTRACT]
+    swapped = [START, *second, BETWEEN, *first, EXTRACT]
+    rows = [row[1].split(" ") for row in figure["numbers"]["rows"]]
+    assert rows[:4] == [[START, *first, EXTRACT], pair, pair, swapped]
+    assert [row[2] for row in figure["numbers"]["rows"]] == list(map(len, rows))
+    for piece in (*first, *second):
+        assert f">{piece}</text>" in figure["drawing"]
+
+
+def pieces(client: TestClient, text: str) -> list[str]:
+    answer = client.get("/api/v1/tokenize", params={"model": "gpt", "text": text}).json()
+    return [token["text"].strip() for token in answer["tokens"] if not token["special"]]
+
+
+def test_a_long_text_is_drawn_by_its_ends_and_too_long_a_one_refused(client: TestClient) -> None:
+    words = [f"{'very ' * n}long" for n in (MOST + 5, 600)]
+    drawing = figure_of(client, 8, "formats", text=words[0])["drawing"]
+    assert drawing.count(">…</text>") == 6, "one for each pass"
+    assert drawing.count(">very</text>") == 6 * (FIRST + LAST - 1)
+    assert figure_of(client, 8, "formats", text=words[1])["problem"]["status"] == 422
+
+
+def test_what_fine_tuning_adds_is_counted(client: TestClient) -> None:
+    values = figure_of(client, 8, "formats")["values"]
+    card = client.get("/api/v1/models/gpt").json()
+    assert values["all"] == f"{card['n_parameters']:,}"
+    D = card["d_model"]
+    assert values["new"] == f"{3 * D + 3 * D + 3:,}"
