@@ -35,24 +35,29 @@ class Template(jinja2.Template):
         return ADDRESS.sub(lambda m: f'{m[1]}="{rooted(m[2])}"', html) if root.get() else html
 
 
+def coded(text: str) -> bytes:
+    """A pattern of a part of an address, whose letters may be percent-encoded."""
+    return b"".join(b"(?:%b|%%(?i:%02x))" % (re.escape(c).encode(), ord(c)) for c in text)
+
+
 class RootPath:
     """ASGI middleware: requests lose the prefix, headers that name an address get it."""
 
     def __init__(self, app: ASGIApp, prefix: str) -> None:
         self.app = app
         self.prefix = prefix
+        self.path = re.compile(rf"{re.escape(prefix)}(?:/(.*)|)", re.DOTALL)
+        self.raw_path = re.compile(rb"%b(?:(?:/|%%2[Ff])(.*)|)" % coded(prefix), re.DOTALL)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not self.prefix:
             await self.app(scope, receive, send)
             return
         root.set(self.prefix)
-        for name, prefix in (("path", self.prefix), ("raw_path", self.prefix.encode())):
-            if scope.get(name, prefix[:0])[: len(prefix)] == prefix:
-                rest = scope[name][len(prefix) :]
-                slash = prefix[:1]
-                if not rest or rest[:1] == slash:
-                    scope[name] = rest or slash
+        if match := self.path.fullmatch(scope["path"]):
+            scope["path"] = "/" + (match[1] or "")
+            if raw := self.raw_path.fullmatch(scope.get("raw_path") or b""):
+                scope["raw_path"] = b"/" + (raw[1] or b"")
 
         async def named(event: Event) -> None:
             if event["type"] == "http.response.start":

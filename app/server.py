@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 from http import HTTPStatus
+from typing import Any
 
 import h11
 import uvicorn
@@ -22,6 +23,8 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 log = logging.getLogger("app")
+FEWEST_PIECES = 2000  # that a request may come in, whatever the longest body is
+PIECE = 500  # bytes: a longer body may come in one more piece for each; packets have more
 FULL = errors.Busy(Message("too-many-connections", "there are too many connections"))
 
 
@@ -39,12 +42,45 @@ class Server(uvicorn.Server):
             log.info("Attention Atlas is ready: %s", self.url)
 
 
+class TooManyPieces(h11.RemoteProtocolError):
+    """A request in chunks or packets of a byte: each costs the event loop what 1,000 bytes do."""
+
+
+class Counted(h11.Connection):
+    """Counts what each request comes in: reads of the socket, and parts of its body."""
+
+    def __init__(self, longest_event: int, most: int) -> None:
+        super().__init__(h11.SERVER, longest_event)
+        self.most = most
+        self.n_piece = 0
+
+    def receive_data(self, data: bytes) -> None:
+        self.n_piece += 1
+        super().receive_data(data)
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """The next event. Raises TooManyPieces, after which the connection is closed."""
+        event = super().next_event()
+        self.n_piece += isinstance(event, h11.Data)
+        if self.n_piece > self.most:
+            raise TooManyPieces(f"more than {self.most} pieces")
+        if isinstance(event, h11.Request | h11.EndOfMessage):
+            self.n_piece = 0
+        return event
+
+
 class Limited(H11Protocol):
-    """uvicorn's protocol for HTTP/1.1, with the limits of the self.settings."""
+    """uvicorn's protocol for HTTP/1.1, with the limits of the settings."""
 
     settings: Settings
+    conn: Counted
     _deadline: asyncio.TimerHandle | None = None
     _reading: asyncio.TimerHandle | None = None  # until the client must have read
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        longest = self.settings.max_body
+        self.conn = Counted(longest, FEWEST_PIECES + longest // PIECE)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -75,8 +111,16 @@ class Limited(H11Protocol):
         self._wait()
 
     def send_400_response(self, msg: str) -> None:
-        error = errors.BadRequest(Message("not-http", "what was sent is not HTTP/1.1"))
-        self.transport.write(written(error))
+        """Say why, unless an answer was begun; in either case the connection is closed."""
+        message = Message("not-http", "what was sent is not HTTP/1.1")
+        if self.conn.n_piece > self.conn.most:
+            message = Message(
+                "too-many-pieces",
+                "the request came in more than {limit} chunks or packets: send larger ones",
+                limit=self.conn.most,
+            )
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.write(written(errors.BadRequest(message)))
         self.transport.close()
 
     def _wait(self) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from attention_atlas.app.main import create_app
@@ -92,3 +94,76 @@ def test_a_base_path_that_is_an_address_of_the_app_is_refused(path: str) -> None
 def test_without_one_nothing_changes() -> None:
     page = TestClient(create_app(Settings(models="gpt", threads=1))).get("/explore").text
     assert 'data-root=""' in page and 'href="/models' in page
+
+
+PREFIX = "/atlas"
+ODD = (
+    "//explore",
+    "/explore//",
+    "/%2Fexplore",
+    "/%2f%2fevil.example/",
+    "//evil.example/",
+    "//evil.example/explore/",
+    "/explore%2F",
+    "/explore/%2e%2e/models",
+    "/%2e%2e/models",
+    "/..%2fmodels",
+    "/./explore/./",
+    "/models/..%2fgpt",
+    "/models/gpt%2F",
+    "/models/%2E%2E%2F%2E%2E%2Fetc%2Fpasswd",
+    "/static/%2e%2e/%2e%2e/pyproject.toml",
+    "/static//etc/passwd",
+    "/arithmetic%2F?text=a",
+    "//arithmetic?text=a",
+    "/atlas%2Fexplore",
+    "/%61tlas/explore",
+    "/%0d%0aX: y",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def plain() -> Iterator[TestClient]:
+    """The same app at the top of its host."""
+    app = create_app(Settings(models="gpt", threads=1))
+    with TestClient(app, follow_redirects=False) as client:
+        yield client
+
+
+def sent_as_it_is(client: TestClient, target: str) -> Any:
+    """A target whose path no client has tidied before: both spellings of it, as uvicorn has them.
+
+    (httpx itself would remove dot segments.)
+    """
+    path, _, query = target.partition("?")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        odd = {"path": unquote(path), "raw_path": path.encode(), "query_string": query.encode()}
+        await client.app(scope | odd if scope["type"] == "http" else scope, receive, send)
+
+    return TestClient(app, follow_redirects=False).get("/")
+
+
+@pytest.mark.parametrize("target", ODD)
+def test_odd_paths_below_the_prefix_are_what_they_are_without(
+    client: TestClient, plain: TestClient, target: str
+) -> None:
+    below, top = (
+        sent_as_it_is(app, target) for app, target in ((client, PREFIX + target), (plain, target))
+    )
+    assert below.status_code == top.status_code
+    for name in ("location", "link"):
+        assert (name in below.headers) == (name in top.headers)
+        place = below.headers.get(name, "").partition("testserver")[2] or below.headers.get(name)
+        if place:
+            assert re.match(r"<?/atlas/(?!/)", place), place
+            assert not re.match(r"<?/atlas/atlas", place), place
+    assert "root:" not in below.text and "[project]" not in below.text
+
+
+@pytest.mark.parametrize("target", ["/%61tlas/explore", "/atlas%2Fexplore", "/atlas/explore"])
+def test_a_prefix_that_is_written_in_code_is_the_prefix(client: TestClient, target: str) -> None:
+    """Of the path that is routed it is removed; so it is of the path that links are made of."""
+    answer = sent_as_it_is(client, target)
+    assert answer.status_code == 200
+    assert answer.headers["link"].startswith("</atlas/explore.json>")

@@ -53,7 +53,7 @@ LENGTHS: dict[str, Case] = {
     "a chunk below 0": (chunks(b"-5\r\nab\r\n0\r\n\r\n"), REFUSED),
     "a chunk of 10⁶ digits": (chunks(b"0" * 1_000_000 + b"1\r\na\r\n0\r\n\r\n"), {422, *REFUSED}),
     "a chunk with 2 MB about it": (chunks(b"1;" + b"a" * 2_000_000 + b"\r\na\r\n"), REFUSED),
-    "300,000 chunks": (chunks(b"1\r\n \r\n" * 300_000 + WHOLE), {200, 408, 413, CLOSED}),
+    "300,000 chunks": (chunks(b"1\r\n \r\n" * 300_000 + WHOLE), REFUSED),
     "words after the chunks": (
         chunks(WHOLE[:-2] + b"Host: evil\r\nContent-Length: 9\r\n\r\n"),
         {200, *REFUSED},
