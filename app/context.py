@@ -56,6 +56,7 @@ PAGES: dict[str, Names] = {
     "/translate": Names(kind="cross"),
     "/generate": Names(kind="decoder"),
     "/fill": Names(kind="encoder"),
+    "/classify": Names(kind="first"),
     "/attention": Names({"query": "word"}, kind="first"),
     "/masks": Names({"text": "texts"}, is_batch=True),
     "/lab": Names(),
@@ -73,6 +74,7 @@ SUITS: dict[str, Suits] = {  # whether a head of this kind has a meaning on a pa
     "/translate": lambda model, kind: "translate" in model.tasks and kind == "cross",
     "/generate": lambda model, kind: "generate" in model.tasks and kind == "decoder",
     "/fill": lambda model, kind: "fill-mask" in model.tasks and kind == "encoder",
+    "/classify": lambda model, kind: model.classes is not None and kind == model.kinds[0],
 }
 
 

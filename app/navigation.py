@@ -29,7 +29,12 @@ BAR: tuple[Link | Group, ...] = (
     Link("/compare", "Compare"),
     Group(
         "Tasks",
-        (Link("/translate", "Translate"), Link("/generate", "Generate"), Link("/fill", "Fill in")),
+        (
+            Link("/translate", "Translate"),
+            Link("/generate", "Generate"),
+            Link("/fill", "Fill in"),
+            Link("/classify", "Classify"),
+        ),
     ),
     Group(
         "Inside",
@@ -58,6 +63,7 @@ LESSONS = {  # a page, or a section of one by its id -> chapter and step that ex
     "/translate": (6, "word-by-word"),
     "/generate": (8, "next"),
     "/fill": (7, "blank"),
+    "/classify": (7, "following"),
     "map": (5, "whole"),
     "scores": (1, "likeness"),
     "qkv": (1, "qkv"),

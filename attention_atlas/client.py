@@ -25,11 +25,13 @@ from attention_atlas.results import (
     AtlasError,
     Attention,
     Candidate,
+    Classification,
     Comparison,
     HiddenStates,
     Metrics,
     Run,
     candidates_of,
+    labels_of,
     tokens_of,
 )
 from attention_atlas.transport import LOCAL, Event, InProcess, error_of, events_of, refused
@@ -216,6 +218,32 @@ class Client:
         """The candidates for the token after a text."""
         fields = self.get("/next-token", {"model": model, "text": text, **inputs})
         return candidates_of(fields["candidates"])
+
+    def classify(
+        self,
+        model: str,
+        text: str,
+        *,
+        layer: int | None = None,
+        head: int | None = None,
+        **options: Any,
+    ) -> Classification:
+        """Labels of a fine-tuned head with their probabilities, and the attention that it reads.
+        `options`: text_pair, choices, label, position, edits."""
+        request = {"model": model, "text": text, "layer": layer, "head": head, **options}
+        fields = self.get("/classify", request)
+        return Classification(
+            labels=labels_of(fields["labels"]),
+            token_labels={
+                row["position"]: labels_of(row["labels"]) for row in fields["token_labels"]
+            },
+            answer=fields["answer"],
+            tokens=tokens_of(fields["tokens"]),
+            reads=tuple(fields["reads"]),
+            attention=np.array(fields["attention"], np.float32),
+            fields=fields,
+            url=self._page("/classify", {**request, "layer": fields["layer"]}),
+        )
 
     def generate(self, model: str, text: str, **options: Any) -> Stream:
         """Events of a continuation: `start`, a `token` each, at last `result`."""

@@ -258,6 +258,32 @@ class Candidate:
     probability: float
 
 
+class Label(NamedTuple):
+    """What a head may say, as the model's config names it; a number has no probability."""
+
+    label: str
+    logit: float
+    probability: float | None
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What a head that tells labels apart says of a text, and the attention that it reads."""
+
+    labels: tuple[Label, ...]  # of the text, the most probable first
+    token_labels: Mapping[int, tuple[Label, ...]]  # index of a token -> its labels
+    answer: Mapping[str, Any] | None  # first, last, text, probability
+    tokens: tuple[Token, ...]
+    reads: tuple[int, ...]  # tokens whose last hidden states the label is read from
+    attention: Array  # (T,), of those that are read
+    fields: Mapping[str, Any]  # the whole answer
+    url: str
+
+
+def labels_of(rows: Iterable[Mapping[str, Any]]) -> tuple[Label, ...]:
+    return tuple(Label(row["label"], row["logit"], row["probability"]) for row in rows)
+
+
 def tokens_of(rows: Iterable[Mapping[str, Any]]) -> tuple[Token, ...]:
     """Tokens of an answer; fields of a newer server are passed over."""
     known = Token.__dataclass_fields__.keys()

@@ -43,7 +43,8 @@ class Labels(NamedTuple):
     """What the head of a fine-tuned model tells apart."""
 
     names: tuple[str, ...]
-    of: Literal["text", "token", "answer"]  # answer: of a question, as its first and last token
+    of: Literal["text", "token", "answer", "choice"]
+    # answer: of a question, as its first and last token; choice: how well a second text fits
     several: bool = False  # whether a text may have several labels, or none
     is_value: bool = False  # one number in place of labels: regression
 

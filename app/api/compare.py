@@ -15,6 +15,7 @@ from attention_atlas.app.api.halves import (
     usual_divergence,
 )
 from attention_atlas.app.api.resource import resource
+from attention_atlas.app.api.run import AnyPredictions
 from attention_atlas.app.api.spec import (
     BANK,
     MONEY,
@@ -144,6 +145,7 @@ class SideOut(BaseModel):
     word: int = Field(description="which of q_words is looked at")
     occurrence: int
     n_occurrence: int
+    predictions: AnyPredictions = Field(description="as /run answers them")
     provenance: Provenance
 
 

@@ -19,6 +19,7 @@ from attention_atlas.app.api.spec import (
     from_json,
 )
 from attention_atlas.model.analysis import lab
+from attention_atlas.model.analysis.class_logit import ClassLogit, labels_of
 from attention_atlas.model.analysis.lab import LogitDifference, Metric, ReadText
 from attention_atlas.model.analysis.lab_metrics import (
     Cosine,
@@ -45,16 +46,22 @@ References = Annotated[
 class MetricSpec(Closed):
     """How the prediction is measured; what is left out is chosen from the clean run."""
 
-    kind: MetricKind = Field(
-        "logit_difference",
-        description="cosine: of the mean hidden states of the run's text and of `beside`; loss: "
-        "the mean of -log p of the text's tokens after the first",
+    kind: MetricKind | None = Field(
+        None,
+        description="left out, class_logit for a head that was fine-tuned to tell labels apart, "
+        "else logit_difference. class_logit: of a label; with `other`, less that of another. "
+        "cosine: of the mean hidden states of the run's text and of `beside`; loss: the mean of "
+        "-log p of the text's tokens after the first",
     )
     position: Index | None = Field(
-        None, description="of the predicting token; else the first [MASK], or the last token"
+        None,
+        description="of the predicting token; else the first [MASK], or the last token; of a token "
+        "that has a label, else the first",
     )
     answer: Index | WordText | None = Field(
-        None, description="a token id, or a word, whose first token is meant; else the best guess"
+        None,
+        description="a token id, or a word, whose first token is meant; a label, by its number or "
+        "name; else the best guess",
     )
     other: Index | WordText | None = Field(
         None, description="likewise; else the most probable token beside it"
@@ -97,7 +104,7 @@ class MetricOut(BaseModel):
     """The metric and its value in each run."""
 
     kind: str
-    position: int | None = Field(description="null for loss and cosine")
+    position: int | None = Field(description="null for loss, cosine and the label of a text")
     answer: MetricTokenOut | None
     other: MetricTokenOut | None
     clean: float
@@ -120,9 +127,10 @@ def metric_of(loaded: Loaded, text: ReadText, wanted: MetricSpec) -> Metric:
     beside = None
     if wanted.kind == "cosine" and wanted.beside is not None:
         beside = lab.text_of(loaded, Spec(wanted.beside))
+    usual: MetricKind = "logit_difference" if loaded.model.labels is None else "class_logit"
     return metric_by_name(
         text,
-        wanted.kind,
+        wanted.kind or usual,
         position=wanted.position,
         answer=wanted.answer,
         other=wanted.other,
@@ -134,6 +142,11 @@ def metric_fields(loaded: Loaded, metric: Metric, values: Sequence[float]) -> di
     """The metric, and its values in the clean and the corrupted run."""
     position = answer = other = None
     kind: MetricKind = "cosine" if isinstance(metric, Cosine) else "loss"
+    if isinstance(metric, ClassLogit) and (known := labels_of(loaded)) is not None:
+        names = known.names
+        kind, position = "class_logit", metric.position
+        answer = {"id": metric.a, "text": names[metric.a]}
+        other = None if metric.b is None else {"id": metric.b, "text": names[metric.b]}
     if isinstance(metric, LogitDifference | Probability):
         kind = "probability" if isinstance(metric, Probability) else "logit_difference"
         position, answer = metric.position, _token(loaded, metric.a)

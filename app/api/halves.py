@@ -74,6 +74,7 @@ class Half(NamedTuple):
             "word": self.side.word,
             "occurrence": self.side.occurrence,
             "n_occurrence": self.side.n_occurrence,
+            "predictions": self.run.predictions,
             "provenance": provenance(self.loaded).model_dump(),
         }
 

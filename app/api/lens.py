@@ -41,7 +41,7 @@ class LensRequest(ApiRequest):
 
     @model_validator(mode="after")
     def _follows_tokens(self) -> LensRequest:
-        if self.metric.kind != "logit_difference":
+        if self.metric.kind not in (None, "logit_difference"):
             raise ValueError(
                 Message(
                     "only-logit-difference",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 from attention_atlas.app.api.common import PREFIX, Measured
 from attention_atlas.app.language import in_words
 from attention_atlas.app.language_names import language_names
 from attention_atlas.app.service import Service
+from attention_atlas.model.analysis.class_logit import Classes, classes_of
 from attention_atlas.model.analysis.roles import aligners
 from attention_atlas.model.messages import Message
 from attention_atlas.model.zoo import NOT_FOR, Loaded
@@ -47,6 +48,17 @@ class AlignerOut(BaseModel):
     n: int = Field(description="pairs of sentences")
 
 
+class ClassesOut(BaseModel):
+    """What a head tells apart."""
+
+    unit: Literal["text", "value", "pair", "token", "answer", "choice"] = Field(
+        description="text: one label or several; value: a number; pair: whether the second text "
+        "follows; token: a label of each; answer: where it stands; choice: which of some texts"
+    )
+    names: list[str] = Field(description="as config.json names them")
+    several: bool = Field(description="whether a text may have several labels, or none")
+
+
 class ModelSummary(BaseModel):
     name: str
     architecture: str = Field(description="the class name")
@@ -68,6 +80,7 @@ class ModelSummary(BaseModel):
     positions: str
     n_parameters: int
     tasks: list[str]
+    classes: ClassesOut | None = Field(description="what its head tells apart; null if it does not")
     mask: str | None = Field(description="how a blank is written, if it has a token for one")
     takes_pair: bool = Field(description="whether a second text may follow the first")
     languages: LanguagesOut | None = Field(description="to choose from; null if there are none")
@@ -172,6 +185,7 @@ def _fields(loaded: Loaded) -> dict[str, Any]:
         "positions": loaded.model.positions,
         "n_parameters": loaded.n_parameters,
         "tasks": list(loaded.tasks),
+        "classes": classes_fields(classes_of(loaded)),
         "mask": loaded.mask,
         "takes_pair": loaded.takes_pair,
         "languages": _languages(loaded),
@@ -193,6 +207,11 @@ def _fields(loaded: Loaded) -> dict[str, Any]:
         "metrics": loaded.card.metrics,
         "aligners": [asdict(each) for each in aligners(loaded.card.metrics, loaded.family)],
     }
+
+
+def classes_fields(classes: Classes | None) -> dict[str, Any] | None:
+    """A ClassesOut."""
+    return None if classes is None else {**classes._asdict(), "names": list(classes.names)}
 
 
 def _why(why: str) -> dict[str, Any]:

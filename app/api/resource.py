@@ -44,7 +44,7 @@ TEXT: dict[str, dict[str, Any]] = {  # how a field that is no text is written in
     **dict.fromkeys(("layer", "head", "target_ids", "forced", "words", "words_pair"), COMMA),
     **dict.fromkeys(("edits", "a", "b", "texts", "first_sense", "second_sense"), JSON),
     **dict.fromkeys(("clean", "corrupted", "metric", "reference"), JSON),
-    **dict.fromkeys(("interventions", "ablations"), JSON),
+    **dict.fromkeys(("interventions", "ablations", "choices"), JSON),
     "align": {"pattern": f"^({PAIRS})?$"},
     "off": {"pattern": "^(causal|padding)(,(causal|padding))?$"},
 }

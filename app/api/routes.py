@@ -7,6 +7,7 @@ from attention_atlas.app.api import (
     arithmetic,
     attention,
     attributions,
+    classify,
     compare,
     effects,
     few_shot,
@@ -28,7 +29,7 @@ from attention_atlas.app.api import (
 
 TOPICS = (
     *(opening, models, tokenize, run, attention, metrics, anatomy, hidden_states, compare),
-    *(positions, masks, arithmetic, translate, generate, fill, few_shot),
+    *(positions, masks, arithmetic, translate, generate, fill, few_shot, classify),
     *(lab, effects, writes, lens, attributions),
 )
 ROUTERS = tuple(topic.router for topic in TOPICS)

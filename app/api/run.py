@@ -82,6 +82,9 @@ class TranslatorPredictions(Predictions):
     log_probability: float = Field(description="of the target, its end included")
 
 
+AnyPredictions = EncoderPredictions | DecoderPredictions | TranslatorPredictions | Labelled
+
+
 class RunAnswer(Languages):
     model: str
     text: str
@@ -90,7 +93,7 @@ class RunAnswer(Languages):
     target_decoded: bool
     sequences: dict[str, list[TokenOut]]
     kinds: list[KindShape]
-    predictions: EncoderPredictions | DecoderPredictions | TranslatorPredictions | Labelled
+    predictions: AnyPredictions
     provenance: Provenance
     links: dict[str, str]
 

@@ -62,7 +62,7 @@ class WritesRequest(ApiRequest):
     @model_validator(mode="after")
     def _can_be_parted(self) -> WritesRequest:
         wrong = None
-        if self.metric.kind != "logit_difference":
+        if self.metric.kind not in (None, "logit_difference"):
             wrong = Message(
                 "only-logit-difference", "only a logit_difference is a sum of what parts write"
             )

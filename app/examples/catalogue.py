@@ -19,7 +19,7 @@ from pydantic import BaseModel
 FOLDER = Path(__file__).parent
 PAGES = (
     *("explore", "compare", "translate", "generate", "fill"),
-    *("attention", "masks", "positions", "lab"),
+    *("attention", "masks", "positions", "lab", "classify"),
 )
 MOST_RIGHT, MOST_WRONG = 3, 1  # of one kind of claim, where the model may be right or wrong
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from attention_atlas.app.examples.catalogue import Example
 from attention_atlas.model.analysis import claims
+from attention_atlas.model.analysis.class_claims import Classifies
 from attention_atlas.model.analysis.restores import Restores
 from attention_atlas.model.messages import Message
 
@@ -218,6 +219,23 @@ def _restores(claim: Restores, example: Example, values: Values) -> Message:
     )
 
 
+def _classifies(claim: Classifies, example: Example, values: Values) -> Message:
+    values = {**values, "probability": f"{example.values['probability']:.3f}"}
+    if not values["right"]:
+        return Message(
+            "classifies-wrong",
+            "The head says {label}, with probability {probability}; {truth} would be right. The "
+            "model is wrong here.",
+            **{**values, "truth": claim.truth},
+        )
+    return Message(
+        "classifies",
+        "The head says {label}, with probability {probability}: right. It reads {token} alone, "
+        "which in layer {layer}, head {head} gives {attn} of its attention to {keys}.",
+        **{**values, "keys": quoted(claim.keys)},
+    )
+
+
 SENTENCES: dict[type[Any], Callable[[Any, Example, Values], Message]] = {
     claims.Attends: _attends,
     claims.Scores: _scores,
@@ -230,4 +248,5 @@ SENTENCES: dict[type[Any], Callable[[Any, Example, Values], Message]] = {
     claims.Leaks: _leaks,
     claims.Reorders: _reorders,
     Restores: _restores,
+    Classifies: _classifies,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attention_atlas.app.pages import (
     attention,
+    classify,
     compare,
     docs,
     explore,
@@ -21,6 +22,6 @@ from attention_atlas.app.pages import (
 
 PAGES = (
     *(learn, models, explore, compare, positions, masks, attention, translate, generate, fill),
-    lab,
+    *(classify, lab),
 )
 ROUTERS = tuple(page.router for page in (home, *PAGES, standalone, docs))

@@ -24,6 +24,7 @@ import torch
 from attention_atlas.model.analysis import input_gradients as gradients
 from attention_atlas.model.analysis import lab
 from attention_atlas.model.analysis.attention_flow import attention_flow, capacities
+from attention_atlas.model.analysis.class_logit import ClassLogit
 from attention_atlas.model.analysis.lab import (
     LogitDifference,
     Metric,
@@ -96,9 +97,9 @@ def row_of(text: ReadText, metric: Metric, layer: int, head: int, query: int | N
     [kind] = loaded.kinds
     check_heads(loaded, kind, (layer,), (head,))
     tokens = text.sequences["source"]
-    if query is None and isinstance(metric, LogitDifference | Probability):
+    if query is None and isinstance(metric, LogitDifference | Probability | ClassLogit):
         query = metric.position
-    elif query is None:
+    if query is None:
         query = 0 if kind == "encoder" else len(tokens) - 1
     if not 0 <= query < len(tokens):
         message = Message(
@@ -215,6 +216,8 @@ def _without(metric: Metric, i: int) -> Metric | None:
         if metric.position == i:
             return None
         return metric._replace(position=metric.position - (i < metric.position))
+    if isinstance(metric, ClassLogit):
+        return metric.without(i)
     if isinstance(metric, Loss):
         following = metric.following
         return Loss((*following[: i - 1], *following[i:])) if i > 0 else None

@@ -18,6 +18,7 @@ from attention_atlas.model.analysis.claims import (
     Scores,
     SwitchedOff,
 )
+from attention_atlas.model.analysis.class_claims import Classifies
 from attention_atlas.model.analysis.restores import Restores
 
 CLAIMS: dict[str, type[Checked]] = {
@@ -32,6 +33,7 @@ CLAIMS: dict[str, type[Checked]] = {
     "leaks": Leaks,
     "reorders": Reorders,
     "restores": Restores,
+    "classifies": Classifies,
 }
 
 

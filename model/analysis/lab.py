@@ -116,6 +116,12 @@ def default_position(text: ReadText) -> int:
 def position_of(text: ReadText, position: int | None) -> int:
     """The token whose prediction is measured; None: the default. Raises BadInput."""
     check_has(text.loaded, "predictions", "model")
+    if text.loaded.model.labels is not None:
+        message = Message(
+            "not-words", "{model} does not predict words: its head tells labels apart",
+            model=text.loaded.name,
+        )  # fmt: skip
+        raise BadInput("metric", message)
     position = default_position(text) if position is None else position
     n = text.x.size(1)
     if not 0 <= position < n:

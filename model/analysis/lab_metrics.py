@@ -3,6 +3,7 @@
 probability  of a token at one position
 loss         the mean of -log p over the tokens of a text, each after those before it
 cosine       of the mean hidden states of two texts, special tokens included
+class_logit  of a label: of a fine-tuned head, or BERT's next-sentence head (class_logit.py)
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ from typing import Literal, NamedTuple
 
 import torch
 from attention_atlas.model.analysis import lab
+from attention_atlas.model.analysis.class_logit import ClassLogit, class_logit_of, ranked_labels
 from attention_atlas.model.analysis.lab import LogitDifference, Metric, ReadText
 from attention_atlas.model.messages import Message
-from attention_atlas.model.run import candidates
+from attention_atlas.model.run import TOP, candidates
 from attention_atlas.model.spec import BadInput, check_has, check_ids
 from attention_atlas.model.zoo import Loaded
 from torch import Tensor
 from torch.nn import functional as F
 
-MetricKind = Literal["logit_difference", "probability", "loss", "cosine"]
+MetricKind = Literal["logit_difference", "probability", "loss", "cosine", "class_logit"]
 
 
 class Probability(NamedTuple):
@@ -115,6 +117,8 @@ def metric_by_name(
     """The metric of a kind; what is None is chosen from the text. Raises BadInput."""
     if kind == "logit_difference":
         return lab.metric_of(text, position, answer, other)
+    if kind == "class_logit":
+        return class_logit_of(text, position, answer, other)
     if kind == "probability":
         return probability_of(text, position, answer)
     return loss_of(text) if kind == "loss" else cosine_of(text, beside)
@@ -122,7 +126,10 @@ def metric_by_name(
 
 @torch.inference_mode()
 def top_candidates(loaded: Loaded, x: Tensor, metric: Metric) -> list[dict[str, object]]:
-    """The most probable tokens where the metric is taken, of hidden states (1, T, D); else none."""
+    """The most probable tokens, or labels, where the metric is taken, of hidden states (1, T, D);
+    none without a prediction."""
+    if isinstance(metric, ClassLogit):
+        return ranked_labels(loaded, x, metric, TOP)
     if isinstance(metric, Cosine) or "predictions" in loaded.lacks:
         return []
     position = metric.position if isinstance(metric, LogitDifference | Probability) else -1

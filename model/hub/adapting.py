@@ -119,10 +119,11 @@ def _tasks(trial: Trial) -> tuple[str, ...]:
     )
 
 
-UNITS: dict[str, Literal["text", "token", "answer"]] = {
+UNITS: dict[str, Literal["text", "token", "answer", "choice"]] = {
     "ForSequenceClassification": "text",
     "ForTokenClassification": "token",
     "ForQuestionAnswering": "answer",
+    "ForMultipleChoice": "choice",
 }
 
 
@@ -134,6 +135,8 @@ def labels_of(model: Any) -> Labels | None:
         return None
     if unit == "answer":
         return Labels(("first token", "last token"), unit)
+    if unit == "choice":
+        return Labels(("fit",), unit, is_value=True)
     names = tuple(str(config.id2label.get(i, i))[:LONGEST_NAME] for i in range(config.num_labels))
     kind = getattr(config, "problem_type", None)
     is_value = unit == "text" and kind in (None, "regression") and config.num_labels == 1
@@ -234,7 +237,7 @@ def _rotated(trial: Trial, plans: Plans) -> frozenset[Place]:
 
 def _says_the_same(head: Head, trial: Trial, *, is_label: bool) -> bool:
     """Whether the head, run by itself on hidden states, says what the whole model says."""
-    inputs = {"input_ids": trial.source}
+    inputs = {"input_ids": head.whole(trial.source)}
     if trial.target is not None:
         inputs["decoder_input_ids"] = trial.target
     output = trial.model(**inputs)

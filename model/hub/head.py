@@ -44,7 +44,7 @@ class Head:
         look in the ids for the last token that is no padding."""
         if ids is None:
             ids = torch.zeros(x.shape[:2], dtype=torch.long, device=x.device)
-        inputs: dict[str, Any] = {"input_ids": ids}
+        inputs: dict[str, Any] = {"input_ids": self.whole(ids)}
         if self.has_target:
             memory = x.new_zeros(1, 1, encoder_width(self.model, x.size(-1)))
             inputs = {"decoder_input_ids": ids, "encoder_outputs": Output(memory)}
@@ -53,6 +53,10 @@ class Head:
             return self.model(**inputs)
         finally:
             self._given.reset(token)
+
+    def whole(self, ids: Tensor) -> Tensor:
+        """Ids (1, T) as the whole model takes them: a text may be one of several choices."""
+        return ids[:, None] if type(self.model).__name__.endswith("ForMultipleChoice") else ids
 
     def logits(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., V)"""

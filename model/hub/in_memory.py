@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from attention_atlas.model.hub import loading
-from attention_atlas.model.hub.opening import only_bad_models, ready
+from attention_atlas.model.hub.opening import left_out, only_bad_models, ready
 from attention_atlas.model.hub.reasons import BadModel
 from attention_atlas.model.zoo import Card, Loaded
 from torch import nn
@@ -36,7 +36,8 @@ def loaded(model: Any, tokenizer: Any, name: str = "") -> Loaded:
         config={},
         sha256=sha256(shared),
     )
-    return Loaded(card, ours, adapter, shared.device, "memory")
+    notes = left_out(type(plain).__name__, adapter)
+    return Loaded(card, ours, adapter, shared.device, "memory", notes)
 
 
 def unwrapped(model: Any) -> Any:

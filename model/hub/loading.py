@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import transformers
+from attention_atlas.model import labels
 from attention_atlas.model.hub import folder, tokenizer_files
 from attention_atlas.model.hub.findings import LONGEST
 from attention_atlas.model.hub.folder import Limits
@@ -30,6 +31,7 @@ from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
+    AutoModelForMultipleChoice,
     AutoModelForPreTraining,
     AutoModelForQuestionAnswering,
     AutoModelForSeq2SeqLM,
@@ -186,11 +188,7 @@ def _notes(content: Mapping[str, Any], options: Mapping[str, Any], n_ctx: int) -
         yield Note(text, {"n": str(n_ctx)})
     architecture = content.get("architectures", [""])[0]
     if _classes(content) == [AutoModelForSeq2SeqLM] and architecture not in {"", *_names(SEQ2SEQ)}:
-        text = (
-            "It was saved as {architecture}, which writes no words: those here are of a head that "
-            "was not trained with it."
-        )
-        yield Note(text, {"architecture": architecture})
+        yield Note(labels.NO_WORDS, {"architecture": architecture})
 
 
 def _check_vocabularies(model: Any, n_token: int | None) -> None:
@@ -335,6 +333,7 @@ def _classes(content: Mapping[str, Any]) -> list[Any]:
         AutoModelForSequenceClassification: auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
         AutoModelForTokenClassification: auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
         AutoModelForQuestionAnswering: auto.MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES,
+        AutoModelForMultipleChoice: auto.MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES,
     }
     if architecture == "BertForPreTraining":
         return [AutoModelForPreTraining, AutoModel]

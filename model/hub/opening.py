@@ -6,6 +6,7 @@ model before its tensors are touched is looked at first. Raises `BadModel`, whic
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +26,8 @@ from attention_atlas.model.hub.progress import Progress, Step, silent
 from attention_atlas.model.hub.reasons import BadModel, unexpected
 from attention_atlas.model.hub.rehearsal import Guard, rehearse
 from attention_atlas.model.hub.subwords import HubTokenizer
-from attention_atlas.model.zoo import Card, Loaded
+from attention_atlas.model.labels import HEAD_LEFT_OUT
+from attention_atlas.model.zoo import Card, Loaded, Note
 
 ONE = threading.Lock()  # no two models take the last memory of this process together
 
@@ -126,8 +128,16 @@ def _opened(place: Located, name: str, source: str, limits: Limits, progress: Pr
         sha256=folder.sha256([place.path] if is_packed else weights.files),
         revision=folder.revision(path),
     )
-    notes = (*place.notes, *plan.notes)
+    notes = (*place.notes, *plan.notes, *left_out(content.get("architectures", [""])[0], adapter))
     return Loaded(card, tokenizer, adapter, limits.device, source, notes)
+
+
+def left_out(architecture: str, adapter: HubModel) -> tuple[Note, ...]:
+    """That a model was saved with a head which is not supported, if it was."""
+    has_head = bool(adapter.tasks or adapter.labels)
+    if has_head or not re.search(r"For[A-Z]", architecture):
+        return ()
+    return (Note(HEAD_LEFT_OUT, {"architecture": architecture[:60]}),)
 
 
 def ready(model: Any, backend: Any, n_ctx: int = LONGEST) -> tuple[HubTokenizer, HubModel]:

@@ -119,6 +119,7 @@ def test_translations_fill_in_the_same_values(code):
         "/generate",
         "/fill",
         "/lab",
+        "/classify",
         "/models",
         "/models/gpt",
     ],

@@ -77,6 +77,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {  # path -> bodies that show all of
     "/next-token": [GPT],
     "/fill-mask": [{**PAIR, "words": "4", "words_pair": [2]}, BLANK],
     "/next-sentence": [PAIR],
+    "/classify": [PAIR, {**PAIR, "layer": 1, "head": 2, "label": "NotNext"}],
     "/corruption": [PAIR, {"model": "bert", "text": "It is."}],
     "/few-shot": [{"model": "gpt", "n_max": 1, "n_prompt": 2}],
     "/lab/effects": [

@@ -20,6 +20,7 @@ PAGES = [
     "/generate",
     "/fill",
     "/lab",
+    "/classify",
 ]
 ADDRESSES = [
     "",

@@ -16,6 +16,7 @@ PAGES = {  # a field, by its name in the address, and what to type into it
     "attention": ("text", "The river bank"),
     "explore": ("text", "The river bank"),
     "fill": ("text", "The river bank"),
+    "classify": ("text", "The river bank"),
 }
 CHOICES = {  # what changes the picture without a request: the control, its value, the address then
     "explore": ("combobox", "Sorted by", "entropy", "metric", "entropy"),

@@ -20,6 +20,7 @@ READY = {
     "translate": "#work",
     "generate": "#work",
     "fill": "#work",
+    "classify": "#work",
 }
 TEXTS = [(name, "texts" if name == "masks" else "text") for name in READY]
 LONG = [name for name in READY if name not in ("compare", "positions", "attention")]

@@ -22,6 +22,7 @@ PATHS = [
     "/translate",
     "/generate",
     "/fill",
+    "/classify",
     "/models",
     "/models/gpt",
     "/models/nope",

@@ -13,6 +13,7 @@ PATHS = (
     "/translate",
     "/generate",
     "/fill",
+    "/classify",
     "/lab",
     "/attention",
     "/masks",

@@ -49,6 +49,7 @@ CHANGES: dict[str, list[Change]] = {
     "attention": [text(MAT), select("head", "2"), select("stops", "hidden")],
     "translate": [text("El banco es grande."), select("head", "2"), click("#target button", 1)],
     "generate": [text("Once there was"), select("layer", "2"), click("#said button", 3)],
+    "classify": [text(MAT), select("head", "2"), click("#labels button", 1)],
     "fill": [text("He sat on the [MASK] bank."), select("head", "2"), click("#sentence button", 3)],
 }
 

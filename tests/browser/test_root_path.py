@@ -115,7 +115,17 @@ def test_a_reader_goes_from_page_to_page(visited: Page, below: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["compare", "translate", "generate", "fill", "attention", "masks", "positions", "models/bert"],
+    [
+        "compare",
+        "translate",
+        "generate",
+        "fill",
+        "classify",
+        "attention",
+        "masks",
+        "positions",
+        "models/bert",
+    ],
 )
 def test_every_page_works_below_the_prefix(visited: Page, below: str, path: str) -> None:
     visited.goto(f"{below}/{path}")

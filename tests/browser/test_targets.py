@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page
 
 PAGES = ["/", "/explore", "/compare", "/translate", "/generate", "/fill", "/attention", "/masks"]
-PAGES += ["/lab", "/positions", "/models", "/models/bert"]
+PAGES += ["/classify", "/lab", "/positions", "/models", "/models/bert"]
 CONTROLS = "a[href], button, input:not([type=hidden]), select, summary, textarea"
 # A checkbox is hit by its label; a link in running text has its line.
 SMALL = """(controls) => [...document.querySelectorAll(controls)]

@@ -109,6 +109,9 @@ export const fillMask = (spec, options) => json("fill-mask", spec, options);
 /** Whether a sentence follows another. @param {Options} options */
 export const nextSentence = (spec, options) => json("next-sentence", spec, options);
 
+/** What a head that tells labels apart says. @param {Options} options */
+export const classify = (spec, options) => json("classify", spec, options);
+
 /** A text with the noise of BERT's training. @param {Options} options */
 export const corruption = (spec, options) => json("corruption", spec, options);
 

@@ -185,6 +185,22 @@ export const FILL = {
   theme: EXPLORE.theme
 };
 
+/** The same of the Classify page. */
+export const CLASSIFY = {
+  model: COMPARE.model,
+  text: COMPARE.text,
+  textPair: {name: "text_pair", initial: null, ...text},
+  choices: {name: "choices", initial: null, ...text},
+  label: {name: "label", initial: "", ...text},
+  position: {name: "position", initial: "", parse: (s) => s, valid: (s) => /^\d{0,6}$/.test(s)},
+  query: EXPLORE.query,
+  side: EXPLORE.side,
+  layer: EXPLORE.layer,
+  head: EXPLORE.head,
+  lang: EXPLORE.lang,
+  theme: EXPLORE.theme
+};
+
 const PLACE = /^(encoder|decoder|cross)\.\d{1,3}\.(\d{1,3}|all\.\d{1,4})$/;
 const placesOfEdits = {parse: (s) => s,
   valid: (s) => s.split(",").length < 33 && s.split(",").every((part) => PLACE.test(part))};
