@@ -22,6 +22,6 @@ from attention_atlas.app.pages import (
 
 PAGES = (
     *(learn, models, explore, compare, positions, masks, attention, translate, generate, fill),
-    *(classify, lab),
+    *(lab, classify),
 )
 ROUTERS = tuple(page.router for page in (home, *PAGES, standalone, docs))
