@@ -95,7 +95,8 @@ function labelsTable(rows, {caption, chosen, pick, theme}) {
     `${label === chosen}`, onclick: () => pick(label)}, h("bdi", {}, label)) : h("bdi", {}, label));
   const heading = (text, props = {}) => h("th", {scope: "col", ...props}, text);
   return h("table", {class: "numbers classify-labels"}, h("caption", {}, caption),
-    h("thead", {}, h("tr", {}, heading(_("label")), h("td"), heading(_("probability"), {class: "n"}),
+    h("thead", {}, h("tr", {}, heading(_("label")), h("td"),
+      heading(_("probability"), {class: "n"}),
       heading(_("logit"), {class: "n"}))),
     h("tbody", {}, ...rows.map((row) => h("tr",
       row.label === chosen ? {"aria-current": "true"} : {}, h("th", {scope: "row"}, name(row)),
@@ -139,7 +140,8 @@ const named = (tokens, places) => places.slice(0, MOST_NAMED)
 function readingOf({tokens, reads, attention: row, layer, head}) {
   const values = {place: placeName(layer, head), most: mostOf(tokens, row)};
   if (reads.length === tokens.length) {
-    return _("The head reads every token. In {place} they give, on average, most to: {most}.", values);
+    return _("The head reads every token. In {place} they give, on average, most to: {most}.",
+      values);
   }
   return reads.length === 1
     ? _("The head reads {tokens} alone. In {place} that token gives most to: {most}.",
@@ -177,7 +179,8 @@ function attributionsOf({found: {result}}) {
 function drawFoot(state) {
   const {result} = state.found;
   const {model, provenance: {sha256, version}, layer, head} = result;
-  const source = `${model} · ${_("weights {sha}", {sha: sha256.slice(0, 8)})} · Attention Atlas ${version}`;
+  const weights = _("weights {sha}", {sha: sha256.slice(0, 8)});
+  const source = `${model} · ${weights} · Attention Atlas ${version}`;
   const here = {model, text: result.text, text_pair: result.textPair ?? undefined, layer, head};
   byId("foot").replaceChildren(h("span", {}, source), waysOut({
     links: [["json", address("classify", specOf(state))],
