@@ -12,7 +12,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, CDPSession, Page, Playwright
 
-from tests.browser.chromium import HELP, find
+from tests.browser.chromium import HELP, NAMES, SHELLS, find
 from tests.browser.conftest import QUIET, ROOT, free_port, wait_until_ready
 
 WINDOW = {"width": 1440, "height": 900}
@@ -90,7 +90,7 @@ def serving(module: str) -> Iterator[str]:
 
 @contextmanager
 def chromium(playwright: Playwright) -> Iterator[Browser]:
-    path = find(playwright.chromium.executable_path)
+    path = find(playwright.chromium.executable_path, (*NAMES, *SHELLS))  # readers have the former
     if path is None:
         raise SystemExit(HELP)
     browser = playwright.chromium.launch(executable_path=path, args=QUIET)

@@ -18,6 +18,7 @@ import pytest
 from playwright.sync_api import (
     Browser,
     BrowserContext,
+    CDPSession,
     Page,
     Request,
     Response,
@@ -39,6 +40,12 @@ QUIET = [
     "--disable-sync",
     "--process-per-site",  # Plotly's script, compiled by one page, is there for the next
 ]
+# What Playwright switches off, which this replaces, and compiling a script while it is read: that
+# compiles Plotly anew for every page, where else the process has it from the page before.
+OFF = """AimEnabled AvoidCorsURLLoaderRestartOnRedirect AvoidUnnecessaryBeforeUnloadCheckSync
+  DestroyProfileOnBrowserClose HttpsFirstBalancedModeAutoEnable HttpsUpgrades LensOverlay
+  MediaRouter NetworkTimeServiceQuerying OptimizationHints PaintHolding PreconnectToSearch
+  ThirdPartyStoragePartitioning ScriptStreaming"""
 SECONDS_TO_START = 120
 LONGEST_WAIT = (
     30_000  # ms; a machine that is busy takes longer, and a test that passes does not wait
@@ -84,7 +91,8 @@ def server(cache_home: Path) -> Iterator[str]:
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         path = find(playwright.chromium.executable_path) or pytest.fail(HELP, pytrace=False)
-        browser = playwright.chromium.launch(executable_path=path, args=QUIET)
+        args = [*QUIET, f"--disable-features={','.join(OFF.split())}"]
+        browser = playwright.chromium.launch(executable_path=path, args=args)
         yield browser
         browser.close()
 
@@ -105,6 +113,7 @@ class Contexts:
     def __init__(self, browser: Browser, server: str) -> None:
         self.browser, self.server = browser, server
         self.kept: dict[str, tuple[BrowserContext, Page]] = {}
+        self.clearing: dict[BrowserContext, CDPSession] = {}
 
     def lend(self, setting: dict[str, object]) -> BrowserContext:
         key = json.dumps(setting, sort_keys=True)
@@ -114,6 +123,7 @@ class Contexts:
             context.set_default_timeout(LONGEST_WAIT)
             self.kept[key] = context, context.new_page()
             self.kept[key][1].goto("/healthz")
+            self.clearing[context] = context.new_cdp_session(self.kept[key][1])
         return self.kept[key][0]
 
     def clean(self, context: BrowserContext) -> None:
@@ -127,7 +137,7 @@ class Contexts:
         context.clear_permissions()
         context.clear_cookies()
         clear = {"origin": self.server, "storageTypes": "all"}
-        context.new_cdp_session(kept).send("Storage.clearDataForOrigin", clear)
+        self.clearing[context].send("Storage.clearDataForOrigin", clear)
 
 
 @pytest.fixture(scope="session")
