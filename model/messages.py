@@ -5,6 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 
+class Refused(ValueError):
+    """What a computation cannot do with what a user gave it, as a message to the user."""
+
+    def __init__(self, message: Message) -> None:
+        super().__init__(message)
+        self.message = message
+
+
 class Message(str):
     """An English sentence made of `template` and `values`; `code` names it for programs.
 

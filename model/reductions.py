@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from attention_atlas.model.messages import Message, Refused
 from attention_atlas.model.record import AttentionRecord, Token, collapsed
 from attention_atlas.model.words import groups, merged
 from torch import Tensor
@@ -44,10 +45,20 @@ REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 def reduced(record: AttentionRecord, name: str) -> AttentionRecord:
     """One of REDUCTIONS over the record's layers and heads."""
     if name == "rollout" and record.kind == "cross":
-        raise ValueError("rollout follows self-attention; cross attention has two sequences")
+        raise Refused(
+            Message(
+                "not-for-cross", "rollout follows self-attention; cross attention has two sequences"
+            )
+        )
     if name == "rollout" and record.layers != tuple(range(len(record.layers))):
         layers = ", ".join(map(str, record.layers))
-        raise ValueError(f"rollout needs every layer from layer 0 on; it was given {layers}")
+        raise Refused(
+            Message(
+                "needs-every-layer",
+                "rollout needs every layer from layer 0 on; it was given {value}",
+                value=layers,
+            )
+        )
     attn = REDUCTIONS[name](record.attn)
     mask = record.mask.any(1, keepdim=True)
     if name == "rollout":

@@ -9,6 +9,7 @@ import torch
 from attention_atlas.model import labels
 from attention_atlas.model.generate import translate
 from attention_atlas.model.languages import Frame
+from attention_atlas.model.messages import Refused
 from attention_atlas.model.metrics import measured_heads
 from attention_atlas.model.protocol import Batch
 from attention_atlas.model.record import (
@@ -122,8 +123,8 @@ def forward(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
         x = read(loaded, sequences, tape)
         predictions = PREDICTIONS[loaded.family](loaded, spec, sequences, x)
         predictions |= _labels(loaded, spec, sequences, x)
-    except ValueError as error:  # an edit that does not fit the text
-        raise BadInput("edits", str(error)) from None
+    except Refused as error:  # an edit that does not fit the text
+        raise BadInput("edits", error.message) from None
     for edit in spec.edits:
         check_tokens(loaded, edit, sequences)
     translation = {} if text is None else {"translation": text}

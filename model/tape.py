@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, cast, get_args
 
 import torch
+from attention_atlas.model.messages import Message, Refused
 from torch import Tensor
 
 Kind = Literal["encoder", "decoder", "cross"]
@@ -162,7 +163,12 @@ class Track:
     def for_query(self, query: int) -> Track:
         """This track for one query of a sequence that is decoded step by step (Tq is 1)."""
         if any(edit.op == "ablate" and edit.value == "mean" for edit in self.edits):
-            raise ValueError("the mean over positions is not known step by step; ablate to zero")
+            raise Refused(
+                Message(
+                    "mean-not-known",
+                    "the mean over positions is not known step by step; ablate to zero",
+                )
+            )
         edits = [
             replace(edit, query=None if edit.query is None else 0)
             for edit in self.edits
@@ -232,7 +238,11 @@ class Track:
             scores = scores.clone()
             scores[:, _axis(edit.head)] *= edit.by
             if not scores.isfinite().all():
-                raise ValueError("scaled scores are too large for float32; scale by less")
+                raise Refused(
+                    Message(
+                        "scores-too-large", "scaled scores are too large for float32; scale by less"
+                    )
+                )
         return scores
 
     def edit_attn(self, attn: Tensor, mask: Tensor | None) -> Tensor:
@@ -243,14 +253,25 @@ class Track:
             allowed = allowed.expand(attn.shape)
         for edit in settings:
             if len(edit.row) != attn.size(-1):
-                raise ValueError(f"row has {len(edit.row)} numbers; there are {attn.size(-1)} keys")
+                raise Refused(
+                    Message(
+                        "row-of-another-length",
+                        "row has {value} numbers; there are {limit} keys",
+                        value=len(edit.row),
+                        limit=attn.size(-1),
+                    )
+                )
             largest = max(edit.row) or 1.0
             row = torch.tensor([share / largest for share in edit.row], device=attn.device)
             index = slice(None), _axis(edit.head), _axis(edit.query)
             rows = row.to(attn.dtype) * allowed[index]
             total = rows.sum(-1, keepdim=True)
             if (allowed[index].any(-1, keepdim=True) & (total == 0)).any():
-                raise ValueError("row has no weight on a key that its query may attend to")
+                raise Refused(
+                    Message(
+                        "row-is-masked", "row has no weight on a key that its query may attend to"
+                    )
+                )
             attn = attn.clone()
             attn[index] = rows / total.where(total > 0, 1.0)  # 0 if no key is allowed
         for edit in self._edits("gate"):

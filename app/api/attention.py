@@ -25,7 +25,7 @@ from attention_atlas.app.api.spec import (
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model import reductions
-from attention_atlas.model.messages import Message
+from attention_atlas.model.messages import Message, Refused
 from attention_atlas.model.record import (
     AttentionRecord,
     Run,
@@ -160,8 +160,8 @@ def attention_record(
     options = request.model_dump(include={"reduce", "merge", "special"})
     try:
         return run, reductions.reshaped(record, **options)
-    except ValueError as error:
-        raise errors.Invalid(str(error), "reduce") from None
+    except Refused as error:
+        raise errors.Invalid(error.message, "reduce") from None
 
 
 def attention_fields(loaded: Loaded, run: Run, record: AttentionRecord | Sketch) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 from attention_atlas.model.generate import DecodedToken, Sampling, generating
-from attention_atlas.model.messages import Message
+from attention_atlas.model.messages import Message, Refused
 from attention_atlas.model.record import Token
 from attention_atlas.model.run import batch_of, candidates
 from attention_atlas.model.spec import (
@@ -115,8 +115,8 @@ def edits_that_fit() -> Iterator[None]:
     """Raise BadInput for an edit that does not fit the text."""
     try:
         yield
-    except ValueError as error:
-        raise BadInput("edits", str(error)) from None
+    except Refused as error:
+        raise BadInput("edits", error.message) from None
 
 
 def labelled(

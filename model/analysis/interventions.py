@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import torch
 from attention_atlas.model.analysis.lab import Means, Metric, ReadText
-from attention_atlas.model.messages import Message
+from attention_atlas.model.messages import Message, Refused
 from attention_atlas.model.record import Token, axes
 from attention_atlas.model.run import read
 from attention_atlas.model.spec import BadInput, check_heads, check_tokens
@@ -192,8 +192,8 @@ def outcome(text: ReadText, metric: Metric, edits: Sequence[Edit]) -> Outcome:
     """A text read under edits beside its own. Raises BadInput for an edit that does not fit it."""
     try:
         x = read(text.loaded, text.sequences, Tape(keep=(), edits=(*text.edits, *edits)))
-    except ValueError as error:
-        raise BadInput("interventions", str(error)) from None
+    except Refused as error:
+        raise BadInput("interventions", error.message) from None
     return Outcome(metric.of(text.loaded, x).item(), x)
 
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from tests.messages import calls, templates
 
 ERRORS = {"BadInput", "Invalid", "NotAllowed", "NotReady", "UnknownModel", "Busy", "BodyTooLarge"}
+ERRORS |= {"Refused"}
 LIBRARY = re.compile(r"Input should|Value error|should have|Field required|validation error|Tuple ")
 UNTRANSLATED = {"BERT base", "exp s", "logit", "“{word}”"}  # names and formulas
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -53,6 +54,7 @@ def test_no_error_is_raised_with_a_sentence_that_cannot_be_translated(name: str)
         message = node.args[1 if name == "BadInput" else 0]
         assert not isinstance(message, plain), ast.unparse(node)
         assert not isinstance(message, ast.Constant), ast.unparse(node)
+        assert not ast.unparse(message).startswith("str("), ast.unparse(node)
 
 
 class Sample(BaseModel):
@@ -78,6 +80,28 @@ def test_a_problem_has_a_code_the_limit_and_the_value(client: TestClient) -> Non
     assert (answer.status_code, problem["code"]) == (422, "out-of-range")
     [error] = problem["errors"]
     assert (error["field"], error["code"], error["limit"]) == ("layer", "out-of-range", 5)
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "code", "limit", "value"),
+    [
+        ("run", {"edits": '[{"op": "set", "row": [1, 2]}]'}, "row-of-another-length", 9, 2),
+        ("run", {"edits": '[{"op": "scale", "by": 1e300}]'}, "scores-too-large", None, None),
+        ("run", {"edits": '[{"op": "set", "query": 0, "row": [0, 1, 1, 1, 1, 1, 1, 1]}]',
+                 "model": "gpt"}, "row-is-masked", None, None),
+        ("attention", {"reduce": "rollout", "layer": "0,2"}, "needs-every-layer", None, "0, 2"),
+    ],
+)  # fmt: skip
+def test_what_a_computation_refuses_has_a_code_and_values_too(
+    client: TestClient, path: str, query: dict[str, str], code: str, limit: Any, value: Any
+) -> None:
+    request = {"model": "bert", **TEXT, **query}
+    answer = client.get(f"/api/v1/{path}", params=request, headers={"accept-language": "zh"})
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (422, code), problem
+    [error] = problem["errors"]
+    assert (error["code"], error["limit"], error["value"]) == (code, limit, value)
+    assert CHINESE.search(error["message"])
 
 
 def test_at_most_twenty_errors_are_listed(client: TestClient) -> None:
