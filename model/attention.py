@@ -86,7 +86,7 @@ def attend(
         z = _fused(q, k, v, mask, scoring, dropout)
     else:
         z = _mix(weigh(q, k, mask, scoring)[1], v, dropout)
-    if track is not None:
+    if track is not None and track.wanted:
         _record(q, k, v, z, mask, scoring, track)
     return z
 

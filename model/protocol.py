@@ -69,6 +69,7 @@ class Model(nn.Module, ABC):
     lacks: tuple[str, ...] = ()  # those of q, k, v, scores, edits, predictions not available
     why: str = ""  # the reason
     labels: Labels | None = None  # of a head that was fine-tuned to tell them apart
+    has_mlps: bool = False  # whether its layers' MLPs can be recorded and edited
     comparison = "dot_product"  # of queries and keys; or "additive"
 
     @abstractmethod

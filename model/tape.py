@@ -15,7 +15,17 @@ from torch import Tensor
 
 Kind = Literal["encoder", "decoder", "cross"]
 Quantity = Literal["q", "k", "v", "bias", "mask", "scores", "attn", "z", "metrics"]
-Op = Literal["ablate", "replace", "block", "unmask", "set", "gate", "scale", "positions"]
+Op = Literal[
+    "ablate",
+    "replace",
+    "replace_mlp",
+    "block",
+    "unmask",
+    "set",
+    "gate",
+    "scale",
+    "positions",
+]
 Value = Literal["zero", "mean", "none", "shuffle"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -32,6 +42,8 @@ class Edit:
             (`value`)
     replace the head's output becomes `z` (B, H, Tq, d) by the share `where` (B, H, Tq, 1), from 0
             to 1; both broadcast
+    replace_mlp  what the layer's MLP adds to the residual stream becomes `z` (B, 1, T, D) by the
+            share `where` (B, 1, T, 1); both broadcast, and `kind` is the stack
     block   `query` may not attend to `key` (None: any key), nor where `where` is True: the scores
             become -inf before the softmax
     unmask  every query may attend to every key, also to later tokens and to padding
@@ -55,7 +67,7 @@ class Edit:
     value: Value = "zero"
     seed: int = 0
     where: Tensor | None = field(default=None, compare=False)  # block: bool; replace, gate: numbers
-    z: Tensor | None = field(default=None, compare=False)  # replace
+    z: Tensor | None = field(default=None, compare=False)  # replace, replace_mlp
 
     def applies(self, kind: Kind, layer: int) -> bool:
         return self.kind in (None, kind) and self.layer in (None, layer)
@@ -96,10 +108,12 @@ class Tape:
     edits: Sequence[Edit] = ()
     hidden: bool = False  # also record the residual stream
     digest: Digest | None = None
+    mlps: bool = False  # also record what each MLP adds to the residual stream
     last: Tensor | None = None  # in place of what a model's last layer gives, before its last norm
     begins: Callable[[Tensor], Tensor] | None = None  # what becomes of a stack's first stream
     attended: list[Attended] = field(default_factory=list, init=False)
     streams: dict[Kind, list[Tensor]] = field(default_factory=dict, init=False)
+    fed: dict[tuple[Kind, int], Tensor] = field(default_factory=dict, init=False)  # (B, 1, T, D)
     begun: set[Kind] = field(default_factory=set, init=False)  # stacks
 
     def __iter__(self) -> Iterator[Attended]:
@@ -110,10 +124,22 @@ class Tape:
         wanted = (self.kinds is None or kind in self.kinds) and (
             self.layers is None or layer in self.layers
         )
-        edits = [e for e in self.edits if e.op != "positions" and e.applies(kind, layer)]
-        if not wanted and not edits:
+        here = [e for e in self.edits if e.op != "positions" and e.applies(kind, layer)]
+        edits = [e for e in here if e.op != "replace_mlp"]
+        if not wanted and not here and not self.mlps:
             return None
         return Track(self, kind, layer, wanted=wanted, edits=edits)
+
+    def feed(self, stack: Kind, layer: int, x: Tensor) -> Tensor:
+        """What a layer's MLP adds to the residual stream (B, T, D), after the tape's edits."""
+        for edit in self.edits:
+            if edit.op == "replace_mlp" and edit.applies(stack, layer):
+                assert edit.z is not None and edit.where is not None
+                wide = x[:, None]
+                x = torch.lerp(wide, edit.z.expand_as(wide).to(x.dtype), edit.where)[:, 0]
+        if self.mlps:
+            self.fed[stack, layer] = x[:, None].detach()
+        return x
 
 
 def edited_positions(tape: Tape | None, stack: Kind, position: Tensor) -> Tensor:
@@ -142,6 +168,11 @@ def note(tape: Tape | None, stack: Kind, x: Tensor) -> Tensor:
     if tape is not None and tape.hidden:
         tape.streams.setdefault(stack, []).append(x.detach())
     return x
+
+
+def feed(track: Track | None, x: Tensor) -> Tensor:
+    """What the MLP of a track's layer adds to the residual stream, recorded and edited."""
+    return x if track is None else track.tape.feed(track.kind, track.layer, x)
 
 
 def track(tape: Tape | None, kind: Kind, layer: int) -> Track | None:

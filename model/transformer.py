@@ -19,7 +19,7 @@ import torch
 from attention_atlas.model.attention import attend
 from attention_atlas.model.positions import sinusoidal
 from attention_atlas.model.protocol import Decoder, Encoder, Translator
-from attention_atlas.model.tape import Kind, Tape, Track, edited_positions, note, track
+from attention_atlas.model.tape import Kind, Tape, Track, edited_positions, feed, note, track
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -146,7 +146,7 @@ class EncoderLayer(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None, track: Track | None) -> Tensor:
         update = self.attention(x, x, mask=mask, track=track)
         x = self.attention_norm(x + self.dropout(update))  # (B, T, D)
-        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
+        return self.feed_forward_norm(x + self.dropout(feed(track, self.feed_forward(x))))
 
 
 class DecoderLayer(nn.Module):
@@ -173,7 +173,7 @@ class DecoderLayer(nn.Module):
         x = self.attention_norm(x + self.dropout(update))  # (B, Tq, D)
         update = self.cross_attention(x, memory, mask=masks[1], track=tracks[1])
         x = self.cross_attention_norm(x + self.dropout(update))
-        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
+        return self.feed_forward_norm(x + self.dropout(feed(tracks[0], self.feed_forward(x))))
 
 
 class GPTLayer(nn.Module):
@@ -193,7 +193,7 @@ class GPTLayer(nn.Module):
         normed = self.attention_norm(x)
         update = self.attention(normed, normed, mask=mask, track=track, past=past)
         x = x + self.dropout(update)  # (B, T, D)
-        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+        return x + self.dropout(feed(track, self.feed_forward(self.feed_forward_norm(x))))
 
 
 class EncoderDecoder(Translator):
@@ -201,6 +201,7 @@ class EncoderDecoder(Translator):
 
     tasks = ("translate",)
     positions = "sinusoidal"
+    has_mlps = True
     config: Config
 
     def __init__(self, config: Config) -> None:
@@ -274,6 +275,7 @@ class Bert(Encoder):
 
     tasks = ("fill-mask", "next-sentence")
     positions = "learned"
+    has_mlps = True
     config: Config
 
     def __init__(self, config: Config) -> None:
@@ -352,6 +354,7 @@ class GPT(Decoder):
 
     tasks = ("generate", "next-token")
     positions = "learned"
+    has_mlps = True
     config: Config
 
     def __init__(self, config: Config) -> None:

@@ -34,7 +34,7 @@ from attention_atlas.model.analysis.interventions import (
     InterventionHow,
     Outcome,
 )
-from attention_atlas.model.analysis.lab import Metric, ReadText, text_of, value_of
+from attention_atlas.model.analysis.lab import Metric, Part, ReadText, text_of, value_of
 from attention_atlas.model.analysis.lab_metrics import top_candidates
 from attention_atlas.model.spec import Spec
 from attention_atlas.model.zoo import Loaded
@@ -52,20 +52,28 @@ class InterventionSpec(Closed):
     """What is done to a head; `kind`, `layer`, `head`, `query` left out mean all."""
 
     how: InterventionHow = Field(
-        description="what takes the place of a head's output z: zero, mean (over the reference "
-        "texts), mean_positions (over the text's own), resample and noise (the corrupted run's), "
-        "denoise (in the corrupted run, the clean run's); block, set, scale change its attention"
+        description="what takes the place of a head's output z, or of an MLP's: zero, mean (over "
+        "the reference texts), mean_positions (over the text's own), resample and noise (the "
+        "corrupted run's), denoise (in the corrupted run, the clean run's); block, set, scale "
+        "change a head's attention"
     )
     kind: KindName | None = None
     layer: Index | None = None
     head: Index | None = None
     query: Index | None = Field(None, description="position of the query token")
-    key: Index | None = Field(None, description="block: position of the key token")
+    key: Index | None = Field(
+        None, description="block: position of the key token; set: the key that gets all attention"
+    )
     row: Annotated[
         tuple[Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)], ...],
         Field(max_length=LONGEST_ROW, fail_fast=True),
         at_most(LONGEST_ROW),
-    ] = Field((), description="set: the query's new attention, normalised")
+    ] = Field(
+        (),
+        description="set: the query's new attention, normalised; without it and without key, "
+        "the same for every key",
+    )
+    part: Part = Field("heads", description="mlp: what the layer's MLP adds, in place of heads")
     by: float = Field(1.0, allow_inf_nan=False, description="scale: what scores are multiplied by")
 
 
@@ -126,6 +134,7 @@ class InterventionOut(EffectOut):
     head: int | None
     query: int | None
     key: int | None
+    part: str
 
 
 class AblationsOut(BaseModel):

@@ -35,7 +35,7 @@ from attention_atlas.app.streaming import Emit
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis import lab
 from attention_atlas.model.analysis.edges import edge_estimate, edge_sweep, without_head
-from attention_atlas.model.analysis.lab import How, Metric, Over, ReadText
+from attention_atlas.model.analysis.lab import How, Metric, Over, Part, ReadText
 from attention_atlas.model.messages import Message
 from attention_atlas.model.record import axes
 from attention_atlas.model.spec import BadInput, Spec, check_heads
@@ -53,10 +53,11 @@ class SweepRequest(PairRequest, StreamRequest):
     """A run, for some experiments a second one of as many tokens, and what is replaced in them."""
 
     how: How = Field("zero", description="what takes the place of a head's output z")
-    over: Over | Literal["edges"] = Field(
+    over: Literal["heads", "positions", "mlp_positions", "edges"] = Field(
         "heads",
-        description="heads one by one; all heads of a layer at one position; or the edges of one "
-        "head from query to key, each with attention 0",
+        description="heads one by one, and with them the MLP of each layer; all heads of a layer "
+        "at one position; its MLP at one position; or the edges of one head from query to key, "
+        "each with attention 0",
     )
     layer: int | None = Field(None, ge=0, description="edges: the head's")
     head: int | None = Field(None, ge=0, description="edges: the head")
@@ -101,7 +102,11 @@ class SweepAnswer(BaseModel):
     effect: list[list[float]] = Field(
         description="(L, H); over positions (L, T), over edges (Tq, Tk)"
     )
-    sum: float = Field(description="of all effects")
+    mlps: list[float] = Field(
+        description="(L,), over heads: of each layer's MLP; none where MLPs are not known"
+    )
+    estimate_mlps: list[float] = Field(description="of these, by one gradient")
+    sum: float = Field(description="of all effects in `effect`")
     joint: float = Field(description="the effect with all heads of the kind replaced at once")
     estimate: list[list[float]] = Field(description="of the effects, by one gradient")
     agreement: float | None = Field(
@@ -122,10 +127,15 @@ class Experiment(NamedTuple):
     text: ReadText  # the one of the two in which something is replaced
     metric: Metric
     given: list[Tensor]
+    mlps: list[Tensor]  # what replaces MLPs, beside heads; else empty
     n_reference: int
     values: list[float]  # the metric in the clean run, and in the corrupted one
     start: float  # the metric at which an effect is 0
     end: float | None  # and that at which it is 1, if it is a share
+
+    @property
+    def part(self) -> Part:
+        return lab.part_of(self.over)
 
     def scaled(self, values: Tensor) -> Tensor:
         return lab.scaled(values, self.start, self.end)
@@ -140,6 +150,7 @@ class LayerEvent(BaseModel):
 
     layer: int
     effect: list[float] = Field(description="(H,), or over positions (T,)")
+    mlp: float | None = Field(description="of the layer's MLP; null where there is none")
 
 
 class QueryEvent(BaseModel):
@@ -164,10 +175,11 @@ def sweep(service: Service, request: SweepRequest, loaded: Loaded, emit: Emit) -
         return swept_edges(request, loaded, emit)
     it = prepared(loaded, request)
     emit("start", {"metric": metric_fields(loaded, it.metric, it.values)})
-    change = lab.first_order(it.text, it.metric, it.kind, it.given, it.over)
-    estimate = it.scaled(change + it.start)
-    effect = estimate if request.how == "attribution" else swept(it, emit)
-    joint = torch.tensor(lab.together(it.text, it.metric, it.kind, it.given))
+    estimate, estimate_mlps = estimates(it)
+    effect, mlps = estimate, estimate_mlps
+    if request.how != "attribution":
+        effect, mlps = swept(it, emit)
+    joint = torch.tensor(lab.together(it.text, it.metric, it.kind, it.given, it.part))
     fields = {
         "model": loaded.name,
         **request.model_dump(include={"how", "over"}),
@@ -177,6 +189,8 @@ def sweep(service: Service, request: SweepRequest, loaded: Loaded, emit: Emit) -
         "corrupted_tokens": labels(query_axis(it.corrupted, it.kind)) if it.corrupted else [],
         "unit": "change" if it.end is None else "share",
         "effect": effect.tolist(),
+        "mlps": mlps.tolist(),
+        "estimate_mlps": estimate_mlps.tolist(),
         "sum": effect.sum().item(),
         "joint": it.scaled(joint).item(),
         "estimate": estimate.tolist(),
@@ -215,6 +229,8 @@ def swept_edges(request: SweepRequest, loaded: Loaded, emit: Emit) -> Answer:
         "corrupted_tokens": [],
         "unit": "change",
         "effect": effect.tolist(),
+        "mlps": [],
+        "estimate_mlps": [],
         "sum": effect.sum().item(),
         "joint": without_head(*place) - start,
         "estimate": estimate.tolist(),
@@ -232,16 +248,24 @@ def prepared(loaded: Loaded, request: SweepRequest) -> Experiment:
     kind: Kind = request.kind or loaded.kinds[0]
     check_heads(loaded, kind, (), ())
     clean, corrupted = texts_of(loaded, request)
+    part = lab.part_of(request.over)
+    if part == "mlp":
+        lab.check_mlps(clean, kind, "over")
     if corrupted is not None:
         lab.check_pair(clean, corrupted)
     check_cost(clean, kind, request.over)
     metric = metric_of(loaded, clean, request.metric)
-    means = lab.Means()
-    for text in request.reference:
-        means.add(lab.text_of(loaded, Spec(text)).z[kind])
+    references = [lab.text_of(loaded, Spec(text)) for text in request.reference]
     values = [lab.value_of(text, metric) for text in (clean, corrupted) if text is not None]
     into_corrupted = request.how in ("denoise", "attribution") and corrupted is not None
     start, end = _ends(request.how, values)
+
+    def replaced(part: Part) -> list[Tensor]:
+        means = lab.Means()
+        for text in references:
+            means.add(text.outputs(kind, part))
+        return lab.replacements(request.how, kind, clean, corrupted, means, part)
+
     return Experiment(
         kind=kind,
         over=request.over,
@@ -249,21 +273,36 @@ def prepared(loaded: Loaded, request: SweepRequest) -> Experiment:
         corrupted=corrupted,
         text=corrupted if into_corrupted and corrupted is not None else clean,
         metric=metric,
-        given=lab.replacements(request.how, kind, clean, corrupted, means),
-        n_reference=means.n,
+        given=replaced(part),
+        mlps=replaced("mlp") if request.over == "heads" and kind in clean.mlps else [],
+        n_reference=sum(text.z[kind][0].size(2) for text in references),
         values=values,
         start=start,
         end=end,
     )
 
 
-def swept(it: Experiment, emit: Emit) -> Tensor:
-    """The effects (L, H) or (L, T), each layer told as it is done."""
-    rows = []
+def estimates(it: Experiment) -> tuple[Tensor, Tensor]:
+    """The effects by one gradient, (L, H) or (L, T); those of MLPs beside heads, (L,) or none."""
+    change = lab.first_order(it.text, it.metric, it.kind, it.given, it.over)
+    if not it.mlps:
+        return it.scaled(change + it.start), torch.zeros(0)
+    mlps = lab.first_order(it.text, it.metric, it.kind, it.mlps, "mlps")[:, 0]
+    return it.scaled(change + it.start), it.scaled(mlps + it.start)
+
+
+def swept(it: Experiment, emit: Emit) -> tuple[Tensor, Tensor]:
+    """The effects (L, H) or (L, T), and of MLPs (L,) or none; each layer is told when done."""
+    rows, mlps = [], []
+    beside = lab.sweep(it.text, it.metric, it.kind, it.mlps, "mlps")
     for layer, row in enumerate(lab.sweep(it.text, it.metric, it.kind, it.given, it.over)):
         rows.append(it.scaled(row))
-        emit("layer", {"layer": layer, "effect": rows[-1].tolist()})
-    return torch.stack(rows)
+        mlp = next(beside, None)
+        if mlp is not None:
+            mlps.append(it.scaled(mlp)[0])
+        event = {"layer": layer, "effect": rows[-1].tolist()}
+        emit("layer", event | {"mlp": mlps[-1].item() if mlps else None})
+    return torch.stack(rows), torch.stack(mlps) if mlps else torch.zeros(0)
 
 
 def _ends(how: How, values: Sequence[float]) -> tuple[float, float | None]:
@@ -294,7 +333,7 @@ def check_cost(text: ReadText, kind: Kind, over: Over) -> None:
                 limit=limit,
             ),
         )
-    rows = n_head if over == "heads" else len(query_axis(text, kind))
+    rows = n_head + 1 if over == "heads" else len(query_axis(text, kind))
     n_read = n_layer * rows * text.n_token
     if n_read > MOST_READ:
         raise BadInput(

@@ -8,12 +8,19 @@ different lengths, only tokens with a partner in the other text are replaced by 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from typing import Literal, NamedTuple
 
 import torch
-from attention_atlas.model.analysis.lab import Means, Metric, ReadText
+from attention_atlas.model.analysis.lab import (
+    REPLACING,
+    Means,
+    Metric,
+    Part,
+    ReadText,
+    check_mlps,
+)
 from attention_atlas.model.messages import Message, Refused
 from attention_atlas.model.record import Token, axes
 from attention_atlas.model.run import read
@@ -32,7 +39,10 @@ NEGLIGIBLE = 0.01  # an effect smaller than this is not compared with others
 
 @dataclass(frozen=True)
 class Intervention:
-    """What is done to a head; `kind`, `layer`, `head`, `query` that are None mean all."""
+    """What is done to a head, or to an MLP; of `kind`, `layer`, `head`, `query` None means all.
+
+    set without a row: all attention to `key`, or without a key the same to every key allowed.
+    """
 
     how: InterventionHow
     kind: Kind | None = None
@@ -42,6 +52,7 @@ class Intervention:
     key: int | None = None
     row: tuple[float, ...] = ()
     by: float = 1.0
+    part: Part = "heads"
 
 
 class Bench(NamedTuple):
@@ -50,7 +61,7 @@ class Bench(NamedTuple):
     clean: ReadText
     corrupted: ReadText | None = None
     pairs: dict[str, Pairs] = {}  # of each sequence
-    means: dict[Kind, list[Tensor]] = {}  # over reference texts: of each layer (1, H, 1, d)
+    means: dict[tuple[Kind, Part], list[Tensor]] = {}  # over reference texts, of each layer
 
 
 class Outcome(NamedTuple):
@@ -88,12 +99,14 @@ def bench_of(
             name: aligned(tokens, corrupted.sequences[name])
             for name, tokens in clean.sequences.items()
         }
-    means = {}
-    for kind in clean.loaded.kinds if references else ():
+    means: dict[tuple[Kind, Part], list[Tensor]] = {}
+    parts: list[tuple[Kind, Part]] = [(kind, "heads") for kind in clean.z]
+    parts += [(stack, "mlp") for stack in clean.mlps]
+    for kind, part in parts if references else ():
         sums = Means()
         for text in references:
-            sums.add(text.z[kind])
-        means[kind] = sums.means()
+            sums.add(text.outputs(kind, part))
+        means[kind, part] = sums.means()
     return Bench(clean, corrupted, pairs, means)
 
 
@@ -118,7 +131,12 @@ def check(bench: Bench, it: Intervention, text: ReadText) -> None:
     check_heads(loaded, it.kind, layers, heads, field="interventions")
     check_tokens(loaded, _edit(it), text.sequences, field="interventions")
     needed = None
-    if it.how in PATCHES and bench.corrupted is None:
+    if it.part == "mlp":
+        for kind in _stacks(it, text) or loaded.kinds[-1:]:
+            check_mlps(text, kind, "interventions")
+    if it.part == "mlp" and (it.head is not None or it.how in ("block", "set", "scale")):
+        needed = Message("no-heads-in-mlps", "an MLP has no heads, and no attention to change")
+    elif it.how in PATCHES and bench.corrupted is None:
         needed = Message(
             "needs-corrupted", "{how} needs a corrupted run beside the clean one", how=it.how
         )
@@ -139,26 +157,41 @@ def _edit(it: Intervention) -> Edit:
 
 def edits_of(bench: Bench, it: Intervention, text: ReadText) -> list[Edit]:
     """An intervention in one of the two runs, as edits of its forward pass."""
+    if it.how == "set" and not it.row:
+        kinds = [kind for kind in text.loaded.kinds if it.kind in (None, kind)]
+        return [_edit(replace(it, kind=kind, row=_row(it, text, kind))) for kind in kinds]
     if it.how in ("block", "set", "scale"):
         return [_edit(it)]
     return [
         replacement(bench, it, text, kind, layer)
-        for kind in text.loaded.kinds
+        for kind in (_stacks(it, text) if it.part == "mlp" else text.loaded.kinds)
         if it.kind in (None, kind)
         for layer in range(text.loaded.shape(kind)[0])
         if it.layer in (None, layer)
     ]
 
 
+def _stacks(it: Intervention, text: ReadText) -> list[Kind]:
+    """The stacks whose MLPs are meant; cross-attention's layers are the decoder's."""
+    stacks: list[Kind] = [kind for kind in text.loaded.kinds if kind != "cross"]
+    return [stack for stack in stacks if it.kind in (None, stack)]
+
+
+def _row(it: Intervention, text: ReadText, kind: Kind) -> tuple[float, ...]:
+    """All attention to one key, or the same to every key."""
+    n = len(text.sequences[axes(kind, text.sequences)[1]])
+    return tuple(float(it.key in (None, k)) for k in range(n))
+
+
 def replacement(bench: Bench, it: Intervention, text: ReadText, kind: Kind, layer: int) -> Edit:
-    """What takes the place of z in one layer, and where."""
-    z = text.z[kind][layer]  # (1, H, Tq, d)
+    """What takes the place of a part's output in one layer, and where."""
+    z = text.outputs(kind, it.part)[layer]  # (1, H, Tq, d), of an MLP (1, 1, T, D)
     where = torch.zeros_like(z[:, :, :1, :1]) if it.head is not None else z.new_ones(1, 1, 1, 1)
     if it.head is not None:
         where[:, it.head] = 1
     given = z[:, :, :1] * 0
     if it.how == "mean":
-        given = bench.means[kind][layer]
+        given = bench.means[kind, it.part][layer]
     elif it.how == "mean_positions":
         given = z.mean(2, keepdim=True).expand_as(z)
     elif it.how in PATCHES:
@@ -168,7 +201,7 @@ def replacement(bench: Bench, it: Intervention, text: ReadText, kind: Kind, laye
         chosen = torch.zeros_like(z[:, :1, :, :1])
         chosen[:, :, it.query] = 1
         where = where * chosen
-    return Edit("replace", kind, layer, z=given, where=where)
+    return Edit(REPLACING[it.part], kind, layer, z=given, where=where)
 
 
 def _patch(
@@ -182,7 +215,7 @@ def _patch(
     order = [(j, i) if into_corrupted else (i, j) for i, j in pairs]
     here, there = [i for i, _ in order], [j for _, j in order]
     given, paired = torch.zeros_like(z), torch.zeros_like(z[:, :1, :, :1])
-    given[:, :, here] = source.z[kind][layer][:, :, there]
+    given[:, :, here] = source.outputs(kind, it.part)[layer][:, :, there]
     paired[:, :, here] = 1
     return given, paired
 

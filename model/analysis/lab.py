@@ -2,7 +2,8 @@
 
 A prediction is measured by the difference of two tokens' logits at one position, which is linear in
 the residual stream (Heimersheim & Nanda 2024). What is replaced is z (Tq, d), a head's output
-before W_O: of one head at all positions, or of all heads of a layer at one position.
+before W_O: of one head at all positions, or of all heads of a layer at one position. Or it is what
+a layer's MLP adds to the residual stream (T, D), at all positions or at one.
 
     zero            by 0                                              Michel et al. 2019
     mean            by its mean over all positions of reference texts
@@ -20,23 +21,25 @@ and noise are not 1 minus each other.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 import torch
 from attention_atlas.model.messages import Message
 from attention_atlas.model.run import read, sequences_of
 from attention_atlas.model.spec import BadInput, Sequences, Spec, check_has, check_ids, check_spec
-from attention_atlas.model.tape import Edit, Kind, Quantity, Tape
+from attention_atlas.model.tape import Edit, Kind, Op, Quantity, Tape
 from attention_atlas.model.zoo import Loaded
 from torch import Tensor
 
 How = Literal["zero", "mean", "mean_positions", "resample", "denoise", "noise", "attribution"]
-Over = Literal["heads", "positions"]
+Part = Literal["heads", "mlp"]
+Over = Literal["heads", "positions", "mlps", "mlp_positions"]
 PAIRED: tuple[How, ...] = ("resample", "denoise", "noise", "attribution")  # with a second text
 SHARES: tuple[How, ...] = ("denoise", "noise", "attribution")  # of the way between the two
 MOST_TOKENS = 4096  # of one batch
 KEPT: tuple[Quantity, ...] = ("z",)
+REPLACING: dict[Part, Op] = {"heads": "replace", "mlp": "replace_mlp"}
 
 
 class Metric(Protocol):
@@ -68,10 +71,16 @@ class ReadText:
     edits: tuple[Edit, ...]  # of the text itself; those of an experiment come on top
     x: Tensor  # (1, T, D), the last hidden states
     z: dict[Kind, list[Tensor]]  # of each layer (1, H, Tq, d)
+    # of each stack and layer (1, 1, T, D); empty where they are not known
+    mlps: dict[Kind, list[Tensor]] = field(default_factory=dict)
 
     @property
     def n_token(self) -> int:
         return sum(map(len, self.sequences.values()))
+
+    def outputs(self, kind: Kind, part: Part) -> list[Tensor]:
+        """What a part of each layer gives: (1, H, Tq, d), or of an MLP (1, 1, T, D)."""
+        return self.z[kind] if part == "heads" else self.mlps.get(kind, [])
 
 
 @torch.inference_mode()
@@ -81,12 +90,15 @@ def text_of(loaded: Loaded, spec: Spec, *, with_outputs: bool = True) -> ReadTex
         check_has(loaded, "edits", "how")
     check_spec(loaded, spec)
     sequences, _ = sequences_of(loaded, spec)
-    tape = Tape(keep=KEPT, layers=None if with_outputs else (), edits=spec.edits)
+    tape = Tape(KEPT, layers=None if with_outputs else (), edits=spec.edits, mlps=with_outputs)
     x = read(loaded, sequences, tape)
     steps = sorted(tape, key=lambda step: step.layer)
     kinds = loaded.kinds if with_outputs else ()
     z = {kind: [step.z for step in steps if step.kind == kind] for kind in kinds}
-    return ReadText(loaded, sequences, spec.edits, x, z)
+    mlps: dict[Kind, list[Tensor]] = {}
+    for stack, layer in sorted(tape.fed):
+        mlps.setdefault(stack, []).append(tape.fed[stack, layer])
+    return ReadText(loaded, sequences, spec.edits, x, z, mlps)
 
 
 def predicted(text: ReadText) -> str:
@@ -212,9 +224,10 @@ def replacements(
     first: ReadText,
     second: ReadText | None = None,
     references: Means | None = None,
+    part: Part = "heads",
 ) -> list[Tensor]:
-    """What each layer's outputs are replaced by: (1, H, Tq or 1, d)."""
-    outputs = first.z[kind]
+    """What each layer's outputs are replaced by: (1, H, Tq or 1, d), of MLPs (1, 1, T or 1, D)."""
+    outputs = first.outputs(kind, part)
     if how == "zero":
         return [torch.zeros_like(z[:, :, :1]) for z in outputs]
     if how == "mean_positions":
@@ -223,7 +236,7 @@ def replacements(
         assert references is not None
         return references.means()
     assert second is not None
-    return second.z[kind] if how in ("resample", "noise") else outputs
+    return second.outputs(kind, part) if how in ("resample", "noise") else outputs
 
 
 @torch.inference_mode()
@@ -232,9 +245,29 @@ def value_of(text: ReadText, metric: Metric) -> float:
     return metric.of(text.loaded, text.x).item()
 
 
+def part_of(over: Over) -> Part:
+    return "mlp" if over in ("mlps", "mlp_positions") else "heads"
+
+
+def check_mlps(text: ReadText, kind: Kind, field: str) -> None:
+    """The layers of a stack have MLPs that are known. Raises BadInput."""
+    if kind not in text.mlps:
+        message = Message(
+            "no-mlps",
+            "{model} has no MLPs to replace here: a layer of {kind} attention does not end in a "
+            "linear map of its own for every token",
+            model=text.loaded.name,
+            kind=kind,
+        )
+        raise BadInput(field, message)
+
+
 def selections(text: ReadText, kind: Kind, over: Over) -> Tensor:
-    """What each row of a batch replaces: (H, H, 1, 1) a head, (Tq, 1, Tq, 1) a position."""
-    n_head, n_query = text.z[kind][0].shape[1:3]
+    """What each row of a batch replaces: (H, H, 1, 1) a head, (Tq, 1, Tq, 1) a position; of MLPs
+    (1, 1, 1, 1) all of it, (T, 1, T, 1) a position."""
+    n_head, n_query = text.outputs(kind, part_of(over))[0].shape[1:3]
+    if over == "mlps":
+        return torch.ones(1, 1, 1, 1, device=text.x.device)
     one_each = torch.eye(n_head if over == "heads" else n_query, device=text.x.device)
     return one_each[:, :, None, None] if over == "heads" else one_each[:, None, :, None]
 
@@ -243,12 +276,15 @@ def selections(text: ReadText, kind: Kind, over: Over) -> Tensor:
 def sweep(
     text: ReadText, metric: Metric, kind: Kind, given: Sequence[Tensor], over: Over
 ) -> Iterator[Tensor]:
-    """Layer by layer, the metric with each head, or position, replaced alone: (H,) or (Tq,)."""
+    """The metric with each head, position or MLP of a layer replaced alone: (H,), (Tq,), (1,)."""
+    op = REPLACING[part_of(over)]
+    if not given:
+        return
     size = max(1, MOST_TOKENS // text.n_token)
     parts = torch.split(selections(text, kind, over), size)
     for layer, z in enumerate(given):
         values = [
-            measured(text, metric, [Edit("replace", kind, layer, z=z, where=part)], len(part))
+            measured(text, metric, [Edit(op, kind, layer, z=z, where=part)], len(part))
             for part in parts
         ]
         yield torch.cat(values).cpu()
@@ -261,29 +297,32 @@ def measured(text: ReadText, metric: Metric, edits: Sequence[Edit] = (), n: int 
 
 
 @torch.inference_mode()
-def together(text: ReadText, metric: Metric, kind: Kind, given: Sequence[Tensor]) -> float:
-    """The metric with all heads of the kind replaced at once."""
+def together(
+    text: ReadText, metric: Metric, kind: Kind, given: Sequence[Tensor], part: Part = "heads"
+) -> float:
+    """The metric with all heads of the kind, or all MLPs of the stack, replaced at once."""
     everywhere = torch.ones(1, 1, 1, 1, device=text.x.device)
-    edits = [Edit("replace", kind, i, z=z, where=everywhere) for i, z in enumerate(given)]
+    op = REPLACING[part]
+    edits = [Edit(op, kind, i, z=z, where=everywhere) for i, z in enumerate(given)]
     return measured(text, metric, edits).item()
 
 
 def first_order(
     text: ReadText, metric: Metric, kind: Kind, given: Sequence[Tensor], over: Over
 ) -> Tensor:
-    """The change of the metric by its gradient, for each head or position: (L, H) or (L, Tq).
+    """The change of the metric by its gradient, for each head or position: (L, H) or (L, Tq);
+    for MLPs (L, 1) or (L, T).
 
     It is the gradient by the share of the replacement, at 0: (given - z) · dm/dz. With 0 given and
     over heads, that is the importance of Michel et al. 2019 but for its sign. One pass forward and
     one back.
     """
-    n_head, n_query = text.z[kind][0].shape[1:3]
-    size = (n_head, 1, 1) if over == "heads" else (1, n_query, 1)
+    part = part_of(over)
+    op, (_, n_head, n_query, _) = REPLACING[part], text.outputs(kind, part)[0].shape
+    size = (n_head, 1, 1) if over in ("heads", "mlps") else (1, n_query, 1)
     with torch.inference_mode(False), torch.enable_grad():
         shares = torch.zeros(len(given), 1, *size, device=text.x.device, requires_grad=True)
-        edits = [
-            Edit("replace", kind, i, z=z.clone(), where=shares[i]) for i, z in enumerate(given)
-        ]
+        edits = [Edit(op, kind, i, z=z.clone(), where=shares[i]) for i, z in enumerate(given)]
         value = measured(text, metric, edits).sum()
         (gradient,) = torch.autograd.grad(value, shares)
     return gradient.flatten(1).cpu()

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from attention_atlas.model.hub.findings import Findings, Stack
-from attention_atlas.model.hub.lens import Call, Place, calling, moved, note_last
+from attention_atlas.model.hub.lens import Call, Place, calling, fed, moved, note_last
 from attention_atlas.model.hub.stacks import (
     attentions,
     base_of,
@@ -48,6 +48,10 @@ class Adapter(Model):
         self.why = findings.calls.why
         for stack, table in findings.tables.items():
             _follow(stack, table.module)
+        self.has_mlps = len(findings.mlps) == 1 + (self.family == "encoder-decoder")
+        for stack, modules in findings.mlps.items():
+            for i, module in enumerate(modules):
+                _feed(stack, i, module)
         for layer in findings.last_layers:
             layer.register_forward_hook(lambda _, __, output: note_last(output))
 
@@ -153,6 +157,11 @@ class Adapter(Model):
 def _follow(stack: Stack, module: nn.Module) -> None:
     """`module` gives a stack's position vectors: the tape's edits are felt there."""
     module.register_forward_hook(lambda _, __, positions: moved(stack, positions))
+
+
+def _feed(stack: Stack, layer: int, module: nn.Module) -> None:
+    """`module` ends the MLP of a layer: the tape records and edits what it gives."""
+    module.register_forward_hook(lambda _, __, x: fed(stack, layer, x))
 
 
 class HubEncoder(Adapter, Encoder):

@@ -22,6 +22,7 @@ from attention_atlas.model.hub.adapters import (
 from attention_atlas.model.hub.findings import LONGEST, Calls, Findings, Stack
 from attention_atlas.model.hub.head import Head, labelled, predicted
 from attention_atlas.model.hub.lens import NAME, Place, Seen
+from attention_atlas.model.hub.mlps import mlps_of
 from attention_atlas.model.hub.probes import (
     input_parts,
     last_layers,
@@ -94,6 +95,7 @@ def found_out(trial: Trial, expected: Attention, new_cache: Callable[[], Any]) -
         last_layers=layers,
         calls=calls,
         head=head,
+        mlps={} if calls.why else mlps_of(trial, calls.plans),
         new_cache=new_cache if _remembers(trial, new_cache) else None,
         token_type=None,
     )

@@ -74,5 +74,6 @@ class Findings:
     last_layers: tuple[nn.Module, ...]  # what comes after them is a norm
     calls: Calls
     head: Head
+    mlps: Mapping[Stack, tuple[nn.Module, ...]]  # of each layer the map that ends its MLP
     new_cache: Callable[[], Any] | None  # an empty KV cache; None: it reads no text in parts
     token_type: int | None  # of each token of a decoder's text, if its tokenizer gives one

@@ -132,6 +132,12 @@ def note_last(output: Tensor | tuple[Tensor, ...]) -> Any:
     return output
 
 
+def fed(stack: Kind, layer: int, x: Tensor) -> Tensor:
+    """What a layer's MLP adds to the residual stream, as the call's tape leaves it."""
+    call = _call.get()
+    return x if call is None or call.tape is None else call.tape.feed(stack, layer, x)
+
+
 def moved(stack: Kind, positions: Tensor) -> Tensor:
     """A stack's position vectors (..., T, D) as the edits of the call's tape leave them."""
     call = _call.get()

@@ -84,7 +84,10 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {  # path -> bodies that show all of
         {
             "clean": BLANK,
             "corrupted": {**BLANK, "text": "The [MASK] old bank."},
-            "interventions": [{"how": "zero", "layer": 1, "head": 2}, {"how": "noise"}],
+            "interventions": [
+                {"how": "zero", "layer": 1, "head": 2},
+                {"how": "noise", "part": "mlp"},
+            ],
             "ablations": [{"layer": 1, "head": 2}],
         },
         {"clean": GPT, "metric": {"kind": "loss"}},
@@ -98,6 +101,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {  # path -> bodies that show all of
     "/lab/sweep": [
         {"clean": GPT},
         {"clean": BLANK, "corrupted": {**BLANK, "text": "The [MASK] bank."}, "how": "denoise"},
+        {"clean": GPT, "over": "mlp_positions"},
     ],
 }
 ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
