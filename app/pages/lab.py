@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from attention_atlas.app.api.common import PREFIX
 from attention_atlas.app.api.effects import EffectsAnswer, EffectsRequest, effects
-from attention_atlas.app.api.lab import SweepRequest, prepared
+from attention_atlas.app.api.lab import SweepRequest, estimates, prepared
 from attention_atlas.app.api.models import ModelSummary, summaries
 from attention_atlas.app.context import can_replace
 from attention_atlas.app.pages.engine import (
@@ -27,6 +27,7 @@ from attention_atlas.app.pages.stand_in import language_of
 from attention_atlas.app.root import rooted
 from attention_atlas.app.service import Service
 from attention_atlas.model.analysis import lab
+from attention_atlas.model.analysis.lab_metrics import MetricKind
 from attention_atlas.model.messages import Message
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
@@ -48,19 +49,33 @@ class LabPage(Content):
     position: str = Field(description="whose prediction is measured; empty: [MASK] or the last")
     answer: str = Field(description="the token that is to win; empty: the best guess")
     other: str = Field(description="the token it is compared with; empty: the next best")
+    metric: str = Field(description="what is measured")
+    beside: str = Field(description="cosine: the second sentence")
     reference: str = Field(description="texts of a mean, one a line; empty: those of references")
     references: dict[str, list[str]] = Field(description="by model")
     layer: int | None = Field(None, description="of the head that is chosen")
     head: int | None = None
     query: int | None = Field(None, description="where all heads of the layer are replaced")
-    edits: str = Field("", description="places that are changed at once: kind.layer.head, by comma")
+    edits: str = Field(
+        "",
+        description="what is changed at once, by comma: kind.layer.head is replaced, and so is "
+        "kind.layer.all.query and kind.layer.mlp; kind.layer.head.block.query.key, "
+        ".only.query.key, .even.query and .scale.percent change its attention",
+    )
+    map: str = Field("attention", description="of the chosen head: attention, or effect of edges")
+    act: str = Field("block", description="what a click on that map does: block, only, even")
     sweep: str = Field("", description="the address of the effects as measured")
     estimate: list[list[float]] = Field([], description="of each effect, by one gradient")
     effects: EffectsAnswer | None = Field(None, description="of the edits")
 
 
 HOWS: tuple[str, ...] = get_args(lab.How)
-OVERS: tuple[str, ...] = get_args(lab.Over)
+OVERS = ("heads", "positions", "mlp_positions")
+METRICS: dict[str, tuple[MetricKind, ...]] = {  # pages/lab.js has the same
+    "encoder": ("logit_difference", "probability", "cosine"),
+    "decoder": ("logit_difference", "probability", "loss"),
+    "encoder-decoder": ("logit_difference", "probability", "loss"),
+}
 REFERENCES = {
     "en": (
         "The children played in the garden until it was dark.",
@@ -95,6 +110,10 @@ class LabQuery(PageQuery):
     position: str = ""
     answer: str = ""
     other: str = ""
+    metric: str = ""
+    beside: str = ""
+    map: str = ""
+    act: str = ""
     reference: str = ""
     edits: str = ""
     layer: str = ""
@@ -134,7 +153,7 @@ async def lab_page(request: Request, query: Annotated[LabQuery, Query()]) -> Lab
 
 
 def _typed(query: LabQuery) -> dict[str, str]:
-    names = ("text", "text_b", "target", "answer", "other", "reference")
+    names = ("text", "text_b", "target", "answer", "other", "beside", "reference")
     return {name: getattr(query, name) or "" for name in names}
 
 
@@ -146,6 +165,9 @@ def _chosen(choice: Choice, model: ModelSummary, text_b: str) -> dict[str, Any]:
         "how": _how(choice, text_b),
         "over": choice.among("over", OVERS),
         "kind": kind,
+        "metric": choice.among("metric", METRICS[model.family]),
+        "map": choice.among("map", ("attention", "effect")),
+        "act": choice.among("act", ("block", "only", "even")),
         "position": choice.among("position", ["", *numbers(model.n_ctx)]),
         "edits": _edits(choice, model),
         "layer": choice.among("layer", ["", *numbers(n_layer)]) or None,
@@ -175,7 +197,10 @@ def _edits(choice: Choice, model: ModelSummary) -> str:
 
 PLACE = re.compile(
     r"(encoder|decoder|cross)\.(?P<layer>[0-9]{1,3})\."
-    r"(?:(?P<head>[0-9]{1,3})|all\.(?P<query>[0-9]{1,4}))"
+    r"(?:all\.(?P<query>[0-9]{1,4})"
+    r"|(?P<part>mlp)(?:\.(?P<mlp_query>[0-9]{1,4}))?"
+    r"|(?P<head>[0-9]{1,3})(?:\.(?P<act>block|only)\.(?P<q>[0-9]{1,4})\.(?P<k>[0-9]{1,4})"
+    r"|\.(?P<even>even)\.(?P<even_q>[0-9]{1,4})|\.scale\.(?P<percent>[0-9]{1,4}))?)"
 )
 
 
@@ -197,29 +222,41 @@ def _answers(service: Service, fields: dict[str, Any]) -> dict[str, Any]:
     request = SweepRequest.model_validate(body)
     with service.lent(request.clean.model, text=request.clean.text) as loaded:
         it = prepared(loaded, request)
-        change = lab.first_order(it.text, it.metric, it.kind, it.given, it.over)
+        estimate, _ = estimates(it)
         answer = effects(service, stack, loaded).fields
     query = {k: v if isinstance(v, str) else json.dumps(v) for k, v in body.items()}
     return {
-        "estimate": it.scaled(change + it.start).tolist(),
+        "estimate": estimate.tolist(),
         "effects": answer,
         "sweep": f"{rooted(PREFIX)}/lab/sweep?{urlencode(query)}",
     }
 
 
-# What the page asks for; pages/lab.js asks for the same.
+# What the page asks for; lib/experiment.js asks for the same.
 
 
 def pair_of(fields: dict[str, Any]) -> dict[str, Any]:
     """The two runs and the metric."""
     given = ("model", "text", "target", "source_lang", "target_lang")
     clean = {name: fields[name] for name in given if fields[name] or name == "text"}
-    metric = {name: number_or_word(fields[name]) for name in METRIC if fields[name]}
+    metric = {
+        name: number_or_word(fields[name]) for name in TAKES[fields["metric"]] if fields[name]
+    }
+    if fields["metric"] != "logit_difference":
+        metric["kind"] = fields["metric"]
+    beside = fields["beside"] or fields["text_b"]
+    if fields["metric"] == "cosine" and beside:
+        metric["beside"] = beside
     pair = {"clean": clean, "metric": metric}
     return pair | {"corrupted": {**clean, "text": fields["text_b"]}} if fields["text_b"] else pair
 
 
-METRIC = ("position", "answer", "other")
+TAKES = {
+    "logit_difference": ("position", "answer", "other"),
+    "probability": ("position", "answer"),
+    "loss": (),
+    "cosine": (),
+}
 
 
 def number_or_word(value: str) -> int | str:
@@ -242,11 +279,23 @@ def references_of(fields: dict[str, Any]) -> list[str]:
 
 
 def interventions_of(fields: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the edits do: each is of the kind of change that the map shows."""
+    """What the edits do: a replaced place is of the kind of change that the map shows."""
     how = "denoise" if fields["how"] == "attribution" else fields["how"]
     places = filter(None, map(PLACE.fullmatch, fields["edits"].split(",")))
-    return [
-        {"how": how, "kind": match[1]}
-        | {name: int(value) for name, value in match.groupdict().items() if value is not None}
-        for match in places
-    ]
+    return [intervention_of(place, how) for place in places]
+
+
+def intervention_of(place: re.Match[str], how: str) -> dict[str, Any]:
+    where: dict[str, Any] = {"kind": place[1], "layer": int(place["layer"])}
+    if place["head"] is not None:
+        where["head"] = int(place["head"])
+    if place["percent"] is not None:
+        return {"how": "scale", **where, "by": int(place["percent"]) / 100}
+    if place["act"] is not None:
+        act = "block" if place["act"] == "block" else "set"
+        return {"how": act, **where, "query": int(place["q"]), "key": int(place["k"])}
+    if place["even"] is not None:
+        return {"how": "set", **where, "query": int(place["even_q"])}
+    query = place["query"] or place["mlp_query"]
+    where |= {"part": "mlp"} if place["part"] else {}
+    return {"how": how, **where} | ({} if query is None else {"query": int(query)})

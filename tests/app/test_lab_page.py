@@ -54,7 +54,50 @@ def test_edits_are_what_the_map_does(twin_of):
     assert twin_of(**PAIR, how="zero", edits="encoder.5.10")["effects"]["run"] == "clean"
 
 
-@pytest.mark.parametrize("edits", ["encoder.9.0", "cross.0.0", "x", "encoder.1.2,", "encoder.1.99"])
+def test_each_edit_of_the_address_is_an_intervention(twin_of):
+    edits = "encoder.1.2.block.3.4,encoder.1.2.only.3.0,encoder.1.2.even.5,encoder.1.2.scale.50"
+    edits += ",encoder.4.mlp,encoder.4.mlp.6"
+    rows = twin_of(**PAIR, how="zero", edits=edits)["effects"]["interventions"]
+    places = [(row["how"], row["part"], row["head"], row["query"], row["key"]) for row in rows]
+    assert places == [
+        ("block", "heads", 2, 3, 4),
+        ("set", "heads", 2, 3, 0),
+        ("set", "heads", 2, 5, None),
+        ("scale", "heads", 2, None, None),
+        ("zero", "mlp", None, None, None),
+        ("zero", "mlp", None, 6, None),
+    ]
+    assert all(abs(row["change"]) > 1e-4 for row in rows[1:])
+
+
+@pytest.mark.parametrize(
+    ("query", "kind"),
+    [({}, "logit_difference"), ({"metric": "probability"}, "probability")],
+)
+def test_a_prediction_is_measured_as_asked(twin_of, query, kind):
+    metric = twin_of(**PAIR, **query)["effects"]["metric"]
+    assert (metric["kind"], metric["position"]) == (kind, 7)
+
+
+def test_two_sentences_are_compared_by_their_cosine(twin_of):
+    text = {"model": "bert", "text": "He sat on the bank."}
+    twin = twin_of(**text, metric="cosine", beside="She sat on the chair.")
+    assert 0 < twin["effects"]["metric"]["clean"] < 1
+    assert twin["effects"]["candidates"]["clean"] == []
+    assert twin_of(**text, metric="cosine")["problem"]["errors"][0]["code"] == "needs-beside"
+    assert twin_of(**text, metric="loss")["ignored"][0]["field"] == "metric"
+
+
+def test_a_loss_is_of_the_whole_text(twin_of):
+    twin = twin_of(model="gpt", text="The king of France", metric="loss")
+    assert twin["effects"]["metric"]["position"] is None
+    assert twin["effects"]["metric"]["clean"] > 0
+
+
+@pytest.mark.parametrize(
+    "edits",
+    ["encoder.9.0", "cross.0.0", "x", "encoder.1.2,", "encoder.1.99", "encoder.1.2.block.3"],
+)
 def test_an_edit_that_the_model_does_not_have_is_named(twin_of, edits):
     twin = twin_of(**PAIR, edits=edits)
     assert [row["field"] for row in twin["ignored"]] == ["edits"]

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.complete import complete, evaluated, query_of, text_of, width_of
+from tests.browser.complete import box_of, complete, evaluated, query_of, text_of, width_of
 from tests.browser.screens import NO_SCRIPT, PHONE, violations
 
 PAIR = {
@@ -55,13 +55,14 @@ def test_the_map_is_measured_and_a_place_becomes_an_edit(
 ) -> None:
     opened(page)
     sweep = api(server, "sweep", **runs(how="denoise"))
-    assert np.array(effects_drawn(page)) == pytest.approx(np.array(sweep["effect"]), abs=1e-5)
+    drawn = np.array(effects_drawn(page))
+    assert drawn[:, :-1] == pytest.approx(np.array(sweep["effect"]), abs=1e-5)
     expect(page.locator("#verdict")).to_contain_text("L5 H10 matters most")
     with page.expect_download() as download:
         page.locator("#effects-plot + .beneath").get_by_role("button", name="CSV").click()
     download.value.save_as(tmp_path / "effects.csv")
     table = pd.read_csv(tmp_path / "effects.csv").set_index(["layer", "head"])
-    assert table.effect[5, 10] == pytest.approx(sweep["effect"][5][10])
+    assert table.effect[5, "10"] == pytest.approx(sweep["effect"][5][10])
     writes = api(server, "writes", **written(), kind="encoder", layer=5, head=10)["chosen"]
     most = writes["k_tokens"][writes["largest"]]["text"]
     expect(page.locator("#writes-said")).to_contain_text(f"writes most from “{most}”")
@@ -70,7 +71,7 @@ def test_the_map_is_measured_and_a_place_becomes_an_edit(
     expect(page.locator("#lens-table tr").last).to_contain_text(f"{last['difference']:.2f}")
     page.locator("#ranked").get_by_role("button", name="L5 H10").click()
     expect(page.locator("#edits tbody tr")).to_have_count(3)
-    page.locator("#ranked").get_by_role("button").nth(4).click()
+    page.locator("#ranked").get_by_role("button", name=re.compile(r"^L\d+ H")).nth(1).click()
     expect(page.locator("#edits tbody tr")).to_have_count(4)
     edits = query_of(page)["edits"].split(",")
     assert edits[0] == "encoder.5.10"
@@ -84,6 +85,74 @@ def test_the_map_is_measured_and_a_place_becomes_an_edit(
     expect(page.locator("#edits tbody tr")).to_have_count(3)
     page.get_by_role("button", name="Remove L5 H10").click()
     expect(page.locator("#no-edits")).to_be_visible()
+
+
+def at_cell(page: Page, plot: str, row: int, column: int) -> None:
+    """Click a cell of a map."""
+    box = box_of(page.locator(f"{plot} .nsewdrag"))
+    z = evaluated(page, "(id) => document.querySelector(id).data[0].z", plot)
+    n, m = np.array(z).shape
+    x, y = (column + 0.5) * box["width"] / m, (row + 0.5) * box["height"] / n
+    page.locator(f"{plot} .nsewdrag").click(position={"x": x, "y": y})
+
+
+def test_edges_of_the_chosen_head_are_changed_by_click(page: Page, server: str) -> None:
+    opened(page, how="zero", layer=5, head=10)
+    expect(page.locator("#edges-said")).to_contain_text("Where each query (a row) looks")
+    at_cell(page, "#edges-plot", 7, 2)
+    expect(page.locator("#edits tbody th").first).to_have_text(
+        "L5 H10: “[MASK]” may not look at “river”"
+    )
+    assert query_of(page)["edits"] == "encoder.5.10.block.7.2"
+    page.get_by_label("leaves the query this key alone").check()
+    at_cell(page, "#edges-plot", 7, 3)
+    expect(page.locator("#edits tbody tr")).to_have_count(4)
+    page.get_by_role("button", name="× 0.5").click()
+    expect(page.locator("#edits")).to_contain_text("L5 H10: scores × 0.5")
+    edits = [
+        {"how": "block", "query": 7, "key": 2},
+        {"how": "set", "query": 7, "key": 3},
+        {"how": "scale", "by": 0.5},
+    ]
+    head = {"kind": "encoder", "layer": 5, "head": 10}
+    answer = api(server, "effects", **runs(interventions=[head | edit for edit in edits]))
+    joint = f"{answer['joint']['change']:+.2f}".replace("-", "−")
+    expect(page.locator("#edits .lab-total").last).to_contain_text(joint)
+    page.get_by_label("The map shows").select_option("effect")
+    complete(page)
+    sweep = api(server, "sweep", **written(), how="zero", over="edges", **head)
+    drawn = evaluated(page, "document.querySelector('#edges-plot').data[0].z")
+    assert np.array(drawn) == pytest.approx(np.array(sweep["effect"]), abs=1e-4)
+    assert query_of(page)["map"] == "effect" and query_of(page)["act"] == "only"
+    assert violations(page) == []
+
+
+def test_an_mlp_beside_the_heads_becomes_an_edit(page: Page, server: str) -> None:
+    opened(page, how="zero")
+    mlps = api(server, "sweep", **runs(how="zero"))["mlps"]
+    assert [row[-1] for row in effects_drawn(page)] == pytest.approx(mlps, abs=1e-4)
+    at_cell(page, "#effects-plot", 3, 12)
+    expect(page.locator("#edits tbody th").first).to_have_text("MLP of layer 3")
+    expect(page.locator("#edits tbody tr").first).to_contain_text(
+        f"{mlps[3]:+.2f}".replace("-", "−")
+    )
+    assert query_of(page)["edits"] == "encoder.3.mlp"
+    expect(page.locator("#edges-part")).to_be_hidden()
+
+
+def test_other_metrics_are_measured(page: Page) -> None:
+    opened(page, how="zero")
+    page.get_by_label("Measured").select_option("probability")
+    expect(page.locator("#metric")).to_contain_text("Probability of “water”")
+    expect(page.locator("#verdict")).to_contain_text("the probability changes by")
+    expect(page.locator("#parts")).to_be_hidden()
+    page.get_by_label("Measured").select_option("cosine")
+    expect(page.locator("#metric")).to_contain_text("Cosine of the text's mean vector")
+    expect(page.get_by_label("with the sentence")).to_have_value(PAIR["text_b"])
+    expect(page.locator("#candidates")).to_be_hidden()
+    page.goto("/lab?model=gpt&text=The+king+of+France&metric=loss")
+    complete(page)
+    expect(page.locator("#verdict")).to_contain_text("the loss changes by")
 
 
 def test_a_sweep_that_is_stopped_keeps_what_was_measured(page: Page, hold: Any) -> None:

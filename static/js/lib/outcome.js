@@ -4,7 +4,7 @@
 import {css, signedColor} from "./color.js";
 import {replaceContent} from "./decoding.js";
 import {byId, h} from "./dom.js";
-import {effectText, valueText} from "./interventions.js";
+import {effectText, nameOfEffect, valueText} from "./effects.js";
 import {_} from "./language.js";
 import {tokenNode, visible} from "./token.js";
 
@@ -42,18 +42,29 @@ function bars(rows, caption, theme) {
       barOf([0, value], [low, high], theme), h("td", {class: "n"}, text)))));
 }
 
+const CAPTIONS = {
+  logit_difference: _("Logit of “{answer}” minus logit of “{other}”, predicted at “{token}” ({position})"),
+  probability: _("Probability of “{answer}”, predicted at “{token}” ({position})"),
+  loss: _("Loss: the mean of −log p of the text's tokens after the first"),
+  cosine: _("Cosine of the text's mean vector and that of “{beside}”")
+};
+
+/** What is measured, in words. */
+function captionOf({metric: {kind, answer, other, position}, sequences: {source, target}}, beside) {
+  const named = (token) => (token ? visible(token) : "");
+  return _(CAPTIONS[kind], {answer: named(answer), other: named(other), position, beside,
+    token: position === null ? "" : named((target ?? source)[position])});
+}
+
 /** What is measured, and its value in each run; the form names what was chosen by itself. */
 export function drawMetric(effects, {elements}, theme) {
   const {metric, candidates, sequences: {source, target}} = effects;
-  const token = (target ?? source)[metric.position];
   byId("metric").replaceChildren(bars(runsOf(effects).map(([, name, value]) =>
-    [name, value, valueText(value)]),
-  _("Logit of “{answer}” minus logit of “{other}”, predicted at “{token}” ({position})", {
-    answer: visible(metric.answer), other: visible(metric.other), token: visible(token),
-    position: metric.position}), theme));
-  elements.answer.placeholder = visible(metric.answer);
-  elements.other.placeholder = visible(metric.other);
-  elements.position.placeholder = `${metric.position}`;
+    [name, value, valueText(value, metric.kind)]),
+  captionOf(effects, elements.beside.value), theme));
+  elements.answer.placeholder = metric.answer ? visible(metric.answer) : "";
+  elements.other.placeholder = metric.other ? visible(metric.other) : "";
+  elements.position.placeholder = `${metric.position ?? ""}`;
   elements.position.max = (target ?? source).length - 1;
   const names = [...candidates.clean, ...candidates.corrupted].map(({text}) => text.trim());
   byId("guesses").replaceChildren(...[...new Set(names)].filter(Boolean).map((value) =>
@@ -67,6 +78,7 @@ export function drawCandidates(effects) {
       ...effects.candidates[key].slice(0, N_CANDIDATES).map(({token: raw, text, probability}) =>
         h("tr", {}, h("th", {scope: "row"}, tokenNode({raw, text})),
           h("td", {class: "n"}, probability.toFixed(3)))))));
+  byId("candidates").hidden = !effects.candidates.clean.length;
   byId("candidates").replaceChildren(...runsOf(effects).map(column));
 }
 
@@ -81,9 +93,10 @@ export function drawPartners({partners, sequences, corruptedSequences}) {
 }
 
 /** Each edit alone, their sum, and all of them at once. */
-export function drawEdits({interventions, joint, sum}, {names, how, remove}) {
+export function drawEdits({interventions, joint, sum, run}, {names, how, metric, remove}) {
   const isShare = joint.share !== null && ["noise", "denoise"].includes(how);
-  const effect = ({change, share}) => effectText(isShare ? share : change, isShare ? how : "zero");
+  const effect = ({change, share}) =>
+    effectText(isShare ? share : change, isShare ? how : "zero", metric);
   byId("clear-edits").hidden = !interventions.length;
   byId("no-edits").hidden = interventions.length > 0;
   const row = (one, i) => h("tr", {}, h("th", {scope: "row"}, names[i]),
@@ -94,7 +107,7 @@ export function drawEdits({interventions, joint, sum}, {names, how, remove}) {
     h("td", {class: "n"}, value), h("td"));
   const all = {change: sum, share: interventions.reduce((total, {share}) => total + share, 0)};
   replaceContent(byId("edits"), ...(interventions.length ? [h("table", {class: "numbers"},
-    h("caption", {}, _("Each edit alone, and all at once")),
+    h("caption", {}, _("Each edit alone, and all at once, in the {run}", {run: RUNS[run]})),
     h("tbody", {}, ...interventions.map(row),
       total(_("Sum of the single effects"), effect(all)),
       total(_("All at once"), effect(joint))))] : []));
@@ -108,13 +121,13 @@ const ABLATIONS = {
 };
 
 /** One head's output replaced in three ways, and whether they tell the same. */
-export function drawAblations({ablations: [found], nReference: n}, theme) {
+export function drawAblations({ablations: [found], nReference: n, metric: {kind}}, theme) {
   byId("ablations").hidden = !found;
   if (!found) return;
   const rows = Object.keys(ABLATIONS).filter((name) => found[name] !== null).map((name) =>
-    [_(ABLATIONS[name], {n}), found[name], effectText(found[name], "zero")]);
+    [_(ABLATIONS[name], {n}), found[name], effectText(found[name], "zero", kind)]);
   byId("ablations").replaceChildren(bars(rows,
-    _("Change of the clean text's difference when the head's output is replaced"), theme));
+    _("In the clean text, with the head's output replaced: {change}", {change: nameOfEffect("zero", kind)}), theme));
   byId("disagree").textContent = found.disagree
     ? _("These replacements disagree in sign or by more than a factor of three: what this head does depends on what takes its place.")
     : "";

@@ -2,7 +2,7 @@
 // is the sum of.
 
 import {byId, h} from "./dom.js";
-import {valueText} from "./interventions.js";
+import {valueText} from "./effects.js";
 import {_} from "./language.js";
 import {barOf} from "./outcome.js";
 import {KIND_NAMES} from "./reading.js";

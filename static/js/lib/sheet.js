@@ -15,11 +15,13 @@ const isNumbered = (labels) => labels.every((label, i) => label === `${i}`);
  * @param {{axes?: [string, string], value: string}} names
  * @returns {Sheet}
  */
-export function sheetOfMap({z, qLabels, kLabels}, {axes = ["query", "key"], value}) {
+export function sheetOfMap({z, qLabels, kLabels}, {axes = ["query", "key"], value,
+  areNames = false}) {
   const axis = (name, labels) => (isNumbered(labels)
     ? {columns: [name], cells: (i) => [i]}
     : {columns: [name, `${name}_token`], cells: (i) => [i, labels[i]]});
-  const [down, across] = [axis(axes[0], qLabels), axis(axes[1], kLabels)];
+  const [down, across] = [axis(axes[0], qLabels), areNames
+    ? {columns: [axes[1]], cells: (k) => [kLabels[k]]} : axis(axes[1], kLabels)];
   const rows = z.flatMap((row, q) => row.flatMap((number, k) =>
     (number === null ? [] : [[...down.cells(q), ...across.cells(k), number]])));
   return {columns: [...down.columns, ...across.columns, value], rows};

@@ -201,7 +201,8 @@ export const CLASSIFY = {
   theme: EXPLORE.theme
 };
 
-const PLACE = /^(encoder|decoder|cross)\.\d{1,3}\.(\d{1,3}|all\.\d{1,4})$/;
+const PLACE = new RegExp("^(encoder|decoder|cross)\\.\\d{1,3}\\.(all\\.\\d{1,4}|mlp(\\.\\d{1,4})?"
+  + "|\\d{1,3}(\\.(block|only)\\.\\d{1,4}\\.\\d{1,4}|\\.(even|scale)\\.\\d{1,4})?)$");
 const placesOfEdits = {parse: (s) => s,
   valid: (s) => s.split(",").length < 33 && s.split(",").every((part) => PLACE.test(part))};
 
@@ -215,11 +216,16 @@ export const LAB = {
   targetLang: EXPLORE.targetLang,
   how: {name: "how", initial: null, ...oneOf("zero", "mean", "mean_positions", "resample", "noise",
     "denoise", "attribution")},
-  over: {name: "over", initial: "heads", ...oneOf("heads", "positions")},
+  over: {name: "over", initial: "heads", ...oneOf("heads", "positions", "mlp_positions")},
   kind: EXPLORE.kind,
   position: {name: "position", initial: "", parse: (s) => s, valid: (s) => /^\d{0,6}$/.test(s)},
   answer: {name: "answer", initial: "", ...text},
   other: {name: "other", initial: "", ...text},
+  metric: {name: "metric", initial: "logit_difference",
+    ...oneOf("logit_difference", "probability", "loss", "cosine")},
+  beside: {name: "beside", initial: "", ...text},
+  map: {name: "map", initial: "attention", ...oneOf("attention", "effect")},
+  act: {name: "act", initial: "block", ...oneOf("block", "only", "even")},
   reference: {name: "reference", initial: "", ...text},
   edits: {name: "edits", initial: "", ...placesOfEdits},
   layer: EXPLORE.layer,
