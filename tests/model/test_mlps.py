@@ -58,9 +58,9 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
             folder = make(tmp_path_factory.mktemp(name))
             model = cls.from_pretrained(folder, attn_implementation="eager").eval()
             loaded = open_model(str(folder), CPU)
-            target = {"target": "The bank"} if name == "bart" else {}
+            target = "The bank" if name == "bart" else None
             blank = " [MASK]" if name == "bert" else ""
-            specs = [Spec(f"the {word} bank{blank}", **target) for word in ("old", "new")]
+            specs = [Spec(f"the {word} bank{blank}", target=target) for word in ("old", "new")]
             texts = [lab.text_of(loaded, spec) for spec in specs]
             kept[name] = model, modules_of(model), *texts
         return kept[name]
@@ -133,8 +133,9 @@ def test_an_intervention_is_a_cell_of_the_sweep(name: str, kind: Kind, spec: Spe
     metric, bench = lab.metric_of(text), bench_of(text, None, [text])
     given = lab.replacements("mean_positions", kind, text, part="mlp")
     values = torch.cat(list(lab.sweep(text, metric, kind, given, "mlps")))
-    for how in ("mean_positions", "mean"):  # the reference is the text itself
-        it = Intervention(how, kind, 1, part="mlp")  # type: ignore[arg-type]
+    hows: tuple[lab.How, ...] = ("mean_positions", "mean")
+    for how in hows:  # the reference is the text itself
+        it = Intervention(how, kind, 1, part="mlp")
         interventions.check(bench, it, text)
         edits = interventions.edits_of(bench, it, text)
         value = interventions.outcome(text, metric, edits).value
