@@ -133,7 +133,7 @@ def test_an_intervention_is_a_cell_of_the_sweep(name: str, kind: Kind, spec: Spe
     metric, bench = lab.metric_of(text), bench_of(text, None, [text])
     given = lab.replacements("mean_positions", kind, text, part="mlp")
     values = torch.cat(list(lab.sweep(text, metric, kind, given, "mlps")))
-    hows: tuple[lab.How, ...] = ("mean_positions", "mean")
+    hows: tuple[interventions.InterventionHow, ...] = ("mean_positions", "mean")
     for how in hows:  # the reference is the text itself
         it = Intervention(how, kind, 1, part="mlp")
         interventions.check(bench, it, text)
