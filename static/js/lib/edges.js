@@ -33,7 +33,8 @@ export async function edgeEffectsOf(spec, shown, options) {
   };
   try {
     const {effect, agreement} = await sweep(spec, {...options, onEvent});
-    const z = effect.map((row, q) => row.map((value, k) => (shown.z[q][k] === null ? null : value)));
+    const z = shown.z.map((row, q) => row.map((allowed, k) =>
+      (allowed === null ? null : effect[q][k])));
     return {...shown, z, isEffect: true, agreement};
   } finally {
     byId("edges-progress").textContent = "";
