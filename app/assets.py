@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -51,6 +52,18 @@ def scripts(first: Path) -> list[Path]:
         imported = [Path(os.path.normpath(path.parent / name)) for name in names]
         paths += [each for each in imported if each not in paths]
     return paths
+
+
+def styles(names: tuple[str, ...]) -> str:
+    """Several files of CSS as one."""
+    return "\n".join(
+        (folder("static") / "css" / f"{name}.css").read_text("utf-8") for name in names
+    )
+
+
+def packed_plotly() -> bytes:
+    """Plotly's script as gzip, a third of its size: a notebook may hold many figures."""
+    return gzip.compress(VENDOR["vendor/plotly.min.js"].read_bytes(), mtime=0)
 
 
 class Assets(StaticFiles):

@@ -269,6 +269,10 @@ class Client:
         """The fields and the tensors of any resource that has tensors."""
         return tensors_in(self._answer(path, request, SAFETENSORS).content)
 
+    def content(self, path: str, request: Mapping[str, Any], media: str) -> bytes:
+        """The bytes of any resource's answer, of a media type."""
+        return bytes(self._answer(path, request, media).content)
+
     def stream(self, path: str, request: Mapping[str, Any]) -> Stream:
         """The events of any resource that has events."""
         body = _given(request) | ({} if path == "/models" else {"stream": True})

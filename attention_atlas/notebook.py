@@ -16,11 +16,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from attention_atlas.client import Client, Inputs
 from attention_atlas.results import AtlasError, Attention, Metrics, Run
+
+if TYPE_CHECKING:
+    from attention_atlas.widget import Widget
 
 HEIGHT = 640  # pixels of a figure in a notebook
 SECONDS_TO_START = 60
@@ -63,19 +67,31 @@ def show(
     target: str | None = None,
     height: int = HEIGHT,
     **shown: Any,
-) -> Figure:
-    """The attention of a text, as a figure that a notebook shows and `save` writes to a file.
+) -> Figure | Widget:
+    """The attention of a text, as a widget, or without the extra `notebook` as one HTML page;
+    `save` writes the page to a file.
 
     `model` is a model of transformers, with its tokenizer and a text; or the name of a bundled
     model, a name of the Hub or a folder, with `text`; or attention as numpy or torch, (L, H, T, T),
     with its T tokens. `text_b` is the second text of a pair, `target` a translator's output.
-    `shown` is what the page opens at: layer, head, kind, query, view, special, merge.
+    `shown` is what it opens at: layer, head, kind, query, view, special, merge; and lang, theme.
 
     Raises AtlasError, which names what cannot be shown and why.
     """
-    with _client(model, tokenizer, text) as (client, name, text):
-        inputs = {"model": name, "text": text, "text_pair": text_b, "target": target}
-        return Figure(client.page("/explore.html", {**inputs, **shown}), height)
+    opened = Opened(model, tokenizer, text)
+    opened.inputs |= {"text_pair": text_b, "target": target}
+    if find_spec("anywidget"):
+        from attention_atlas.widget import Widget
+
+        try:
+            return Widget(opened, shown, height)
+        except BaseException:
+            opened.close()
+            raise
+    try:
+        return Figure(opened.client.page("/explore.html", {**opened.inputs, **shown}), height)
+    finally:
+        opened.close()
 
 
 def run(
@@ -155,30 +171,52 @@ def serve(
     return Served(app, chosen)
 
 
+class Opened:
+    """An app in this process with one model in it, and the inputs that name it and a text."""
+
+    def __init__(self, model: Any, tokenizer: Any, text: str | None) -> None:
+        from attention_atlas.app.main import create_app
+        from attention_atlas.app.settings import Settings
+
+        bundled = isinstance(model, str) and model in _bundled()
+        app = create_app(Settings(models=model if bundled else "none"))
+        self._service, self.closed = app.state.service, False
+        self.client = Client(app)
+        try:
+            name, text = (model, text) if bundled else self._added(model, tokenizer, text)
+            if text is None:
+                raise AtlasError("a model needs a text to read", field="text")
+        except BaseException:
+            self.close()
+            raise
+        self.inputs: dict[str, Any] = {"model": name, "text": text}
+
+    def _added(self, model: Any, tokenizer: Any, text: str | None) -> tuple[str, str | None]:
+        library = self._service.library
+        with _refusing("model"):
+            loaded = (
+                library.open(model)
+                if isinstance(model, str)
+                else library.add(_in_memory(model, tokenizer))
+            )
+        return loaded.name, text or getattr(loaded.tokenizer, "text", None)
+
+    def close(self) -> None:
+        """Let the model go."""
+        if not self.closed:
+            self.closed = True
+            self.client.close()
+            self._service.close()
+
+
 @contextmanager
 def _client(model: Any, tokenizer: Any, text: str | None) -> Iterator[tuple[Client, str, str]]:
-    """An app in this process with one model in it; the model's name there; the text."""
-    from attention_atlas.app.main import create_app
-    from attention_atlas.app.settings import Settings
-
-    bundled = isinstance(model, str) and model in _bundled()
-    app = create_app(Settings(models=model if bundled else "none"))
-    service = app.state.service
+    """The client, the model's name there, the text."""
+    opened = Opened(model, tokenizer, text)
     try:
-        if not bundled:
-            with _refusing("model"):
-                loaded = (
-                    service.library.open(model)
-                    if isinstance(model, str)
-                    else service.library.add(_in_memory(model, tokenizer))
-                )
-            model, text = loaded.name, text or getattr(loaded.tokenizer, "text", None)
-        if text is None:
-            raise AtlasError("a model needs a text to read", field="text")
-        with Client(app) as client:
-            yield client, model, text
+        yield opened.client, opened.inputs["model"], opened.inputs["text"]
     finally:
-        service.close()
+        opened.close()
 
 
 def _in_memory(model: Any, tokenizer: Any, name: str = "") -> Any:

@@ -115,8 +115,8 @@ class Attention:
         picked = (
             _numbered("layer", self.layers, layer),
             _numbered("head", self.heads, head),
-            _placed("query", self.query_tokens, self.queries, query),
-            _placed("key", self.key_tokens, self.keys, key),
+            placed("query", self.query_tokens, self.queries, query),
+            placed("key", self.key_tokens, self.keys, key),
         )
         cells = np.ix_(*picked)
         layers, heads, queries, keys = picked
@@ -312,7 +312,7 @@ def _numbered(name: str, numbers: tuple[int, ...], wanted: Index) -> list[int]:
     return [numbers.index(number) for number in several]
 
 
-def _placed(
+def placed(
     name: str, tokens: tuple[Token, ...], positions: tuple[int, ...], wanted: Place
 ) -> list[int]:
     """Where a token stands, or all tokens whose text or whose word's text is the wanted one."""

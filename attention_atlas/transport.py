@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
@@ -55,7 +56,7 @@ class InProcess(httpx2.BaseTransport):
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def close(self) -> None:
-        if self._loop.is_running():
+        if self._loop.is_running() and not sys.is_finalizing():  # then its thread is gone
             self._awaited(self._transport.aclose())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()

@@ -57,12 +57,12 @@ IMPORTS = [
     Ban("app/api/spec.py", "torch"),
     Ban("model/messages.py", "attention_atlas"),
     Ban("attention_atlas/*.py", "torch"),  # `import attention_atlas` is light
-    Ban("attention_atlas/*.py", "attention_atlas.app", alone=("notebook.py",)),
+    Ban("attention_atlas/*.py", "attention_atlas.app", alone=("notebook.py", "widget.py")),
     Ban("attention_atlas/*.py", "attention_atlas.model", alone=("notebook.py",)),
 ]
 SCRIPT = [
     Ban("static/js/**/*.js", r"\bfetch\(", alone=("api.js",)),
-    Ban("static/js/**/*.js", r"\bPlotly\b", alone=("plot.js",)),
+    Ban("static/js/**/*.js", r"\bPlotly\b", alone=("plot.js", "kernel.js")),
     Ban("static/js/**/*.js", r"\bcreateElement", alone=("dom.js",)),
     Ban("static/js/**/*.js", r"\b(history|location)\b", alone=("url.js",)),
     Ban("static/js/**/*.js", r"\b(inner|outer)HTML\b|\binsertAdjacentHTML\b|\bdocument\.write\b"),

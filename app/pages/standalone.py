@@ -3,7 +3,6 @@
 # No `from __future__ import annotations`: FastAPI reads the annotations of the route below.
 
 import base64
-import gzip
 import re
 from functools import cache
 from pathlib import Path
@@ -19,7 +18,7 @@ from attention_atlas.app.api.attention import (
 )
 from attention_atlas.app.api.common import spec_of
 from attention_atlas.app.api.metrics import MetricsRequest, head_metrics
-from attention_atlas.app.assets import VENDOR, folder, scripts
+from attention_atlas.app.assets import folder, packed_plotly, scripts, styles
 from attention_atlas.app.pages.engine import AS_HTML, problem_page
 from attention_atlas.app.pages.explore import ExplorePage, explore
 from attention_atlas.app.service import Service
@@ -61,7 +60,7 @@ async def standalone(request: Request, page: ExplorePage = Depends(explore)) -> 
             "answers": _answers(service, page),
             "bundle": modules(),
             "packed": packed(),
-            "css": styles(),
+            "css": css(),
             **language.context(request),
         }
         templates = request.app.state.templates
@@ -108,8 +107,8 @@ def modules() -> dict[str, str]:
 
 @cache
 def packed() -> str:
-    """Plotly as gzip in base64, a third of its size: a notebook may hold many such pages."""
-    return base64.b64encode(gzip.compress(VENDOR["vendor/plotly.min.js"].read_bytes())).decode()
+    """Plotly in base64."""
+    return base64.b64encode(packed_plotly()).decode()
 
 
 def _bare(path: Path) -> str:
@@ -122,10 +121,8 @@ def _data(script: str) -> str:
 
 
 @cache
-def styles() -> Markup:
-    """The page's CSS, not escaped: entities are not decoded inside <style>."""
-    css = "\n".join(
-        (folder("static") / "css" / f"{name}.css").read_text("utf-8") for name in STYLES
-    )
-    assert "</style" not in css
-    return Markup(css)
+def css() -> Markup:
+    """The page's styles, not escaped: entities are not decoded inside <style>."""
+    text = styles(STYLES)
+    assert "</style" not in text
+    return Markup(text)

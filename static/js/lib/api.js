@@ -28,13 +28,6 @@ export function address(path, spec) {
 /** Tokens, kinds and predictions of one input. @param {Options} options */
 export const run = (spec, options) => json("run", spec, options);
 
-const PICTURE_BYTES = 390_000; // of all heads together
-const LARGEST = 64; // cells a side
-
-/** As many cells a side as leave the first picture small, however many heads there are. */
-export const pictureSize = (nHead) =>
-  Math.max(8, Math.min(LARGEST, Math.floor(Math.sqrt(PICTURE_BYTES / nHead))));
-
 /** Every head as a small uint8 picture. @param {Options} options */
 export const overview = (spec, options) => record("attention/overview", spec, options);
 

@@ -1,11 +1,8 @@
-// What a person chooses with: the sentence, the model, the kind, the options, the tabs, the theme.
+// What a person chooses with beside the form: the kind, the options, the tabs.
 
 import {modelIn} from "./data.js";
 import {byId, fillSelect, h, roving} from "./dom.js";
 import {_} from "./language.js";
-import {fillLanguages} from "./languages.js";
-import {mountOpening} from "./opening.js";
-import {takenBy} from "./picture.js";
 import {KIND_NAMES, METRIC_NAMES} from "./reading.js";
 
 const SPECIAL = [
@@ -26,49 +23,6 @@ const SEGMENTS = [
 ];
 const ASKED = ["kind", "reduce", "quantity", "special", "merge"]; // of the server
 const SCALE = [["linear", _("linear")], ["log", _("logarithmic")]];
-
-/**
- * What a form has beside its fields: a picker that opens models, fields that only some models take.
- * @param {HTMLFormElement} form  @param {Object} page  @param {() => void} retyped
- * @returns {(wanted: Object, decoded: string|null) => void}
- */
-export function mountInputs(form, page, retyped) {
-  const {model} = form.elements;
-  const isOpen = () => Boolean(modelIn(page.models, model.value));
-  let shown = model.value;
-  const open = mountOpening(form, (found) => {
-    page.models.push(found);
-    const option = [...model.options].find(({value}) => value === found.name)
-      ?? model.appendChild(h("option", {value: found.name}));
-    option.textContent = modelLabel(found);
-    model.value = found.name;
-    retyped();
-  });
-  for (const type of ["input", "change"]) {
-    model.addEventListener(type, (event) => isOpen() || event.stopPropagation());
-  }
-  model.addEventListener("change", async () => {
-    const {value} = model;
-    if (!isOpen() && !await open(value) && model.value === value) model.value = shown;
-  });
-
-  return function update(wanted, decoded) {
-    const chosen = modelIn(page.models, wanted.model);
-    const takes = takenBy(chosen);
-    fillLanguages(form, chosen, wanted);
-    shown = wanted.model;
-    for (const part of form.querySelectorAll("[data-takes]")) {
-      part.hidden = !takes[part.dataset.takes];
-      part.querySelector("input").disabled = part.hidden;
-    }
-    form.elements.target.placeholder = decoded
-      ? _("{text} (decoded by the model)", {text: decoded}) : "";
-  };
-}
-
-/** A model in the picker. */
-const modelLabel = ({name, nLayer: L, nHead: H}) =>
-  _("{name}, layers × heads: {L} × {H}", {name, L, H});
 
 /** A label and its choices. */
 function choice(name, entries, onchange) {
@@ -93,8 +47,8 @@ function segments(group, name, entries, onchange) {
 }
 
 /** The same in the context bar, where the page has one; else made here. */
-function barChoice(key, name, onchange) {
-  const select = document.querySelector(`.context select[name=${key}]`);
+function barChoice(key, name, onchange, root) {
+  const select = root.querySelector(`.context select[name=${key}]`);
   return select ? chosenIn(select.closest("label"), onchange) : choice(name, [], onchange);
 }
 
@@ -131,15 +85,18 @@ function quantity(name, {max, step, slides = true}, onchange) {
 
 const range = (n) => Array.from({length: n}, (none, i) => [`${i}`, `${i}`]);
 
-/** @param {(patch: Object, how?: Object) => void} emit */
-export function mountOptions(page, emit) {
-  const parts = optionsOf(emit);
+/**
+ * @param {(patch: Object, how?: Object) => void} emit
+ * @param {Document|ShadowRoot} root  where the options are
+ */
+export function mountOptions(page, emit, root = document) {
+  const parts = optionsOf(emit, root);
   const all = {...parts.options, ...parts.grid};
   const inBar = ({el}) => el.closest(".context");
-  document.querySelector(".context-head .context-badge")?.before(parts.options.reduce.el);
-  byId("options").replaceChildren(...Object.values(parts.options)
+  root.querySelector(".context-head .context-badge")?.before(parts.options.reduce.el);
+  byId("options", root).replaceChildren(...Object.values(parts.options)
     .filter((part) => !inBar(part)).map(({el}) => el));
-  byId("kind").replaceChildren(...Object.values(parts.grid).map(({el}) => el));
+  byId("kind", root).replaceChildren(...Object.values(parts.grid).map(({el}) => el));
 
   return function update(state) {
     const model = modelIn(page.models, state.model);
@@ -153,14 +110,14 @@ export function mountOptions(page, emit) {
 }
 
 /** Every option of the picture, and of the grid. */
-function optionsOf(emit) {
+function optionsOf(emit, root) {
   const typed = (key) => (value) => emit({[key]: value}, {typing: true});
   const chosen = (key) => (value) => emit({[key]: value});
   const index = (key) => (value) => emit({[key]: Number(value)});
   const options = {
-    layer: barChoice("layer", _("Layer"), index("layer")),
+    layer: barChoice("layer", _("Layer"), index("layer"), root),
     reduce: segments("several", _("Several heads"), REDUCE, chosen("reduce")),
-    head: barChoice("head", _("Head"), index("head")),
+    head: barChoice("head", _("Head"), index("head"), root),
     quantity: choice(_("Numbers"), QUANTITY, chosen("quantity")),
     special: choice(_("Special tokens"), SPECIAL, chosen("special")),
     merge: choice(_("Words"), MERGE, chosen("merge")),
@@ -209,6 +166,7 @@ function applying({view, reduce, record, metric, kind}, model) {
 
 /** The views of one head, as tabs. */
 export function mountTabs(views, panel, page, emit) {
+  const root = panel.getRootNode();
   const tabs = views.map(({id, title}) => h("button", {
     type: "button", role: "tab", id: `tab-${id}`, "aria-controls": panel.id,
     onclick: () => emit({view: id})
@@ -216,10 +174,10 @@ export function mountTabs(views, panel, page, emit) {
   const list = h("div", {role: "tablist", "aria-label": _("Views of the head"), class: "tabs",
     onkeydown(event) {
       roving(event);
-      const {id} = document.activeElement;
+      const {id} = root.activeElement;
       if (event.defaultPrevented) emit({view: id.replace("tab-", "")});
     }}, ...tabs);
-  byId("tabs").replaceChildren(list);
+  byId("tabs", root).replaceChildren(list);
   panel.setAttribute("role", "tabpanel");
 
   return function update({view, model}) {

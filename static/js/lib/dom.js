@@ -1,6 +1,7 @@
 import {rooted} from "./root.js";
 
-export const byId = (id) => document.getElementById(id);
+/** @param {Document|ShadowRoot} root */
+export const byId = (id, root = document) => root.getElementById(id);
 
 /** h("button", {class: "head", onclick: pick}, "H3"): children are text or nodes, never markup. */
 export function h(tag, props = {}, ...children) {

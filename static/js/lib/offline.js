@@ -18,7 +18,6 @@ const pictures = record(answers.overview);
 const whole = record(answers.attention);
 const numbers = JSON.parse(answers.metrics);
 
-export const pictureSize = () => 64;
 export const run = async () => page.run;
 export const overview = async () => pictures;
 export const metrics = async () => Object.freeze({...numbers,

@@ -1,12 +1,10 @@
-// What a picture is made of, what it is asked for with, and what of it is known already.
+// What a picture is made of, and what it is asked for with.
 
-import {anatomy, attention, metrics, overview, pictureSize, run} from "./api.js";
 import {modelIn, pick} from "./data.js";
 import {shownHeads} from "./heads.js";
 import {languagesIn} from "./languages.js";
 
 const OF_CROSS = ["", "entropy", "first_token", "special", "named"]; // metrics of two sequences
-const REMEMBERED = 24; // answers kept, so that going back or choosing again asks for nothing
 
 /** The state with a kind, a layer and heads that its model has, and options that go together. */
 export function fit(state, models, fallback = {layer: 0, head: 0}) {
@@ -67,6 +65,13 @@ export function inputsOf(state, models) {
   return {model: state.model, text: state.text, textPair, target, ...languagesIn(model, state)};
 }
 
+const PICTURE_BYTES = 390_000; // of all heads together
+const LARGEST = 64; // cells a side
+
+/** As many cells a side as leave the first picture small, however many heads there are. */
+export const pictureSize = (nHead) =>
+  Math.max(8, Math.min(LARGEST, Math.floor(Math.sqrt(PICTURE_BYTES / nHead))));
+
 /** What each part of a picture is asked for with. */
 export function partsOf(state, models) {
   const inputs = inputsOf(state, models);
@@ -87,58 +92,6 @@ export function partsOf(state, models) {
 }
 
 const range = (n) => Array.from({length: n}, (none, i) => i).join();
-
-const FETCH = {run, overview, metrics, record: attention, anatomy};
-const known = new Map(); // "part: what it is asked for with" -> its answer, the last used last
-
-const keyOf = (name, spec) => `${name}: ${JSON.stringify(spec)}`;
-
-/** An answer that came with the page. */
-export const remember = (name, spec, answer) => known.set(keyOf(name, spec), answer);
-const recall = (name, spec) => known.get(keyOf(name, spec)) ?? null;
-
-/** An answer, from memory or from the server. */
-async function ask(name, spec, options) {
-  const key = keyOf(name, spec);
-  const answer = known.get(key) ?? await FETCH[name](spec, options);
-  known.delete(key);
-  known.set(key, answer);
-  if (known.size > REMEMBERED) known.delete(known.keys().next().value);
-  return answer;
-}
-
-/**
- * What is drawn, all of it or nothing. The run comes first: it says what is wrong with a text once,
- * and what the others need is then in the server's cache. Metrics can wait, but for a grid that is
- * sorted by one.
- * @returns {Promise<{run: Object, overview: Object, metrics: Object|null, record: Object,
- *   shown: {layer: number, head: number, record: Object}[]}>}
- */
-export async function fetchParts(parts, {shown, metric}, options) {
-  const found = await ask("run", parts.run, options);
-  const [overview, metrics, ...records] = await Promise.all([
-    ask("overview", parts.overview, options),
-    metric ? ask("metrics", parts.metrics, options) : recall("metrics", parts.metrics),
-    ...[parts.record, ...parts.beside].map((spec) => ask("record", spec, options))
-  ]);
-  const places = shown.slice(0, records.length);
-  return {
-    run: found, overview, metrics, record: records[0],
-    shown: places.map(([layer, head], i) => ({layer, head, record: records[i]}))
-  };
-}
-
-/** One number per head, after the picture. */
-export const fetchMetrics = (parts, options) => ask("metrics", parts.metrics, options);
-
-/** The locked query, or the first token that is not a special one, taken apart. */
-export async function fetchAnatomy({view, layer, head, query, side}, parts, {qTokens}, options) {
-  if (view !== "anatomy") return null;
-  const first = Math.max(0, qTokens.findIndex(({special}) => !special));
-  const index = side === "query" && query !== null ? query : first;
-  const {kind, ...inputs} = parts.metrics;
-  return ask("anatomy", {...inputs, kind, layer, head, query: index}, options);
-}
 
 /**
  * Where a locked token is after the tokens have changed: the same piece in its place, or, in the

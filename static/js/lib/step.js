@@ -1,6 +1,6 @@
 // A step's figure: heads in the app's own views, numbers drawn, and a prediction made before it.
 
-import {anatomy, attention, metrics, overview, pictureSize} from "./api.js";
+import {anatomy, attention, metrics, overview} from "./api.js";
 import {diagram} from "./diagram.js";
 import {pick} from "./data.js";
 import {byId, h} from "./dom.js";
@@ -8,6 +8,7 @@ import {mountSoftmax, mountVectors} from "./hand.js";
 import {_} from "./language.js";
 import {mountLeader} from "./leader.js";
 import {showCurves, showMap} from "./numbers.js";
+import {pictureSize} from "./picture.js";
 import {pageOf} from "./url.js";
 import {frame} from "./view.js";
 

@@ -16,15 +16,15 @@ const strong = (text) => h("b", {}, text);
 const quote = (text) => `“${text.length > 80 ? `${text.slice(0, 79)}…` : text}”`;
 
 /** Scale, head title and numbers, predictions and provenance of what is drawn. */
-export function showPicture(state, theme, model, links) {
+export function showPicture(state, theme, model, links, root = document) {
   const {record, run} = state;
-  byId("head-title").textContent = pictureTitle(state);
-  byId("stats").replaceChildren(...badges(state), ...stats(state));
-  byId("predictions").replaceChildren(...predictions(run, model), ...lacking(model),
+  byId("head-title", root).textContent = pictureTitle(state);
+  byId("stats", root).replaceChildren(...badges(state), ...stats(state));
+  byId("predictions", root).replaceChildren(...predictions(run, model), ...lacking(model),
     ...remarks(model));
-  byId("legend").replaceChildren(...legend(theme, record));
-  byId("foot").hidden = false;
-  byId("foot").replaceChildren(h("span", {}, provenance(state)), links);
+  byId("legend", root).replaceChildren(...legend(theme, record));
+  byId("foot", root).hidden = false;
+  byId("foot", root).replaceChildren(h("span", {}, provenance(state)), links);
 }
 
 /** The scale is labelled in attention; its colours follow the power. */
@@ -178,8 +178,8 @@ export function staleText({problem, draft, found, text = null, texts = text}) {
 }
 
 /** Text in an element, if the page has it and it differs. */
-export function say(id, text) {
-  const el = byId(id);
+export function say(id, text, root = document) {
+  const el = byId(id, root);
   if (el && el.textContent !== text) el.textContent = text;
 }
 

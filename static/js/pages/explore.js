@@ -1,19 +1,19 @@
 // The Explore page: every head of a text as a picture, and one of them in a view.
 
 import {address} from "../lib/api.js";
-import {mountInputs, mountOptions, mountTabs} from "../lib/controls.js";
+import {mountOptions, mountTabs} from "../lib/controls.js";
 import {modelIn, pageData, pick} from "../lib/data.js";
 import {byId} from "../lib/dom.js";
-import {figure} from "../lib/figure.js";
+import {fetchAnatomy, fetchMetrics, fetchParts, remember} from "../lib/fetched.js";
 import {shownHeads} from "../lib/heads.js";
+import {mountInputs} from "../lib/inputs.js";
 import {_} from "../lib/language.js";
 import {ownLanguages} from "../lib/languages.js";
-import {
-  fetchAnatomy, fetchMetrics, fetchParts, fit, follow, inputsOf, partsOf, remember
-} from "../lib/picture.js";
-import {pictureTitle, placeName, sidesOf} from "../lib/reading.js";
-import {fileName, pngBlob, saveAddress, saveBlob, svgBlob} from "../lib/save.js";
-import {copyLink, gridProvenance, provenance, showPicture, waysOut} from "../lib/summary.js";
+import {fit, follow, inputsOf, partsOf} from "../lib/picture.js";
+import {placeName, sidesOf} from "../lib/reading.js";
+import {saveAddress} from "../lib/save.js";
+import {savePicture} from "../lib/saved.js";
+import {copyLink, showPicture, waysOut} from "../lib/summary.js";
 import {themeOf} from "../lib/theme.js";
 import {label} from "../lib/token.js";
 import * as url from "../lib/url.js";
@@ -155,21 +155,10 @@ function actions() {
 }
 
 /** The picture on screen as a file. */
-async function save(ending, view = page.get().view) {
+function save(ending, view = page.get().view) {
   const state = page.get();
   const drawn = {...state, ...state.found};
-  const {run, shown, model, kind} = drawn;
-  const [title, source] = view === "grid" ? [_("All heads"), gridProvenance(drawn)]
-    : [pictureTitle(drawn), provenance(drawn)];
-  const sentence = [run.text, run.textPair, run.target].filter(Boolean).join(" · ");
-  const words = {title: `${title} · ${model}`, sentence, provenance: source};
-  const svg = figure(view, frameOf(drawn, themeOf(state)), words);
-  const blob = ending === "svg" ? svgBlob(svg) : await pngBlob(svg);
-  const place = view === "grid" ? "heads"
-    : shown.map(({layer, head}) => `L${layer}H${head}`).join("-");
-  const name = fileName([model, kind, place, view], ending);
-  saveBlob(blob, name);
-  return name;
+  return savePicture(drawn, frameOf(drawn, themeOf(state)), view, ending);
 }
 
 const page = mountPage({data, fields: url.EXPLORE, form, busy: picture, late: byId("heads"),
