@@ -17,6 +17,7 @@ from attention_atlas.model.analysis.attributions import METHODS, Row, attributio
 from attention_atlas.model.hub.opening import open_model
 from attention_atlas.model.spec import BadInput, Spec
 from attention_atlas.model.tape import Edit
+from captum.attr import IntegratedGradients
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import maximum_flow
 from scipy.stats import kendalltau
@@ -180,6 +181,39 @@ def test_gradients_are_those_of_transformers_input_vectors(gpt2: tuple[Any, Row]
     values = attribution(it, "integrated_gradients").values
     assert values is not None
     torch.testing.assert_close(values.float(), expected.float(), atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "bert"])
+def test_integrated_gradients_are_captums(name: str, tmp_path: Path) -> None:
+    """captum 0.9 on transformers' own model, by the same rule and number of points."""
+    folder, words = {
+        "gpt2": (saved.gpt2, "the old bank of the river"),
+        "bert": (saved.bert, "the old [MASK] bank"),
+    }[name]
+    path = folder(tmp_path / name)
+    text = lab.text_of(open_model(str(path), CPU), Spec(words))
+    difference = lab.metric_of(text)
+    made = hf.GPT2LMHeadModel if name == "gpt2" else hf.BertForMaskedLM
+    model = made.from_pretrained(path, attn_implementation="eager").eval()
+    ids = torch.tensor([[token.id for token in text.sequences["source"]]])
+    x = model.get_input_embeddings()(ids).detach()
+
+    def metric(vectors: Tensor) -> Tensor:
+        logits = model(inputs_embeds=vectors).logits[:, difference.position]
+        return logits[:, difference.a] - logits[:, difference.b]
+
+    captum = IntegratedGradients(metric)
+    expected, gap = captum.attribute(
+        x,
+        torch.zeros_like(x),
+        n_steps=input_gradients.N_POINT,
+        method="gausslegendre",
+        return_convergence_delta=True,
+    )
+    result = attribution(row_of(text, difference, 1, 0, None), "integrated_gradients")
+    assert result.values is not None and result.complete is not None
+    torch.testing.assert_close(result.values, expected[0].sum(-1).double(), atol=1e-5, rtol=1e-4)
+    assert result.complete.number == pytest.approx(gap.abs().item(), abs=1e-5)
 
 
 def test_a_zeroed_value_is_that_of_transformers(tmp_path: Path) -> None:
