@@ -1,4 +1,5 @@
-"""python -m tests.bench: what looking costs, on the server and beside BertViz in a browser."""
+"""python -m tests.bench: what looking costs, on the server, in the Lab and beside BertViz in a
+browser."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from attention_atlas import __version__
 from tests.bench.rows import FULL, HEADER, QUICK, Plan, Row, markdown, preface
 
 REPORT = Path(__file__).parents[2] / "docs" / "bench.md"
-PARTS = ("server", "browser")
+PARTS = ("server", "lab", "browser")
 
 
 def arguments() -> argparse.Namespace:
@@ -28,6 +29,10 @@ def rows(parts: tuple[str, ...], plan: Plan) -> Iterator[Row]:
         from tests.bench import server
 
         yield from server.rows(plan)
+    if "lab" in parts:
+        from tests.bench import lab
+
+        yield from lab.rows(plan)
     if "browser" in parts:
         from tests.bench import browser
 

@@ -28,13 +28,15 @@ QUICK = Plan(rounds=2, sizes=(32,), moves=12, changes=(5, 15), patience=120)
 
 
 class Row(NamedTuple):
-    """One measure: ours, BertViz's where there is one (or why not), and the most ours may be."""
+    """One measure: ours, BertViz's where there is one (or why not), and how much ours may be at
+    most, or must be at least."""
 
     what: str
     ours: float
     unit: str
     bertviz: float | str | None = None
     goal: float | None = None
+    least: float | None = None
 
 
 def markdown(row: Row) -> str:
@@ -53,6 +55,9 @@ def shown(value: float | str | None, unit: str) -> str:
 
 
 def goal(row: Row) -> str:
+    if row.least is not None:
+        met = "met" if row.ours >= row.least else "missed"
+        return f"≥ {row.least:,g} {row.unit}, {met}"
     if row.goal is None:
         return ""
     met = "met" if row.ours <= row.goal else "missed"
