@@ -165,7 +165,10 @@ class Service:
         try:
             self._prepare()
             loaded = self.library.open(
-                source, progress, lambda: is_wanted() and not self._closing.is_set()
+                source,
+                progress,
+                lambda: is_wanted() and not self._closing.is_set(),
+                lambda base: self.settings.may_open(canonical(base)),
             )
             outcome = "opened"
             return loaded

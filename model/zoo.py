@@ -86,6 +86,7 @@ class Loaded:
     device: torch.device
     source: str = "bundled"  # or "hub", "path"
     notes: tuple[Note, ...] = ()  # what else there is to know of it
+    base: tuple[str, str] | None = None  # name and folder of what its adapter was merged into
 
     @property
     def name(self) -> str:

@@ -222,7 +222,8 @@ def adapter(base: Any = "org/base") -> Callable[[Path], None]:
         content = {"peft_type": "LORA", "base_model_name_or_path": base, "r": 8}
         (folder / "adapter_config.json").write_text(json.dumps(content))
         name = "base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.weight"
-        save_file({name: torch.zeros(8, 24)}, folder / "adapter_model.safetensors")
+        pair = {name: torch.zeros(8, 24), name.replace("_A", "_B"): torch.zeros(24, 8)}
+        save_file(pair, folder / "adapter_model.safetensors")
 
     return spoil
 

@@ -90,6 +90,7 @@ class ModelSummary(BaseModel):
     why_code: str = Field(description="the same as a word that stays; empty if nothing is missing")
     why_values: dict[str, str] = Field(description="the values in it")
     notes: list[Remark] = Field(description="what else there is to know of it")
+    base: str | None = Field(description="the model that its adapter was merged into, to open")
     source: str = Field(description="bundled, hub, path or memory")
     device: str
     dtype: str = Field(description="the precision it is computed in")
@@ -200,6 +201,7 @@ def _fields(loaded: Loaded) -> dict[str, Any]:
             )
             for note in loaded.notes
         ],
+        "base": None if loaded.base is None else loaded.base[0],
         "source": loaded.source,
         "device": str(loaded.device),
         "dtype": loaded.dtype,

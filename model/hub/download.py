@@ -24,6 +24,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
     RepositoryNotFoundError,
 )
 
+ADAPTERS = ("adapter_model.safetensors",)
 HfErrors = (HfHubHTTPError, HFValidationError, RepositoryNotFoundError)
 
 
@@ -34,7 +35,7 @@ def downloaded(name: str, limits: Limits, progress: Progress) -> Path:
     except HfErrors as error:
         raise _refused(name, error) from None
     except (OSError, HTTPError) as error:  # offline, or the Hub cannot be reached
-        return _kept(name, error)
+        return kept(name, error)
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
     n_known = sum((info.safetensors.parameters if info.safetensors else {}).values())
     return Download(name, info.sha, sizes, n_known, limits, progress).all()
@@ -96,8 +97,7 @@ class Download:
         if any(file in self.sizes for file in (folder.ONE_FILE, folder.INDEX)):
             return ""
         if folder.ADAPTER in self.sizes:
-            self._fetch(folder.ADAPTER, self.sizes[folder.ADAPTER])
-            raise locate.adapter_alone(folder.read_json(self.got[folder.ADAPTER]), self.name)
+            return ""
         if locate.MODULES not in self.sizes:
             return ""
         self._fetch(locate.MODULES, self.sizes[locate.MODULES])
@@ -108,7 +108,7 @@ class Download:
     def _weights(self, sizes: Mapping[str, int]) -> list[str]:
         """What holds the weights: one file, an index of several, or a single GGUF file."""
         names = {file.split("/")[-1]: file for file in sizes}
-        for name in (folder.ONE_FILE, folder.INDEX):
+        for name in (folder.ONE_FILE, folder.INDEX, *ADAPTERS):
             if name in names:
                 return [names[name]]
         packed = [file for file in sizes if file.endswith(".gguf")]
@@ -157,9 +157,9 @@ def _folder_of(file: str) -> str:
     return file.rpartition("/")[0] + "/" if "/" in file else ""
 
 
-def _kept(name: str, error: Exception) -> Path:
-    """What was fetched of a model before, when the Hub cannot be reached."""
-    for file in (folder.CONFIG, locate.MODULES):
+def kept(name: str, error: Exception | None = None) -> Path:
+    """What was fetched of a model before, without asking the Hub."""
+    for file in (folder.CONFIG, locate.MODULES, folder.ADAPTER):
         path = try_to_load_from_cache(name, file)
         if isinstance(path, str):
             return Path(path).parent

@@ -146,7 +146,7 @@ def weights(folder: Path) -> Weights:
     else:
         names, total = indexed(index)
         files = [folder / name for name in names]
-    sizes = [_header(path) for path in files if path.is_file()]
+    sizes = [header(path) for path in files if path.is_file()]
     n_byte = max(sum(size for _, size in sizes), total)
     n_parameters = max(sum(n for n, _ in sizes), total // 4)
     return Weights(tuple(files), n_parameters, n_byte)
@@ -352,7 +352,7 @@ def _inside(name: str) -> str:
     return name
 
 
-def _header(path: Path) -> tuple[int, int]:
+def header(path: Path) -> tuple[int, int]:
     """How many numbers and bytes a safetensors file holds, by its header; it must be whole."""
     check_whole(path)
     size = path.stat().st_size

@@ -124,8 +124,11 @@ class Library:
         source: str,
         progress: Progress = silent,
         is_wanted: Callable[[], bool] = lambda: True,
+        allows: Callable[[str], bool] = lambda base: True,
     ) -> Loaded:
         """A model by its name, its Hub name or its folder. Raises BadModel.
+
+        An adapter is opened with its base, if `allows` that; what is known already is allowed.
 
         Several threads may open models: one that does not end in its child process holds no other.
         """
@@ -140,15 +143,27 @@ class Library:
         imported()
         from attention_atlas.model.hub import opening as hub
 
+        allows = allows if name is None else lambda base: True
         guard = replace(self.guard, is_wanted=is_wanted) if self.guard else None
-        loaded = hub.open_model(path, self.device, self.limits, progress, guard=guard)
+        loaded = hub.open_model(
+            path, self.device, self.limits, progress, guard=guard, allows=allows
+        )
         with self._naming:
             name = name or self.name_of(source) or self._free(loaded.name, source)
             loaded = replace(loaded, card=replace(loaded.card, name=name))
             self.known[name], self._stamps[name] = path, stamp
-            self._add(loaded)
+            self._add(self._with_base(loaded))
             self._found(source)
-        return loaded
+        return self.models.get(name, loaded)
+
+    def _with_base(self, loaded: Loaded) -> Loaded:
+        """A model whose adapter's base, too, is opened when it is asked for."""
+        if loaded.base is None:
+            return loaded
+        name, path = loaded.base
+        known = self.name_of(path) or self._free(name, "")
+        self.known.setdefault(known, path)
+        return replace(loaded, base=(known, path))
 
     def _found(self, source: str) -> None:
         """What could not be loaded at the start, however it was written then, is there now."""

@@ -7,7 +7,7 @@ config says is looked at before any tensor is. Raises BadModel.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -247,8 +247,25 @@ def tokenizer(path: Path, n_token: int | None) -> Any:
     return made
 
 
-def model(path: Path, content: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
-    """The model with the head that its weights have; any tensor it lacks is an error."""
+def with_head(content: Mapping[str, Any], head: str | None) -> dict[str, Any]:
+    """A config whose model has another head, of transformers' classes, if its family has that."""
+    names: dict[str, Mapping[str, Any]] = {
+        "SequenceClassification": auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+        "TokenClassification": auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
+        "QuestionAnswering": auto.MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES,
+    }
+    classes = _listed(names.get(head or "", {}).get(content.get("model_type", ""), ()))
+    return {**content, "architectures": list(classes[:1])} if classes else dict(content)
+
+
+def model(
+    path: Path,
+    content: Mapping[str, Any],
+    options: Mapping[str, Any],
+    given: Collection[str] = (),
+) -> Any:
+    """The model with the head that its weights have; any tensor it lacks is an error, but for
+    those that are given later."""
     missing: set[str] = set()
     for cls in _classes(content):
         try:
@@ -266,13 +283,18 @@ def model(path: Path, content: Mapping[str, Any], options: Mapping[str, Any]) ->
         except Exception as error:
             text = "its weights cannot be loaded as a {name} model"
             raise unexpected(error, "damaged", text, name=content["model_type"]) from None
-        if info["mismatched_keys"]:
-            raise _other_shape(min(info["mismatched_keys"]), content)
-        missing = {key for key in info["missing_keys"] if "pooler" not in key}
+        mismatched = [key for key in info["mismatched_keys"] if key[0] not in given]
+        if mismatched:
+            raise _other_shape(min(mismatched), content)
+        pools = cls in (AutoModelForSequenceClassification, AutoModelForMultipleChoice)
+        absent = {key for key in info["missing_keys"] if pools or "pooler" not in key}
+        missing = absent - {*given}
         if content.get("tie_encoder_decoder"):
             missing -= _tied(made, missing)
         if not missing:
             return made
+        if given:
+            break  # without its head it is not what the adapter was trained with
     raise BadModel(
         "damaged",
         "{n} of its tensors are missing: {first}",

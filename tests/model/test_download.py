@@ -110,15 +110,18 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (one / "Q4.gguf").write_bytes(b"GGUF")
     coded = saved.bert(tmp_path_factory.mktemp("hub") / "coded")
     saved.changed(coded, auto_map={"AutoModel": "mine.Mine"}, architectures=["Mine"])
-    adapter, sentences, pictures = (
-        saved.bert(tmp_path_factory.mktemp("hub") / name) for name in ("lora", "old", "pictures")
+    adapter, orphan, sentences, pictures = (
+        saved.bert(tmp_path_factory.mktemp("hub") / name)
+        for name in ("lora", "orphan", "old", "pictures")
     )
     spoilt.adapter_alone("org/bert")(adapter)
+    spoilt.adapter_alone("org/nothing")(orphan)
     spoilt.both(spoilt.inside("0_BERT", "1_Pooling"), spoilt.modules("0_BERT"))(sentences)
     spoilt.both(spoilt.inside("unet", "text_encoder"), spoilt.written("model_index.json", "{}"))(
         pictures
     )
     Hub.repositories = {"org/lora": adapter, "org/sentences": sentences, "org/pictures": pictures}
+    Hub.repositories |= {"org/orphan": orphan}
     Hub.repositories |= {"org/bert": folder, "org/old": pickled, "org/coded": coded}
     Hub.repositories |= {"org/several": several, "org/talkative": talkative}
     Hub.repositories |= {"org/packed": packed, "org/one": one}
@@ -154,14 +157,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def fetched(address: str, home: Path) -> dict[str, Any]:
     """What opening says with an empty cache; each process imports transformers, so it is one."""
-    return opened_by_name(["org/bert", "org/several", "org/one", "org/sentences"], address, home)
+    return opened_by_name(
+        ["org/bert", "org/several", "org/one", "org/sentences", "org/lora"], address, home
+    )
 
 
 @pytest.fixture(scope="module")
 def offline(fetched: dict[str, Any], home: Path) -> dict[str, Any]:
     """What it says afterwards, where no Hub answers."""
     nobody = "http://127.0.0.1:9"
-    return opened_by_name(["org/bert", "org/other", "org/sentences"], nobody, home)
+    return opened_by_name(["org/bert", "org/other", "org/sentences", "org/lora"], nobody, home)
 
 
 def test_a_model_is_fetched_once_and_told_file_by_file(
@@ -205,11 +210,21 @@ def test_the_old_layout_of_sentence_transformers_opens(
     assert offline["org/sentences"]["name"] == "org/sentences"
 
 
+def test_an_adapter_is_fetched_and_opened_with_its_base(
+    fetched: dict[str, Any], offline: dict[str, Any]
+) -> None:
+    for result in (fetched["org/lora"], offline["org/lora"]):
+        assert (result["name"], result["source"]) == ("org/lora", "hub")
+        assert result["tasks"] == ["fill-mask"]
+    files = {file for _, file, _, _ in fetched["org/lora"]["steps"]}
+    assert "adapter_model.safetensors" in files and "model.safetensors" not in files
+
+
 REFUSED: list[tuple[Asked, str, str]] = [
     (("org/nothing", {}), "not-found", "the Hub has no model org/nothing, or it is private"),
     (("org/gated", {}), "not-found", "is open only to those whom its owner lets in"),
     (("org/old", {}), "no-safetensors", "org/old on the Hub has no model.safetensors: only pyto"),
-    (("org/lora", {}), "unsupported", "org/lora is an adapter (LORA) for org/bert, without"),
+    (("org/orphan", {}), "unsupported", "org/orphan is an adapter (LORA) for org/nothing, with"),
     (("org/pictures", {}), "not-text", "what reads text in it is text_encoder: name that folder"),
     (("org/packed", {}), "no-safetensors", "and 2 GGUF files: download one of them"),
     (("org/talkative", {}), "too-large", "bytes beside its weights; at most 200,000,000 are"),
@@ -229,4 +244,5 @@ def test_why_not_is_known_before_the_weights_are_fetched(address: str, tmp_path:
         path
         for path in Hub.asked
         if path.endswith((".safetensors", ".bin", ".py", ".gguf", "notes.txt"))
+        and "adapter_model" not in path
     ]

@@ -135,11 +135,15 @@ function describe(drawn, theme) {
   document.title = `${drawn.text.slice(0, 60)} · Attention Atlas`;
 }
 
-/** The numbers on screen in each format. */
-function links({parts}) {
+/** The numbers on screen in each format; with an adapter, the comparison with its base. */
+function links({parts, model, text}) {
   if (isOffline) return [];
+  const base = modelIn(data.models, model)?.base ?? null;
+  const both = {model: base, model_b: model, text, text_b: text};
+  const compare = base === null ? []
+    : [[_("Compare it with {base}", {base}), url.pageOf("compare", both)]];
   const link = (format) => [format, address("attention", {...parts.record, format})];
-  return ["json", "csv", "npz", "safetensors"].map(link);
+  return [...["json", "csv", "npz", "safetensors"].map(link), ...compare];
 }
 
 /** The numbers are of one head, the first where several are drawn. */
