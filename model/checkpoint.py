@@ -118,7 +118,12 @@ def load(model: nn.Module, path: Path) -> None:
         raise BadWeights(f"{path.name} is not in {path.parent}") from None
     except SafetensorError as error:
         raise BadWeights(f"{path} is damaged: {error}") from None
-    _check(str(path), model.state_dict(), tensors)
+    fill(model, tensors, str(path))
+
+
+def fill(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Put weights into a model, in float32. BadWeights if they are another model's."""
+    _check(source, model.state_dict(), tensors)
     model.load_state_dict({name: tensor.to(torch.float32) for name, tensor in tensors.items()})
 
 

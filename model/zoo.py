@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +13,11 @@ import torch
 from attention_atlas.model import checkpoint
 from attention_atlas.model.protocol import Decoder, Dimensions, Encoder, Model, Translator
 from attention_atlas.model.recurrent import Recurrent
+from attention_atlas.model.snapshots import Snapshot, Snapshots, weights
 from attention_atlas.model.tape import Kind
 from attention_atlas.model.tokenizers import AnyTokenizer, Tokenizer
 from attention_atlas.model.transformer import GPT, Bert, Config, EncoderDecoder
+from torch import nn
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -84,7 +86,7 @@ class Loaded:
     tokenizer: AnyTokenizer
     model: Model
     device: torch.device
-    source: str = "bundled"  # or "hub", "path"
+    source: str = "bundled"  # or "snapshot", "hub", "path", "memory"
     notes: tuple[Note, ...] = ()  # what else there is to know of it
     base: tuple[str, str] | None = None  # name and folder of what its adapter was merged into
 
@@ -202,20 +204,55 @@ def names(folder: Path = WEIGHTS) -> list[str]:
     return sorted(models, key=lambda name: (order.get(name, len(order)), name))
 
 
+def snapshots(name: str, folder: Path = WEIGHTS) -> dict[str, Snapshot]:
+    """A bundled model at steps of its training, by names like gpt@2000000."""
+    kept = Snapshots.read(folder / name).snapshots
+    return {f"{name}@{snapshot.tokens}": snapshot for snapshot in kept}
+
+
 def load(name: str, device: torch.device, folder: Path = WEIGHTS) -> Loaded:
-    """A bundled model, its weights checked against the card's sha256."""
-    model_folder = folder / name
+    """A bundled model or a snapshot of one, its weights checked against the card's sha256."""
+    model_folder = folder / name.partition("@")[0]
     card = Card.read(model_folder)
     path = model_folder / "model.safetensors"
-    if path.exists() and checkpoint.sha256(path) != card.sha256:
+    is_snapshot = "@" in name
+    if not is_snapshot and path.exists() and checkpoint.sha256(path) != card.sha256:
         raise checkpoint.BadWeights(f"{path} is damaged: its sha256 is not the one in card.json")
     try:
         model = ARCHITECTURES[card.architecture](Config(**card.config))
         tokenizer = Tokenizer.load(model_folder / "tokenizer.json")
     except Exception as error:  # tokenizers raises Exception itself
         raise checkpoint.BadWeights(f"{model_folder} cannot be read: {error!r}") from None
-    checkpoint.load(model, path)
-    return Loaded(card, tokenizer, model.to(device).eval(), device)
+    if is_snapshot:
+        card = _load_snapshot(model, card, name, model_folder)
+    else:
+        checkpoint.load(model, path)
+    source = "snapshot" if is_snapshot else "bundled"
+    return Loaded(card, tokenizer, model.to(device).eval(), device, source)
+
+
+def _load_snapshot(model: nn.Module, card: Card, name: str, folder: Path) -> Card:
+    """Fill the model with the weights of a snapshot; answer what is known of it."""
+    kept = Snapshots.read(folder)
+    snapshot = kept.after(name.partition("@")[2])
+    checkpoint.fill(model, weights(folder, snapshot), name)
+    training = {
+        **kept.training,
+        "steps": snapshot.steps,
+        "tokens": snapshot.tokens,
+        "longest": snapshot.longest,
+    }
+    row = {"step": snapshot.steps, "tokens": snapshot.tokens, **snapshot.heads}
+    return replace(
+        card,
+        name=name,
+        sha256=snapshot.sha256,
+        training=training,
+        curve=[],
+        heads=[row],
+        metrics={},
+        samples=[],
+    )
 
 
 def pick_device(wanted: str | None = None) -> torch.device:

@@ -86,6 +86,8 @@ def test_templates_static_files_and_weights_travel_in_the_wheel(wheel: Path) -> 
     assert "attention_atlas/app/locale/zh.po" in names
     weights = [name for name in names if name.endswith("/model.safetensors")]
     assert len(weights) == len(zoo.names())
+    kept = [name for name in names if name.endswith(".safetensors.z")]
+    assert len(kept) == len(zoo.snapshots("gpt"))
 
 
 def test_every_python_file_travels_in_the_wheel(wheel: Path) -> None:

@@ -9,6 +9,7 @@ from attention_atlas.app.api.common import PREFIX, Measured
 from attention_atlas.app.language import in_words
 from attention_atlas.app.language_names import language_names
 from attention_atlas.app.service import Service
+from attention_atlas.model import zoo
 from attention_atlas.model.analysis.class_logit import Classes, classes_of
 from attention_atlas.model.analysis.roles import aligners
 from attention_atlas.model.messages import Message
@@ -59,6 +60,16 @@ class ClassesOut(BaseModel):
     several: bool = Field(description="whether a text may have several labels, or none")
 
 
+class SnapshotOut(BaseModel):
+    """A bundled model at a step of its training; opened when requested by its name."""
+
+    name: str = Field(description="the model's and the tokens: gpt@2000000")
+    tokens: int = Field(description="of training until then")
+    steps: int
+    held_out_loss: float = Field(description="nats a token")
+    induction: float = Field(description="the highest induction score of a head; 0 if it has none")
+
+
 class ModelSummary(BaseModel):
     name: str
     architecture: str = Field(description="the class name")
@@ -95,6 +106,9 @@ class ModelSummary(BaseModel):
     device: str
     dtype: str = Field(description="the precision it is computed in")
     sha256: str
+    snapshots: list[SnapshotOut] = Field(
+        description="of this model in training, or of the one that it is a snapshot of"
+    )
     metrics: dict[str, Measured]
     aligners: list[AlignerOut] = Field(
         description="best head by each reading of cross-attention that the card has measured"
@@ -206,6 +220,7 @@ def _fields(loaded: Loaded) -> dict[str, Any]:
         "device": str(loaded.device),
         "dtype": loaded.dtype,
         "sha256": loaded.card.sha256,
+        "snapshots": _snapshots(loaded),
         "metrics": loaded.card.metrics,
         "aligners": [asdict(each) for each in aligners(loaded.card.metrics, loaded.family)],
     }
@@ -214,6 +229,21 @@ def _fields(loaded: Loaded) -> dict[str, Any]:
 def classes_fields(classes: Classes | None) -> dict[str, Any] | None:
     """A ClassesOut."""
     return None if classes is None else {**classes._asdict(), "names": list(classes.names)}
+
+
+def _snapshots(loaded: Loaded) -> list[SnapshotOut]:
+    if loaded.source not in ("bundled", "snapshot"):
+        return []
+    return [
+        SnapshotOut(
+            name=name,
+            tokens=kept.tokens,
+            steps=kept.steps,
+            held_out_loss=kept.held_out_loss["stored"],
+            induction=kept.induction["stored"],
+        )
+        for name, kept in zoo.snapshots(loaded.name.partition("@")[0]).items()
+    ]
 
 
 def _why(why: str) -> dict[str, Any]:

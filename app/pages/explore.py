@@ -113,7 +113,7 @@ def _offered(service: Service) -> dict[str, Any]:
         "models": models,
         "examples": examples_for(models, "explore"),
         "limits": Limits(max_characters=service.settings.max_characters),
-        "ready_to_open": service.library.ready_to_open,
+        "ready_to_open": [*service.library.ready_to_open, *service.library.snapshots_to_open],
         "opens": service.settings.opens,
     }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import logging
 import os
 import re
 import sys
@@ -26,6 +27,8 @@ from attention_atlas.model.hub.progress import Progress, silent
 from attention_atlas.model.hub.reasons import BadModel, needs
 from attention_atlas.model.hub.rehearsal import Guard
 from attention_atlas.model.zoo import Loaded
+
+log = logging.getLogger(__name__)
 
 # Real models that packages from PyPI carry: name -> package, what in it is the model.
 PACKAGED = {
@@ -85,6 +88,7 @@ class Library:
         self.models: dict[str, Loaded] = {}
         self.missing: dict[str, str] = {}  # name -> why it could not be loaded
         self.known = packaged()  # name -> what is opened for it
+        self.snapshots: set[str] = set()  # those of the bundled models, opened when asked for
         self._stamps: dict[str, tuple[object, ...]] = {}  # name -> its files as they were read
         self._used: list[str] = []  # models that are not bundled, the last used last
         self._lock = threading.Lock()
@@ -94,6 +98,9 @@ class Library:
         """A bundled model; if it cannot be, `missing` says why."""
         try:
             self._add(zoo.load(name, self.device))
+            snapshots = zoo.snapshots(name)
+            self.snapshots |= snapshots.keys()
+            self.known |= {each: each for each in snapshots}
         except BadWeights as error:
             self.missing[name] = str(error)
 
@@ -116,8 +123,14 @@ class Library:
 
     @property
     def ready_to_open(self) -> list[str]:
-        """Names that are opened when they are asked for."""
-        return [name for name in self.known if name not in self.models]
+        """Names of other models that are opened when they are asked for."""
+        return [name for name in self.known if name not in {*self.models, *self.snapshots}]
+
+    @property
+    def snapshots_to_open(self) -> list[str]:
+        """Likewise, of the bundled models in training, the earliest first."""
+        names = [name for name in self.known if name in self.snapshots]
+        return [name for name in names if name not in self.models]
 
     def open(
         self,
@@ -140,6 +153,8 @@ class Library:
             existing.source != "path" or self._stamps.get(existing.name) == stamp
         ):
             return existing
+        if name in self.snapshots:
+            return self._opened_snapshot(name)
         imported()
         from attention_atlas.model.hub import opening as hub
 
@@ -164,6 +179,15 @@ class Library:
         known = self.name_of(path) or self._free(name, "")
         self.known.setdefault(known, path)
         return replace(loaded, base=(known, path))
+
+    def _opened_snapshot(self, name: str) -> Loaded:
+        try:
+            loaded = zoo.load(name, self.device)
+        except BadWeights as error:
+            log.error("%s: %s", name, error)
+            raise BadModel("damaged", "the weights of {name} are damaged", name=name) from None
+        self._add(loaded)
+        return loaded
 
     def _found(self, source: str) -> None:
         """What could not be loaded at the start, however it was written then, is there now."""

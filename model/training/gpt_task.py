@@ -76,6 +76,10 @@ class GPTTask(Task[GPT]):
         rows = Ragged.of(self.tokenizer, texts)
         return np.insert(rows.ids, rows.offset[:-1], self.end)
 
+    def longest_at(self, progress: float) -> int:
+        is_long = share_until(self.long, progress) > 0
+        return self.n_ctx if is_long else share_until(self.lengths, progress)
+
     def build(self) -> GPT:
         model = GPT(Config(self.tokenizer.vocab_size, self.n_ctx, 6, 8, 256, 1024))
         sinusoidal_start(model.position, 0.06)

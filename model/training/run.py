@@ -155,6 +155,7 @@ class TrainingRun:
         fused = device.type == "cuda"
         self.optimizers = optimizers(self.model, task, self.matrix_optimizer(), fused=fused)
         self.progress = Progress()
+        self.keep: tuple[int, ...] = ()  # tokens after which the weights are kept
         self.first_step = 0  # of these optimizers: they warm up from here
 
     def matrix_optimizer(self) -> MatrixOptimizer | None:
@@ -239,9 +240,11 @@ def steps(run: TrainingRun, budget: Budget, batch_tokens: int) -> Iterator[tuple
     while (done := budget.done(run.progress)) < 1:
         if any(run.progress.looked < share <= done for share in LOOKS):
             run.look(done)
-        began = time.monotonic()
+        began, before = time.monotonic(), run.progress.tokens
         loss = run.step(batch_tokens, done)
         run.progress.seconds += time.monotonic() - began
+        if any(before < tokens <= run.progress.tokens for tokens in run.keep):
+            run.look(done)
         yield loss, done
         if time.monotonic() - saved > SAVE_EVERY:
             run.save()

@@ -55,6 +55,10 @@ class Task(ABC, Generic[Model]):
     def longest(self) -> int:
         """Tokens of the longest text that training shows, special tokens included."""
 
+    def longest_at(self, progress: float) -> int:
+        """The same of the training until this share of the run."""
+        return self.longest
+
     @abstractmethod
     def build(self) -> Model: ...
     @abstractmethod

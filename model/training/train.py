@@ -46,6 +46,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--state", type=Path, help="default: runs/NAME")
     parser.add_argument("--minutes", type=float, help="of training, resumed ones counted in")
     parser.add_argument("--tokens", type=int, help="default, without --minutes: 8 000 000")
+    parser.add_argument(
+        "--keep", type=int, nargs="*", default=[], help="weights after these tokens"
+    )
     parser.add_argument("--batch-tokens", type=int, help="of a step; default: the task's")
     parser.add_argument("--threads", type=int, help="of torch; 1 beside other work")
     parser.add_argument("--device", help="cuda, mps or cpu; default: the best there is")
@@ -75,6 +78,7 @@ def main(argv: list[str] | None = None) -> int:
         task.tokenizer.backend.save(str(folder / "tokenizer.json"))
         kind = GPURun if args.preset == "gpu" else TrainingRun
         run = kind(task, folder, pick_device(args.device), args.seed)
+        run.keep = tuple(args.keep)
         if args.resume:
             log.info(f"{args.name} goes on from {before}")
             run.resume() if before == folder else run.take_over(out)

@@ -14,6 +14,7 @@ from attention_atlas.model import metrics
 from attention_atlas.model.analysis import few_shot, roles
 from attention_atlas.model.analysis.references import REFERENCES, SOURCE
 from attention_atlas.model.hub.folder import OTHER_WEIGHTS
+from attention_atlas.model.labels import HEAD_LEFT_OUT, NO_WORDS
 from attention_atlas.model.zoo import NOT_FOR, WEIGHTS, Card, names
 from babel.messages.extract import extract
 from jinja2.ext import babel_extract
@@ -64,7 +65,7 @@ def reasons() -> set[str]:
     values = [n.args[TEMPLATES[n.func.id]] for n in calls if n.func.id in TEMPLATES]
     values += [n.value for n in nodes if isinstance(n, ast.Assign) and named(n) == "text"]
     found = {str(value.value) for value in values if isinstance(value, ast.Constant)}
-    return found | set(OTHER_WEIGHTS.values())
+    return found | {HEAD_LEFT_OUT, NO_WORDS, *OTHER_WEIGHTS.values()}
 
 
 def named(node: ast.Assign) -> str:

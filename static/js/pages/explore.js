@@ -13,6 +13,7 @@ import {fit, follow, inputsOf, partsOf} from "../lib/picture.js";
 import {placeName, sidesOf} from "../lib/reading.js";
 import {saveAddress} from "../lib/save.js";
 import {savePicture} from "../lib/saved.js";
+import {mountSnapshots} from "../lib/snapshots.js";
 import {copyLink, showPicture, waysOut} from "../lib/summary.js";
 import {themeOf} from "../lib/theme.js";
 import {label} from "../lib/token.js";
@@ -94,14 +95,23 @@ async function answer(wanted, options, before) {
 // Drawing.
 
 const updateInputs = form ? mountInputs(form, data, () => page.retyped()) : () => {};
+const updateSnapshots = form ? mountSnapshots(byId("snapshots"), data.models, chooseModel)
+  : () => {};
 const updateOptions = mountOptions(data, (patch, how) => emit(patch, how));
 const updateTabs = mountTabs(VIEWS, panel, data, (patch) => emit(patch));
 let mounted = null; // {grid, view, id}
 let described = {};
 
+/** As in the picker, which opens what is not open yet. */
+function chooseModel(name) {
+  form.elements.model.value = name;
+  form.elements.model.dispatchEvent(new Event("change", {bubbles: true}));
+}
+
 /** The controls beside the form: as wanted, for the tokens on screen. */
 function controls(wanted, {found: {run, record, shown}}) {
   updateInputs(wanted, run.targetDecoded ? run.target : null);
+  updateSnapshots(wanted.model);
   updateOptions({...wanted, record, shown});
   updateTabs(wanted);
 }
