@@ -106,6 +106,7 @@ def _written_out(
     track: Track,
 ) -> Tensor:
     """Equation 1 step by step, with the track's edits between the steps."""
+    q, k, v = track.edit_inputs(q, k, v)
     mask = track.edit_mask(mask, q, k)
     scores, attn = weigh(q, k, mask, scoring, edit=track.edit_scores)
     attn = track.edit_attn(attn, mask)

@@ -41,7 +41,7 @@ class Edit:
     ablate  the head's output z becomes zero, or its mean over all positions, later ones included
             (`value`)
     replace the head's output becomes `z` (B, H, Tq, d) by the share `where` (B, H, Tq, 1), from 0
-            to 1; both broadcast
+            to 1; both broadcast; with `what` the head's q, k or v in place of its output
     replace_mlp  what the layer's MLP adds to the residual stream becomes `z` (B, 1, T, D) by the
             share `where` (B, 1, T, 1); both broadcast, and `kind` is the stack
     block   `query` may not attend to `key` (None: any key), nor where `where` is True: the scores
@@ -68,6 +68,7 @@ class Edit:
     seed: int = 0
     where: Tensor | None = field(default=None, compare=False)  # block: bool; replace, gate: numbers
     z: Tensor | None = field(default=None, compare=False)  # replace, replace_mlp
+    what: Quantity = "z"  # replace: or q, k, v
 
     def applies(self, kind: Kind, layer: int) -> bool:
         return self.kind in (None, kind) and self.layer in (None, layer)
@@ -248,6 +249,17 @@ class Track:
             return tensor
         return tensor[:, list(self.tape.heads)]
 
+    def edit_inputs(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """replace: q, k and v (B, H, T, d), before anything is computed of them."""
+        return self._replaced("q", q), self._replaced("k", k), self._replaced("v", v)
+
+    def _replaced(self, what: Quantity, x: Tensor) -> Tensor:
+        for edit in self._edits("replace"):
+            if edit.what == what:
+                assert edit.z is not None and edit.where is not None
+                x = torch.lerp(x, edit.z.expand_as(x), edit.where)  # at 1 it is `z` in every bit
+        return x
+
     def edit_mask(self, mask: Tensor | None, q: Tensor, k: Tensor) -> Tensor | None:
         """block, unmask: (B, H, Tq, Tk) bool, True where attention is allowed; None: everywhere."""
         edits = [edit for edit in self.edits if edit.op in ("block", "unmask")]
@@ -316,10 +328,7 @@ class Track:
             z = z.clone()
             head = _axis(edit.head)
             z[:, head] = 0 if edit.value == "zero" else z[:, head].mean(-2, keepdim=True)
-        for edit in self._edits("replace"):
-            assert edit.z is not None and edit.where is not None
-            z = torch.lerp(z, edit.z.expand_as(z), edit.where)  # at 1 it is `z` in every bit
-        return z
+        return self._replaced("z", z)
 
     def _edits(self, op: Op) -> list[Edit]:
         return [edit for edit in self.edits if edit.op == op]

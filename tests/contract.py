@@ -36,6 +36,7 @@ COSTLY = (
     "/lab/writes",
     "/lab/attributions",
     "/lab/lens",
+    "/lab/paths",
     "/arithmetic/cost",
     "/arithmetic/gradients",
     "/api/v1/models",

@@ -20,6 +20,7 @@ from attention_atlas.app.api import (
     metrics,
     models,
     opening,
+    paths,
     positions,
     run,
     tokenize,
@@ -30,6 +31,6 @@ from attention_atlas.app.api import (
 TOPICS = (
     *(opening, models, tokenize, run, attention, metrics, anatomy, hidden_states, compare),
     *(positions, masks, arithmetic, translate, generate, fill, few_shot, classify),
-    *(lab, effects, writes, lens, attributions),
+    *(lab, effects, writes, lens, attributions, paths),
 )
 ROUTERS = tuple(topic.router for topic in TOPICS)

@@ -93,6 +93,9 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {  # path -> bodies that show all of
         {"clean": GPT, "metric": {"kind": "loss"}},
     ],
     "/lab/lens": [{"clean": BLANK, "n": 3}, {"clean": GPT}],
+    "/lab/paths": [
+        {"clean": BLANK, "corrupted": {**BLANK, "text": "The [MASK] bank."}, "n": 8},
+    ],
     "/lab/attributions": [{"clean": GPT, "layer": 1, "head": 2}],
     "/lab/writes": [
         {"clean": BLANK, "layer": 1, "head": 2},
