@@ -140,6 +140,27 @@ def test_an_mlp_beside_the_heads_becomes_an_edit(page: Page, server: str) -> Non
     expect(page.locator("#edges-part")).to_be_hidden()
 
 
+def test_the_strongest_paths_are_drawn_and_saved(page: Page, server: str, tmp_path: Path) -> None:
+    opened(page)
+    page.get_by_role("button", name="Find the strongest paths").click()
+    answer = api(server, "paths", **runs())
+    drawn = page.locator("#paths svg path")
+    expect(drawn).to_have_count(min(20, len(answer["paths"])))
+    first = answer["paths"][0]
+    name = f"L{first['sender']['layer']} H{first['sender']['head']}"
+    expect(drawn.first).to_have_attribute("aria-label", re.compile(f"^{name} to prediction"))
+    with page.expect_download() as download:
+        page.locator("#paths").get_by_role("button", name="CSV").click()
+    download.value.save_as(tmp_path / "paths.csv")
+    table = pd.read_csv(tmp_path / "paths.csv")
+    assert table.effect.tolist() == pytest.approx([path["effect"] for path in answer["paths"]])
+    page.locator("#paths summary").click()
+    expect(page.locator("#paths tbody tr")).to_have_count(len(answer["paths"]))
+    assert violations(page) == []
+    page.locator("[name=text_b]").fill("")
+    expect(page.locator("#paths-part")).to_be_hidden()
+
+
 def test_other_metrics_are_measured(page: Page) -> None:
     opened(page, how="zero")
     page.get_by_label("Measured").select_option("probability")

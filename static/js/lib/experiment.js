@@ -68,6 +68,12 @@ export function headOf(wanted, summary, {layer, head}) {
   return {...clean, kind: wanted.kind, layer, head};
 }
 
+/** What heads pass on between the two runs; null without a second one. */
+export function pathsOf(wanted, summary) {
+  const {clean, corrupted, metric} = pairOf(wanted, summary);
+  return corrupted && {clean, corrupted, metric};
+}
+
 /** The effect of each edge of one head. */
 export function edgesOf(wanted, summary, {layer, head}) {
   const {clean, metric} = pairOf(wanted, summary);

@@ -11,7 +11,8 @@ import {replaceContent} from "../lib/decoding.js";
 import {byId, h} from "../lib/dom.js";
 import {attentionOf, drawEdges, edgeEffectsOf, showChoices} from "../lib/edges.js";
 import {effectText, nameOfEffect, totalOf, verdictOf} from "../lib/effects.js";
-import {edgesOf, headOf, insideOf, metricsOf, stackOf, sweepOf} from "../lib/experiment.js";
+import {edgesOf, headOf, insideOf, metricsOf, pathsOf, stackOf,
+  sweepOf} from "../lib/experiment.js";
 import {PAIRED, editsOf, howOfEdits, placeOf, placesIn, toggled} from "../lib/interventions.js";
 import {fillLanguages, languagesIn, ownLanguages} from "../lib/languages.js";
 import {_} from "../lib/language.js";
@@ -19,6 +20,7 @@ import {showMap} from "../lib/numbers.js";
 import {drawAblations, drawCandidates, drawEdits, drawMetric,
   drawPartners} from "../lib/outcome.js";
 import {drawLens, drawParts, drawWrites} from "../lib/parts.js";
+import {askPaths, showPaths} from "../lib/paths.js";
 import {onPick} from "../lib/plot.js";
 import {KIND_NAMES, placeName} from "../lib/reading.js";
 import {copyLink, waysOut} from "../lib/summary.js";
@@ -318,6 +320,12 @@ function drawInside({metric, found: {writes, lens}}, theme) {
   drawLens(lens, theme);
 }
 
+function drawPathsOf(state, theme) {
+  const spec = pathsOf(state, modelOf(state.model));
+  showPaths(state.paths, spec, {theme, words: wordsOf(state, byId("paths-title").textContent),
+    address: spec && address("lab/paths", spec)});
+}
+
 function draw(state, theme) {
   const {found: {effects}} = state;
   byId("lab").hidden = false;
@@ -334,13 +342,14 @@ function draw(state, theme) {
   drawHead(state, theme);
   drawInside(state, theme);
   showAttributions(state.attributed, attributionsOf(state), theme);
+  drawPathsOf(state, theme);
   drawFoot(state);
   document.title = `${effectText(largest(state.found.sweep.effect)[0]?.[0] ?? 0, state.how,
     state.metric)} · ${_("Lab")} · Attention Atlas`;
 }
 
 const page = mountPage({data, fields: url.LAB, form, busy: byId("lab"), late: byId("inside"), given,
-  more: {attributed: null},
+  more: {attributed: null, paths: null},
   fit, retype,
   isLive: true, answer, draw,
   asks: (wanted) => ({...sweepOf(wanted, modelOf(wanted.model), data.references),
@@ -361,6 +370,11 @@ byId("attribute").addEventListener("click", () => {
   const state = page.get();
   attribute(attributionsOf(state), state.found.effects.sequences.source,
     (attributed) => page.patch({attributed})).catch(({message}) => page.patch({problem: message}));
+});
+byId("find-paths").addEventListener("click", () => {
+  const state = page.get();
+  askPaths(pathsOf(state, modelOf(state.model)), (paths) => page.patch({paths}))
+    .catch(({message}) => page.patch({problem: message}));
 });
 byId("stop").addEventListener("click", () => stop());
 byId("clear-edits").addEventListener("click", () => page.want({edits: ""}));
