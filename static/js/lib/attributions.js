@@ -42,7 +42,7 @@ export async function attribute(spec, tokens, show) {
     methods = {...methods, [toCamel(event.name)]: event};
     show({key, tokens, methods});
   };
-  const [button, part] = ["attribute", "attributions-part"].map(byId);
+  const [button, part] = ["attribute", "attributions-part"].map((id) => byId(id));
   button.disabled = true;
   part.ariaBusy = true;
   try {

@@ -17,7 +17,7 @@ const [COLUMN, ROW, WIDE, HIGH, EDGE] = [140, 40, 76, 26, 20]; // CSS pixels
 
 /** Ask for them. @param {(found: {key: string, answer: Object}) => void} show */
 export async function askPaths(spec, show) {
-  const [button, part] = ["find-paths", "paths-part"].map(byId);
+  const [button, part] = ["find-paths", "paths-part"].map((id) => byId(id));
   button.disabled = true;
   part.ariaBusy = true;
   try {
