@@ -367,7 +367,7 @@ def _is_nested(request: Mapping[str, Any]) -> bool:
     values = request.values()
     lists = (value for value in values if isinstance(value, list | tuple))
     return any(isinstance(value, dict) for value in values) or any(
-        not isinstance(item, int) for value in lists for item in value
+        not value or not all(isinstance(item, int) for item in value) for value in lists
     )
 
 

@@ -23,6 +23,7 @@ NEEDS = {
     "browser": "browser",
     "app": "weights",
     "test_docs.py": "weights",
+    "test_notebooks.py": "weights",
     "test_operate.py": "weights",
     "test_soak.py": "weights",
     "test_wheel.py": "weights",

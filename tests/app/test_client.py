@@ -110,6 +110,10 @@ def test_two_runs_are_compared(local):
     assert "text_a=He+sat" in comparison.url
 
 
+def test_no_edits_are_as_many_as_none(local):
+    assert local.run("bert", "river bank", edits=[]) == local.run("bert", "river bank")
+
+
 def test_edits_and_long_texts_are_sent_as_json(local):
     blocked = {"op": "block", "layer": 0, "head": 0, "query": 1, "key": 1}
     attention = local.attention("bert", TEXT, layer=0, head=0, edits=[blocked])
