@@ -14,7 +14,6 @@ from attention_atlas.model import metrics
 from attention_atlas.model.analysis import few_shot, roles
 from attention_atlas.model.analysis.references import REFERENCES, SOURCE
 from attention_atlas.model.hub.folder import OTHER_WEIGHTS
-from attention_atlas.model.labels import HEAD_LEFT_OUT, NO_WORDS
 from attention_atlas.model.zoo import NOT_FOR, WEIGHTS, Card, names
 from babel.messages.extract import extract
 from jinja2.ext import babel_extract
@@ -58,14 +57,17 @@ def reasons() -> set[str]:
     """Why a model cannot be opened, and what there is to know of one: in calls, or named text."""
     nodes = [
         node
-        for path in (*(ROOT / "model/hub").glob("*.py"), ROOT / "model/recorded.py")
+        for path in (*(ROOT / "model/hub").glob("*.py"), *(ROOT / "model").glob("*.py"))
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
     ]
     calls = [n for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
     values = [n.args[TEMPLATES[n.func.id]] for n in calls if n.func.id in TEMPLATES]
-    values += [n.value for n in nodes if isinstance(n, ast.Assign) and named(n) == "text"]
+    assigned = [n for n in nodes if isinstance(n, ast.Assign)]
+    values += [n.value for n in assigned if named(n) == "text"]
+    constants = {named(n): n.value for n in assigned}
+    values = [constants.get(ast.unparse(v).split(".")[-1], v) for v in values]
     found = {str(value.value) for value in values if isinstance(value, ast.Constant)}
-    return found | {HEAD_LEFT_OUT, NO_WORDS, *OTHER_WEIGHTS.values()}
+    return found | set(OTHER_WEIGHTS.values())
 
 
 def named(node: ast.Assign) -> str:
