@@ -6,7 +6,7 @@ import ast
 from functools import cache
 from pathlib import Path
 
-from attention_atlas.app.pages.engine import IGNORED, UNKNOWN
+from attention_atlas.app.pages.stand_in import IGNORED, UNKNOWN
 from attention_atlas.app.validation import OTHER, WORDINGS
 
 ROOT = Path(__file__).parents[1]

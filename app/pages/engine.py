@@ -14,11 +14,14 @@ from attention_atlas.app.examples.sentences import sentence
 from attention_atlas.app.pages.beside import beside
 from attention_atlas.app.pages.shared import shared
 from attention_atlas.app.pages.stand_in import (
+    IGNORED,
     MEAN,
     NOT_THERE,
+    UNKNOWN,
     listed,
     other_language,
     shown_instead,
+    used_instead,
     with_taken,
 )
 from attention_atlas.app.service import Service
@@ -31,8 +34,6 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 Responses = dict[int | str, dict[str, Any]]
 SIDES = ("query", "key")  # of the locked token
-IGNORED = "{field} {value}: {why}"
-UNKNOWN = "{field} {value} does not exist: {why}"
 LONGEST_HEADER = 8000  # clients refuse longer ones; the page itself names its twin too
 REFUSED = {404: "no such model", 422: "a text it cannot take", 503: "too busy"}
 AS_HTML: Responses = {
@@ -372,7 +373,7 @@ class Choice:
             annotation: Any = Annotated[info.annotation, info]
             return TypeAdapter(annotation).validate_python(value)
         except ValidationError as error:
-            self.ignore(field, value, in_our_words(error.errors()[0]))
+            self.ignore(field, value, used_instead(in_our_words(error.errors()[0]), default))
             return default
 
     def layer_and_head(self, model: ModelSummary, kind: str) -> dict[str, int | None]:

@@ -18,7 +18,7 @@ from attention_atlas.app.pages.engine import (
     opened,
     page,
 )
-from attention_atlas.app.pages.stand_in import unable
+from attention_atlas.app.pages.stand_in import Step, unable, within
 from attention_atlas.app.service import Service
 from attention_atlas.app.streaming import no_events
 from attention_atlas.model.analysis import few_shot
@@ -78,7 +78,7 @@ async def generate_page(request: Request, query: Annotated[GenerateQuery, Query(
         "forced": ",".join(map(str, choice.accepted("forced", GenerateRequest, ()))),
         "model": model.name,
         "text": catalogue.first_text("generate") if query.text is None else query.text,
-        "step": choice.number("step", 1000),
+        "step": choice.accepted("step", Step, 0),
         "layer": choice.number("layer", model.n_layer),
         "pattern": choice.among("pattern", list(few_shot.PATTERNS)),
         "n_max": choice.accepted("n_max", FewShotRequest, 3),
@@ -95,4 +95,5 @@ def _answers(service: Service, fields: dict[str, Any]) -> dict[str, Any]:
     spec = {name: fields[name] for name in ("model", "text", *FIRST)}
     request = GenerateRequest.model_validate({**spec, "forced": fields["forced"] or ()})
     with service.lent(request.model, text=request.text) as loaded:
-        return {"generation": generate(service, request, loaded, no_events).fields}
+        generation = generate(service, request, loaded, no_events).fields
+    return {"generation": generation, **within(fields, len(generation["steps"]))}

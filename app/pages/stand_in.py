@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from attention_atlas.app import language
 from attention_atlas.app.api.models import ModelSummary
-from attention_atlas.app.errors import FieldError
+from attention_atlas.app.errors import FieldError, field_error
 from attention_atlas.model.messages import Message
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 MEAN = "mean"  # of all heads, in an address
+IGNORED = "{field} {value}: {why}"
+UNKNOWN = "{field} {value} does not exist: {why}"
 NOT_THERE = "does-not-exist"  # the code of a value that is ignored
 UNABLE = {
     "translate": Message("not-able", "does not translate"),
@@ -20,6 +23,12 @@ UNABLE = {
 NAMES = {"en": Message("language-name", "English"), "es": Message("language-name", "Spanish")}
 
 
+class Step(BaseModel):
+    """A step of decoding, as an address has it."""
+
+    step: int = Field(ge=0)
+
+
 def unable(models: Sequence[ModelSummary], task: str) -> dict[str, Message]:
     """Why the page of a task does not show each model that is not for it."""
     return {model.name: UNABLE[task] for model in models if task not in model.tasks}
@@ -27,6 +36,23 @@ def unable(models: Sequence[ModelSummary], task: str) -> dict[str, Message]:
 
 def shown_instead(why: str, taken: str) -> Message:
     return Message("stands-in", "{why}; {taken} is shown instead", why=why, taken=taken)
+
+
+def used_instead(why: str, default: object) -> str:
+    """Why a number is not accepted, and the one that is used."""
+    if not isinstance(default, int | float):
+        return why
+    return Message("used-instead", "{why}; {taken} is used instead", why=why, taken=default)
+
+
+def within(fields: Mapping[str, Any], n_step: int) -> dict[str, Any]:
+    """The last step and a word about it, in place of a step beyond the last."""
+    step, last = fields["step"], max(0, n_step - 1)
+    if step <= last:
+        return {}
+    why = listed([str(i) for i in range(last + 1)])
+    message = Message(NOT_THERE, UNKNOWN, field="step", value=step, why=why)
+    return {"step": last, "ignored": [*fields["ignored"], field_error("step", message)]}
 
 
 def with_taken(error: FieldError, page: BaseModel) -> FieldError:

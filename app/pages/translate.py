@@ -18,7 +18,7 @@ from attention_atlas.app.pages.engine import (
     opened,
     page,
 )
-from attention_atlas.app.pages.stand_in import unable
+from attention_atlas.app.pages.stand_in import Step, unable, within
 from attention_atlas.app.service import Service
 from attention_atlas.app.streaming import no_events
 from fastapi import APIRouter, Query, Request
@@ -80,7 +80,7 @@ async def translate_page(
         "length_penalty": choice.accepted("length_penalty", TranslateRequest, 1.0),
         "reference": query.reference,
         **choice.layer_and_head(model, "cross"),
-        "step": choice.number("step", 1000),
+        "step": choice.accepted("step", Step, 0),
         "models": models,
         "examples": examples,
         "example": example,
@@ -96,7 +96,8 @@ def _answers(service: Service, fields: dict[str, Any]) -> dict[str, Any]:
     if fields["model_b"]:
         beside = next(model for model in fields["models"] if model.name == fields["model_b"])
         answers["other"] = {**spec, "model": beside.name, **_known(languages, beside)}
-    return {name: _translated(service, sent) for name, sent in answers.items()}
+    content = {name: _translated(service, sent) for name, sent in answers.items()}
+    return {**content, **within(fields, len(content["translation"]["steps"]))}
 
 
 def _known(languages: dict[str, str | None], model: ModelSummary) -> dict[str, str | None]:

@@ -71,6 +71,18 @@ export const rowsOf = ({attn, mask}) => Array.from({length: attn.shape[0]}, (non
 export const placeOf = (layer, head) => ({layer,
   ...(head === "mean" ? {reduce: "mean_heads"} : {head: Number(head)})});
 
+/**
+ * The last of n in place of a number that is larger, as a part of the state, and what is said of it.
+ * @param {string} name  of the number, in the state and in the address
+ */
+export function within(name, value, n) {
+  const last = Math.max(0, n - 1);
+  if (value <= last) return {};
+  return {[name]: last,
+    notice: _("{name} {value} does not exist: 0 to {last}; {last} is shown instead.",
+      {name, value, last})};
+}
+
 /** Other content in an element whose table keeps its order, and whose button keeps the focus. */
 export function replaceContent(el, ...content) {
   const buttons = () => [...el.querySelectorAll("button")];

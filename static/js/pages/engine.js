@@ -35,7 +35,7 @@ const same = (value) => value;
  *   plain?: Object,     what an example leaves out, as it has to be
  *   answer: (wanted: Object, options: import("../lib/api.js").Options, before: Object|null)
  *     => Promise<{found: Object, later?: (options: Object) => Promise<Object>}>,
- *     with other keys of the state; `later` adds to `found` when it is on screen
+ *     with other keys of the state, a notice too; `later` adds to `found` when it is on screen
  *   help?: {focusText?: () => void, fullScreen?: () => void},   what the keys / and f do
  *   context?: (state: Object) => Object,   what of the context is not in the address: the token
  *   texts?: (state: Object) => Object[],   what `textRemarks` looks at: the tokens on screen
@@ -241,7 +241,7 @@ async function load(page, wanted, step, {isBack = false} = {}) {
     page.spec = specOf(page, wanted);
     page.later = later ?? null;
     const calm = {draft: null, problem: null, wrong: null, notice: "", busy: false};
-    store.set({...store.get().draft, ...answer, ...calm});
+    store.set({...store.get().draft, ...calm, ...answer});
     write(page, step);
   } catch (error) {
     if (signal.aborted) return false;

@@ -12,8 +12,8 @@ import {label} from "../lib/token.js";
 import * as url from "../lib/url.js";
 import {frame} from "../lib/view.js";
 import * as lines from "../views/lines.js";
-import {candidatesTable, drawTokens, mostOf, placeOf, replaceContent,
-  rowOf} from "../lib/decoding.js";
+import {candidatesTable, drawTokens, mostOf, placeOf, replaceContent, rowOf,
+  within} from "../lib/decoding.js";
 import {mountPage} from "./engine.js";
 
 const SEEDS = 2 ** 31 - 1;
@@ -60,7 +60,8 @@ async function answer(wanted, options) {
     options);
   const apart = pairs ? await attention({...spec, ...placeOf(wanted.layer, wanted.head)}, options)
     : null;
-  return {found: {filled, noise, next, record, apart}};
+  return {found: {filled, noise, next, record, apart},
+    ...within("mask", wanted.mask, filled?.masks.length ?? 0)};
 }
 
 // Drawing.

@@ -11,7 +11,7 @@ import {copyLink, waysOut} from "../lib/summary.js";
 import {sortable} from "../lib/tables.js";
 import {label} from "../lib/token.js";
 import * as url from "../lib/url.js";
-import {candidatesTable, drawTokens, mostOf, replaceContent} from "../lib/decoding.js";
+import {candidatesTable, drawTokens, mostOf, replaceContent, within} from "../lib/decoding.js";
 import {mountPage} from "./engine.js";
 
 const FILTERS = ["temperature", "topK", "topP"];
@@ -21,7 +21,7 @@ const SEEDS = 2 ** 31 - 1;
 const data = pageData();
 const form = document.querySelector(".work");
 const modelOf = (name) => modelIn(data.models, name) ?? data.models[0];
-const given = {...data, layer: 0, step: 0, shade: "attention"};
+const given = {...data, shade: "attention"};
 
 const specOf = ({model, text, maxNewTokens, temperature, topK, topP, seed, forced}) =>
   ({model, text, maxNewTokens, temperature, topK, topP, seed, forced: forced || null});
@@ -54,7 +54,8 @@ async function answer(wanted, options) {
   try {
     const [generation, reading] = await Promise.all([generate(spec, {...options, onEvent}),
       nextToken({model: wanted.model, text: wanted.text, top: 1}, options)]);
-    return {found: {generation, reading, rows, spec}};
+    return {found: {generation, reading, rows, spec},
+      ...within("step", wanted.step, generation.steps.length)};
   } finally {
     if (!options.signal.aborted) byId("stop").hidden = true; // a newer one shows it for itself
   }

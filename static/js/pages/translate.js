@@ -20,8 +20,8 @@ import {frame} from "../lib/view.js";
 import * as anatomyView from "../views/anatomy.js";
 import * as lines from "../views/lines.js";
 import * as matrix from "../views/matrix.js";
-import {candidatesTable, drawTokens, mostOf, placeOf, replaceContent, rowOf,
-  rowsOf} from "../lib/decoding.js";
+import {candidatesTable, drawTokens, mostOf, placeOf, replaceContent, rowOf, rowsOf,
+  within} from "../lib/decoding.js";
 import {mountPage} from "./engine.js";
 
 const data = pageData();
@@ -29,7 +29,7 @@ const form = document.querySelector(".work");
 const modelOf = (name) => modelIn(data.models, name) ?? data.models[0];
 const given = {...data,
   sourceLang: null, targetLang: null, head: `${data.head ?? "mean"}`,
-  modelB: data.modelB || "none", view: "matrix", step: 0};
+  modelB: data.modelB || "none", view: "matrix"};
 
 /** A wish with languages, a layer, a head and another model that are there. */
 function fit(wanted) {
@@ -93,7 +93,8 @@ async function answer(wanted, options) {
     wanted.modelB === "none" ? null : other(wanted, options)
   ]);
   const records = Object.fromEntries(kinds.map((kind, i) => [kind, found[i]]));
-  return {found: {translation, records, readings, forced, beside, joint: joint(records)}};
+  return {found: {translation, records, readings, forced, beside, joint: joint(records)},
+    ...within("step", wanted.step, translation.steps.length)};
 }
 
 /** The other model's translation of the same sentence, and its cross-attention. */
