@@ -64,3 +64,37 @@ def test_a_difference_has_a_scale(page: Page) -> None:
     page.goto("/compare")
     page.locator("#difference .xtick text").first.wait_for()
     expect(page.locator("#difference .legend")).to_contain_text(re.compile(r"A minus B\s*−"))
+
+
+WIDE, NARROW = ({"width": width, "height": 900} for width in (1440, 420))
+FITS = """([name, widest]) => {
+  const el = document.querySelector(name);
+  const {width} = el.querySelector(".main-svg").getBoundingClientRect();
+  return width > 0 && width <= el.clientWidth && width <= widest;
+}"""
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/masks?model=gpt", "#attn-plot"),
+        ("/positions?n_positions=40", "#own-similarity"),
+        ("/explore?view=matrix", ".matrix .js-plotly-plot"),
+        ("/compare", "#difference .js-plotly-plot"),
+        ("/learn/2/all-queries", ".matrix .js-plotly-plot"),
+    ],
+)
+def test_a_heat_map_follows_the_width_of_its_window(page: Page, path: str, name: str) -> None:
+    """It shrinks and grows, and keeps the colours and numbers that it had."""
+    page.goto(path)
+    page.locator(f"{name} .xtick text").first.wait_for()
+    size = "(el) => [el.layout.width, el.data[0].z]"
+    before = evaluated(page.locator(name).first, size)
+    page.set_viewport_size(NARROW)
+    page.wait_for_function(FITS, arg=[name, 420])
+    page.set_viewport_size(WIDE)
+    page.wait_for_function(
+        "([name, width]) => document.querySelector(name).layout.width === width",
+        arg=[name, before[0]],
+    )
+    assert evaluated(page.locator(name).first, size) == before

@@ -117,7 +117,27 @@ function colored(z, range, theme) {
  *   locked: {side: string, index: number}|null,
  *   chosen?: [q: number, k: number]|null, marked?: [q: number, k: number][]}} options  framed cells
  */
-export const heatmap = (el, options) => react(el, () => heatmapOf(el, options));
+export function heatmap(el, options) {
+  const plot = () => {
+    sized.set(el, {plot, width: el.clientWidth});
+    return heatmapOf(el, options);
+  };
+  onResize.observe(el);
+  return react(el, plot);
+}
+
+const sized = new WeakMap(); // an element -> its heat map, and the width that it was drawn for
+const SLACK = 24; // CSS pixels: a scroll bar that comes or goes changes nothing
+
+/** A heat map keeps its cells' shape, so it is drawn again for another width. */
+const onResize = new ResizeObserver((entries) => {
+  for (const {target} of entries) {
+    const {plot, width} = sized.get(target) ?? {};
+    const now = target.clientWidth;
+    if (!plot || !now || !target.isConnected) continue;
+    if (target.layout?.width > now || Math.abs(now - width) >= SLACK) react(target, plot);
+  }
+});
 
 function heatmapOf(el, {z, name, qLabels, kLabels, axes, range, theme, locked, ends = [],
   chosen = null, marked = []}) {
@@ -321,5 +341,7 @@ export async function image(el, {format, title, provenance, legend = null}) {
 }
 
 export function purge(el) {
+  onResize.unobserve(el);
+  sized.delete(el);
   globalThis.Plotly?.purge(el);
 }
