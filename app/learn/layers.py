@@ -45,6 +45,11 @@ ROLES = {
     "relation": Message("role", "follows a grammatical relation"),
     "positional": Message("role", "keeps one offset"),
 }
+KIND_NAMES = {
+    "encoder": Message("row", "encoder attention"),
+    "decoder": Message("row", "decoder attention"),
+    "cross": Message("row", "cross-attention"),
+}
 LAYER = Message("column", "layer")
 SHOWN = 16  # dimensions of a picture
 DEPTH = 24
@@ -345,12 +350,20 @@ def learned_positions(service: Service, text: str) -> Numbers:
 
 
 def whole_model(service: Service, text: str) -> Numbers:
-    """The model drawn as a whole: no numbers of its own."""
+    """The model drawn as a whole, and its sizes."""
     with service.lent("translator") as loaded:
         n_layer, n_head = loaded.shape("encoder")
+        shapes = {kind: loaded.shape(kind) for kind in loaded.kinds}
+        V, D, d_ff = (getattr(loaded.config, x) for x in ("vocab_size", "d_model", "d_ff"))
+    rows = (
+        (Message("row", "words"), f"{V:,} × {D}"),
+        *((KIND_NAMES[kind], f"{L} × {H}") for kind, (L, H) in shapes.items()),
+        (Message("row", "feed-forward"), f"{D} → {d_ff} → {D}"),
+    )
+    columns = (Message("column", "part"), Message("column", "size; of attention, layers × heads"))
     values = {
         "layers": str(n_layer),
         "heads": str(n_head),
         "parameters": f"{loaded.n_parameters:,}",
     }
-    return Numbers((), (), f"{PREFIX}/models/translator", "/models/translator", values)
+    return Numbers(columns, rows, f"{PREFIX}/models/translator", "/models/translator", values)

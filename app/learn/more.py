@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import urlencode
 
+import torch
 from attention_atlas.app.api.arithmetic import ScalingRequest, scaling
 from attention_atlas.app.api.common import PREFIX
 from attention_atlas.app.learn.figures import Cell, Numbers
 from attention_atlas.app.service import Service
 from attention_atlas.model.messages import Message
 from attention_atlas.model.spec import tokenize
+from torch.nn import functional
 
+X, Y = (1.0, 2.0, -1.0, 0.5), (2.0, 1.0, 0.0, 1.0)  # where the reader's hand begins
+SCORES, TEMPERATURES = (2.0, 1.0, 0.0, -1.0), (0.5, 1, 2)
 WIDTH = 256  # the largest head of the scaling measurement
 
 
@@ -86,11 +91,30 @@ def recurrent_or_not(service: Service, text: str) -> Numbers:
 
 def vectors(service: Service, text: str) -> Numbers:
     """Two vectors under the reader's hand."""
-    options = {"hand": "vectors", "x": "1,2,-1,0.5", "y": "2,1,0,1"}
-    return Numbers((), (), "", "/attention#scores", options=options)
+    x, y = torch.tensor(X), torch.tensor(Y)
+    dot = float(x @ y)
+    rows = (
+        (Message("row", "dot product"), dot),
+        (Message("row", "dot product / √d"), dot / len(X) ** 0.5),
+        (Message("row", "cosine"), float(functional.cosine_similarity(x, y, dim=0))),
+        (Message("row", "Pearson's r"), float(torch.corrcoef(torch.stack([x, y]))[0, 1])),
+    )
+    columns = (f"x = ({_listed(X, ', ')}), y = ({_listed(Y, ', ')})", Message("column", "value"))
+    options = {"hand": "vectors", "x": _listed(X), "y": _listed(Y)}
+    return Numbers(columns, rows, "", "/attention#scores", options=options)
 
 
 def temperature(service: Service, text: str) -> Numbers:
     """Scores and a temperature under the reader's hand."""
-    options = {"hand": "softmax", "scores": "2,1,0,-1", "temperature": 1}
-    return Numbers((), (), "", "/attention#scores", options=options)
+    shares = [(torch.tensor(SCORES) / t).softmax(-1).tolist() for t in TEMPERATURES]
+    rows = tuple(zip(SCORES, *shares, strict=True))
+    columns = (
+        Message("column", "score"),
+        *(Message("column", "share at temperature {t}", t=t) for t in TEMPERATURES),
+    )
+    options = {"hand": "softmax", "scores": _listed(SCORES), "temperature": 1}
+    return Numbers(columns, rows, "", "/attention#scores", options=options)
+
+
+def _listed(values: Sequence[float], between: str = ",") -> str:
+    return between.join(f"{value:g}" for value in values)

@@ -20,7 +20,9 @@ async def documentation(request: Request) -> HTMLResponse:
 
 def _made(request: Request) -> HTMLResponse:
     page = Content()
-    content = {"page": page, "json_url": "/openapi.json", **shared(request, page)}
+    paths = request.app.openapi()["paths"]
+    content = {"page": page, "json_url": "/openapi.json", "paths": paths}
+    content |= shared(request, page)
     headers = {"Content-Language": language.chosen(request).tag, "Vary": "Accept-Language"}
     templates = request.app.state.templates
     return templates.TemplateResponse(request, "docs.html", content, headers=headers)

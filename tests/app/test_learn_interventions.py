@@ -97,3 +97,14 @@ def test_what_fine_tuning_adds_is_counted(client: TestClient) -> None:
     assert values["all"] == f"{card['n_parameters']:,}"
     D = card["d_model"]
     assert values["new"] == f"{3 * D + 3 * D + 3:,}"
+
+
+def test_what_the_hand_moves_is_a_table_without_a_script(client: TestClient) -> None:
+    """The numbers it begins with; drawn in its place where scripts run."""
+    page = client.get("/learn/1/likeness").text.split("<noscript>")
+    assert any("<table" in part.split("</noscript>")[0] for part in page[1:])
+    rows = {row[0]: row[1] for row in figure_of(client, 1, "likeness")["numbers"]["rows"]}
+    x, y = np.array([1, 2, -1, 0.5]), np.array([2, 1, 0, 1])
+    assert rows["dot product"] == pytest.approx(x @ y)
+    assert rows["cosine"] == pytest.approx(x @ y / np.linalg.norm(x) / np.linalg.norm(y))
+    assert rows["Pearson's r"] == pytest.approx(np.corrcoef(x, y)[0, 1])

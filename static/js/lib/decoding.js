@@ -72,8 +72,10 @@ export const placeOf = (layer, head) => ({layer,
   ...(head === "mean" ? {reduce: "mean_heads"} : {head: Number(head)})});
 
 /**
- * The last of n in place of a number that is larger, as a part of the state, and what is said of it.
+ * The last of n in place of a larger number, as a part of the state, and what is said of it.
  * @param {string} name  of the number, in the state and in the address
+ * @param {number} value  @param {number} n
+ * @returns {Object}
  */
 export function within(name, value, n) {
   const last = Math.max(0, n - 1);
