@@ -84,10 +84,19 @@ class Assets(StaticFiles):
         address = f"{self.root_path}/static/{self.version}/vendor/plotly.min.js"
         return json.dumps({"imports": {"plotly": address}})
 
-    def modules(self) -> list[str]:
-        """The explorer's scripts, all to be fetched at once: not one after another's imports."""
-        paths = scripts(folder("static") / "js" / "pages" / "explore.js")
-        return [path.relative_to(folder("static")).as_posix() for path in paths]
+    def modules(self) -> dict[str, list[str]]:
+        """What each page's script and the navigation's import, to be fetched at once: else a
+        browser finds each script only when it has read another that imports it."""
+        pages = folder("static") / "js" / "pages"
+        navigation = pages / "navigation.js"
+        return {
+            page.stem: [
+                path.relative_to(folder("static")).as_posix()
+                for path in dict.fromkeys([*scripts(page), *scripts(navigation)])
+                if path not in (page, navigation)
+            ]
+            for page in sorted(pages.glob("*.js"))
+        }
 
     def lookup_path(self, path: str) -> tuple[str, object]:  # type: ignore[override]
         if path in VENDOR:

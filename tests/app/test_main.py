@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from attention_atlas.app.assets import folder, scripts
 from attention_atlas.app.main import create_app
 from attention_atlas.app.settings import Settings
 from fastapi.testclient import TestClient
@@ -25,6 +26,24 @@ def test_versioned_files_last_a_year_and_others_are_checked(client):
     plain = client.get("/static/js/pages/explore.js")
     assert plain.headers["cache-control"] == "no-cache"
     assert plain.content == lasting.content
+
+
+SCRIPT = re.compile(r'<script type="module" src="/static/(v-\w+)/js/pages/(\w+)\.js"')
+PRELOAD = re.compile(r'<link rel="modulepreload" href="/static/(v-\w+)/(js/[^"]+)"')
+PAGES = ("/", "/explore", "/compare", "/masks", "/learn/0/look", "/models", "/docs", "/nowhere")
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_names_each_script_that_its_own_import(client, path):
+    """So that none is found only when another has come; and none twice."""
+    page = client.get(path, headers={"accept": "text/html"}).text
+    pages = [folder("static") / "js" / "pages" / f"{name}.js" for _, name in SCRIPT.findall(page)]
+    assert pages[0].stem == "navigation" and len(pages) == 2
+    named = [folder("static") / file for _, file in PRELOAD.findall(page)]
+    assert len(named) == len(set(named))
+    assert {*named, *pages} == {file for each in pages for file in scripts(each)}
+    [version] = {version for version, _ in (*SCRIPT.findall(page), *PRELOAD.findall(page))}
+    assert client.get(f"/static/{version}/js/lib/dom.js").status_code == 200
 
 
 def test_plotly_is_served_from_its_package(client):
