@@ -39,6 +39,9 @@ class ModelPage(Content):
     card: ModelCard | None = None
     measures: list[str] = Field([], description="those of the card, each result once")
     places: dict[str, str] = Field({}, description="measure -> its head, in the explorer")
+    importance: dict[str, list[list[float]]] = Field(
+        {}, description="kind -> how much each head matters for the loss, (L, H)"
+    )
     kind: str = ""
     metric: str = ""
     metrics: list[str] = Field([], description="those with scores of every head")
@@ -86,6 +89,7 @@ async def _carded(service: Service, name: str, choice: Choice) -> dict[str, Any]
         "card": known,
         "measures": distinct(known),
         "places": {m: place for m, place in places.items() if place},
+        "importance": importance(known),
     }
     return fields | (_formed(known, choice) if known.heads else {})
 
@@ -110,6 +114,19 @@ def distinct(known: ModelCard) -> list[str]:
     results = {name: measure.model_dump(exclude={"by"}) for name, measure in known.metrics.items()}
     names = list(results)
     return [m for i, m in enumerate(names) if results[m] not in [results[n] for n in names[:i]]]
+
+
+def importance(known: ModelCard) -> dict[str, list[list[float]]]:
+    """Every head's importance, of each kind for which the card has it."""
+    measured = {kind: known.metrics.get(f"{kind}_head_importance") for kind in known.kinds}
+    return {
+        kind: [
+            [measure.by[f"L{layer} H{head}"] for head in range(known.shapes[kind][1])]
+            for layer in range(known.shapes[kind][0])
+        ]
+        for kind, measure in measured.items()
+        if measure
+    }
 
 
 def explored(known: ModelCard, measure: str) -> str | None:

@@ -90,7 +90,15 @@ def text_of(loaded: Loaded, spec: Spec, *, with_outputs: bool = True) -> ReadTex
         check_has(loaded, "edits", "how")
     check_spec(loaded, spec)
     sequences, _ = sequences_of(loaded, spec)
-    tape = Tape(KEPT, layers=None if with_outputs else (), edits=spec.edits, mlps=with_outputs)
+    return text_of_tokens(loaded, sequences, spec.edits, with_outputs=with_outputs)
+
+
+@torch.inference_mode()
+def text_of_tokens(
+    loaded: Loaded, sequences: Sequences, edits: tuple[Edit, ...] = (), *, with_outputs: bool = True
+) -> ReadText:
+    """The same of a text that is tokens already."""
+    tape = Tape(KEPT, layers=None if with_outputs else (), edits=edits, mlps=with_outputs)
     x = read(loaded, sequences, tape)
     steps = sorted(tape, key=lambda step: step.layer)
     kinds = loaded.kinds if with_outputs else ()
@@ -98,7 +106,7 @@ def text_of(loaded: Loaded, spec: Spec, *, with_outputs: bool = True) -> ReadTex
     mlps: dict[Kind, list[Tensor]] = {}
     for stack, layer in sorted(tape.fed):
         mlps.setdefault(stack, []).append(tape.fed[stack, layer])
-    return ReadText(loaded, sequences, spec.edits, x, z, mlps)
+    return ReadText(loaded, sequences, edits, x, z, mlps)
 
 
 def predicted(text: ReadText) -> str:

@@ -32,6 +32,7 @@ from attention_atlas.model.training import (
 )
 from attention_atlas.model.training.alignment_quality import alignment
 from attention_atlas.model.training.gpt_task import GPTTask
+from attention_atlas.model.training.head_importance import head_importance
 from attention_atlas.model.training.trainers import TRAINERS
 from attention_atlas.model.zoo import WEIGHTS
 
@@ -39,8 +40,14 @@ log = logging.getLogger("evaluate")
 
 # The measures of each model; a function may give several, or none for want of text.
 MEASURES: dict[str, tuple[Callable[..., dict[str, Measure]], ...]] = {
-    "translator": (quality.bleu, quality.decoding_speed, alignment, quality.best_heads),
-    "recurrent": (quality.bleu, quality.decoding_speed, alignment),
+    "translator": (
+        quality.bleu,
+        quality.decoding_speed,
+        alignment,
+        quality.best_heads,
+        head_importance,
+    ),
+    "recurrent": (quality.bleu, quality.decoding_speed, alignment, head_importance),
     "bert": (
         quality.masked_words,
         word_quality.whole_words,
@@ -50,8 +57,15 @@ MEASURES: dict[str, tuple[Callable[..., dict[str, Measure]], ...]] = {
         head_quality.head_shares,
         head_quality.relations,
         quality.best_heads,
+        head_importance,
     ),
-    "gpt": (quality.bits_per_byte, quality.blimp, quality.best_heads, samples.repeats),
+    "gpt": (
+        quality.bits_per_byte,
+        quality.blimp,
+        quality.best_heads,
+        samples.repeats,
+        head_importance,
+    ),
 }
 
 

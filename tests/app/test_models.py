@@ -167,3 +167,21 @@ def test_a_card_lists_each_result_once(client: TestClient, model: str) -> None:
     numbers = [text_of(cells) for name, cells in rows if "–" in cells]
     assert len(numbers) > 1
     assert len(set(numbers)) == len(numbers)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_heads_importance_is_shown_and_leads_to_the_head(
+    client: TestClient, name: str
+) -> None:
+    page = client.get(f"/models/{name}")
+    card, shown = client.get(f"/api/v1/models/{name}").json(), embedded(page.text)["importance"]
+    assert set(shown) == set(card["kinds"])
+    for kind, rows in shown.items():
+        measure = card["metrics"][f"{kind}_head_importance"]
+        assert (len(rows), len(rows[0])) == tuple(card["shapes"][kind])
+        assert [value for row in rows for value in row] == list(measure["by"].values())
+        assert max(map(max, rows)) == pytest.approx(measure["value"], abs=1e-4)
+        layer, head = re.findall(r"\d+", measure["detail"])
+        assert rows[int(layer)][int(head)] == max(map(max, rows))
+        place = f"/explore?model={name}&amp;kind={kind}&amp;layer={layer}&amp;head={head}"
+        assert f'href="{place}"><b>{measure["value"]:.4f}</b>' in page.text

@@ -88,12 +88,9 @@ LOADED = Loaded(
 )
 
 
-@torch.inference_mode()
 def text(*ids: int) -> ReadText:
     tokens = tuple(Token(i, "SABC"[i], "SABC"[i], n, n + 1) for n, i in enumerate(ids))
-    sequences, tape = {"source": tokens}, Tape(keep=lab.KEPT)
-    x = read(LOADED, sequences, tape)
-    return ReadText(LOADED, sequences, (), x, {"decoder": [step.z for step in tape]})
+    return lab.text_of_tokens(LOADED, {"source": tokens})
 
 
 CLEAN = text(S, A, B, A)
