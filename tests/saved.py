@@ -12,7 +12,13 @@ import transformers as hf
 from attention_atlas.model.zoo import WEIGHTS
 from tokenizers import decoders, models, normalizers
 
-SIZES = {"vocab_size": 12000, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4}
+TOKENIZER: Any = hf.PreTrainedTokenizerFast  # untyped
+SIZES: dict[str, Any] = {
+    "vocab_size": 12000,
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+}
 SIZES |= {"intermediate_size": 40, "max_position_embeddings": 64}
 
 
@@ -20,7 +26,7 @@ def bert(folder: Path, cls: Any = hf.BertForMaskedLM, **options: Any) -> Path:
     """A BERT, by default with its head for words."""
     torch.manual_seed(0)
     cls(hf.BertConfig(**SIZES, **options)).save_pretrained(folder)
-    tokenizer = hf.PreTrainedTokenizerFast(
+    tokenizer = TOKENIZER(
         tokenizer_file=str(WEIGHTS / "bert/tokenizer.json"),
         unk_token="[UNK]",
         cls_token="[CLS]",
@@ -39,7 +45,7 @@ def gpt2(folder: Path) -> Path:
     hf.GPT2LMHeadModel(config).save_pretrained(folder)
     file = str(WEIGHTS / "gpt/tokenizer.json")
     end = "<|endoftext|>"
-    tokenizer = hf.PreTrainedTokenizerFast(tokenizer_file=file, bos_token=end, eos_token=end)
+    tokenizer = TOKENIZER(tokenizer_file=file, bos_token=end, eos_token=end)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -56,7 +62,7 @@ def bart(folder: Path) -> Path:
     hf.BartForConditionalGeneration(config).save_pretrained(folder)
     file = str(WEIGHTS / "translator/tokenizer.json")
     names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
-    hf.PreTrainedTokenizerFast(tokenizer_file=file, **names).save_pretrained(folder)
+    TOKENIZER(tokenizer_file=file, **names).save_pretrained(folder)
     return folder
 
 
@@ -73,7 +79,7 @@ def llama(folder: Path) -> Path:
     parts = [spaces, decoders.ByteFallback(), decoders.Fuse(), strip]
     backend.decoder = decoders.Sequence(parts)
     specials = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
-    hf.PreTrainedTokenizerFast(tokenizer_object=backend, **specials).save_pretrained(folder)
+    TOKENIZER(tokenizer_object=backend, **specials).save_pretrained(folder)
     config = hf.LlamaConfig(
         vocab_size=len(pieces), hidden_size=24, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, intermediate_size=40, max_position_embeddings=256,

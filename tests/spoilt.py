@@ -43,7 +43,11 @@ def without(*patterns: str) -> Callable[[Path], None]:
 
 def written(name: str, text: str) -> Callable[[Path], None]:
     """A file with this text in place of what it had."""
-    return lambda folder: (folder / name).write_text(text) and None
+
+    def spoil(folder: Path) -> None:
+        (folder / name).write_text(text)
+
+    return spoil
 
 
 def pickled(folder: Path) -> None:
@@ -141,7 +145,10 @@ def linked_to_nothing(name: str) -> Callable[[Path], None]:
 
 
 def config_of(**entries: Any) -> Callable[[Path], None]:
-    return lambda folder: saved.changed(folder, **entries) and None
+    def spoil(folder: Path) -> None:
+        saved.changed(folder, **entries)
+
+    return spoil
 
 
 def no_model_type(folder: Path) -> None:
