@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 from urllib.parse import urlencode
 
@@ -34,7 +34,13 @@ from attention_atlas.results import (
     labels_of,
     tokens_of,
 )
-from attention_atlas.transport import LOCAL, Event, InProcess, error_of, events_of, refused
+from attention_atlas.transport import (
+    LOCAL,
+    Fields,
+    InProcess,
+    Stream,
+    refusal,
+)
 from attention_atlas.transport import tensors_of as tensors_in
 
 PREFIX = "/api/v1"
@@ -261,13 +267,15 @@ class Client:
 
     def get(self, path: str, request: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The JSON answer of any resource."""
-        return dict(self._answer(path, request or {}, "application/json").json())
+        answer = self._answer(path, request or {}, "application/json").json()
+        return Fields(answer, self._http)
 
     def tensors(
         self, path: str, request: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[str, Array]]:
         """The fields and the tensors of any resource that has tensors."""
-        return tensors_in(self._answer(path, request, SAFETENSORS).content)
+        fields, tensors = tensors_in(self._answer(path, request, SAFETENSORS).content)
+        return Fields(fields, self._http), tensors
 
     def content(self, path: str, request: Mapping[str, Any], media: str) -> bytes:
         """The bytes of any resource's answer, of a media type."""
@@ -279,7 +287,8 @@ class Client:
         sent = self._http.build_request("POST", PREFIX + path, json=body, timeout=None)
         response = self._http.send(sent, stream=True)
         if response.status_code >= 400:
-            raise error_of(response.status_code, response.read())
+            response.read()
+            raise refusal(self._http, response)
         return Stream(response)
 
     def _answer(self, path: str, request: Mapping[str, Any], media: str) -> httpx2.Response:
@@ -316,7 +325,7 @@ class Client:
             pause = _seconds(response.headers.get("retry-after", ""))
             time.sleep(min(pause, LONGEST_PAUSE) * random.uniform(1, 1.5))  # not all at once
         if response.status_code >= 400:
-            raise error_of(response.status_code, response.content)
+            raise refusal(self._http, response)
         return response
 
     def _page(self, path: str, fields: Mapping[str, Any]) -> str:
@@ -324,37 +333,6 @@ class Client:
         names = (*PAGE, "kind", "layer", "head", "special", "merge", "text_a", "text_b", "word")
         shown = {name: fields[name] for name in names if fields.get(name) is not None}
         return f"{self.address}{path}?{urlencode(shown)}"
-
-
-class Stream(Iterator[Event]):
-    """The events of an answer as they come. Closing it, or leaving its block, cancels the work."""
-
-    def __init__(self, response: httpx2.Response) -> None:
-        self._response = response
-        self._events = events_of(response.iter_lines())
-
-    def __next__(self) -> Event:
-        try:
-            event = next(self._events)
-        except httpx2.TransportError as error:
-            raise AtlasError(f"the server went away in the middle: {error}") from None
-        except StopIteration:
-            self.close()
-            raise
-        if event.name == "problem":
-            self.close()
-            raise refused(event.data)
-        return event
-
-    def __enter__(self) -> Stream:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Hang up; the server stops at the next token."""
-        self._response.close()
 
 
 def _given(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,9 +13,11 @@ import httpx2
 import numpy as np
 from safetensors.numpy import load
 
+from attention_atlas import __version__
 from attention_atlas.results import Array, AtlasError
 
 Result = TypeVar("Result")
+NOT_HERE = ("", "not-found")  # codes of an address that a server does not have
 LOCAL = "http://127.0.0.1"  # what an app in this process is asked as
 
 
@@ -84,6 +86,76 @@ def events_of(lines: Iterable[str]) -> Iterator[Event]:
         elif not line and data:
             yield Event(name, json.loads("\n".join(data)))
             name, data = "message", []
+
+
+class Stream(Iterator[Event]):
+    """The events of an answer as they come. Closing it, or leaving its block, cancels the work."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self._response = response
+        self._events = events_of(response.iter_lines())
+
+    def __next__(self) -> Event:
+        try:
+            event = next(self._events)
+        except httpx2.TransportError as error:
+            raise AtlasError(f"the server went away in the middle: {error}") from None
+        except StopIteration:
+            self.close()
+            raise
+        if event.name == "problem":
+            self.close()
+            raise refused(event.data)
+        return event
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up; the server stops at the next token."""
+        self._response.close()
+
+
+class Fields(dict[str, Any]):
+    """The fields of an answer. One that is not there is of another version of the server."""
+
+    def __init__(self, fields: Mapping[str, Any], http: httpx2.Client) -> None:
+        super().__init__(fields)
+        self._http = http
+
+    def __missing__(self, name: str) -> Any:
+        raise other_version(self._http, f"the answer has no {name!r}", version_of(self._http))
+
+
+def version_of(http: httpx2.Client) -> str:
+    """The version of a server; empty if it does not say."""
+    try:
+        return str(http.get("/openapi.json").json()["info"]["version"])
+    except (httpx2.HTTPError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def other_version(http: httpx2.Client, problem: str, version: str) -> AtlasError:
+    """A problem that comes from a server of another version than this client's."""
+    address = str(http.base_url).rstrip("/")
+    return AtlasError(
+        f"{problem}: {address} runs Attention Atlas {version or 'of an unknown version'}, "
+        f"this client is {__version__}",
+        code="other-version",
+    )
+
+
+def refusal(http: httpx2.Client, response: httpx2.Response) -> AtlasError:
+    """Why a server refused; what it does not have at all, another version has."""
+    error = error_of(response.status_code, response.content)
+    if error.status != 404 or error.code not in NOT_HERE:
+        return error
+    version = version_of(http)
+    path = response.request.url.path
+    return error if version == __version__ else other_version(http, f"there is no {path}", version)
 
 
 def error_of(status: int, content: bytes) -> AtlasError:

@@ -81,10 +81,12 @@ class Widget(anywidget.AnyWidget):
         page = json.loads(client.page("/explore.json", {**opened.inputs, **given, "lang": lang}))
         self._opened, self._lang, self.height = opened, lang, height
         self._shapes = _shapes(page)
+        self._rendered: tuple[dict[str, Any], str] = {}, ""  # the page, and what it shows
         self._inputs: dict[str, Any] = {
             name: page[name] for name in INPUTS if page[name] is not None
         }
         chosen = {name: page[name] for name in SHARED}
+        self._first = chosen, given  # what it opens at, and what was asked for
         request = {name: chosen[name] for name in ("kind", "layer", "head", "special", "merge")}
         super().__init__(
             _esm=widget_module(lang if lang in ("en", "zh") else "en"),
@@ -115,9 +117,13 @@ class Widget(anywidget.AnyWidget):
     def page(self) -> str:
         """The figure as one HTML page, opened at what is chosen now; it needs nothing else."""
         shown = {name: getattr(self, name) for name in SHARED}
+        opened, given = self._first
+        shown = given if shown == opened else shown  # and what of it is not there is said
         theme = {} if self.theme == "auto" else {"theme": self.theme}
         fields = {**self._inputs, **shown, **theme, "lang": self._lang}
-        return str(self._opened.client.page("/explore.html", fields))
+        if self._rendered[0] != fields:
+            self._rendered = fields, self._opened.client.page("/explore.html", fields)
+        return self._rendered[1]
 
     def _repr_html_(self) -> str:
         from attention_atlas.notebook import Figure

@@ -205,6 +205,33 @@ def test_an_answer_that_is_no_problem_document_is_an_error_too():
     assert problem.value.status == 502
 
 
+OLD = 200, {}, b'{"info": {"version": "0.2.0"}}'
+
+
+@pytest.mark.parametrize(
+    "answer, problem",
+    [
+        ((404, {}, b'{"detail": "Not Found"}'), "there is no /api/v1/run"),
+        ((404, {}, b'{"detail": "nothing here", "code": "not-found"}'), "there is no /api/v1/run"),
+        ((200, {}, b'{"model": "bert"}'), "the answer has no 'text'"),
+    ],
+)
+def test_a_server_of_another_version_is_named(answer, problem):
+    message = f"{problem}: http://127.0.0.1 runs Attention Atlas 0.2.0, this client is "
+    with (
+        atlas.Client(Recording(answer, OLD)) as client,
+        pytest.raises(atlas.AtlasError, match=message) as error,
+    ):
+        client.run("bert", TEXT)
+    assert error.value.code == "other-version" and atlas.__version__ in str(error.value)
+
+
+def test_a_model_that_is_not_there_is_no_other_version(local):
+    with pytest.raises(atlas.AtlasError) as error:
+        local.model("nobody")
+    assert error.value.status == 404 and error.value.code != "other-version"
+
+
 def test_a_server_that_is_not_there_is_named():
     with pytest.raises(atlas.AtlasError, match="no answer from http://127.0.0.1:9"):
         atlas.Client("http://127.0.0.1:9").models()

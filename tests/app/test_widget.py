@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 import traitlets
+import transformers as hf
 from safetensors.numpy import load
 
 import attention_atlas as atlas
 from attention_atlas import widget
+from tests import saved
 
 TOKENS = ["the", "river", "bank"]
 
@@ -95,6 +97,63 @@ def test_who_cannot_show_widgets_has_the_page(shown):
     assert data["text/html"].startswith("<iframe sandbox=")
     shown._release()
     assert "text/html" not in shown._repr_mimebundle_()[0]
+
+
+def test_the_page_is_made_once_for_what_is_chosen(shown):
+    first = shown.page
+    assert shown.page is first
+    shown.head = 0
+    assert shown.page != first
+
+
+SPOILT = {
+    "training": lambda model: model.train(),
+    "no gradients": lambda model: model.requires_grad_(False),
+    "half": lambda model: model.bfloat16(),
+}
+
+
+@pytest.mark.parametrize("change", SPOILT)
+def test_a_model_stays_as_it_is_while_its_figure_lives(tmp_path, change):
+    folder = saved.bert(tmp_path)
+    tokenizer = hf.AutoTokenizer.from_pretrained(folder)
+    model = SPOILT[change](hf.AutoModelForMaskedLM.from_pretrained(folder))
+    before = [model.training, model.dtype, [p.requires_grad for p in model.parameters()]]
+    figure = atlas.show(model, tokenizer, "He sat on the river bank.", layer=1)
+    content, answer = asked(figure, "attention", layer=0, head=0)
+    assert "error" not in content
+    np.testing.assert_allclose(load(answer)["attn"].sum(-1), 1, atol=1e-4)
+    assert before == [model.training, model.dtype, [p.requires_grad for p in model.parameters()]]
+    figure.close()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: there is none here")
+def test_a_model_on_a_gpu_stays_there(tmp_path):
+    folder = saved.bert(tmp_path)
+    tokenizer = hf.AutoTokenizer.from_pretrained(folder)
+    model = hf.AutoModelForMaskedLM.from_pretrained(folder).cuda()
+    figure = atlas.show(model, tokenizer, "river bank")
+    assert load(asked(figure, "attention", layer=1, head=0)[1])["attn"].shape[:2] == (1, 1)
+    assert all(parameter.is_cuda for parameter in model.parameters())
+    figure.close()
+
+
+def test_attention_of_a_gpu_or_with_a_gradient_is_copied(attn):
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    given = torch.tensor(attn, device=device).requires_grad_()
+    figure = atlas.show(given, TOKENS, layer=1, head=2)
+    np.testing.assert_allclose(load(figure._attention)["attn"], attn[1:, 2:3], rtol=1e-6)
+    assert given.requires_grad and given.device.type == device
+    figure.close()
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path):
+    """GPT-2's has ids that the small BERT does not have."""
+    model = hf.AutoModelForMaskedLM.from_pretrained(saved.bert(tmp_path / "bert"))
+    model.resize_token_embeddings(50)
+    other = hf.AutoTokenizer.from_pretrained(saved.gpt2(tmp_path / "gpt"))
+    with pytest.raises(atlas.AtlasError, match="tokenizer|vocabulary|token"):
+        atlas.show(model, other, "He sat on the river bank.")
 
 
 def test_a_figure_whose_model_was_let_go_says_so(shown):

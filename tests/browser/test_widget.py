@@ -135,6 +135,16 @@ def test_with_a_closed_kernel_the_picture_stays(host: Hosted, shown: Any) -> Non
     expect(figure.locator("#view table")).to_contain_text("river")
 
 
+def test_what_is_not_there_is_said_until_something_is_chosen(host: Hosted, attn: Any) -> None:
+    figure = atlas.show(attn, TOKENS, layer=9)
+    drawn = ready(host.add(figure))
+    expect(drawn.locator("#notice")).to_contain_text("layer")
+    figure.layer = 1
+    expect(drawn.locator("#head-title")).to_have_text("Layer 1 · Head 0")
+    expect(ready(drawn).locator("#notice")).to_have_text("")
+    figure.close()
+
+
 def test_what_python_refuses_is_said(host: Hosted, shown: Any) -> None:
     figure = ready(host.add(shown))
     shown._release()

@@ -137,7 +137,8 @@ async function want(figure, patch) {
     if (turn !== figure.turn) return;
     say("problem", error.message, root);
   }
-  say("notice", "", root);
+  const ignored = turn === 1 ? data.ignored.map(({message}) => `${message}.`).join(" ") : "";
+  say("notice", ignored, root);
   byId("picture", root).ariaBusy = false;
 }
 
