@@ -22,7 +22,7 @@ from attention_atlas.app.api.experiment import (
     metric_of,
 )
 from attention_atlas.app.api.resource import stepwise
-from attention_atlas.app.api.spec import RunRequest, StreamRequest, from_json
+from attention_atlas.app.api.spec import RunRequest, StreamRequest, at_most, from_json
 from attention_atlas.app.service import Service
 from attention_atlas.app.streaming import Emit
 from attention_atlas.app.wire import Answer
@@ -65,6 +65,12 @@ class AttributionsRequest(StreamRequest):
     )
     layer: int = Field(ge=0, examples=[2])
     head: int = Field(ge=0, examples=[3])
+    methods: Annotated[
+        tuple[MethodName, ...],
+        Field(max_length=9, fail_fast=True),
+        at_most(9),
+        BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value),
+    ] = Field((), description="by comma; leave_one_out always; all if left out")
     query: int | None = Field(
         None,
         ge=0,
@@ -147,7 +153,8 @@ def attributions(
     emit("start", start)
     methods: dict[str, Any] = {}
     effect: Tensor | None = None
-    for name in (FIRST, *(name for name in NAMES if name != FIRST)):
+    wanted = request.methods or NAMES
+    for name in (FIRST, *(name for name in NAMES if name != FIRST and name in wanted)):
         result = attribution(row, name)
         effect = result.values if name == FIRST else effect
         methods[name] = _fields(result, effect)
@@ -159,7 +166,7 @@ def attributions(
         "layer": row.layer,
         "head": row.head,
         "query": row.query,
-        "methods": {name: methods[name] for name in NAMES},
+        "methods": {name: methods[name] for name in NAMES if name in methods},
         "provenance": provenance(loaded).model_dump(),
         "links": links(request.clean),
     }

@@ -80,3 +80,10 @@ def test_what_cannot_be_done_is_said(client, body, field, code, language):
     [error] = response.json()["errors"]
     assert (error["field"], error["code"]) == (field, code)
     assert any("\u4e00" <= c <= "\u9fff" for c in error["message"]) == (language == "zh")
+
+
+def test_only_the_methods_asked_for_are_computed(post):
+    body = {"clean": {"model": "gpt", "text": "The king of France"}, "layer": 1, "head": 2}
+    every = post("/lab/attributions", **body)["methods"]
+    some = post("/lab/attributions", **body, methods="attention")["methods"]
+    assert some == {name: every[name] for name in ("attention", "leave_one_out")}

@@ -347,3 +347,16 @@ def test_the_picture_of_the_readme(explore: Explore, name: str, tmp_path: Path) 
     assert picture.startswith(b"\x89PNG") and len(picture) > 30_000
     paper = evaluated(page, "getComputedStyle(document.body).backgroundColor")
     assert paper == {"light": "oklch(0.988 0.003 95)", "dark": "oklch(0.175 0.012 270)"}[name]
+
+
+def test_a_line_says_whether_attention_and_effect_agree(page: Page, server: str) -> None:
+    text = "The river bank was full of [MASK]."
+    page.goto(f"/explore?{urlencode({'model': 'bert', 'text': text, 'layer': 5, 'head': 10})}")
+    line = page.locator("#honesty")
+    expect(line).to_contain_text(re.compile("Attention and effect .*agree"))
+    expect(line).to_contain_text("predicted at “[MASK]”")
+    expect(line.get_by_role("link")).to_have_attribute(
+        "href", re.compile(r"/lab\?.*how=zero.*layer=5&head=10")
+    )
+    page.locator("textarea[name=text]").fill("He sat down.")
+    expect(line).to_be_empty()

@@ -4,6 +4,7 @@
 import {attributions} from "./api.js";
 import {css, signedColor, textOn} from "./color.js";
 import {byId, h} from "./dom.js";
+import {verdictOfTau} from "./honesty.js";
 import {_} from "./language.js";
 import {toCamel} from "./names.js";
 import {label, tokenNode} from "./token.js";
@@ -26,8 +27,6 @@ const REASONS = {
   "edits-name-positions": _("edits name positions, which deleting moves"),
   "property-fails": _("its property does not hold here, so it is not drawn")
 };
-const AGREES = 0.5; // Kendall's tau from which two orders are said to agree
-const DISAGREES = 0.2;
 
 /**
  * Ask for them; each method is shown as it comes.
@@ -101,10 +100,10 @@ function agreementOf({attention}) {
   const tau = attention?.tau ?? null;
   if (tau === null) return "";
   const values = {tau: tau.toFixed(2).replace("-", "−")};
-  if (tau >= AGREES) {
+  if (verdictOfTau(tau) === "agree") {
     return _("Attention and effect agree here: the tokens this head looks at most are those whose deletion changes the prediction most (Kendall's τ = {tau}).", values);
   }
-  return tau <= DISAGREES
+  return verdictOfTau(tau) === "differ"
     ? _("Attention and effect do not agree here: where this head looks says little about which tokens the prediction depends on (Kendall's τ = {tau}).", values)
     : _("Attention and effect agree in part here (Kendall's τ = {tau}, 1 is the same order).", values);
 }

@@ -42,5 +42,9 @@ export async function openModel() {
   throw new Error(_("Other models need the server"));
 }
 
+export async function attributions() {
+  throw new Error(_("Other models need the server"));
+}
+
 /** Nothing to fetch from. */
 export const address = () => null;

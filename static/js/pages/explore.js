@@ -7,6 +7,7 @@ import {byId} from "../lib/dom.js";
 import {fetchAnatomy, fetchMetrics, fetchParts, remember} from "../lib/fetched.js";
 import {shownHeads} from "../lib/heads.js";
 import {mountInputs} from "../lib/inputs.js";
+import {followHonesty, forgetHonesty} from "../lib/honesty.js";
 import {_} from "../lib/language.js";
 import {ownLanguages} from "../lib/languages.js";
 import {fit, follow, inputsOf, partsOf} from "../lib/picture.js";
@@ -80,6 +81,7 @@ const asks = (wanted) => ({...partsOf(wanted, data.models),
   anatomy: wanted.view === "anatomy" ? [wanted.query, wanted.side] : null});
 
 async function answer(wanted, options, before) {
+  if (!isOffline) forgetHonesty();
   const parts = partsOf(wanted, data.models);
   const show = {shown: shownHeads(wanted), metric: wanted.metric};
   const found = await fetchParts(parts, show, options);
@@ -129,6 +131,7 @@ function draw(state, theme) {
   const next = frameOf(drawn, theme);
   mounted.grid.update(next);
   mounted.view.update(next)?.catch((error) => page.patch({problem: error.message}));
+  if (!isOffline) followHonesty(drawn, modelIn(data.models, drawn.model));
 }
 
 const stepped = (i, by, n) => Math.max(0, Math.min(n - 1, (i ?? -1) + by));
