@@ -354,7 +354,7 @@ def test_a_line_says_whether_attention_and_effect_agree(page: Page, server: str)
     page.goto(f"/explore?{urlencode({'model': 'bert', 'text': text, 'layer': 5, 'head': 10})}")
     line = page.locator("#honesty")
     expect(line).to_contain_text(re.compile("Attention and effect .*agree"))
-    expect(line).to_contain_text("predicted at “[MASK]”")
+    expect(line).to_contain_text("at “[MASK]”")
     expect(line.get_by_role("link")).to_have_attribute(
         "href", re.compile(r"/lab\?.*how=zero.*layer=5&head=10")
     )

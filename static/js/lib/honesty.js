@@ -82,11 +82,12 @@ async function ask(spec, {kind}, signal) {
 function show({metric, tokens, methods}, {clean, layer, head, metric: {position}}, kind) {
   const tau = methods.attention.tau ?? null;
   if (tau === null) return;
-  const measured = _("Kendall's τ = {tau} between the head's attention and leaving each token out; measured: logit of “{answer}” minus “{other}”, predicted at “{token}”", {
+  const measured = _("Kendall's τ = {tau} with leaving tokens out, by the logits of “{answer}” − “{other}” at “{token}”", {
     tau: tau.toFixed(2).replace("-", "−"), answer: visible(metric.answer),
     other: visible(metric.other), token: label(tokens[metric.position])});
   const place = {model: clean.model, text: clean.text, how: "zero", kind, layer, head,
     ...(position === null ? {} : {position})};
-  byId("honesty").replaceChildren(h("b", {}, WORDS[verdictOfTau(tau)]), ` (${measured}) `,
-    h("a", {href: pageOf("lab", place)}, _("In the Lab")));
+  byId("honesty").replaceChildren(
+    h("a", {href: pageOf("lab", place)}, WORDS[verdictOfTau(tau)]), `: ${measured}`);
+  byId("honesty").title = measured;
 }
