@@ -86,7 +86,7 @@ class Loaded:
     tokenizer: AnyTokenizer
     model: Model
     device: torch.device
-    source: str = "bundled"  # or "snapshot", "hub", "path", "memory"
+    source: str = "bundled"  # or "hub", "path", "memory"
     notes: tuple[Note, ...] = ()  # what else there is to know of it
     base: tuple[str, str] | None = None  # name and folder of what its adapter was merged into
 
@@ -227,8 +227,7 @@ def load(name: str, device: torch.device, folder: Path = WEIGHTS) -> Loaded:
         card = _load_snapshot(model, card, name, model_folder)
     else:
         checkpoint.load(model, path)
-    source = "snapshot" if is_snapshot else "bundled"
-    return Loaded(card, tokenizer, model.to(device).eval(), device, source)
+    return Loaded(card, tokenizer, model.to(device).eval(), device)
 
 
 def _load_snapshot(model: nn.Module, card: Card, name: str, folder: Path) -> Card:

@@ -232,7 +232,7 @@ def classes_fields(classes: Classes | None) -> dict[str, Any] | None:
 
 
 def _snapshots(loaded: Loaded) -> list[SnapshotOut]:
-    if loaded.source not in ("bundled", "snapshot"):
+    if loaded.source != "bundled":
         return []
     return [
         SnapshotOut(

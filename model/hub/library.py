@@ -217,7 +217,7 @@ class Library:
             models = {**self.models, loaded.name: loaded}
             if loaded.name in self._used:  # its files were written anew
                 self._used.remove(loaded.name)
-            if loaded.source not in ("bundled", "memory"):
+            if loaded.source not in ("bundled", "memory") or loaded.name in self.snapshots:
                 self._used.append(loaded.name)
             gone = self._used[: max(0, len(self._used) - self.at_most)]
             del self._used[: len(gone)]

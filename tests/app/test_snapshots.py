@@ -33,7 +33,7 @@ def test_a_snapshot_answers_as_a_model(client: Any, name: str) -> None:
     run = client.get("/api/v1/run", params={"model": name, "text": TWICE}).json()
     assert run["provenance"]["model"] == name
     card = client.get(f"/api/v1/models/{name}").json()
-    assert card["source"] == "snapshot"
+    assert card["source"] == "bundled"
     assert card["training"]["tokens"] == int(name.split("@")[1])
     assert [each["name"] for each in card["snapshots"]] == NAMES
 
