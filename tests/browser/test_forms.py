@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.complete import complete, evaluated, query_of, text_of, value_of
+from tests.browser.complete import complete, evaluated, query_of, text_of, value_of, width_of
 from tests.browser.screens import LIGHT
 
 READY = {
@@ -175,3 +175,22 @@ def test_a_text_can_be_added_without_a_keyboards_shift(page: Page) -> None:
     page.keyboard.type("The end")
     expect(page.locator("#ids-table tr")).to_have_count(4)
     expect(page.locator("#ids-table tr").last).to_contain_text("end")
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        *(("/explore", "text"), ("/explore?view=tokens", "text"), ("/explore?view=table", "text")),
+        *(("/fill", "text"), ("/masks", "texts"), ("/positions", "text"), ("/attention", "text")),
+    ],
+)
+def test_a_word_without_end_does_not_widen_the_page(page: Page, path: str, field: str) -> None:
+    joint = "&" if "?" in path else "?"
+    page.goto(f"{path}{joint}model=bert&{field}={'a' * 600}")
+    assert width_of(page) <= 1440
+
+
+def test_a_number_is_whole_in_its_field(page: Page) -> None:
+    page.goto("/positions?base=10000")
+    field = page.get_by_role("spinbutton", name="base")
+    assert evaluated(field, "(el) => el.scrollWidth <= el.clientWidth")

@@ -7,12 +7,17 @@ const STAND_INS = new Map([["\n", "↵"], ["\r", "↵"], ["\t", "⇥"]]);
 const standIn = (char) => STAND_INS.get(char) ?? "␣";
 const codePoint = (char) => `U+${char.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
 
+const LONGEST = 28; // characters of a token: an unknown word may be as long as a page is wide
+const MOST = 24; // of an odd token in a sentence
+
+const shortened = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
+
 /** The token's text, with a visible stand-in where there would be nothing to see. */
 export function visible({text}) {
   if (text === "") return standIn(" ");
   if (/^\s+$/u.test(text)) return [...text].map(standIn).join("");
   if (/^[\p{C}\s]+$/u.test(text)) return [...text].map(codePoint).join(" ");
-  const line = text.trim().replace(/[\n\r\t]/g, standIn);
+  const line = shortened(text.trim().replace(/[\n\r\t]/g, standIn), LONGEST);
   return /^\p{M}/u.test(line) ? `◌${line}` : line;
 }
 
@@ -28,11 +33,9 @@ export function wholeWords(tokens) {
     .map(label).join(""));
 }
 
-const MOST = 24; // characters of an odd token in a sentence
-
 /** What is odd in the tokens: a character in several of them, a word that none spells. */
 export function oddities(tokens) {
-  const short = (text) => (text.length > MOST ? `${text.slice(0, MOST - 1)}…` : text);
+  const short = (text) => shortened(text, MOST);
   const texts = (chosen) => [...new Set(chosen.map(visible))].slice(0, 3).map(short).join(", ");
   const isSplit = (a, i) => [tokens[i - 1], tokens[i + 1]].some((b) => b && a.end > a.start
     && b.start === a.start && b.end === a.end && b.segment === a.segment && b.raw !== a.raw);
