@@ -12,6 +12,7 @@ from anyio import CapacityLimiter
 from attention_atlas.app import errors, language, navigation, openapi
 from attention_atlas.app.access import HEADER, AccessLog
 from attention_atlas.app.api import routes as api
+from attention_atlas.app.api.common import PREFIX
 from attention_atlas.app.assets import Assets, folder, plotly_styles
 from attention_atlas.app.learn.figures import written
 from attention_atlas.app.limits import ClientLimit
@@ -82,7 +83,12 @@ def wrap(app: FastAPI, settings: Settings, meters: Meters) -> None:
     """Add the middleware, the innermost first."""
     scripts, styles = [app.state.assets.import_map], plotly_styles()
     policy = content_policy(settings.frame_ancestors, scripts, styles)
-    app.add_middleware(BodyLimit, limit=settings.max_body, seconds=settings.body_seconds)
+    app.add_middleware(
+        BodyLimit,
+        limit=settings.max_body,
+        seconds=settings.body_seconds,
+        others={f"{PREFIX}/records": settings.max_record},
+    )
     app.add_middleware(CompressMiddleware, minimum_size=500)
     app.add_middleware(HeadAsGet)
     app.add_middleware(HostCheck, settings=settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from attention_atlas.app import errors
 from attention_atlas.app.language import chosen, of_request
@@ -19,18 +20,23 @@ class BodyLimit:
     """ASGI middleware: a body over the limit is answered 413, as soon as that is known; one that
     does not come in time 408."""
 
-    def __init__(self, app: ASGIApp, limit: int, seconds: float) -> None:
+    def __init__(
+        self, app: ASGIApp, limit: int, seconds: float, others: Mapping[str, int] | None = None
+    ) -> None:
+        """`others`: limits of some addresses."""
         self.app = app
         self.limit = limit
+        self.others = others or {}
         self.seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        limit = self.others.get(scope["path"], self.limit)
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self.limit:
-            error = errors.BodyTooLarge(self._message(int(declared)))
+        if declared.isdigit() and int(declared) > limit:
+            error = errors.BodyTooLarge(self._message(int(declared), limit))
             answer = errors.respond(errors.problem(error))
             await answer(scope, receive, send)
             return
@@ -48,8 +54,10 @@ class BodyLimit:
                 raise HTTPException(408, self._late()) from None
             is_whole = not event.get("more_body", False)
             seen += len(event.get("body", b""))
-            if seen > self.limit:
-                raise HTTPException(413, self._message(seen))  # FastAPI hides any other as 400
+            if seen > limit:
+                raise HTTPException(
+                    413, self._message(seen, limit)
+                )  # FastAPI hides any other as 400
             return event
 
         await self.app(scope, counted, send)
@@ -61,12 +69,12 @@ class BodyLimit:
             limit=self.seconds,
         )
 
-    def _message(self, size: int) -> str:
+    def _message(self, size: int, limit: int) -> str:
         return Message(
             "body-too-large",
             "the body has {value} bytes or more; at most {limit} are taken",
             value=size,
-            limit=self.limit,
+            limit=limit,
         )
 
 

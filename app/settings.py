@@ -85,6 +85,9 @@ class Settings(BaseSettings):
     max_body: int = Field(1_000_000, ge=1, description="largest request body taken, in bytes")
     max_connections: int = Field(1000, ge=1, description="connections at a time; then 503")
     header_seconds: float = Field(15, gt=0, description="for a client to send its headers")
+    max_record: int = Field(
+        64_000_000, ge=1, description="largest file of attention that is sent, in bytes"
+    )
     body_seconds: float = Field(30, gt=0, description="for a client to send its request body")
     send_seconds: float = Field(
         60, gt=0, description="for a client to read what it was sent; then it is disconnected"

@@ -9,6 +9,7 @@ with atlas.Client("http://127.0.0.1:8000") as client:
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections import OrderedDict
@@ -18,6 +19,7 @@ from urllib.parse import urlencode
 
 import httpx2
 import numpy as np
+import safetensors.numpy
 
 from attention_atlas import __version__
 from attention_atlas.results import (
@@ -130,6 +132,14 @@ class Client:
                     return event.data
                 progress(event.data)
         raise AtlasError("the server went away before the model was open", field="model")
+
+    def add_record(self, attn: Any, tokens: Sequence[str]) -> dict[str, Any]:
+        """Send attention of any library, (L, H, T, T) as numpy, with its T tokens: `record` is the
+        model and `text` the text to ask for. The server keeps it in memory only."""
+        array = np.ascontiguousarray(attn, np.float32)
+        body = safetensors.numpy.save({"attn": array}, {"tokens": json.dumps(list(tokens))})
+        headers = {"Content-Type": SAFETENSORS, "Accept": "application/json"}
+        return dict(self._sent("POST", f"{PREFIX}/records", headers, content=body).json())
 
     def run(self, model: str, text: str, **inputs: Unpack[Inputs]) -> Run:
         """One forward pass: tokens, predictions, the shape of each kind of attention."""
@@ -312,12 +322,19 @@ class Client:
         return response
 
     def _sent(
-        self, method: str, address: str, headers: Mapping[str, str], body: Any = None
+        self,
+        method: str,
+        address: str,
+        headers: Mapping[str, str],
+        body: Any = None,
+        content: bytes | None = None,
     ) -> httpx2.Response:
         """A response, after as many tries as it takes. Raises AtlasError."""
         for left in range(self.retries, -1, -1):
             try:
-                response = self._http.request(method, address, headers=headers, json=body)
+                response = self._http.request(
+                    method, address, headers=headers, json=body, content=content
+                )
             except httpx2.TransportError as error:
                 raise AtlasError(f"no answer from {self.address}: {error}") from None
             if response.status_code not in (429, 503) or not left:

@@ -31,8 +31,9 @@ TOLERANCE = 1e-3  # of a row's sum: half precision, and what a reduction leaves
 class BadRecord(ValueError):
     """Tensors that cannot be shown; `field` is attn or tokens."""
 
-    def __init__(self, field: str, message: str) -> None:
+    def __init__(self, field: str, message: Message) -> None:
         super().__init__(message)
+        self.message = message
         self.field = field
 
 
@@ -157,10 +158,17 @@ def loaded(attn: Any, tokens: Sequence[str], name: str = "record") -> Loaded:
     stacked = tensor_of(attn)
     n_layer, n_head, n_query, n_key = stacked.shape
     if n_query != n_key or n_key != len(tokens):
-        text = f"attn has {n_query} queries and {n_key} keys, and there are {len(tokens)} tokens"
-        raise BadRecord("tokens", text)
+        message = Message(
+            "tokens-do-not-fit",
+            "attn has {n_query} queries and {n_key} keys, and there are {n} tokens",
+            n_query=n_query,
+            n_key=n_key,
+            n=len(tokens),
+        )
+        raise BadRecord("tokens", message)
     if not all(isinstance(token, str) for token in tokens):
-        raise BadRecord("tokens", "tokens are strings, one for each row of attn")
+        message = Message("tokens-are-strings", "tokens are strings, one for each row of attn")
+        raise BadRecord("tokens", message)
     notes = []
     apart = (stacked.sum(-1) - 1).abs().max().item()
     if apart > TOLERANCE:
@@ -179,22 +187,38 @@ def tensor_of(attn: Any) -> Tensor:
         layers = [_as_tensor(layer) for layer in attn]
         shapes = {tuple(layer.shape) for layer in layers}
         if len(shapes) != 1:
-            raise BadRecord("attn", f"the layers of attn differ in shape: {sorted(shapes)}")
+            message = Message(
+                "layers-differ",
+                "the layers of attn differ in shape: {shapes}",
+                shapes=sorted(shapes),
+            )
+            raise BadRecord("attn", message)
         attn = torch.stack(layers)
         if attn.ndim == 5 and attn.size(1) != 1:
-            text = f"attn has a batch of {attn.size(1)} texts; give one: [layer[:1] for layer in …]"
-            raise BadRecord("attn", text)
+            message = Message(
+                "a-batch",
+                "attn has a batch of {n} texts; give one: [layer[:1] for layer in …]",
+                n=attn.size(1),
+            )
+            raise BadRecord("attn", message)
         attn = attn[:, 0] if attn.ndim == 5 else attn
     attn = _as_tensor(attn)
     if attn.ndim == 5 and attn.size(1) == 1:
         attn = attn[:, 0]
     if attn.ndim != 4 or 0 in attn.shape:
         shape = tuple(attn.shape)
-        raise BadRecord("attn", f"attn is {shape}; its axes are (layer, head, query, key)")
+        message = Message(
+            "other-axes", "attn is {shape}; its axes are (layer, head, query, key)", shape=shape
+        )
+        raise BadRecord("attn", message)
     if not attn.isfinite().all():
-        raise BadRecord("attn", "attn has numbers that are not finite (NaN or infinite)")
+        message = Message("not-finite", "attn has numbers that are not finite (NaN or infinite)")
+        raise BadRecord("attn", message)
     if attn.min() < 0:
-        raise BadRecord("attn", f"attn has numbers below 0, down to {attn.min().item():.3g}")
+        message = Message(
+            "below-0", "attn has numbers below 0, down to {least:.3g}", least=attn.min().item()
+        )
+        raise BadRecord("attn", message)
     return attn
 
 
@@ -203,7 +227,13 @@ def _as_tensor(attn: Any) -> Tensor:
         return torch.as_tensor(attn).detach().to("cpu", torch.float32).contiguous()
     except (TypeError, ValueError, RuntimeError) as error:
         kind = type(attn).__name__
-        raise BadRecord("attn", f"attn is a {kind}, not numbers in a tensor: {error}") from None
+        message = Message(
+            "no-tensor",
+            "attn is a {kind}, not numbers in a tensor: {error}",
+            kind=kind,
+            error=error,
+        )
+        raise BadRecord("attn", message) from None
 
 
 def labelled(raws: Sequence[str]) -> tuple[str, tuple[Token, ...]]:

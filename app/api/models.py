@@ -102,7 +102,7 @@ class ModelSummary(BaseModel):
     why_values: dict[str, str] = Field(description="the values in it")
     notes: list[Remark] = Field(description="what else there is to know of it")
     base: str | None = Field(description="the model that its adapter was merged into, to open")
-    source: str = Field(description="bundled, hub, path or memory")
+    source: str = Field(description="bundled, hub, path, memory or record")
     device: str
     dtype: str = Field(description="the precision it is computed in")
     sha256: str

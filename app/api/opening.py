@@ -86,6 +86,11 @@ def check_sender(request: Request, service: Service) -> None:
         raise errors.NotAllowed(
             Message("not-json", "send the request as application/json"), "content-type"
         )
+    check_origin(request, service)
+
+
+def check_origin(request: Request, service: Service) -> None:
+    """Refuse requests from a page of another site."""
     host, origin = request.headers.get("host", ""), request.headers.get("origin")
     if origin is not None and _host(origin) != host:
         raise errors.NotAllowed(

@@ -22,6 +22,7 @@ from attention_atlas.app.api import (
     opening,
     paths,
     positions,
+    records,
     run,
     tokenize,
     translate,
@@ -29,7 +30,7 @@ from attention_atlas.app.api import (
 )
 
 TOPICS = (
-    *(opening, models, tokenize, run, attention, metrics, anatomy, hidden_states, compare),
+    *(opening, models, records, tokenize, run, attention, metrics, anatomy, hidden_states, compare),
     *(positions, masks, arithmetic, translate, generate, fill, few_shot, classify),
     *(lab, effects, writes, lens, attributions, paths),
 )

@@ -113,6 +113,17 @@ class Library:
             self._add(loaded)
         return loaded
 
+    def keep(self, loaded: Loaded) -> Loaded:
+        """Take what somebody sent, named by its content. Like a model that was opened, it gives way
+        to newer ones; it cannot be opened again."""
+        with self._naming:
+            name = f"record-{loaded.card.sha256[:10]}"
+            kept = replace(loaded, card=replace(loaded.card, name=name), source="record")
+            existing = self.get(name)
+            if existing is None:
+                self._add(kept)
+        return existing or kept
+
     def get(self, name: str) -> Loaded | None:
         """A model in memory; it counts as used."""
         with self._lock:

@@ -27,7 +27,8 @@ def taken(path: str) -> list[str]:
     """Of the body of POST, which has what the query string of GET has, else of the path."""
     operations = SPEC["paths"][path]
     if "post" in operations and "requestBody" in operations["post"]:
-        return fields_of(operations["post"]["requestBody"]["content"]["application/json"]["schema"])
+        content = operations["post"]["requestBody"]["content"]
+        return fields_of(content.get("application/json", {"schema": {}})["schema"])
     return [parameter["name"] for parameter in operations["get"].get("parameters", [])]
 
 

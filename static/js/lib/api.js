@@ -147,6 +147,23 @@ export async function openModel(model, {signal, onProgress, token}) {
   throw new Error(_("the server does not answer"));
 }
 
+/**
+ * Send a file of attention and its tokens, which the server keeps in memory.
+ * @param {File} file  @param {{signal: AbortSignal, token?: string}} options
+ * @returns {Promise<{record: string, text: string}>} the model and the text to ask for
+ */
+export async function sendRecord(file, {signal, token}) {
+  const headers = {...accepting(JSON_TYPE), "content-type": "application/octet-stream"};
+  if (token) headers.authorization = `Bearer ${token}`;
+  const post = {method: "POST", headers, body: file, signal};
+  const response = await fetch(`${ROOT}/records`, post).catch((error) => {
+    signal.throwIfAborted();
+    return error instanceof TypeError ? null : Promise.reject(error);
+  });
+  if (!response?.ok) throw await apiError(response);
+  return camel(await response.json());
+}
+
 /** A page of the course as a document, for the figure in it. @param {AbortSignal} signal */
 export async function stepPage(address, signal) {
   const response = await fetch(address, {signal}).catch((error) => {

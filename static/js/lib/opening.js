@@ -1,7 +1,8 @@
-// A model that is not in memory: opened by its name, with how far that is, and why it cannot be.
+// A model that is not in memory: opened by its name, with how far that is, and why it cannot be; or
+// a file of attention, which is sent.
 
-import {openModel} from "./api.js";
-import {isEnter} from "./dom.js";
+import {openModel, sendRecord} from "./api.js";
+import {h, isEnter} from "./dom.js";
 import {_} from "./language.js";
 import {keepForTab, keptForTab} from "./storage.js";
 import * as url from "./url.js";
@@ -76,7 +77,35 @@ export function mountOpening(form, onOpened) {
     }
   }
 
-  if (part) listen(part, open);
+  /** Send a file of attention, and go to its page. */
+  async function send(file) {
+    pending.abort();
+    pending = new AbortController();
+    const {signal} = pending;
+    line.hidden = false;
+    line.classList.remove("refused");
+    bar.hidden = true;
+    said.textContent = `${file.name} …`;
+    try {
+      const {record, text} = await sendRecord(file, {signal, token: keptForTab(TOKEN)});
+      h("a", {href: url.pageOf("explore", {model: record, text})}).click();
+    } catch (error) {
+      if (signal.aborted) return;
+      said.textContent = error.message;
+      line.classList.add("refused");
+      if (error.status === NO_TOKEN) askToken(part, "");
+    }
+  }
+
+  if (part) {
+    listen(part, open);
+    const chosen = part.querySelector("input[type=file]");
+    chosen.addEventListener("change", async () => {
+      const [file] = chosen.files;
+      if (file) await send(file);
+      chosen.value = "";
+    });
+  }
   return open;
 }
 
