@@ -194,7 +194,7 @@ def test_the_server_answers_while_a_model_is_opened(monkeypatch) -> None:
     service = Service(Settings(threads=1, models="bert"))
     go = threading.Event()
 
-    def slow(source: str, progress: object, is_wanted: object) -> Loaded:
+    def slow(*arguments: object) -> Loaded:
         assert go.wait(30)
         return service.models["bert"]
 
