@@ -77,36 +77,39 @@ export function mountOpening(form, onOpened) {
     }
   }
 
-  /** Send a file of attention, and go to its page. */
+  if (part) {
+    listen(part, open);
+    mountSending(part, line);
+  }
+  return open;
+}
+
+/** A file of attention is sent when it is chosen, and its page opened. */
+function mountSending(part, line) {
+  const [said, bar] = [line.querySelector("[role=status]"), line.querySelector("progress")];
+  const chosen = part.querySelector("input[type=file]");
+
   async function send(file) {
-    pending.abort();
-    pending = new AbortController();
-    const {signal} = pending;
     line.hidden = false;
     line.classList.remove("refused");
     bar.hidden = true;
     said.textContent = `${file.name} …`;
     try {
+      const {signal} = new AbortController();
       const {record, text} = await sendRecord(file, {signal, token: keptForTab(TOKEN)});
       h("a", {href: url.pageOf("explore", {model: record, text})}).click();
     } catch (error) {
-      if (signal.aborted) return;
       said.textContent = error.message;
       line.classList.add("refused");
       if (error.status === NO_TOKEN) askToken(part, "");
     }
   }
 
-  if (part) {
-    listen(part, open);
-    const chosen = part.querySelector("input[type=file]");
-    chosen.addEventListener("change", async () => {
-      const [file] = chosen.files;
-      if (file) await send(file);
-      chosen.value = "";
-    });
-  }
-  return open;
+  chosen.addEventListener("change", async () => {
+    const [file] = chosen.files;
+    if (file) await send(file);
+    chosen.value = "";
+  });
 }
 
 /** Show the field for the token; what was sent is forgotten, since it was refused. */
