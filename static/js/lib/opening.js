@@ -77,10 +77,7 @@ export function mountOpening(form, onOpened) {
     }
   }
 
-  if (part) {
-    listen(part, open);
-    mountSending(part, line);
-  }
+  if (part) listen(part, open, line);
   return open;
 }
 
@@ -124,7 +121,8 @@ function askToken(part, name) {
 }
 
 /** The field for a name, and its button; that for the token, if the server asks for one. */
-function listen(part, open) {
+function listen(part, open, line) {
+  mountSending(part, line);
   const [field, token] = part.querySelectorAll("input");
   const act = async () => {
     const name = field.value.trim();
