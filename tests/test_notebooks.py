@@ -37,7 +37,8 @@ def executed(request: pytest.FixtureRequest, tmp_path_factory: Any) -> tuple[str
     command = [sys.executable, "-c", EXECUTE, NOTEBOOKS / f"{request.param}.ipynb", folder]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    return request.param, nbformat.read(folder / "executed.ipynb", as_version=4), folder
+    notebook = nbformat.read(folder / "executed.ipynb", as_version=4)  # type: ignore[no-untyped-call]
+    return request.param, notebook, folder
 
 
 def outputs(notebook: Any) -> list[Any]:

@@ -90,6 +90,12 @@ def test_templates_static_files_and_weights_travel_in_the_wheel(wheel: Path) -> 
     assert len(kept) == len(zoo.snapshots("gpt"))
 
 
+def test_the_wheel_stays_small(wheel: Path) -> None:
+    """PyPI takes 100 MB."""
+    megabytes = wheel.stat().st_size / 1e6
+    assert megabytes < 100, f"{wheel.name} has {megabytes:.1f} MB"
+
+
 def test_every_python_file_travels_in_the_wheel(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     files = [path for kind in ("app", "model") for path in (ROOT / kind).rglob("*.py")]

@@ -48,7 +48,7 @@ def _(mo, view):
 
 def write_notebook(path: Path, *cells: str) -> None:
     """A notebook of code cells."""
-    written = [
+    written: list[dict[str, object]] = [
         {"cell_type": "code", "id": f"cell-{n}", "metadata": {}, "execution_count": None,
          "outputs": [], "source": source}
         for n, source in enumerate(cells)

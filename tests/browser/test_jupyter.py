@@ -13,7 +13,10 @@ from tests.browser.notebooks import CODE, MARIMO, running, write_notebook
 
 SLOW = 120_000  # ms; a kernel that starts imports torch
 LAB = ("--no-browser", "--ServerApp.token=", "--ServerApp.password=", "--allow-root")
-LAB += ("--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate")
+QUIET = (
+    "--LabApp.news_url=None",
+    "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+)
 
 
 @pytest.fixture
@@ -52,7 +55,7 @@ def test_jupyterlab(plain: Page, tmp_path: Path) -> None:
         "print('Python has layer', figure.layer, 'head', figure.head)",
         "figure.layer, figure.query, figure.view = 1, 'bank', 'table'",
     )
-    with running("jupyterlab", *LAB, home=tmp_path) as url:
+    with running("jupyterlab", *LAB, *QUIET, home=tmp_path) as url:
         plain.goto(f"{url}/lab/tree/figure.ipynb")
         cells = plain.locator(".jp-Notebook .jp-CodeCell")
         expect(plain.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=SLOW)
