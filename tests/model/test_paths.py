@@ -34,6 +34,11 @@ def pair_of(loaded: Any, specs: tuple[Spec, Spec]) -> Pair:
     return Pair(clean, corrupted, lab.metric_of(clean))
 
 
+def difference(pair: Pair) -> lab.LogitDifference:
+    assert isinstance(pair.metric, lab.LogitDifference)
+    return pair.metric
+
+
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Pair]:
     folder: Folder = saved.gpt2(tmp_path_factory.mktemp("gpt2"))
@@ -58,7 +63,7 @@ def oracle(model: Any, pair: Pair, path: Path) -> float:
     if path.receiver is None:
         last: list[Tensor] = []
         norm = model.transformer.ln_f
-        handle = norm.register_forward_pre_hook(lambda _, x: (last.append(x[0]), None)[1])
+        handle = norm.register_forward_pre_hook(lambda _, x: last.append(x[0]))
         model(ids)
         handle.remove()
         logits = model.lm_head(norm(last[0] + delta))[0]
@@ -76,8 +81,9 @@ def oracle(model: Any, pair: Pair, path: Path) -> float:
         handle = block.attn.c_attn.register_forward_hook(after)
         logits = model(ids).logits[0]
         handle.remove()
-    row = logits[pair.metric.position]
-    return float((row[pair.metric.a] - row[pair.metric.b]).item())
+    metric = difference(pair)
+    row = logits[metric.position]
+    return float((row[metric.a] - row[metric.b]).item())
 
 
 def test_paths_are_those_of_hooks_on_a_gpt2(tiny: Any) -> None:
@@ -119,7 +125,7 @@ def test_into_the_logits_of_a_prenorm_model_it_is_what_the_head_writes() -> None
     direct = torch.tensor(paths.exact(pair, paths.paths_to(pair.corrupted, None, None)))
     change = direct - lab.value_of(pair.corrupted, pair.metric)
     parts = [
-        writes.writes(text, pair.metric).heads["decoder"].flatten()
+        writes.writes(text, difference(pair)).heads["decoder"].flatten()
         for text in (pair.clean, pair.corrupted)
     ]
     agreement = lab.rank_agreement(change, parts[0] - parts[1])
