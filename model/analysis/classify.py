@@ -22,6 +22,7 @@ from attention_atlas.model.messages import Message
 from attention_atlas.model.record import Token
 from attention_atlas.model.run import batch_of
 from attention_atlas.model.spec import BadInput, Spec
+from attention_atlas.model.words import is_blank
 from attention_atlas.model.zoo import Loaded
 from torch import Tensor
 
@@ -84,6 +85,9 @@ def classify(
 
 def _check(loaded: Loaded, classes: Classes, spec: Spec, choices: Sequence[str]) -> None:
     """The texts that the head needs, and no others."""
+    if spec.text and is_blank(spec.text):
+        text = "the text has no words: only spaces or invisible characters"
+        raise BadInput("text", Message("no-words", text))
     if classes.unit == "pair" and not spec.text_pair:
         message = Message(
             "needs-a-pair",
