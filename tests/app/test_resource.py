@@ -111,7 +111,7 @@ ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(r
 POSTED = {
     route.path.removeprefix(PREFIX): route.responses[200]["model"]
     for route in ROUTES
-    if "POST" in route.methods and "model" in route.responses[200]
+    if "POST" in route.methods and "model" in route.responses.get(200, {})
 }
 CASES = [(path, body) for path, bodies in EXAMPLES.items() for body in bodies]
 RUNS = ("/run", "/attention", "/attention/overview", "/metrics", "/anatomy", "/hidden-states")
