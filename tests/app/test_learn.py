@@ -162,6 +162,13 @@ def test_a_step_reads_without_a_script(client: TestClient, chapter: int, step: s
     assert ":::" not in body
 
 
+@pytest.mark.parametrize("chapter", range(10))
+def test_a_printed_chapter_escapes_no_markup_of_its_own(client: TestClient, chapter: int) -> None:
+    text = client.get(f"/learn/{chapter}").text
+    assert "=&#34;" not in text
+    assert 'class="numbers' in text
+
+
 def test_answers_are_options(client: TestClient) -> None:
     for chapter in course("en"):
         for question in twin(client, chapter.number, "questions")["step"]["questions"]:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
+import numpy as np
 import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect
@@ -302,3 +303,17 @@ def test_without_a_script_there_are_numbers(page: Page, server: str) -> None:
     expect(page.locator("#permutation td.n").nth(2)).to_have_text(
         f"{answer['by_token']['with'][1]:.6f}"
     )
+
+
+def test_a_few_large_values_do_not_take_all_colours(page: Page, server: str) -> None:
+    """One position of bert is far larger than the others."""
+    opened(page, model="bert")
+    drawn = evaluated(
+        page,
+        "(() => { const {z, zmax} = document.querySelector('#own-encoding')"
+        ".data[0]; return [z, zmax]; })()",
+    )
+    values, end = np.abs(np.array(drawn[0])), drawn[1]
+    assert values.max() > 2 * end
+    assert (values > end / 4).mean() > 0.2
+    expect(page.locator("#beyond")).to_contain_text(f"the largest is {values.max():.2f}")

@@ -51,6 +51,16 @@ const rowsOf = ({data, shape: [n, m]}) =>
 const names = (n) => Array.from({length: n}, (none, i) => `${i}`);
 const largest = ({data}) => data.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-9);
 
+const USUAL = 0.99; // of the values of a map; its colours are for these where a few are far larger
+
+/** Where a map's colours end: at its largest value, unless that is far from the others. */
+function endOf(tensor) {
+  const most = largest(tensor);
+  const sizes = Float64Array.from(tensor.data, Math.abs).sort();
+  const usual = sizes[Math.floor(USUAL * (sizes.length - 1))];
+  return usual > 0 && most > 2 * usual ? usual : most;
+}
+
 /** Where numbers come from; `own` are the chosen model's. */
 function wordsOf({found: {own}, nPositions, dModel, base, measure, shift, model}, title, of, part) {
   const {sha256, version} = own.provenance;
@@ -71,13 +81,14 @@ function drawEncodings(state, theme) {
   const likeness = measure === "cosine" ? _("cosine") : _("dot product");
   const map = (of, part, tensor, {name, axes, sheet, locked = null}) => {
     const [n, m] = tensor.shape;
-    const most = largest(tensor);
+    const end = endOf(tensor);
     const whose = of === "own" ? model : _("Sines and cosines");
     const title = `${whose} · ${name} · ${axes.join(" × ")}`;
     showMap(byId(`${of}-${part}`), {z: rowsOf(tensor), name, qLabels: names(n), kLabels: names(m),
-      axes, sheet, range: {low: -most, high: most, scale: "signed"}, theme, locked},
+      axes, sheet, range: {low: -end, high: end, scale: "signed"}, theme, locked},
     wordsOf(state, title, of, part));
   };
+  sayBeyond(state);
   for (const [of, {encoding, similarity}] of [["sines", sines], ["own", own]]) {
     const locked = position < encoding.shape[0] ? {side: "query", index: position} : null;
     map(of, "encoding", encoding, {name: _("value"), axes: [_("position"), _("dimension")],
@@ -85,6 +96,14 @@ function drawEncodings(state, theme) {
     map(of, "similarity", similarity, {name: likeness, axes: [_("position"), _("position")],
       sheet: {axes: ["position", "position_b"], value: measure}});
   }
+}
+
+/** That some of the learned values are beyond the last colour. */
+function sayBeyond({found: {own}}) {
+  const [most, end] = [largest(own.encoding), endOf(own.encoding)];
+  byId("beyond").textContent = most > end
+    ? _("Values beyond ±{end} have the last colour; the largest is {most}.",
+      {end: end.toFixed(2), most: most.toFixed(2)}) : "";
 }
 
 const column = ({data, shape: [n, m]}, k) => names(n).map((none, i) => data[i * m + k]);
