@@ -116,8 +116,11 @@ MEASURED = {
         "encoder_previous_token",
         "encoder_next_token",
         "decoder_previous_token",
+        "encoder_head_importance",
+        "decoder_head_importance",
+        "cross_head_importance",
     },
-    "recurrent": {"bleu", "bleu_greedy"},
+    "recurrent": {"bleu", "bleu_greedy", "cross_head_importance"},
     "bert": {
         "masked_word_accuracy",
         "next_sentence_accuracy",

@@ -42,6 +42,10 @@ export async function openModel() {
   throw new Error(_("Other models need the server"));
 }
 
+export async function sendRecord() {
+  throw new Error(_("Other models need the server"));
+}
+
 export async function attributions() {
   throw new Error(_("Other models need the server"));
 }
