@@ -29,6 +29,8 @@ export function mountLecture(article) {
   new MutationObserver(later).observe(article, {subtree: true, attributes: true,
     attributeFilter: ["open", "data-ready", "disabled"]});
   addEventListener("resize", later);
+  const grown = new ResizeObserver(later); // a map is drawn again when its place has another width
+  for (const column of article.querySelectorAll(".learn-columns > *")) grown.observe(column);
   document.fonts?.ready.then(later);
   show();
 
