@@ -6,6 +6,7 @@ Any missing, extra or misshapen tensor is an error. Only this file uses Hugging 
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping
@@ -95,6 +96,7 @@ TIED: dict[type[Transformer], dict[str, str]] = {
 # (1, V) each: the paper's output layer has no bias, Hugging Face's has one.
 ZERO_BIASES: dict[type[Transformer], tuple[str, ...]] = {EncoderDecoder: ("final_logits_bias",)}
 FIXED = {"model.encoder.embed_positions.weight", "final_logits_bias"}  # constants, not learned
+STEPS_A_DEVIATION = 12  # at least, when weights are rounded
 TRANSPOSED = re.compile(r"\.c_(attn|proj|fc)\.weight")  # GPT-2 keeps these as (in, out)
 
 
@@ -102,12 +104,26 @@ class BadWeights(Exception):
     """A weights file is missing, damaged, or belongs to another model."""
 
 
-def save(model: nn.Module, path: Path) -> str:
-    """Write the weights as float16 and return their sha256."""
-    tensors = {name: t.detach().half().contiguous() for name, t in model.state_dict().items()}
-    save_file(tensors, str(path))
+def save(model: nn.Module, path: Path, *, coarse: bool = False) -> str:
+    """Write the weights as float16, or the rounded ones, and return their sha256."""
+    tensors = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    if coarse:
+        tensors = {name: rounded(tensor) for name, tensor in tensors.items()}
+    save_file({name: tensor.half().contiguous() for name, tensor in tensors.items()}, str(path))
     path.chmod(0o644)  # safetensors lets only its owner read
     return sha256(path)
+
+
+def rounded(weights: Tensor) -> Tensor:
+    """A matrix in multiples of a power of two, between 1/24 and 1/12 of its standard deviation.
+
+    As float16 it takes as many bytes, but git and a wheel, which compress, take about half.
+    """
+    deviation = weights.float().std().item() if weights.ndim == 2 else 0.0
+    if not deviation:
+        return weights
+    step = 2.0 ** math.floor(math.log2(deviation / STEPS_A_DEVIATION))
+    return (weights / step).round() * step
 
 
 def load(model: nn.Module, path: Path) -> None:

@@ -45,7 +45,7 @@ def train(run: TrainingRun, budget: Budget, batch_tokens: int) -> None:
 def write(run: TrainingRun, out: Path, batch_tokens: int) -> None:
     """Weights, tokenizer and card: what the app ships."""
     out.mkdir(parents=True, exist_ok=True)
-    sha256 = checkpoint.save(run.model, out / "model.safetensors")
+    sha256 = checkpoint.save(run.model, out / "model.safetensors", coarse=True)
     run.task.tokenizer.backend.save(str(out / "tokenizer.json"))
     run.model.eval()
     progress = run.progress

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,30 @@ def test_weights_come_back_as_float16_kept_them(gpt: GPT, path: Path) -> None:
     torch.testing.assert_close(copy.state_dict(), expected, atol=0, rtol=0)
     assert {tensor.dtype for tensor in load_file(path).values()} == {torch.float16}
     assert {parameter.dtype for parameter in copy.parameters()} == {torch.float32}
+
+
+def test_rounded_weights_are_near(gpt: GPT, path: Path) -> None:
+    full = load_file(path)
+    checkpoint.save(gpt, path, coarse=True)
+    for name, tensor in load_file(path).items():
+        if tensor.ndim != 2:
+            torch.testing.assert_close(tensor, full[name], atol=0, rtol=0)
+            continue
+        gap = (tensor.float() - gpt.state_dict()[name]).abs().max()
+        assert gap <= gpt.state_dict()[name].std() / 24 + 1e-6
+
+
+@pytest.mark.parametrize("matrix", [torch.zeros(3, 5), torch.full((3, 5), 0.3)])
+def test_a_matrix_without_deviation_is_not_rounded(matrix: Tensor) -> None:
+    torch.testing.assert_close(checkpoint.rounded(matrix), matrix, atol=0, rtol=0)
+
+
+def test_rounded_weights_are_exact_in_float16_and_compress_to_less() -> None:
+    full = torch.randn(300, 400, generator=torch.manual_seed(3)) * 0.03
+    matrix = checkpoint.rounded(full)
+    torch.testing.assert_close(matrix.half().float(), matrix, atol=0, rtol=0)
+    before, packed = (len(zlib.compress(t.half().numpy().tobytes())) for t in (full, matrix))
+    assert packed < 0.65 * before
 
 
 def test_saving_gives_the_files_sha256(gpt: GPT, path: Path) -> None:
