@@ -13,6 +13,7 @@ from attention_atlas.model import zoo
 from attention_atlas.model.analysis import interventions, lab
 from attention_atlas.model.analysis.interventions import Intervention, bench_of
 from attention_atlas.model.analysis.lab import ReadText
+from attention_atlas.model.hub import in_memory
 from attention_atlas.model.hub.opening import open_model
 from attention_atlas.model.spec import BadInput, Spec
 from attention_atlas.model.tape import Edit, Kind
@@ -188,3 +189,55 @@ def test_a_row_is_set_to_one_key_or_to_all_alike(key: int | None, row: list[floa
     it = Intervention("set", "decoder", 1, 2, query=3, key=key)
     [edit] = interventions.edits_of(bench_of(text, None), it, text)
     assert [x / sum(edit.row) for x in edit.row] == pytest.approx(row)
+
+
+class OneAfterTheOther(nn.Module):
+    """An MLP whose maps are in a list, each reading what the one before it gives."""
+
+    def __init__(self, sizes: hf.LlamaConfig) -> None:
+        super().__init__()
+        D, F = sizes.hidden_size, sizes.intermediate_size
+        self.maps = nn.ModuleList([nn.Linear(D, F), nn.Linear(F, D)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = self.maps
+        return second(first(x).relu())
+
+
+class SideBySide(OneAfterTheOther):
+    """Two MLPs, of both of which every token takes a share."""
+
+    def __init__(self, sizes: hf.LlamaConfig) -> None:
+        super().__init__(sizes)
+        self.router = nn.Linear(sizes.hidden_size, 2)
+        self.experts = nn.ModuleList([OneAfterTheOther(sizes) for _ in range(2)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        shares = self.router(x).softmax(-1)
+        parts = [
+            share[..., None] * f(x)
+            for share, f in zip(shares.unbind(-1), self.experts, strict=True)
+        ]
+        return super().forward(x) + torch.stack(parts).sum(0)
+
+
+@pytest.mark.parametrize(("mlp", "known"), [(OneAfterTheOther, True), (SideBySide, False)])
+def test_a_list_of_maps_is_an_mlp_unless_they_stand_side_by_side(
+    tmp_path: Path, mlp: type[OneAfterTheOther], known: bool
+) -> None:
+    folder = saved.llama(tmp_path)
+    model = hf.LlamaForCausalLM.from_pretrained(folder)
+    for layer in model.model.layers:
+        layer.mlp = mlp(model.config)
+    loaded = in_memory.loaded(model, hf.AutoTokenizer.from_pretrained(folder))
+    assert loaded.model.has_mlps == known
+    if not known:
+        return
+    text = lab.text_of(loaded, Spec("the old bank"))
+    metric = lab.metric_of(text)
+    given = lab.replacements("zero", "decoder", text, part="mlp")
+    values = torch.cat(list(lab.sweep(text, metric, "decoder", given, "mlps")))
+    for layer, value in zip(model.model.layers, values.tolist(), strict=True):
+        handle = hooked(layer.mlp.maps[1], None, None)
+        assert value == pytest.approx(expected(model, text, metric), abs=1e-5)
+        handle.remove()
