@@ -11,6 +11,7 @@ from attention_atlas.app.learn import (
     measures,
     more,
     opponent,
+    preference,
     tasks,
     transfer,
     writing,
@@ -146,7 +147,8 @@ CHAPTER_8: dict[str, Figure] = {
 }
 CHAPTER_9: dict[str, Figure] = {
     "ground": Measured(writing.known_and_invented, "bars", KNOWN, INVENTED),
-    "stages": Measured(writing.stages_of_alignment, "drawn"),
+    "stages": Measured(writing.stages_of_alignment, "drawn", "How old is the king?"),
+    "reward": Measured(preference.rewarded, "hand", "The children went to the"),
     "graph": Heads((BANK,), "lines"),
     "adversarial": Measured(opponent.misled, "bars", ACCOUNT),
     "transfer": Measured(transfer.meaning_by_examples, "curves", STREAM),

@@ -29,6 +29,7 @@ from attention_atlas.model.spec import check_length, tokenize
 from attention_atlas.model.zoo import Loaded
 
 NEW = 12  # tokens of a continuation
+END = "<|endoftext|>"  # where nothing else is written
 LISTS = (  # each is written twice: the model has to give the last word
     ("farm", "sea", "island", "doctor", "month"),
     ("king", "song", "flower", "word", "dance"),
@@ -272,7 +273,7 @@ def known_and_invented(service: Service, text: str, text_b: str) -> Numbers:
     rows = tuple((token.strip() or token, known[token], invented[token]) for token in shown)
     most = max(shown, key=lambda token: known[token] - invented[token])
     columns = (
-        Message("column", "next token"),
+        Message("column", "candidate"),
         Message("column", "after the known name"),
         Message("column", "after the invented name"),
     )
@@ -321,6 +322,9 @@ def _distribution(service: Service, text: str) -> Distribution:
 
 def stages_of_alignment(service: Service, text: str) -> Numbers:
     """Pre-training and the three steps by which a language model becomes an assistant."""
+    with service.lent("gpt", text=text) as loaded:
+        steps = decoding.generate(loaded, f"{text}\n", sampling=Sampling(0), max_new_tokens=NEW)
+        goes_on = returned(steps).text.strip().replace("\n", " ") or END
     rows = (
         (
             Message("row", "pre-training"),
@@ -348,4 +352,12 @@ def stages_of_alignment(service: Service, text: str) -> Numbers:
         Message("column", "what the model is given"),
         Message("column", "what it learns"),
     )
-    return Numbers(columns, rows, "", "", {}, drawing=diagrams.alignment())
+    parameters = {"model": "gpt", "text": f"{text}\n", "temperature": "0"}
+    return Numbers(
+        columns,
+        rows,
+        address_of("generate", **parameters, max_new_tokens=str(NEW)),
+        page_of("generate", **parameters),
+        {"asked": text, "goes_on": goes_on},
+        drawing=diagrams.alignment(),
+    )

@@ -108,3 +108,39 @@ def test_what_the_hand_moves_is_a_table_without_a_script(client: TestClient) -> 
     assert rows["dot product"] == pytest.approx(x @ y)
     assert rows["cosine"] == pytest.approx(x @ y / np.linalg.norm(x) / np.linalg.norm(y))
     assert rows["Pearson's r"] == pytest.approx(np.corrcoef(x, y)[0, 1])
+
+
+def test_the_optimum_is_that_of_the_probabilities_and_the_rule(client: TestClient) -> None:
+    """Each odds are GPT's, times exp of the difference in reward over β; KL is a price for both."""
+    figure = figure_of(client, 9, "reward")
+    options = figure["numbers"]["options"]
+    answer = client.get(figure["api"][0]).json()
+    shares = {each["text"].strip(): each["probability"] for each in answer["candidates"]}
+    for rule in options["rules"]:
+        p, r = (np.array(rule[name]) for name in ("before", "rewards"))
+        known = [shares.get(token, np.nan) for token in rule["tokens"]]
+        assert np.sum(~np.isnan(known)) >= 5
+        assert p == pytest.approx(np.where(np.isnan(known), p, known), abs=1e-5)
+        for beta, q in zip(options["betas"], rule["after"], strict=True):
+            odds = np.log(p) + r / beta
+            assert q == pytest.approx(q[0] * np.exp(odds - odds[0]), rel=1e-4)
+        for name in ("kl", "means"):  # a larger β costs less, and earns less
+            assert max(np.diff(rule[name])) < 1e-9, name
+        assert rule["means"][-1] >= rule["reward"]
+
+
+def test_a_small_beta_writes_the_longest_word_whatever_the_text(client: TestClient) -> None:
+    texts = ("", "He put his money in the", "She opened the door and saw a")
+    figures = [figure_of(client, 9, "reward", text=text) for text in texts]
+    assert len({figure["values"]["extreme"] for figure in figures}) == 1
+    assert len({figure["values"]["best"] for figure in figures}) > 1
+    for figure in figures:
+        assert figure["observed"]
+        assert figure["options"][figure["answer"]]["word"] == figure["values"]["extreme"]
+
+
+def test_a_pre_trained_model_goes_on_after_a_question(client: TestClient) -> None:
+    """What is quoted is what the API writes."""
+    figure = figure_of(client, 9, "stages")
+    steps = client.get(figure["api"][0], headers={"accept": "application/json"}).json()
+    assert figure["values"]["goes_on"] == " ".join(steps["continuation"].split())

@@ -201,6 +201,24 @@ def test_each_term_of_a_formula_lights_its_cells(
     assert page.evaluate(LIT) != dark, "by the pointer"
 
 
+def test_a_price_for_the_reward_is_set_by_hand(page: Page) -> None:
+    """The largest β leaves GPT's token, the smallest writes the judge's; each rule has its own."""
+    open_step(page, "/learn/9/reward")
+    figure = evaluated(page, "JSON.parse(document.getElementById('page').textContent).step.figure")
+    best = page.locator(".picture tr.most th")
+    slider = page.locator(".preference input[type=range]")
+    slider.focus()
+    slider.press("Home")
+    expect(best).to_have_text(figure["values"]["extreme"])
+    expect(slider).to_have_attribute("aria-valuetext", "0.01")
+    slider.press("End")
+    expect(best).to_have_text("hospital")
+    slider.press("Home")
+    page.get_by_label("reward r").select_option(index=2)
+    expect(best).to_have_text("house")
+    expect(page.locator(".preference-sums")).to_contain_text("KL 0.09 nats")
+
+
 @pytest.mark.parametrize("setting", [{"color_scheme": "dark"}], ids=["dark"])
 def test_a_chapter_is_printed_on_white_without_its_answers(page: Page, setting: object) -> None:
     page.goto("/learn/4")

@@ -9,6 +9,7 @@ import {_} from "./language.js";
 import {mountLeader} from "./leader.js";
 import {showCurves, showMap} from "./numbers.js";
 import {pictureSize} from "./picture.js";
+import {mountPreference} from "./preference.js";
 import {pageOf} from "./url.js";
 import {frame} from "./view.js";
 
@@ -110,7 +111,7 @@ function drawNumbers(page, root, theme) {
   return null; // a table, which is on the page
 }
 
-const HANDS = {vectors: mountVectors, softmax: mountSoftmax};
+const HANDS = {vectors: mountVectors, softmax: mountSoftmax, preference: mountPreference};
 
 /** Numbers that the reader's hand moves. */
 function mountHand({numbers: {options: {hand, ...initial}}}, root) {
