@@ -133,11 +133,17 @@ class Client:
                 progress(event.data)
         raise AtlasError("the server went away before the model was open", field="model")
 
-    def add_record(self, attn: Any, tokens: Sequence[str]) -> dict[str, Any]:
+    def add_record(
+        self, attn: Any, tokens: Sequence[str], target_tokens: Sequence[str] | None = None
+    ) -> dict[str, Any]:
         """Send attention of any library, (L, H, T, T) as numpy, with its T tokens: `record` is the
-        model and `text` the text to ask for. The server keeps it in memory only."""
-        array = np.ascontiguousarray(attn, np.float32)
-        body = safetensors.numpy.save({"attn": array}, {"tokens": json.dumps(list(tokens))})
+        model and `text` the text to ask for. With `target_tokens` attn is cross-attention, or a
+        mapping of `encoder`, `decoder` and `cross`. The server keeps it in memory only."""
+        given = attn if isinstance(attn, Mapping) else {"attn": attn}
+        arrays = {name: np.ascontiguousarray(each, np.float32) for name, each in given.items()}
+        texts = {"tokens": tokens} | ({"target_tokens": target_tokens} if target_tokens else {})
+        metadata = {name: json.dumps(list(value)) for name, value in texts.items()}
+        body = safetensors.numpy.save(arrays, metadata)
         headers = {"Content-Type": SAFETENSORS, "Accept": "application/json"}
         return dict(self._sent("POST", f"{PREFIX}/records", headers, content=body).json())
 

@@ -3,6 +3,7 @@
     atlas.show(model, tokenizer, "He sat on the river bank.", layer=2, head=0)
     atlas.show("bert", text="He sat on the river bank.")
     atlas.show(attn, tokens)
+    atlas.show(model, tokenizer, model.generate(...))
     atlas.serve(model, tokenizer)
 
 Nothing leaves the process, no port is opened but by `serve`, and the model is left as it was.
@@ -61,10 +62,10 @@ class ModelRun:
 def show(
     model: Any,
     tokenizer: Any = None,
-    text: str | None = None,
+    text: Any = None,
     *,
     text_b: str | None = None,
-    target: str | None = None,
+    target: Any = None,
     height: int = HEIGHT,
     **shown: Any,
 ) -> Figure | Widget:
@@ -73,13 +74,15 @@ def show(
 
     `model` is a model of transformers, with its tokenizer and a text; or the name of a bundled
     model, a name of the Hub or a folder, with `text`; or attention as numpy or torch, (L, H, T, T),
-    with its T tokens. `text_b` is the second text of a pair, `target` a translator's output.
+    with its T tokens; or cross-attention, (L, H, Q, K), with its K tokens and its Q target tokens,
+    or (encoder, decoder, cross). `text_b` is the second text of a pair, `target` a translator's
+    output. The text of a decoder, or a translator's target, may be what `generate` returned.
     `shown` is what it opens at: layer, head, kind, query, view, special, merge; and lang, theme.
 
     Raises AtlasError, which names what cannot be shown and why.
     """
-    opened = Opened(model, tokenizer, text)
-    opened.inputs |= {"text_pair": text_b, "target": target}
+    opened = Opened(model, tokenizer, text, target)
+    opened.inputs["text_pair"] = text_b
     if find_spec("anywidget"):
         from attention_atlas.widget import Widget
 
@@ -94,16 +97,16 @@ def show(
         opened.close()
 
 
-def run(
-    model: Any, tokenizer: Any = None, text: str | None = None, **inputs: Unpack[Inputs]
-) -> ModelRun:
+def run(model: Any, tokenizer: Any = None, text: Any = None, **inputs: Unpack[Inputs]) -> ModelRun:
     """One forward pass: its tokens and predictions, all attention of the first kind, and each
     head's metrics. Takes what `show` takes, and `edits`."""
-    with _client(model, tokenizer, text) as (client, name, text):
+    given: dict[str, Any] = {**inputs}
+    with _opened(model, tokenizer, text, given.pop("target", None)) as opened:
+        request: Any = {**given, **opened.inputs}
         return ModelRun(
-            run=client.run(name, text, **inputs),
-            attention=client.attention(name, text, **inputs),
-            metrics=client.metrics(name, text, **inputs),
+            run=opened.client.run(**request),
+            attention=opened.client.attention(**request),
+            metrics=opened.client.metrics(**request),
         )
 
 
@@ -174,7 +177,7 @@ def serve(
 class Opened:
     """An app in this process with one model in it, and the inputs that name it and a text."""
 
-    def __init__(self, model: Any, tokenizer: Any, text: str | None) -> None:
+    def __init__(self, model: Any, tokenizer: Any, text: Any, target: Any = None) -> None:
         from attention_atlas.app.main import create_app
         from attention_atlas.app.settings import Settings
 
@@ -183,23 +186,33 @@ class Opened:
         self._service, self.closed = app.state.service, False
         self.client = Client(app)
         try:
-            name, text = (model, text) if bundled else self._added(model, tokenizer, text)
+            name, text, target = (
+                (model, text, target) if bundled else self._added(model, tokenizer, text, target)
+            )
             if text is None:
                 raise AtlasError("a model needs a text to read", field="text")
+            if not isinstance(text, str) or not isinstance(target, str | None):
+                raise AtlasError("text and target are strings here", field="text")
         except BaseException:
             self.close()
             raise
-        self.inputs: dict[str, Any] = {"model": name, "text": text}
+        self.inputs: dict[str, Any] = {"model": name, "text": text, "target": target}
 
-    def _added(self, model: Any, tokenizer: Any, text: str | None) -> tuple[str, str | None]:
+    def _added(self, model: Any, tokenizer: Any, text: Any, target: Any) -> tuple[str, Any, Any]:
         library = self._service.library
+        if isinstance(model, str):
+            with _refusing("model"):
+                return library.open(model).name, text, target
+        if not hasattr(model, "named_parameters"):
+            loaded = library.add(_recorded(model, tokenizer, text))
+            return loaded.name, loaded.tokenizer.text, target
         with _refusing("model"):
-            loaded = (
-                library.open(model)
-                if isinstance(model, str)
-                else library.add(_in_memory(model, tokenizer))
-            )
-        return loaded.name, text or getattr(loaded.tokenizer, "text", None)
+            loaded = library.add(_in_memory(model, tokenizer))
+        run = _generated(loaded, tokenizer, text, target)
+        if run is None:
+            return loaded.name, text, target
+        name = loaded.name if run.record is None else library.add(run.record).name
+        return name, run.text, run.target
 
     def close(self) -> None:
         """Let the model go."""
@@ -210,41 +223,64 @@ class Opened:
 
 
 @contextmanager
-def _client(model: Any, tokenizer: Any, text: str | None) -> Iterator[tuple[Client, str, str]]:
-    """The client, the model's name there, the text."""
-    opened = Opened(model, tokenizer, text)
+def _opened(model: Any, tokenizer: Any, text: Any, target: Any) -> Iterator[Opened]:
+    opened = Opened(model, tokenizer, text, target)
     try:
-        yield opened.client, opened.inputs["model"], opened.inputs["text"]
+        yield opened
     finally:
         opened.close()
 
 
 def _in_memory(model: Any, tokenizer: Any, name: str = "") -> Any:
-    """A model of transformers or tensors, as the app has models."""
-    if hasattr(model, "named_parameters"):
-        if tokenizer is None:
-            raise AtlasError("a model needs its tokenizer", field="tokenizer")
-        from attention_atlas.model.hub import in_memory
-
-        with _refusing("model"):
-            return in_memory.loaded(model, tokenizer, name)
-    from attention_atlas.model import recorded
-
+    """A model of transformers, as the app has models."""
+    if not hasattr(model, "named_parameters"):
+        return _recorded(model, tokenizer, name=name)
     if tokenizer is None:
+        raise AtlasError("a model needs its tokenizer", field="tokenizer")
+    from attention_atlas.model.hub import in_memory
+
+    with _refusing("model"):
+        return in_memory.loaded(model, tokenizer, name)
+
+
+def _recorded(attn: Any, tokens: Any, target_tokens: Any = None, name: str = "") -> Any:
+    """Tensors with their tokens, as the app has models; of an output of `generate` the tokenizer
+    is enough."""
+    from attention_atlas.model import recorded
+    from attention_atlas.model.hub import generated
+
+    if tokens is None:
         raise AtlasError("attention needs its tokens: show(attn, tokens)", field="tokens")
-    try:
-        return recorded.loaded(model, tokenizer, name or "record")
-    except recorded.BadRecord as error:
-        raise AtlasError(str(error), field=error.field) from None
+    if target_tokens is not None and isinstance(target_tokens, str):
+        raise AtlasError("target_tokens are strings, one for each query", field="target_tokens")
+    with _refusing("attn"):
+        if hasattr(tokens, "convert_ids_to_tokens") and hasattr(attn, "sequences"):
+            return generated.recorded_of(attn, tokens, generated.ids_of(attn))
+        return recorded.loaded(attn, tokens, name or "record", target_tokens=target_tokens)
+
+
+def _generated(loaded: Any, tokenizer: Any, text: Any, target: Any) -> Any:
+    """The run of what `generate` returned as a text or as a target; None where it is neither."""
+    from attention_atlas.model.hub import generated
+
+    with _refusing("text"):
+        if generated.is_generation(target) and isinstance(text, str):
+            return generated.translation(loaded, tokenizer, text, target)
+        if generated.is_generation(text):
+            return generated.continuation(loaded, tokenizer, text)
+    return None
 
 
 @contextmanager
 def _refusing(field: str) -> Iterator[None]:
-    """Why a model cannot be opened, as an AtlasError."""
+    """Why a model or tensors cannot be opened, as an AtlasError."""
+    from attention_atlas.model.arrays import BadRecord
     from attention_atlas.model.hub.reasons import BadModel
 
     try:
         yield
+    except BadRecord as error:
+        raise AtlasError(str(error), field=error.field) from None
     except BadModel as error:
         raise AtlasError(str(error), code=error.reason, field=field) from None
 

@@ -11,9 +11,10 @@ code uses these methods instead of asking for a model's class.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
+from attention_atlas.model.record import Token
 from attention_atlas.model.tape import Kind, Tape
 from torch import Tensor, nn
 
@@ -69,6 +70,7 @@ class Model(nn.Module, ABC):
     lacks: tuple[str, ...] = ()  # those of q, k, v, scores, edits, predictions not available
     why: str = ""  # the reason
     labels: Labels | None = None  # of a head that was fine-tuned to tell them apart
+    sequences: Mapping[str, tuple[Token, ...]] | None = None  # the only ones, where it is a record
     has_mlps: bool = False  # whether its layers' MLPs can be recorded and edited
     comparison = "dot_product"  # of queries and keys; or "additive"
 

@@ -1,9 +1,11 @@
 """A file of attention and its tokens, as bytes: safetensors or npz. No pickle is ever opened.
 
-    attn    (layer, head, query, key), or as any format of /attention has it
-    tokens  strings: in safetensors as JSON in the metadata, in npz an array of strings
+    attn           (layer, head, query, key), or as any format of /attention has it
+    tokens         strings: in safetensors as JSON in the metadata, in npz an array of strings
+    target_tokens  likewise, if attn is cross-attention, from the target (queries) to the tokens
 
-What /attention answers as safetensors or npz is such a file too: its k_tokens are the tokens.
+In place of attn a file may have encoder, decoder and cross, or some of them. What /attention
+answers as safetensors or npz is such a file too: its k_tokens are the tokens.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 from attention_atlas.model import recorded
+from attention_atlas.model.arrays import BadRecord
 from attention_atlas.model.messages import Message
-from attention_atlas.model.recorded import BadRecord
+from attention_atlas.model.tape import KINDS
 from attention_atlas.model.zoo import Loaded
 
 ZIP = b"PK\x03\x04"
@@ -31,45 +34,72 @@ UNREADABLE = (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZip
 def loaded(body: bytes, limit: int) -> Loaded:
     """A file ready to be shown; `limit` is of the bytes of its numbers as float32. Raises
     BadRecord."""
-    attn, tokens = _npz(body, limit) if body.startswith(ZIP) else _safetensors(body)
-    if attn is None:
+    arrays, fields = _npz(body, limit) if body.startswith(ZIP) else _safetensors(body)
+    attentions = {name: arrays[name] for name in ("attn", *KINDS) if name in arrays}
+    if not attentions:
         raise BadRecord("attn", Message("no-attn", "the file has no tensor named attn"))
-    if not np.issubdtype(attn.dtype, np.number) or np.iscomplexobj(attn):
-        message = Message("not-numbers", "attn is of {dtype}, not numbers", dtype=str(attn.dtype))
-        raise BadRecord("attn", message)
-    if 4 * attn.size > limit:
+    for name, array in attentions.items():
+        _check_numbers(name, array)
+    n = sum(array.size for array in attentions.values())
+    if 4 * n > limit:
         message = Message(
             "record-too-large",
             "attn has {value} numbers; at most {limit} are kept",
-            value=attn.size,
+            value=n,
             limit=limit // 4,
         )
         raise BadRecord("attn", message)
-    if attn.dtype == np.uint8:
+    tokens, target_tokens = _tokens_in(fields)
+    given: Any = attentions.get("attn", attentions)
+    checked = None if target_tokens is None else _checked(target_tokens, "target_tokens")
+    return recorded.loaded(given, _checked(tokens), target_tokens=checked)
+
+
+def _check_numbers(name: str, array: Any) -> None:
+    """Refuse what is not attention."""
+    if not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
         message = Message(
-            "only-pictures", "attn holds pictures (uint8), not attention: save float16 or float32"
+            "not-numbers", "{name} is of {dtype}, not numbers", name=name, dtype=str(array.dtype)
         )
         raise BadRecord("attn", message)
-    result = recorded.loaded(attn, _checked(tokens))
-    return result
+    if array.dtype == np.uint8:
+        message = Message(
+            "only-pictures",
+            "{name} holds pictures (uint8), not attention: save float16 or float32",
+            name=name,
+        )
+        raise BadRecord("attn", message)
 
 
-def _checked(tokens: Any) -> list[str]:
+def _tokens_in(fields: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The tokens of a file and those of its target, or of an answer of /attention."""
+    if "tokens" in fields:
+        return fields["tokens"], fields.get("target_tokens")
+    is_cross = _plain(fields.get("kind")) == "cross"
+    return fields.get("k_tokens"), fields.get("q_tokens") if is_cross else None
+
+
+def _plain(value: Any) -> Any:
+    """A field of metadata, which is JSON or a word."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        return value
+
+
+def _checked(tokens: Any, name: str = "tokens") -> list[str]:
     """Tokens of a file: strings, or the tokens of an answer by their raw spelling."""
-    if isinstance(tokens, str):
-        try:
-            tokens = json.loads(tokens)
-        except (ValueError, RecursionError):
-            tokens = None
+    tokens = _plain(tokens)
     if isinstance(tokens, list):
         tokens = [each.get("raw") if isinstance(each, dict) else each for each in tokens]
     if not isinstance(tokens, list) or not all(isinstance(each, str) for each in tokens):
         message = Message(
             "no-tokens",
-            "the file has no tokens: a list of strings named tokens, in safetensors as JSON in the "
+            "the file has no tokens: a list of strings named {name}, in safetensors as JSON in the "
             "metadata, in npz an array of strings",
+            name=name,
         )
-        raise BadRecord("tokens", message)
+        raise BadRecord(name, message)
     longest = max(map(len, tokens), default=0)
     if len(tokens) > MOST_TOKENS or longest > LONGEST_TOKEN:
         message = Message(
@@ -81,15 +111,11 @@ def _checked(tokens: Any) -> list[str]:
             limit=MOST_TOKENS,
             most=LONGEST_TOKEN,
         )
-        raise BadRecord("tokens", message)
+        raise BadRecord(name, message)
     return tokens
 
 
-def _tokens_in(fields: Mapping[str, Any]) -> Any:
-    return fields.get("tokens", fields.get("k_tokens"))
-
-
-def _safetensors(body: bytes) -> tuple[Any, Any]:
+def _safetensors(body: bytes) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     try:
         tensors = safetensors.numpy.load(body)
         length = int.from_bytes(body[:8], "little")
@@ -97,10 +123,10 @@ def _safetensors(body: bytes) -> tuple[Any, Any]:
     except (*UNREADABLE, safetensors.SafetensorError, RecursionError, AttributeError):
         message = Message("damaged-record", "the file is neither whole safetensors nor npz")
         raise BadRecord("attn", message) from None
-    return tensors.get("attn"), _tokens_in(metadata)
+    return tensors, metadata
 
 
-def _npz(body: bytes, limit: int) -> tuple[Any, Any]:
+def _npz(body: bytes, limit: int) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """No array is unpacked before its size is known: a small file may hold a large one."""
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as packed:
@@ -113,13 +139,13 @@ def _npz(body: bytes, limit: int) -> tuple[Any, Any]:
                 limit=4 * limit,
             )
             raise BadRecord("attn", message)
-        arrays = np.load(io.BytesIO(body), allow_pickle=False)
-        names = set(arrays.files)
-        attn = arrays["attn"] if "attn" in names else None
-        if "tokens" in names:
-            return attn, arrays["tokens"].tolist()
-        metadata = json.loads(str(arrays["metadata"])) if "metadata" in names else {}
-        return attn, _tokens_in(metadata)
+        opened = np.load(io.BytesIO(body), allow_pickle=False)
+        names = {*opened.files} & {"attn", *KINDS}
+        arrays = {name: opened[name] for name in names}
+        texts = {*opened.files} & {"tokens", "target_tokens"}
+        fields = {name: opened[name].tolist() for name in texts}
+        metadata = json.loads(str(opened["metadata"])) if "metadata" in opened.files else {}
+        return arrays, metadata | fields
     except BadRecord:
         raise
     except (*UNREADABLE, RecursionError, NotImplementedError, AttributeError) as error:

@@ -1,4 +1,5 @@
-"""Attention that was computed elsewhere, as a model of one text: it reads only what it recorded.
+"""Attention that was computed elsewhere, as a model of one text, or of a source and a target: it
+reads only what it recorded.
 
 Every view that needs only attention works on it. What needs the model itself is lacking.
 """
@@ -7,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from attention_atlas.model.arrays import BadRecord, by_kind, is_causal
 from attention_atlas.model.languages import NO_LANGUAGES, Direction, Frame, Languages
 from attention_atlas.model.messages import Message
-from attention_atlas.model.protocol import Encoder
-from attention_atlas.model.record import Token
+from attention_atlas.model.protocol import Batch, Model
+from attention_atlas.model.record import Token, axes
 from attention_atlas.model.spec import BadInput
 from attention_atlas.model.tape import Kind, Tape, track
 from attention_atlas.model.words import numbered
@@ -24,17 +26,8 @@ from torch import Tensor
 
 LACKING = ("q", "k", "v", "scores", "edits", "predictions")
 WHY = Message("recorded", "its attention was computed elsewhere; the model itself is not here")
-SPECIAL = re.compile(r"\[[A-Z]+\]|<[^<>\s]+>")  # [CLS], <s>, <|endoftext|>
+SPECIAL = re.compile(r"\[[A-Z]+\]|<(?!0x)[^<>\s]+>")  # [CLS], <s>, <|endoftext|>; not a byte <0x41>
 TOLERANCE = 1e-3  # of a row's sum: half precision, and what a reduction leaves
-
-
-class BadRecord(ValueError):
-    """Tensors that cannot be shown; `field` is attn or tokens."""
-
-    def __init__(self, field: str, message: Message) -> None:
-        super().__init__(message)
-        self.message = message
-        self.field = field
 
 
 @dataclass(frozen=True)
@@ -51,50 +44,54 @@ class Sizes:
     d_ff: int = 0
 
 
-class Recorded(Encoder):
-    """attn (L, H, T, T) of one text, in place of a model that computes it."""
+class Recorded(Model):
+    """attn (L, H, Q, K) of each kind, in place of a model that computes it."""
 
     tasks = ()
     positions = "unknown"
     lacks = LACKING
     why = WHY
 
-    def __init__(self, attn: Tensor) -> None:
+    def __init__(self, attentions: Mapping[Kind, Tensor], tokenizer: RecordedTokenizer) -> None:
         super().__init__()
-        n_layer, n_head, n, _ = attn.shape
-        self.attn = attn
-        causal = torch.ones(n, n, dtype=torch.bool).tril()
-        is_causal = n > 1 and not attn.triu(1).any()
-        self.mask = causal if is_causal else torch.ones_like(causal)
-        kind: Kind = "decoder" if is_causal else "encoder"
-        self.family, self.kinds = kind, (kind,)
-        self.config = Sizes(n_layer, n_head, n, n, n_head)
+        self.attentions = dict(attentions)
+        self.kinds = tuple(attentions)
+        self.sequences = tokenizer.sequences
+        self.family = "encoder-decoder" if "target" in self.sequences else self.kinds[0]
+        self.masks = {kind: _mask_of(kind, attn) for kind, attn in attentions.items()}
+        shapes = [attn.shape for attn in attentions.values()]
+        n_layer, n_head = (max(shape[axis] for shape in shapes) for axis in (0, 1))
+        n_ctx = max(map(len, self.sequences.values()))
+        self.config = Sizes(n_layer, n_head, n_ctx, tokenizer.vocab_size, n_head)
 
-    def encode(
-        self,
-        ids: Tensor,
-        types: Tensor | None = None,
-        tape: Tape | None = None,
-        padding: Tensor | None = None,
-    ) -> Tensor:
-        for layer, attn in enumerate(self.attn):
-            if (part := track(tape, self.kinds[0], layer)) is not None:
-                part.keep({"attn": attn[None], "mask": self.mask[None, None]})
-        return self.attn.new_zeros(*ids.shape, 0)
+    def read(self, batch: Batch, tape: Tape | None = None) -> Tensor:
+        for kind, attn in self.attentions.items():
+            for layer in range(len(attn)):
+                if (part := track(tape, kind, layer)) is not None:
+                    part.keep({"attn": attn[layer, None], "mask": self.masks[kind]})
+        read = batch.ids if batch.target is None else batch.target
+        return next(iter(self.attentions.values())).new_zeros(*read.shape, 0)
 
-    def masked_words(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor) -> Tensor:
         raise NotImplementedError(WHY)
 
-    def next_sentence(self, x: Tensor) -> Tensor:
-        raise NotImplementedError(WHY)
+    def shape(self, kind: Kind) -> tuple[int, int]:
+        n_layer, n_head, *_ = self.attentions[kind].shape
+        return n_layer, n_head
 
     @property
     def dtype(self) -> str:
-        return str(self.attn.dtype).removeprefix("torch.")
+        return "float32"
+
+
+def _mask_of(kind: Kind, attn: Tensor) -> Tensor:
+    """Where attention is allowed, (1, 1, Q, K): a decoder's reads no later token, unless it did."""
+    mask = torch.ones(1, 1, *attn.shape[-2:], dtype=torch.bool)
+    return mask.tril() if kind == "decoder" and is_causal(attn) else mask
 
 
 class RecordedTokenizer:
-    """The tokens of one text. It knows no other."""
+    """The tokens of one text, or of a source and a target. It knows no other."""
 
     unknown_id: int | None = None
     begin_id: int | None = None
@@ -106,9 +103,15 @@ class RecordedTokenizer:
     end_ids: frozenset[int] = frozenset()
     languages: Languages = NO_LANGUAGES
 
-    def __init__(self, raws: Sequence[str]) -> None:
-        self.raws = tuple(raws)
-        self.text, self.tokens = labelled(self.raws)
+    def __init__(self, raws: Sequence[str], target_raws: Sequence[str] | None = None) -> None:
+        self.raws = (*raws, *(target_raws or ()))
+        self.text, source = labelled(raws)
+        self.sequences = {"source": source}
+        if target_raws is not None:
+            _, target = labelled(target_raws)
+            shifted = (token._replace(id=len(raws) + token.id) for token in target)
+            self.sequences["target"] = tuple(shifted)
+        self.tokens = tuple(token for tokens in self.sequences.values() for token in tokens)
         self.special_ids = {token.id for token in self.tokens if token.special}
 
     @property
@@ -137,7 +140,7 @@ class RecordedTokenizer:
                 text=self.text if len(self.text) <= 100 else f"{self.text[:99]}…",
             )
             raise BadInput("text", message)
-        return self.tokens
+        return self.sequences["source"]
 
     def encode_target(self, text: str, direction: Direction | None = None) -> tuple[Token, ...]:
         return self.encode(text)
@@ -152,88 +155,79 @@ class RecordedTokenizer:
         return tuple(self.tokens[i] for i in ids)
 
 
-def loaded(attn: Any, tokens: Sequence[str], name: str = "record") -> Loaded:
+def loaded(
+    attn: Any,
+    tokens: Sequence[str],
+    name: str = "record",
+    *,
+    target_tokens: Sequence[str] | None = None,
+) -> Loaded:
     """Attention (L, H, T, T), or one (1, H, T, T) for each layer, with its T tokens, ready to be
-    shown. Raises BadRecord, which names both shapes where they do not fit."""
-    stacked = tensor_of(attn)
-    n_layer, n_head, n_query, n_key = stacked.shape
-    if n_query != n_key or n_key != len(tokens):
+    shown; with the target's tokens, cross-attention or that of each kind (arrays.py). Raises
+    BadRecord, which names both shapes where they do not fit."""
+    has_target = target_tokens is not None
+    attentions = by_kind(attn, has_target)
+    for field, given in (("tokens", tokens), ("target_tokens", target_tokens or ())):
+        if not all(isinstance(token, str) for token in given):
+            message = Message(
+                "tokens-are-strings", "{field} are strings, one for each row of attn", field=field
+            )
+            raise BadRecord(field, message)
+    tokenizer = RecordedTokenizer(tokens, target_tokens)
+    for kind, tensor in attentions.items():
+        _check_fits(kind, tensor, tokenizer.sequences)
+    model = Recorded(attentions, tokenizer)
+    digest = hashlib.sha256()
+    for kind, tensor in attentions.items():
+        digest.update(kind.encode() if has_target else b"")
+        digest.update(tensor.numpy().tobytes())
+    digest.update("\0".join((*tokens, *(target_tokens or ()))).encode())
+    card = Card(name, "attention recorded elsewhere", {}, digest.hexdigest())
+    notes = _notes(attentions)
+    return Loaded(card, tokenizer, model, torch.device("cpu"), "memory", notes)
+
+
+def text_of(record: Loaded) -> str:
+    """The only text that a record takes."""
+    assert isinstance(record.tokenizer, RecordedTokenizer)
+    return record.tokenizer.text
+
+
+def _check_fits(kind: Kind, attn: Tensor, sequences: Mapping[str, tuple[Token, ...]]) -> None:
+    """A token for each query and for each key."""
+    n_query, n_key = attn.shape[-2:]
+    q, k = axes(kind, sequences)
+    if (n_query, n_key) == (len(sequences[q]), len(sequences[k])):
+        return
+    if "target" not in sequences:
         message = Message(
             "tokens-do-not-fit",
             "attn has {n_query} queries and {n_key} keys, and there are {n} tokens",
             n_query=n_query,
             n_key=n_key,
-            n=len(tokens),
+            n=len(sequences["source"]),
         )
         raise BadRecord("tokens", message)
-    if not all(isinstance(token, str) for token in tokens):
-        message = Message("tokens-are-strings", "tokens are strings, one for each row of attn")
-        raise BadRecord("tokens", message)
-    notes = []
-    apart = (stacked.sum(-1) - 1).abs().max().item()
-    if apart > TOLERANCE:
-        text = "Its rows do not all sum to 1: the largest difference is {apart}."
-        notes.append(Note(text, {"apart": f"{apart:.2g}"}))
-    digest = hashlib.sha256(stacked.numpy().tobytes())
-    digest.update("\0".join(tokens).encode())
-    card = Card(name, "attention recorded elsewhere", {}, digest.hexdigest())
-    tokenizer = RecordedTokenizer(tokens)
-    return Loaded(card, tokenizer, Recorded(stacked), stacked.device, "memory", tuple(notes))
+    message = Message(
+        "target-tokens-do-not-fit",
+        "{kind} attention has {n_query} queries and {n_key} keys; there are {n} tokens and "
+        "{n_target} target tokens",
+        kind=kind,
+        n_query=n_query,
+        n_key=n_key,
+        n=len(sequences["source"]),
+        n_target=len(sequences["target"]),
+    )
+    raise BadRecord("target_tokens" if n_query != len(sequences[q]) else "tokens", message)
 
 
-def tensor_of(attn: Any) -> Tensor:
-    """Attention of numpy, torch, or a tuple of layers, as float32 (L, H, Q, K) on the CPU."""
-    if isinstance(attn, list | tuple):
-        layers = [_as_tensor(layer) for layer in attn]
-        shapes = {tuple(layer.shape) for layer in layers}
-        if len(shapes) != 1:
-            message = Message(
-                "layers-differ",
-                "the layers of attn differ in shape: {shapes}",
-                shapes=sorted(shapes),
-            )
-            raise BadRecord("attn", message)
-        attn = torch.stack(layers)
-        if attn.ndim == 5 and attn.size(1) != 1:
-            message = Message(
-                "a-batch",
-                "attn has a batch of {n} texts; give one: [layer[:1] for layer in …]",
-                n=attn.size(1),
-            )
-            raise BadRecord("attn", message)
-        attn = attn[:, 0] if attn.ndim == 5 else attn
-    attn = _as_tensor(attn)
-    if attn.ndim == 5 and attn.size(1) == 1:
-        attn = attn[:, 0]
-    if attn.ndim != 4 or 0 in attn.shape:
-        shape = tuple(attn.shape)
-        message = Message(
-            "other-axes", "attn is {shape}; its axes are (layer, head, query, key)", shape=shape
-        )
-        raise BadRecord("attn", message)
-    if not attn.isfinite().all():
-        message = Message("not-finite", "attn has numbers that are not finite (NaN or infinite)")
-        raise BadRecord("attn", message)
-    if attn.min() < 0:
-        message = Message(
-            "below-0", "attn has numbers below 0, down to {least:.3g}", least=attn.min().item()
-        )
-        raise BadRecord("attn", message)
-    return attn
-
-
-def _as_tensor(attn: Any) -> Tensor:
-    try:
-        return torch.as_tensor(attn).detach().to("cpu", torch.float32).contiguous()
-    except (TypeError, ValueError, RuntimeError) as error:
-        kind = type(attn).__name__
-        message = Message(
-            "no-tensor",
-            "attn is a {kind}, not numbers in a tensor: {error}",
-            kind=kind,
-            error=error,
-        )
-        raise BadRecord("attn", message) from None
+def _notes(attentions: Mapping[Kind, Tensor]) -> tuple[Note, ...]:
+    """What is unusual in the numbers."""
+    apart = max((attn.sum(-1) - 1).abs().max().item() for attn in attentions.values())
+    if apart <= TOLERANCE:
+        return ()
+    text = "Its rows do not all sum to 1: the largest difference is {apart}."
+    return (Note(text, {"apart": f"{apart:.2g}"}),)
 
 
 def labelled(raws: Sequence[str]) -> tuple[str, tuple[Token, ...]]:

@@ -135,6 +135,8 @@ def sequences_of(loaded: Loaded, spec: Spec) -> tuple[Sequences, str | None]:
     """The tokens of each text that the model reads; the text of a translator's target."""
     direction = direction_of(loaded, spec.text, spec.source_lang, spec.target_lang)
     source = tokenize(loaded, spec.text, spec.text_pair, direction)
+    if loaded.model.sequences is not None:
+        return dict(loaded.model.sequences), None
     if "cross" not in loaded.kinds:
         return {"source": source}, None
     framed, tokenizer = frame(loaded, direction), loaded.tokenizer
@@ -180,13 +182,12 @@ def _blanks(loaded: Loaded, spec: Spec, sequences: Sequences, x: Tensor) -> dict
     """The candidates for each [MASK]; the probability that the second text follows the first."""
     mask_id = loaded.tokenizer.mask_id if "fill-mask" in loaded.tasks else None
     masked = [i for i, token in enumerate(sequences["source"]) if token.id == mask_id]
-    model = loaded.encoder
     masks = [
-        {"position": i, "candidates": candidates(loaded, model.masked_words(x[0, i]))}
+        {"position": i, "candidates": candidates(loaded, loaded.encoder.masked_words(x[0, i]))}
         for i in masked
     ]
     paired = spec.text_pair and "next-sentence" in loaded.tasks
-    is_next = model.next_sentence(x).softmax(-1)[0, 0].item() if paired else None
+    is_next = loaded.encoder.next_sentence(x).softmax(-1)[0, 0].item() if paired else None
     return {"masks": masks, "is_next": is_next}
 
 
@@ -199,6 +200,8 @@ def _next_token(loaded: Loaded, spec: Spec, sequences: Sequences, x: Tensor) -> 
 
 def _log_probability(loaded: Loaded, spec: Spec, sequences: Sequences, x: Tensor) -> dict[str, Any]:
     """The log-probability of a translator's target, its end included."""
+    if "translate" not in loaded.tasks:
+        return {}
     direction = direction_of(loaded, spec.text, spec.source_lang, spec.target_lang)
     following = [token.id for token in sequences["target"][1:]]
     following.append(frame(loaded, direction).end)

@@ -118,6 +118,9 @@ def check_spec(loaded: Loaded, spec: Spec) -> None:
     """Languages, target and edits apply to the model."""
     direction_of(loaded, spec.text, spec.source_lang, spec.target_lang)
     has_target = spec.target is not None or bool(spec.target_ids)
+    if has_target and loaded.model.sequences is not None:
+        message = Message("recorded-target", "the attention here has its own target, or none")
+        raise BadInput("target", message)
     if has_target and "translate" not in loaded.tasks:
         raise BadInput(
             "target",

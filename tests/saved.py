@@ -88,6 +88,20 @@ def llama(folder: Path) -> Path:
     return folder
 
 
+def t5(folder: Path) -> Path:
+    """A T5: positions act inside attention, and <pad> begins a target."""
+    torch.manual_seed(4)
+    config = hf.T5Config(
+        vocab_size=8192, d_model=24, d_kv=6, d_ff=40, num_layers=2, num_decoder_layers=2,
+        num_heads=4, pad_token_id=0, eos_token_id=2, decoder_start_token_id=0,
+    )  # fmt: skip
+    hf.T5ForConditionalGeneration(config).save_pretrained(folder)
+    file = str(WEIGHTS / "translator/tokenizer.json")
+    names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    TOKENIZER(tokenizer_file=file, **names).save_pretrained(folder)
+    return folder
+
+
 def changed(folder: Path, **entries: Any) -> Path:
     """The same folder with other entries in its config.json."""
     path = folder / "config.json"

@@ -12,8 +12,9 @@ from attention_atlas.app.api.opening import check_origin, check_token
 from attention_atlas.app.root import rooted
 from attention_atlas.app.service import Service
 from attention_atlas.model import record_files
+from attention_atlas.model.arrays import BadRecord
 from attention_atlas.model.messages import Message
-from attention_atlas.model.recorded import BadRecord, RecordedTokenizer
+from attention_atlas.model.recorded import text_of
 from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
@@ -46,7 +47,8 @@ REFUSED: dict[int | str, dict[str, Any]] = {
     openapi_extra={"requestBody": {"required": True, "content": dict.fromkeys(TYPES, BINARY)}},
 )
 async def records(request: Request) -> RecordAnswer:
-    """Attention and tokens from any library, as safetensors or npz; kept in memory only, as many as
+    """Attention and tokens from any library, as safetensors or npz: attn with tokens; with
+    target_tokens, cross-attention; or encoder, decoder and cross. Kept in memory only, as many as
     models, the last used."""
     service: Service = request.app.state.service
     check_origin(request, service)
@@ -67,8 +69,7 @@ async def records(request: Request) -> RecordAnswer:
         return service.library.keep(opened)
 
     loaded = await service.compute(work, "/records")
-    assert isinstance(loaded.tokenizer, RecordedTokenizer)
-    text = loaded.tokenizer.text
+    text = text_of(loaded)
     query = urlencode({"model": loaded.name, "text": text})
     return RecordAnswer(
         record=loaded.name,

@@ -75,6 +75,54 @@ def test_tensors_are_shown(attn):
     ].value == (pytest.approx(attn[1, 0, 1].max()))
 
 
+def test_cross_attention_and_all_kinds_are_shown(attn):
+    target = ["la", "rive"]
+    cross = np.full((2, 4, 2, 3), 1 / 3, np.float32)
+    figure = atlas.show(cross, TOKENS, target, head=1)
+    assert (figure.kind, figure.head, figure.attention.attn.shape) == ("cross", 1, (1, 1, 2, 3))
+    np.testing.assert_array_equal(drawn(figure), cross)
+    decoder = np.tril(np.full((2, 4, 2, 2), 0.5, np.float32))
+    figure = atlas.show((attn, decoder, cross), TOKENS, target)
+    assert figure.kind == "encoder"
+    figure.kind = "cross"
+    assert [token.raw for token in figure.attention.query_tokens] == target
+    with pytest.raises(atlas.AtlasError, match="there are 3 tokens and 1 target") as problem:
+        atlas.show(cross, TOKENS, target[1:])
+    assert problem.value.field == "target_tokens"
+    with pytest.raises(atlas.AtlasError, match="strings, one for each query"):
+        atlas.show(cross, TOKENS, "la rive")
+
+
+GENERATES = {"max_new_tokens": 4, "do_sample": False, "return_dict_in_generate": True}
+
+
+def test_what_generate_returned_is_shown(tmp_path):
+    folder = saved.gpt2(tmp_path)
+    model = hf.AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
+    tokenizer = hf.AutoTokenizer.from_pretrained(folder)
+    ids = tokenizer("the river", return_tensors="pt").input_ids
+    out = model.generate(ids, output_attentions=True, **GENERATES)
+    recorded = atlas.show(out, tokenizer)
+    n = len(out.sequences[0]) - 1
+    with torch.no_grad():
+        again = model(out.sequences[:, :-1], output_attentions=True).attentions
+    np.testing.assert_allclose(drawn(recorded), torch.cat(again), atol=1e-5)
+    shown = atlas.run(model, tokenizer, out).attention.attn
+    np.testing.assert_allclose(shown[..., :n, :n], torch.cat(again), atol=1e-5)
+    assert atlas.run(model, tokenizer, ids).run.text == "the river"
+
+
+def test_a_translation_that_generate_returned_is_shown(tmp_path):
+    folder = saved.bart(tmp_path)
+    model = hf.AutoModelForSeq2SeqLM.from_pretrained(folder, attn_implementation="eager")
+    tokenizer = hf.AutoTokenizer.from_pretrained(folder)
+    ids = tokenizer("the river", return_tensors="pt").input_ids
+    out = model.generate(ids, output_attentions=True, **GENERATES)
+    figure = atlas.show(model, tokenizer, "the river", target=out, kind="cross")
+    step = torch.stack([layer[0, :, -1] for layer in out.cross_attentions[-1]]).numpy()
+    np.testing.assert_allclose(drawn(figure)[:, :, -1], step, atol=1e-5)
+
+
 def test_a_bundled_model_is_shown_by_name():
     page = inside(atlas.show("gpt", text="Once upon a time").page, "page")
     assert (page["model"], page["text"]) == ("gpt", "Once upon a time")

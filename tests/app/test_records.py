@@ -84,6 +84,41 @@ def test_the_client_sends_arrays(server: TestClient) -> None:
     np.testing.assert_allclose(result.attn, attn, atol=1e-6)
 
 
+TARGET = ["<s>", "la", "rive"]
+KINDS = {
+    "encoder": attention(2, 3, 5, 5),
+    "decoder": attention(1, 2, 3, 3),
+    "cross": attention(1, 2, 3, 5),
+}
+
+
+def test_an_encoder_decoders_attention_is_sent(server: TestClient) -> None:
+    with atlas.Client(server.app) as client:
+        answer = client.add_record(KINDS, TOKENS, TARGET)
+        spec = {"model": answer["record"], "text": answer["text"]}
+        for kind, attn in KINDS.items():
+            result = client.attention(**spec, kind=kind)
+            np.testing.assert_allclose(result.attn, attn, atol=1e-6)
+        assert [token.raw for token in result.query_tokens] == TARGET
+        assert client.metrics(**spec, kind="cross").values["entropy"].shape == (1, 2)
+        assert [kind["shape"] for kind in client.run(**spec).kinds] == [
+            list(attn.shape) for attn in KINDS.values()
+        ]
+        page = json.loads(client.page("/explore.json", {**spec, "kind": "cross"}))
+    assert (page["problem"], page["kind"], len(page["q_tokens"])) == (None, "cross", 3)
+
+
+def test_cross_attention_is_sent_and_sent_back(server: TestClient) -> None:
+    texts = {"tokens": TOKENS, "target_tokens": TARGET}
+    body = as_npz(attn=KINDS["cross"], **texts)
+    answer = sent(server, body).json()
+    spec = {"model": answer["record"], "text": answer["text"], "format": "safetensors"}
+    again = sent(server, server.get("/api/v1/attention", params=spec).content).json()
+    assert again["record"] == answer["record"] and again["model"]["kinds"] == ["cross"]
+    body = safetensors.numpy.save(KINDS, {name: json.dumps(each) for name, each in texts.items()})
+    assert sent(server, body).json()["model"]["kinds"] == [*KINDS]
+
+
 def test_rows_that_do_not_sum_to_1_are_shown_and_said(server: TestClient) -> None:
     answer = sent(server, as_safetensors(attention() * 0.5)).json()
     [note] = answer["model"]["notes"]
@@ -116,6 +151,12 @@ def bomb() -> bytes:
 WITH_NAN = attention() * np.where(np.eye(5), np.nan, 1).astype(np.float32)
 LARGE = attention(1, 2, 200, 200).astype(np.float16)
 REFUSED: list[tuple[bytes, str, str]] = [
+    (
+        as_npz(attn=KINDS["cross"], tokens=TOKENS, target_tokens=TARGET[1:]),
+        "target_tokens",
+        "3 queries and 5 keys; there are 5 tokens and 2 target tokens",
+    ),
+    (as_npz(**KINDS, tokens=TOKENS), "target_tokens", "give target_tokens too"),
     (as_safetensors(attention(), TOKENS[1:]), "tokens", "5 queries and 5 keys, and there are 4 to"),
     (as_safetensors(attention(3, 5, 5)), "attn", "attn is (3, 5, 5); its axes are (layer, head,"),
     (as_safetensors(WITH_NAN), "attn", "numbers that are not finite (NaN or infinite)"),

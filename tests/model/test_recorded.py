@@ -114,3 +114,106 @@ def test_what_does_not_fit_is_named(attn, change, tokens, field, message):
     with pytest.raises(BadRecord, match=message) as problem:
         loaded(change(attn), tokens)
     assert problem.value.field == field
+
+
+SOURCE, TARGET = ["the", "river", "bank"], ["<s>", "la", "rive", "du"]
+
+
+def shares(*shape):
+    torch.manual_seed(len(shape))
+    return torch.randn(*shape).softmax(-1)
+
+
+ENCODER, DECODER, CROSS = shares(2, 4, 3, 3), shares(1, 2, 4, 4).tril(), shares(1, 2, 4, 3)
+
+
+def kinds_of(attn, tokens=SOURCE, target=TARGET):
+    here = loaded(attn, tokens, target_tokens=target)
+    return run(here, Spec(here.tokenizer.text)).records
+
+
+def test_cross_attention_has_the_tokens_of_both_texts():
+    for attn in (CROSS, (CROSS[0],), CROSS[:, None], {"cross": CROSS.numpy()}):
+        records = kinds_of(attn)
+        assert list(records) == ["cross"]
+        torch.testing.assert_close(records["cross"].attn, CROSS)
+        assert [token.raw for token in records["cross"].q_tokens] == TARGET
+        assert [token.raw for token in records["cross"].k_tokens] == SOURCE
+
+
+def as_layers(attn):
+    return tuple(layer[None] for layer in attn)
+
+
+@pytest.mark.parametrize(
+    "attn",
+    [
+        (ENCODER, DECODER, CROSS),
+        tuple(map(as_layers, (ENCODER, DECODER, CROSS))),
+        {"encoder": ENCODER, "decoder": DECODER, "cross": CROSS},
+        {
+            "logits": None,
+            "encoder_attentions": as_layers(ENCODER),
+            "decoder_attentions": as_layers(DECODER),
+            "cross_attentions": as_layers(CROSS),
+        },
+    ],
+    ids=["tensors", "layers", "names", "transformers"],
+)
+def test_an_encoder_decoder_has_its_three_kinds(attn):
+    records = kinds_of(attn)
+    for kind, tensor in zip(
+        ("encoder", "decoder", "cross"), (ENCODER, DECODER, CROSS), strict=True
+    ):
+        torch.testing.assert_close(records[kind].attn, tensor)
+    assert records["encoder"].mask.all() and records["cross"].mask.all()
+    assert not records["decoder"].mask[0, 0, 0, 1]
+    assert [token.raw for token in records["decoder"].k_tokens] == TARGET
+
+
+def test_three_layers_of_cross_attention_are_not_three_kinds():
+    layers = shares(3, 1, 2, 3, 3)
+    records = kinds_of(tuple(layers), SOURCE, ["a", "b", "c"])
+    assert list(records) == ["cross"] and records["cross"].attn.shape == (3, 2, 3, 3)
+
+
+@pytest.mark.parametrize(
+    "attn, target, field, message",
+    [
+        (
+            CROSS,
+            TARGET[1:],
+            "target_tokens",
+            "cross attention has 4 queries and 3 keys; there",
+        ),
+        (
+            CROSS.mT,
+            TARGET,
+            "target_tokens",
+            "3 queries and 4 keys; there are 3 tokens and 4",
+        ),
+        (
+            shares(1, 2, 4, 5),
+            TARGET,
+            "tokens",
+            "4 queries and 5 keys; there are 3 tokens and 4",
+        ),
+        ({"cross": CROSS}, None, "target_tokens", "of two texts: give target_tokens too"),
+        (
+            {"logits": CROSS},
+            TARGET,
+            "attn",
+            "neither attentions nor one of encoder, decoder",
+        ),
+        (CROSS, [1, 2, 3, 4], "target_tokens", "target_tokens are strings"),
+    ],
+)
+def test_what_does_not_fit_two_texts_is_named(attn, target, field, message):
+    with pytest.raises(BadRecord, match=message) as problem:
+        loaded(attn, SOURCE, target_tokens=target)
+    assert problem.value.field == field
+
+
+def test_a_byte_is_no_special_token():
+    _, tokens = labelled(["<s>", "▁the", "<0x41>"])
+    assert [token.special for token in tokens] == [True, False, False]
