@@ -24,11 +24,13 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
+from pathlib import PurePath
 from typing import Any
 
 from attention_atlas.app.access import request_id
 from attention_atlas.app.language import in_words
 from attention_atlas.app.validation import in_our_words
+from attention_atlas.model.hub.locate import canonical, is_path
 from attention_atlas.model.messages import Message
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -277,3 +279,15 @@ def _problem(status: int, detail: str, errors: list[FieldError]) -> Problem:
         request_id=request_id.get(),
         errors=errors,
     )
+
+
+def shown(source: str) -> str:
+    """A model as /readyz names it: of a folder its name alone, not where it is."""
+    return PurePath(source).name if is_path(source) else source
+
+
+def without_path(text: str, source: str) -> str:
+    """A reason without the path of the folder that it is about."""
+    for path in (canonical(source), source):
+        text = text.replace(path, shown(source)) if is_path(source) else text
+    return text

@@ -23,7 +23,7 @@ from attention_atlas.app.pages import routes as pages
 from attention_atlas.app.pages.engine import Responses, problem_page
 from attention_atlas.app.root import RootPath, Template
 from attention_atlas.app.security import HostCheck, SecurityHeaders, content_policy
-from attention_atlas.app.service import Service, shown, without_path
+from attention_atlas.app.service import Service
 from attention_atlas.app.settings import Settings
 from attention_atlas.model.zoo import names
 from fastapi import FastAPI, Request
@@ -155,7 +155,8 @@ async def ready(request: Request) -> JSONResponse:
     content = {
         "models": sorted(service.models),
         "missing": {
-            shown(source): without_path(why, source) for source, why in service.missing.items()
+            errors.shown(source): errors.without_path(why, source)
+            for source, why in service.missing.items()
         },
         "opening": [
             {"model": name, "seconds": round(now - since, 1)}

@@ -10,7 +10,6 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import PurePath
 from typing import TypeVar
 
 import torch
@@ -25,13 +24,14 @@ from attention_atlas.model.analysis.compare import hidden_states
 from attention_atlas.model.hub.folder import Limits
 from attention_atlas.model.hub.leftovers import sweep
 from attention_atlas.model.hub.library import Library, imported
-from attention_atlas.model.hub.locate import canonical, is_path
+from attention_atlas.model.hub.locate import canonical
 from attention_atlas.model.hub.progress import Progress, silent
 from attention_atlas.model.hub.reasons import BadModel
 from attention_atlas.model.hub.rehearsal import Guard
 from attention_atlas.model.messages import Message
 from attention_atlas.model.record import AttentionRecord, Run, Selection, Sketch
 from attention_atlas.model.run import EVERYTHING, NOTHING
+from attention_atlas.model.sketch import sketch as sketched
 from attention_atlas.model.spec import BadInput, Spec, check
 from attention_atlas.model.tape import Kind
 from attention_atlas.model.zoo import Loaded
@@ -40,6 +40,7 @@ from torch import Tensor
 
 log = logging.getLogger("app")
 LONG = 256_000_000  # bytes of attention computed at a time, at most
+SMALL = 8_000_000  # bytes of attention that an overview computes at once, for later requests too
 SKETCH = 64  # cells a side, the default
 MOST_OPENING = 4  # models being opened or waiting for it
 Result = TypeVar("Result")
@@ -160,7 +161,7 @@ class Service:
     def _opened(self, source: str, progress: Progress, is_wanted: Callable[[], bool]) -> Loaded:
         """Open a model; meanwhile /readyz names it."""
         key = threading.get_ident()
-        self.opening[key] = (shown(source), time.monotonic())
+        self.opening[key] = (errors.shown(source), time.monotonic())
         outcome = "failed"
         try:
             self._prepare()
@@ -264,30 +265,44 @@ class Service:
         """A run with all attention, from the cache or new; of a long text only its tokens."""
         return self._run(loaded, spec, NOTHING if self.is_long(loaded, spec) else EVERYTHING)
 
-    def is_long(self, loaded: Loaded, spec: Spec) -> bool:
-        """Whether the attention of a text is too large to compute all of it at once."""
+    def is_long(self, loaded: Loaded, spec: Spec, most: int | None = None) -> bool:
+        """Whether the attention of a text takes more than `most` bytes, or LONG."""
+        most = LONG if most is None else most
         target = spec.target or ""
         per_square = 4 * _n_head(loaded, EVERYTHING)
         n_char = max(len(spec.text) + len(spec.text_pair or ""), len(target))
-        if per_square * (4 * n_char + 4) ** 2 <= LONG:
+        if per_square * (4 * n_char + 4) ** 2 <= most:
             return False  # a character is at most four tokens; special tokens come on top
         cut = loaded.tokenizer.encode
         n = max(len(cut(spec.text, spec.text_pair)), len(cut(target)))
-        return per_square * n**2 > LONG
+        return per_square * n**2 > most
 
     def sketch(
-        self, loaded: Loaded, spec: Spec, kind: Kind | None, size: int = 0
+        self, loaded: Loaded, spec: Spec, kind: Kind | None, size: int = 0, *, measured: bool = True
     ) -> tuple[Run, Sketch]:
-        """All heads of one kind as small pictures, computed one by one, and their metrics."""
+        """All heads of one kind as small pictures, computed few by few; if asked their metrics."""
         kind = kind or loaded.kinds[0]
-        run = self.run(loaded, spec)
         key = (loaded.identity, spec, "sketch", kind)
-        sketch = self._cached(key)
-        if not isinstance(sketch, Sketch) or (size and sketch.size != size):
-            with self.meters.passing(loaded.name):
-                sketch = door.sketch(loaded, spec, kind, size or SKETCH, run.sequences)
-            self._keep(key, spec, sketch)
+        sketch, run = self._cached(key), self._cached((loaded.identity, spec, NOTHING))
+        if isinstance(sketch, Sketch) and isinstance(run, Run) and sketch.answers(size, measured):
+            return run, sketch
+        with self.meters.passing(loaded.name):
+            run, sketch = sketched(loaded, spec, kind, size or SKETCH, measured=measured)
+        self._keep((loaded.identity, spec, NOTHING), spec, run)
+        self._keep(key, spec, sketch)
         return run, sketch
+
+    def whole(self, loaded: Loaded, spec: Spec) -> Run | None:
+        """The run with all attention: from the cache, or new if it is small enough to be kept for
+        the requests that follow; None for others, of which only what is asked is computed."""
+        run = self._cached((loaded.identity, spec, EVERYTHING))
+        if isinstance(run, Run):
+            return run
+        return (
+            None
+            if self.is_long(loaded, spec, min(SMALL, LONG))
+            else self._run(loaded, spec, EVERYTHING)
+        )
 
     def record(
         self, loaded: Loaded, spec: Spec, part: Selection = EVERYTHING
@@ -376,15 +391,3 @@ def _n_head(loaded: Loaded, part: Selection) -> int:
         layers = n_layer if part.layers is None else len(part.layers)
         total += layers * (n_head if part.heads is None else len(part.heads))
     return total
-
-
-def shown(source: str) -> str:
-    """A model as /readyz names it: of a folder its name alone, not where it is."""
-    return PurePath(source).name if is_path(source) else source
-
-
-def without_path(text: str, source: str) -> str:
-    """A reason without the path of the folder that it is about."""
-    for path in (canonical(source), source):
-        text = text.replace(path, shown(source)) if is_path(source) else text
-    return text

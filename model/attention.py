@@ -8,7 +8,7 @@ Tk keys, d the width of a head.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -35,6 +35,9 @@ class Scoring(NamedTuple):
 
 
 DOT_PRODUCT = Scoring()
+VISIT = 2**19  # numbers: the attention of a few heads that stays in a processor's cache
+# The kernel that `scaled_dot_product_attention` takes on a processor, with what it returns besides
+FUSED_ON_CPU = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
 
 
 def weigh(
@@ -83,6 +86,8 @@ def attend(
     if dropout is not None and q.device.type == "cpu":
         z = _for_training_on_a_processor(q, k, v, mask, scoring, dropout)
     elif scoring.score is None:
+        if track is not None and track.takes("log_attn") and _has_sums(q, v):
+            return _fused_with_sums(q, k, v, mask, scoring, track)
         z = _fused(q, k, v, mask, scoring, dropout)
     else:
         z = _mix(weigh(q, k, mask, scoring)[1], v, dropout)
@@ -119,12 +124,56 @@ def _fused(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scoring: Scoring, dropout: float | None
 ) -> Tensor:
     """One kernel that never holds all of `attn`. It takes a mask or a bias that is -inf there."""
-    added = mask if scoring.bias is None else scoring.bias
-    if mask is not None and scoring.bias is not None:
-        added = scoring.bias.masked_fill(~mask, -torch.inf)
+    added = mask if scoring.bias is None else _added(mask, scoring.bias)
     return F.scaled_dot_product_attention(
         q, k, v, attn_mask=added, dropout_p=dropout or 0.0, scale=scoring.scale
     )
+
+
+def _added(mask: Tensor | None, bias: Tensor) -> Tensor:
+    """What is added to the scores: the bias, and -inf where the mask is False."""
+    return bias if mask is None else bias.masked_fill(~mask, -torch.inf)
+
+
+def _has_sums(q: Tensor, v: Tensor) -> bool:
+    """Whether the fused kernel for this device and type can be asked for its log-sum-exp."""
+    is_usual = q.device.type == "cpu" and q.dtype == torch.float32
+    return FUSED_ON_CPU is not None and is_usual and q.size(-1) == v.size(-1)
+
+
+def _fused_with_sums(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scoring: Scoring, track: Track
+) -> Tensor:
+    """The fused kernel, and from its log-sum-exp of each row log attn, of a few heads at a time.
+
+    log attn = Q K^T / sqrt(d_k) - log sum exp: no softmax is computed again. The subtraction is
+    a further column of Q, against ones in K.
+    """
+    added = scoring.bias
+    if mask is not None:
+        added = _added(mask, q.new_zeros(()).expand(mask.shape) if added is None else added)
+    assert FUSED_ON_CPU is not None
+    z, sums = FUSED_ON_CPU(q, k, v, 0.0, False, attn_mask=added, scale=scoring.scale)
+    scale = q.size(-1) ** -0.5 if scoring.scale is None else scoring.scale
+    wide_q = torch.cat([q * scale, -sums[..., None]], -1)  # (B, H, Tq, d + 1)
+    wide_k = torch.cat([k, torch.ones_like(k[..., :1])], -1).transpose(-2, -1)
+
+    def log_attn(pick: Pick) -> dict[str, Tensor]:
+        log_attn = pick(wide_q) @ pick(wide_k)
+        if added is not None:
+            log_attn += pick(added)
+        return {"log_attn": log_attn} | _masked(None if mask is None else pick(mask), log_attn)
+
+    track.gather(map(log_attn, _visits(q, k, track)))
+    return z
+
+
+def _visits(q: Tensor, k: Tensor, track: Track) -> Iterator[Pick]:
+    """The heads that a digest is given at a time: as many as have VISIT numbers or fewer."""
+    heads = range(q.size(1)) if track.tape.heads is None else track.tape.heads
+    n = max(1, VISIT // max(1, q.size(0) * q.size(-2) * k.size(-2)))
+    for first in range(0, len(heads), n):
+        yield partial(_some_heads, heads=heads[first : first + n])
 
 
 def _record(
@@ -138,7 +187,7 @@ def _record(
 ) -> None:
     """What the fused kernel does not return, computed by `weigh` for the track's heads alone.
 
-    For a tape with a digest, one head at a time.
+    For a tape with a digest, a few heads at a time.
     """
 
     def quantities(pick: Pick) -> dict[str, Tensor]:
@@ -151,25 +200,28 @@ def _record(
     if track.tape.digest is None:
         track.keep(quantities(track.chosen), chosen=True)
     else:
-        heads = range(q.size(1)) if track.tape.heads is None else track.tape.heads
-        track.gather(quantities(partial(_one_head, head=head)) for head in heads)
+        track.gather(map(quantities, _visits(q, k, track)))
 
 
-def _one_head(x: Tensor, head: int) -> Tensor:
-    """(B, H, ...) -> (B, 1, ...); what all heads share, as it is."""
-    return x if x.ndim < 4 or x.size(1) == 1 else x[:, head : head + 1]
+def _some_heads(x: Tensor, heads: Sequence[int]) -> Tensor:
+    """(B, H, ...) -> (B, h, ...); what all heads share, as it is."""
+    if x.ndim < 4 or x.size(1) == 1:
+        return x
+    return x[:, heads.start : heads.stop] if isinstance(heads, range) else x[:, list(heads)]
 
 
 def _scored(mask: Tensor | None, scoring: Scoring, scores: Tensor) -> dict[str, Tensor]:
-    """The scores with the mask and the bias that went into them.
+    """The scores with the mask and the bias that went into them, which are views, not copies."""
+    bias = {} if scoring.bias is None else {"bias": scoring.bias.expand(scores.shape)}
+    return {"scores": scores} | _masked(mask, scores) | bias
 
-    The mask has both token axes, (1 or B, 1 or H, Tq, Tk). It and the bias are views, not copies.
-    """
+
+def _masked(mask: Tensor | None, scores: Tensor) -> dict[str, Tensor]:
+    """The mask with both token axes, (1 or B, 1 or H, Tq, Tk); a view, not a copy."""
     mask = torch.ones((), dtype=torch.bool, device=scores.device) if mask is None else mask
     while mask.ndim < 4:
         mask = mask[None]
-    bias = {} if scoring.bias is None else {"bias": scoring.bias.expand(scores.shape)}
-    return {"mask": mask.expand(-1, -1, *scores.shape[-2:]), "scores": scores} | bias
+    return {"mask": mask.expand(-1, -1, *scores.shape[-2:])}
 
 
 def _for_training_on_a_processor(

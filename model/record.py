@@ -95,7 +95,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Sketch:
-    """Thumbnails and metrics of all heads of one kind: the overview of a long text.
+    """Thumbnails of all heads of one kind, and metrics or none: the overview of a long text.
 
     `attn` and `mask` are block maxima: a cell covers `block` query by key tokens.
     """
@@ -110,6 +110,10 @@ class Sketch:
     k_tokens: tuple[Token, ...]
     layers: tuple[int, ...]
     heads: tuple[int, ...]
+
+    def answers(self, size: int, measured: bool) -> bool:
+        """Whether it has this size, 0 for any, and metrics if they are asked for."""
+        return size in (0, self.size) and (bool(self.metrics) or not measured)
 
     @property
     def n_byte(self) -> int:

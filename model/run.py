@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,24 +11,20 @@ from attention_atlas.model import labels
 from attention_atlas.model.generate import translate
 from attention_atlas.model.languages import Frame
 from attention_atlas.model.messages import Refused
-from attention_atlas.model.metrics import measured_heads
 from attention_atlas.model.protocol import Batch
 from attention_atlas.model.record import (
     AttentionRecord,
     Run,
     Selection,
-    Sketch,
     Token,
     axes,
     collapsed,
 )
-from attention_atlas.model.reductions import block_of, blocks
 from attention_atlas.model.spec import (
     BadInput,
     Sequences,
     Spec,
     beginning,
-    check_heads,
     check_ids,
     check_length,
     check_selection,
@@ -37,7 +34,7 @@ from attention_atlas.model.spec import (
     frame,
     tokenize,
 )
-from attention_atlas.model.tape import Edit, Kind, Quantity, Tape
+from attention_atlas.model.tape import Edit, Kind, Tape
 from attention_atlas.model.zoo import Loaded
 from torch import Tensor
 
@@ -62,6 +59,17 @@ def run(loaded: Loaded, spec: Spec, selection: Selection = EVERYTHING) -> Run:
     sequences, predictions = forward(loaded, spec, tape)
     kinds = [kind for kind in loaded.kinds if selection.kind in (None, kind)]
     kinds = [] if selection.layers == () else kinds
+    records = {kind: _record(loaded, tape, kind, sequences, selection) for kind in kinds}
+    return labelled(spec, sequences, predictions, records)
+
+
+def labelled(
+    spec: Spec,
+    sequences: Sequences,
+    predictions: dict[str, Any],
+    records: dict[Kind, AttentionRecord],
+) -> Run:
+    """What a forward pass gave, as the run of its input."""
     target = predictions.get("translation")
     return Run(
         text=spec.text,
@@ -69,66 +77,44 @@ def run(loaded: Loaded, spec: Spec, selection: Selection = EVERYTHING) -> Run:
         target=target,
         target_decoded=target is not None and spec.target is None and not spec.target_ids,
         sequences=sequences,
-        records={kind: _record(loaded, tape, kind, sequences, selection) for kind in kinds},
+        records=records,
         predictions=predictions,
-    )
-
-
-@torch.inference_mode()
-def sketch(loaded: Loaded, spec: Spec, kind: Kind, size: int, sequences: Sequences) -> Sketch:
-    """Thumbnails, at most `size` cells a side, and metrics of all heads of one kind.
-
-    `sequences` are those of the run. At most one head is held in full at a time, so that long
-    texts take little memory.
-    """
-    check_heads(loaded, kind, (), ())
-    q_tokens, k_tokens = (sequences[name] for name in axes(kind, sequences))
-    block = block_of(len(q_tokens), len(k_tokens), size)
-    names: list[str] = []
-
-    def digest(kept: dict[Quantity, Tensor]) -> dict[Quantity, Tensor]:
-        attn = kept["attn"]
-        metrics = measured_heads(attn, kind, k_tokens)
-        names[:] = metrics
-        numbers = torch.stack(list(metrics.values()), -1)  # (B, h, metrics)
-        return {
-            "attn": blocks(attn, block).cpu(),
-            "mask": blocks(kept["mask"], block).cpu(),
-            "metrics": numbers.cpu(),
-        }
-
-    tape = Tape(keep=("attn", "mask"), kinds=(kind,), edits=spec.edits, digest=digest)
-    forward(loaded, spec, tape)
-    steps = sorted(tape, key=lambda step: step.layer)
-    numbers = torch.stack([step.kept["metrics"][0] for step in steps])  # (L, H, metrics)
-    return Sketch(
-        kind=kind,
-        attn=torch.stack([step.attn[0] for step in steps]),
-        mask=_mask([step.mask[0] for step in steps]),
-        metrics={name: numbers[..., i] for i, name in enumerate(names)},
-        size=size,
-        block=block,
-        q_tokens=q_tokens,
-        k_tokens=k_tokens,
-        layers=tuple(step.layer for step in steps),
-        heads=tuple(range(loaded.shape(kind)[1])),
     )
 
 
 def forward(loaded: Loaded, spec: Spec, tape: Tape) -> Forward:
     """The forward pass: its tokens and predictions. The tape records its attention."""
+    sequences, text = prepared(loaded, spec)
+    return sequences, predicted(loaded, spec, tape, sequences, text)
+
+
+def prepared(loaded: Loaded, spec: Spec) -> tuple[Sequences, str | None]:
+    """`sequences_of` an input that was checked."""
     check_spec(loaded, spec)
-    try:
-        sequences, text = sequences_of(loaded, spec)
+    with fitting():
+        return sequences_of(loaded, spec)
+
+
+def predicted(
+    loaded: Loaded, spec: Spec, tape: Tape, sequences: Sequences, text: str | None
+) -> dict[str, Any]:
+    """The forward pass over tokens: its predictions, and `text`, the translation, if any."""
+    with fitting():
         x = read(loaded, sequences, tape)
         predictions = PREDICTIONS[loaded.family](loaded, spec, sequences, x)
         predictions |= _labels(loaded, spec, sequences, x)
-    except Refused as error:  # an edit that does not fit the text
-        raise BadInput("edits", error.message) from None
     for edit in spec.edits:
         check_tokens(loaded, edit, sequences)
-    translation = {} if text is None else {"translation": text}
-    return sequences, translation | predictions
+    return ({} if text is None else {"translation": text}) | predictions
+
+
+@contextmanager
+def fitting() -> Iterator[None]:
+    """Turn the refusal of an edit that does not fit the text into BadInput."""
+    try:
+        yield
+    except Refused as error:
+        raise BadInput("edits", error.message) from None
 
 
 def sequences_of(loaded: Loaded, spec: Spec) -> tuple[Sequences, str | None]:
@@ -270,7 +256,7 @@ def _record(
     return AttentionRecord(
         kind=kind,
         attn=torch.stack([step.kept[selection.quantity][0] for step in steps]).cpu(),
-        mask=_mask([step.mask[0] for step in steps]).cpu(),
+        mask=stacked_masks([step.mask[0] for step in steps]).cpu(),
         q_tokens=sequences[q],
         k_tokens=sequences[k],
         layers=tuple(step.layer for step in steps),
@@ -279,7 +265,7 @@ def _record(
     )
 
 
-def _mask(masks: list[Tensor]) -> Tensor:
+def stacked_masks(masks: list[Tensor]) -> Tensor:
     """The layers' masks, each (1 or H, Tq, Tk) -> (1 or L, 1 or H, Tq, Tk)."""
     H = max(mask.size(0) for mask in masks)
     return collapsed(torch.stack([mask.expand(H, -1, -1) for mask in masks]))

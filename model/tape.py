@@ -14,7 +14,7 @@ from attention_atlas.model.messages import Message, Refused
 from torch import Tensor
 
 Kind = Literal["encoder", "decoder", "cross"]
-Quantity = Literal["q", "k", "v", "bias", "mask", "scores", "attn", "z", "metrics"]
+Quantity = Literal["q", "k", "v", "bias", "mask", "scores", "attn", "log_attn", "z", "metrics"]
 Op = Literal[
     "ablate",
     "replace",
@@ -84,6 +84,7 @@ class Attended:
     kind: Kind
     layer: int
     kept: dict[Quantity, Tensor]
+    digested: bool = False
 
     def __getattr__(self, name: str) -> Tensor:
         if name not in get_args(Quantity):
@@ -97,8 +98,9 @@ class Attended:
 class Tape:
     """Records quantities of the selected kinds, layers and heads (None: all), and applies edits.
 
-    With a `digest`, each head's quantities are reduced before the next head is computed: of a
-    long text, at most one head is held in full at any time. With `hidden`, streams[stack] is the
+    With a `digest`, the quantities of a few heads are reduced before those of the next heads are
+    computed: of a long text, one or two heads are held in full at any time. A digest that keeps
+    `log_attn` gets it in place of `attn` where it costs less. With `hidden`, streams[stack] is the
     residual stream after the embedding and after each layer.
     """
 
@@ -226,22 +228,30 @@ class Track:
             for name, tensor in quantities.items()
             if name in self.tape.keep
         }
-        if self.tape.digest is not None:
-            kept = self.tape.digest(kept)
+        digest = self.tape.digest if self.query is None else None  # a row is not all there is
+        kept = kept if digest is None else digest(kept)
         if self.query:  # append this row to those of the previous steps
             before = self.tape.attended.pop().kept
             for name in kept.keys() - {"k", "v"}:
                 kept[name] = torch.cat([before[name], kept[name]], dim=-2)
-        self.tape.attended.append(Attended(self.kind, self.layer, kept))
+        self.tape.attended.append(Attended(self.kind, self.layer, kept, digest is not None))
 
     def gather(self, heads: Iterable[Mapping[str, Tensor]]) -> None:
-        """`keep` for heads one by one, each (B, 1, ...), digested before the next is computed."""
+        """`keep` for some heads (B, h, ...) after others, each digested before the next."""
         rows = []
         for kept in heads:
             self.keep(kept, chosen=True)
             rows.append(self.tape.attended.pop().kept)
+        n_head = sum(max(tensor.size(1) for tensor in row.values()) for row in rows)
         joined = {name: torch.cat([row[name] for row in rows], dim=1) for name in rows[0]}
-        self.tape.attended.append(Attended(self.kind, self.layer, joined))
+        for name, tensor in joined.items():
+            if tensor.size(1) != n_head:  # all heads share it
+                joined[name] = rows[0][name]
+        self.tape.attended.append(Attended(self.kind, self.layer, joined, digested=True))
+
+    def takes(self, name: Quantity) -> bool:
+        """Whether the tape has a digest that is given this quantity."""
+        return self.wanted and self.tape.digest is not None and name in self.tape.keep
 
     def chosen(self, tensor: Tensor) -> Tensor:
         """The tape's heads of a tensor (B, H, ...); a tensor that all heads share, unchanged."""

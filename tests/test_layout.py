@@ -42,7 +42,7 @@ IMPORTS = [
     Ban("app/**/*.py", "huggingface_hub"),
     Ban("app/**/*.py", "transformers"),
     Ban("app/**/*.py", "attention_atlas.model.run.run", alone=("service.py",)),
-    Ban("app/**/*.py", "attention_atlas.model.run.sketch", alone=("service.py",)),
+    Ban("app/**/*.py", "attention_atlas.model.sketch.sketch", alone=("service.py",)),
     Ban("app/**/*.py", "attention_atlas.model.zoo.load", alone=("service.py",)),
     Ban("app/**/*.py", "attention_atlas.model.hub.library", alone=("service.py",)),
     Ban("app/api/*.py", "attention_atlas.app.pages"),

@@ -130,15 +130,12 @@ def overview(service: Service, request: OverviewRequest, loaded: Loaded) -> Answ
     """Every layer and head as a small uint8 picture: the first thing to draw."""
     spec = spec_of(request)
     record: AttentionRecord | Sketch
-    if service.is_long(loaded, spec):
-        run, record = service.sketch(loaded, spec, request.kind, request.size)
-        attn, mask, block = record.attn, record.mask, record.block
-    else:
-        service.run(
-            loaded, spec
-        )  # with all attention: later requests for one head come from the cache
+    if service.whole(loaded, spec) is not None:
         run, record = service.record(loaded, spec, Selection(kind=request.kind))
         attn, mask, block = reductions.thumbnails(record, request.size)
+    else:
+        run, record = service.sketch(loaded, spec, request.kind, request.size, measured=False)
+        attn, mask, block = record.attn, record.mask, record.block
     fields = {
         **attention_fields(loaded, run, record),
         "shape": list(attn.shape),
