@@ -17,7 +17,7 @@ from attention_atlas.app.api.arithmetic import (
     head_parts,
     scaling,
 )
-from attention_atlas.app.api.models import ModelSummary, summaries
+from attention_atlas.app.api.models import ModelSummary
 from attention_atlas.app.api.spec import TextRequest
 from attention_atlas.app.examples import catalogue
 from attention_atlas.app.pages.engine import (
@@ -25,19 +25,16 @@ from attention_atlas.app.pages.engine import (
     Content,
     PageQuery,
     answered,
-    examples_for,
     numbers,
-    opened,
     page,
-    suited,
 )
+from attention_atlas.app.pages.start import Audience, started
 from attention_atlas.app.service import Service
 from attention_atlas.model.messages import Message
 from attention_atlas.model.spec import tokenize
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
-NO_DOT_PRODUCTS = Message("not-available", "has no dot products")
 router = APIRouter(tags=["pages"])
 
 
@@ -58,6 +55,15 @@ class AttentionPage(Content):
 
 WORD = "check"  # the query, where no other is chosen and the text has it
 WIDTHS, DEPTHS = range(1, 4097), range(1, 65)  # of ScalingRequest, GradientsRequest
+AUDIENCE = Audience(
+    "attention",
+    suits=lambda model: model.family != "recurrent" and not model.lacks,
+    none=Message(
+        "no-suitable-model",
+        "no loaded model has queries, keys and values; /models lists the models",
+    ),
+    why_not=lambda model: model.why or Message("not-available", "has no dot products"),
+)
 
 
 class AttentionQuery(PageQuery):
@@ -75,32 +81,17 @@ async def attention_page(
 ) -> AttentionPage:
     """Scores, q, k and v, the scale, heads, a layer's block, and the cost of it all."""
     service: Service = request.app.state.service
-    choice = Choice(query, await opened(service, query.model))
-    every = summaries(service)
-    examples = examples_for(every, "attention")
-    models = suited(
-        every,
-        lambda model: model.family != "recurrent" and not model.lacks,
-        Message(
-            "no-suitable-model",
-            "no loaded model has queries, keys and values; /models lists the models",
-        ),
-    )
-    model = choice.model(models, {m.name: m.why or NO_DOT_PRODUCTS for m in every})
-    query, example = choice.take_example(query, examples, every)
+    start = await started(service, query, AUDIENCE)
+    query, choice, model = start.query, start.choice, start.model
     n_layer, n_head = model.shapes[model.kinds[0]]
     fields: dict[str, Any] = {
-        "model": model.name,
+        **start.fields,
         "text": catalogue.first_text("attention") if query.text is None else query.text,
         "layer": choice.number("layer", n_layer),
         "head": choice.number("head", n_head),
         "d_k": int(choice.among("d_k", ["", *map(str, WIDTHS)]) or 256),
         "depth": int(choice.among("depth", ["", *map(str, DEPTHS)]) or 24),
         "word": 0,
-        "models": models,
-        "examples": examples,
-        "example": example,
-        "ignored": choice.ignored,
     }
     answers = service.compute(lambda: _answers(service, fields, choice))
     return await answered(AttentionPage, fields, answers)

@@ -6,16 +6,16 @@ from typing import Annotated, Any
 
 from attention_atlas.app.api.classify import ClassifyAnswer, ClassifyRequest, classes
 from attention_atlas.app.api.models import ModelSummary, summaries
+from attention_atlas.app.errors import NotReady
 from attention_atlas.app.pages.engine import (
     Choice,
     Content,
     PageQuery,
     answered,
-    examples_for,
     numbers,
-    opened,
     page,
 )
+from attention_atlas.app.pages.start import Audience, started
 from attention_atlas.app.service import Service
 from attention_atlas.model.labels import HEAD_LEFT_OUT, NO_WORDS
 from attention_atlas.model.messages import Message
@@ -59,6 +59,12 @@ TEXTS = {  # unit -> a text, a second one and choices, where none is typed
     "choice": ("He went to the bank", "", "to get some money.\nto eat the soup."),
 }
 NO_HEAD = Message("not-able", "has no head that tells labels apart")
+AUDIENCE = Audience(
+    "classify",
+    suits=lambda model: model.classes is not None,
+    none=NO_HEAD,  # the page explains then how a model is opened
+    why_not=lambda model: left_out(model) or NO_HEAD,
+)
 
 
 class ClassifyQuery(PageQuery):
@@ -75,48 +81,38 @@ class ClassifyQuery(PageQuery):
 async def classify_page(request: Request, query: Annotated[ClassifyQuery, Query()]) -> ClassifyPage:
     """Labels of a fine-tuned head with their probabilities, and the attention that it reads."""
     service: Service = request.app.state.service
-    ignored = await opened(service, query.model)
-    every = summaries(service)
-    models = [model for model in every if model.classes is not None]
-    reasons = left_out(every)
+    try:
+        start = await started(service, query, AUDIENCE)
+    except NotReady:
+        return ClassifyPage.model_validate({**NOTHING, "left_out": _left_out(service)})
+    query, choice, model = start.query, start.choice, start.model
     fields: dict[str, Any] = {
-        "models": models,
-        "left_out": [LeftOut(name=name, why=why) for name, why in reasons.items()],
-    }
-    if not models:
-        return ClassifyPage.model_validate({**fields, **NOTHING})
-    examples = examples_for(models, "classify")
-    choice = Choice(query, ignored)
-    without = {model.name: NO_HEAD for model in every if model.classes is None}
-    model = choice.model(models, {**without, **reasons})
-    query, example = choice.take_example(query, examples, every)
-    fields |= {
-        "model": model.name,
+        **start.fields,
+        "left_out": _left_out(service),
         **_typed(query, model),
         **_head(choice, model),
         "label": query.label,
         "position": str(choice.accepted("position", ClassifyRequest, "")),
-        "examples": examples,
-        "example": example,
-        "ignored": choice.ignored,
     }
     return await answered(ClassifyPage, fields, service.compute(lambda: _answers(service, fields)))
 
 
 NOTHING: dict[str, Any] = {
+    "models": [],
     **dict.fromkeys(("model", "text", "text_pair", "choices", "label", "position"), ""),
     **{"layer": 0, "head": 0},
 }
 
 
-def left_out(models: list[ModelSummary]) -> dict[str, str]:
-    """Models that were saved with a head which is not shown, and what is said of it."""
-    return {
-        model.name: note.message
-        for model in models
-        for note in model.notes
-        if note.template in (HEAD_LEFT_OUT, NO_WORDS)
-    }
+def left_out(model: ModelSummary) -> str:
+    """Why the head that a model was saved with is not shown; empty if it is, or has none."""
+    templates = (HEAD_LEFT_OUT, NO_WORDS)
+    return "".join([note.message for note in model.notes if note.template in templates][-1:])
+
+
+def _left_out(service: Service) -> list[LeftOut]:
+    reasons = {model.name: left_out(model) for model in summaries(service)}
+    return [LeftOut(name=name, why=why) for name, why in reasons.items() if why]
 
 
 def _typed(query: ClassifyQuery, model: ModelSummary) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import quote
 
 from attention_atlas.app import errors, language, wire
-from attention_atlas.app.api.models import ModelSummary, summaries
+from attention_atlas.app.api.models import ModelSummary
 from attention_atlas.app.errors import FieldError, Problem
 from attention_atlas.app.examples import catalogue
 from attention_atlas.app.examples.sentences import sentence
@@ -193,24 +193,6 @@ async def opened(service: Service, *names: str) -> list[FieldError]:
     except errors.AppError as error:
         return [errors.field_error("model", error.message)]
     return []
-
-
-def suited(
-    models: Sequence[ModelSummary], suits: Callable[[ModelSummary], bool], none: Message
-) -> list[ModelSummary]:
-    """The models that a page is for. NotReady, saying `none`, if there is none."""
-    chosen = [model for model in models if suits(model)]
-    if not chosen:
-        raise errors.NotReady(none)
-    return chosen
-
-
-def able(service: Service, task: str) -> list[ModelSummary]:
-    """The models that have a task."""
-    none = Message(
-        "no-suitable-model", "no loaded model is for {task}; /models lists the models", task=task
-    )
-    return suited(summaries(service), lambda model: task in model.tasks, none)
 
 
 def examples_for(models: Sequence[ModelSummary], page: str) -> list[Example]:

@@ -15,19 +15,10 @@ from attention_atlas.app.api.fill import (
     fill_mask,
     next_sentence,
 )
-from attention_atlas.app.api.models import ModelSummary, summaries
+from attention_atlas.app.api.models import ModelSummary
 from attention_atlas.app.examples import catalogue
-from attention_atlas.app.pages.engine import (
-    Choice,
-    Content,
-    PageQuery,
-    able,
-    answered,
-    examples_for,
-    opened,
-    page,
-)
-from attention_atlas.app.pages.stand_in import unable
+from attention_atlas.app.pages.engine import Content, PageQuery, answered, page
+from attention_atlas.app.pages.start import for_task, started
 from attention_atlas.app.service import Service
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
@@ -61,6 +52,7 @@ PARTNERS = (
     "Wheat is grown in the north of the country.",
     "Nobody answered the telephone.",
 )
+AUDIENCE = for_task("fill", "fill-mask")
 
 
 class FillQuery(PageQuery):
@@ -77,26 +69,18 @@ class FillQuery(PageQuery):
 async def fill_page(request: Request, query: Annotated[FillQuery, Query()]) -> FillPage:
     """Words hidden and predicted, BERT's masking procedure, next-sentence prediction."""
     service: Service = request.app.state.service
-    ignored = await opened(service, query.model)
-    models = able(service, "fill-mask")
-    every, examples = summaries(service), examples_for(models, "fill")
-    choice = Choice(query, ignored)
-    model = choice.model(models, unable(every, "fill-mask"))
-    query, example = choice.take_example(query, examples, every)
+    start = await started(service, query, AUDIENCE)
+    query, choice = start.query, start.choice
     words = ",".join(map(str, choice.accepted("words", FillMaskRequest, ())))
     fields: dict[str, Any] = {
-        "model": model.name,
+        **start.fields,
         "text": catalogue.first_text("fill") if query.text is None else query.text,
         "text_pair": query.text_pair or "",
         "words": words,
         "words_pair": ",".join(map(str, choice.accepted("words_pair", FillMaskRequest, ()))),
-        **choice.layer_and_head(model, "encoder"),
+        **choice.layer_and_head(start.model, "encoder"),
         "seed": choice.accepted("seed", CorruptionRequest, 0),
-        "models": models,
-        "examples": examples,
-        "example": example,
         "partners": PARTNERS,
-        "ignored": choice.ignored,
     }
     return await answered(FillPage, fields, service.compute(lambda: _answers(service, fields)))
 

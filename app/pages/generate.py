@@ -6,19 +6,11 @@ from typing import Annotated, Any
 
 from attention_atlas.app.api.few_shot import FewShotRequest
 from attention_atlas.app.api.generate import GenerateAnswer, GenerateRequest, generate
-from attention_atlas.app.api.models import ModelSummary, summaries
+from attention_atlas.app.api.models import ModelSummary
 from attention_atlas.app.examples import catalogue
-from attention_atlas.app.pages.engine import (
-    Choice,
-    Content,
-    PageQuery,
-    able,
-    answered,
-    examples_for,
-    opened,
-    page,
-)
-from attention_atlas.app.pages.stand_in import Step, unable, within
+from attention_atlas.app.pages.engine import Content, PageQuery, answered, page
+from attention_atlas.app.pages.stand_in import Step, within
+from attention_atlas.app.pages.start import for_task, started
 from attention_atlas.app.service import Service
 from attention_atlas.app.streaming import no_events
 from attention_atlas.model.analysis import few_shot
@@ -47,6 +39,7 @@ class GeneratePage(Content):
 
 
 FIRST = {"max_new_tokens": 24, "temperature": 0.8, "top_k": 40, "top_p": 0.95, "seed": 1}
+AUDIENCE = for_task("generate", "generate")
 
 
 class GenerateQuery(PageQuery):
@@ -67,26 +60,18 @@ class GenerateQuery(PageQuery):
 async def generate_page(request: Request, query: Annotated[GenerateQuery, Query()]) -> GeneratePage:
     """A continuation, step by step: candidates, filters, attention, and surprise."""
     service: Service = request.app.state.service
-    ignored = await opened(service, query.model)
-    models, every = able(service, "generate"), summaries(service)
-    examples = examples_for(models, "generate")
-    choice = Choice(query, ignored)
-    model = choice.model(models, unable(every, "generate"))
-    query, example = choice.take_example(query, examples, every)
+    start = await started(service, query, AUDIENCE)
+    query, choice = start.query, start.choice
     fields: dict[str, Any] = {
+        **start.fields,
         **{name: choice.accepted(name, GenerateRequest, FIRST[name]) for name in FIRST},
         "forced": ",".join(map(str, choice.accepted("forced", GenerateRequest, ()))),
-        "model": model.name,
         "text": catalogue.first_text("generate") if query.text is None else query.text,
         "step": choice.accepted("step", Step, 0),
-        "layer": choice.number("layer", model.n_layer),
+        "layer": choice.number("layer", start.model.n_layer),
         "pattern": choice.among("pattern", list(few_shot.PATTERNS)),
         "n_max": choice.accepted("n_max", FewShotRequest, 3),
-        "models": models,
-        "examples": examples,
-        "example": example,
         "patterns": few_shot.definitions(),
-        "ignored": choice.ignored,
     }
     return await answered(GeneratePage, fields, service.compute(lambda: _answers(service, fields)))
 

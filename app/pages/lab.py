@@ -10,20 +10,18 @@ from urllib.parse import urlencode
 from attention_atlas.app.api.common import PREFIX
 from attention_atlas.app.api.effects import EffectsAnswer, EffectsRequest, effects
 from attention_atlas.app.api.lab import SweepRequest, estimates, prepared
-from attention_atlas.app.api.models import ModelSummary, summaries
+from attention_atlas.app.api.models import ModelSummary
 from attention_atlas.app.context import can_replace
 from attention_atlas.app.pages.engine import (
     Choice,
     Content,
     PageQuery,
     answered,
-    examples_for,
     numbers,
-    opened,
     page,
-    suited,
 )
 from attention_atlas.app.pages.stand_in import language_of
+from attention_atlas.app.pages.start import Audience, started
 from attention_atlas.app.root import rooted
 from attention_atlas.app.service import Service
 from attention_atlas.model.analysis import lab
@@ -98,6 +96,16 @@ REFERENCES = {
 }
 
 
+AUDIENCE = Audience(
+    "lab",
+    suits=can_replace,
+    none=Message(
+        "no-suitable-model", "no loaded model has heads to replace; /models lists the models"
+    ),
+    why_not=lambda model: model.why or Message("not-able", "its heads cannot be replaced"),
+)
+
+
 class LabQuery(PageQuery):
     text: str | None = None
     text_b: str | None = None
@@ -125,28 +133,15 @@ class LabQuery(PageQuery):
 async def lab_page(request: Request, query: Annotated[LabQuery, Query()]) -> LabPage:
     """Replace each head, or each position, alone: what becomes of the prediction."""
     service: Service = request.app.state.service
-    ignored = await opened(service, query.model)
-    every = summaries(service)
-    none = Message(
-        "no-suitable-model", "no loaded model has heads to replace; /models lists the models"
-    )
-    models = suited(every, can_replace, none)
-    examples = examples_for(models, "lab")
-    choice = Choice(query, ignored)
-    no_edits = Message("not-able", "its heads cannot be replaced")
-    model = choice.model(models, {m.name: m.why or no_edits for m in every})
-    query, example = choice.take_example(query, examples, every)
-    references = {m.name: REFERENCES.get(language_of(m) or "en", ()) for m in models}
+    start = await started(service, query, AUDIENCE)
+    query, choice, model = start.query, start.choice, start.model
+    references = {m.name: REFERENCES.get(language_of(m) or "en", ()) for m in start.models}
     fields = {
-        "model": model.name,
+        **start.fields,
         **_typed(query),
         **choice.languages(model),
         **_chosen(choice, model, query.text_b or ""),
         "references": references,
-        "models": models,
-        "examples": examples,
-        "example": example,
-        "ignored": choice.ignored,
     }
     answers = service.compute(lambda: _answers(service, fields))
     return await answered(LabPage, fields, answers)

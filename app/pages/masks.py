@@ -6,17 +6,9 @@ from typing import Annotated, Any
 
 from attention_atlas.app.api.common import TokenOut
 from attention_atlas.app.api.masks import FillsOut, MasksRequest, masks
-from attention_atlas.app.api.models import ModelSummary, summaries
-from attention_atlas.app.pages.engine import (
-    Choice,
-    Content,
-    PageQuery,
-    answered,
-    examples_for,
-    opened,
-    page,
-    suited,
-)
+from attention_atlas.app.api.models import ModelSummary
+from attention_atlas.app.pages.engine import Content, PageQuery, answered, page
+from attention_atlas.app.pages.start import Audience, started
 from attention_atlas.app.service import Service
 from attention_atlas.model.messages import Message
 from fastapi import APIRouter, Query, Request
@@ -49,6 +41,12 @@ TEXTS = ("This is a test", "This is a new test", "This is it")
 MASKS = ("", "causal", "padding", "causal,padding")  # of a decoder
 MASKS_AROUND = ("", "padding")  # of attention without a causal mask
 FILLS = ("", "-1", "-5", "-10", "-100", "-10000")
+AUDIENCE = Audience(
+    "masks",
+    suits=lambda model: model.family != "recurrent" and not model.lacks,
+    none=Message("no-suitable-model", "no loaded model has masks; /models lists the models"),
+    why_not=lambda model: model.why or Message("not-available", "has no masks"),
+)
 
 
 class MasksQuery(PageQuery):
@@ -66,16 +64,8 @@ class MasksQuery(PageQuery):
 async def masks_page(request: Request, query: Annotated[MasksQuery, Query()]) -> MasksPage:
     """Texts in one batch, one a line: ids, masks, scores before, attention after."""
     service: Service = request.app.state.service
-    ignored = await opened(service, query.model)
-    every = summaries(service)
-    examples = examples_for(every, "masks")
-    choice = Choice(query, ignored)
-    none = Message("no-suitable-model", "no loaded model has masks; /models lists the models")
-    models = suited(every, lambda m: m.family != "recurrent" and not m.lacks, none)
-    model = choice.model(
-        models, {m.name: m.why or Message("not-available", "has no masks") for m in every}
-    )
-    query, example = choice.take_example(query, examples, every)
+    start = await started(service, query, AUDIENCE)
+    query, choice, model = start.query, start.choice, start.model
     kind = choice.among("kind", model.kinds)
     n_layer, n_head = model.shapes[kind]
     texts = list(TEXTS) if query.texts is None else lines(query.texts)
@@ -91,8 +81,7 @@ async def masks_page(request: Request, query: Annotated[MasksQuery, Query()]) ->
         "fill": float(fill) if fill else None,
     }
     row = choice.number("row", max(1, len(texts)))
-    page = {"models": models, "examples": examples, "example": example}
-    fields = {**spec, **page, "row": row, "ignored": choice.ignored}
+    fields = {**start.fields, **spec, "row": row}
     return await answered(MasksPage, fields, service.compute(lambda: _answers(service, spec, row)))
 
 

@@ -4,7 +4,7 @@
 
 from typing import Annotated, Any
 
-from attention_atlas.app.api.models import ModelSummary, summaries
+from attention_atlas.app.api.models import ModelSummary
 from attention_atlas.app.api.positions import (
     EmbeddingAnswer,
     EmbeddingRequest,
@@ -15,16 +15,8 @@ from attention_atlas.app.api.positions import (
     permutation,
     positions,
 )
-from attention_atlas.app.pages.engine import (
-    Choice,
-    Content,
-    PageQuery,
-    answered,
-    examples_for,
-    opened,
-    page,
-    suited,
-)
+from attention_atlas.app.pages.engine import Content, PageQuery, answered, page
+from attention_atlas.app.pages.start import Audience, started
 from attention_atlas.app.service import Service
 from attention_atlas.model.messages import Message
 from fastapi import APIRouter, Query, Request
@@ -53,6 +45,16 @@ class PositionsPage(Content):
 
 FIRST: dict[str, Any] = {"n_positions": 64, "d_model": 64, "base": 10_000.0, "shift": 5}
 TEXT, TEXT_B = "I like NLP", "NLP like I"
+AUDIENCE = Audience(
+    "positions",
+    suits=lambda model: model.position_table,
+    none=Message(
+        "no-suitable-model", "no loaded model adds position vectors; /models lists the models"
+    ),
+    why_not=lambda model: Message(
+        "not-available", "has no position vectors to show: {positions}", positions=model.positions
+    ),
+)
 
 
 class PositionsQuery(PageQuery):
@@ -73,41 +75,20 @@ async def positions_page(
 ) -> PositionsPage:
     """Sines beside a model's own positions; words and positions; the words in another order."""
     service: Service = request.app.state.service
-    ignored = await opened(service, query.model)
-    every = summaries(service)
-    examples = examples_for(every, "positions")
-    choice = Choice(query, ignored)
-    none = Message(
-        "no-suitable-model", "no loaded model adds position vectors; /models lists the models"
-    )
-    models = suited(every, lambda model: model.position_table, none)
-    others = [model for model in every if not model.position_table]
-    why = {
-        model.name: Message(
-            "not-available",
-            "has no position vectors to show: {positions}",
-            positions=model.positions,
-        )
-        for model in others
-    }
-    model = choice.model(models, why)
-    query, example = choice.take_example(query, examples, every, ("text", "text_b"))
+    start = await started(service, query, AUDIENCE, typed=("text", "text_b"))
+    query, choice = start.query, start.choice
     sizes = {name: choice.accepted(name, PositionsRequest, FIRST[name]) for name in FIRST}
     text = TEXT if query.text is None else query.text
     text_b = TEXT_B if text == TEXT else ""
     fields: dict[str, Any] = {
-        "model": model.name,
+        **start.fields,
         "measure": choice.among("measure", ["cosine", "dot"]),
         **sizes,
         "dimension": choice.number("dimension", sizes["d_model"]),
         "position": choice.number("position", sizes["n_positions"]),
         "text": text,
         "text_b": text_b if query.text_b is None else query.text_b,
-        "models": models,
-        "examples": examples,
-        "example": example,
-        "others": others,
-        "ignored": choice.ignored,
+        "others": [model for model in start.every if not model.position_table],
     }
     return await answered(PositionsPage, fields, service.compute(lambda: _answers(service, fields)))
 

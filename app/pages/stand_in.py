@@ -15,11 +15,6 @@ MEAN = "mean"  # of all heads, in an address
 IGNORED = "{field} {value}: {why}"
 UNKNOWN = "{field} {value} does not exist: {why}"
 NOT_THERE = "does-not-exist"  # the code of a value that is ignored
-UNABLE = {
-    "translate": Message("not-able", "does not translate"),
-    "generate": Message("not-able", "does not generate text"),
-    "fill-mask": Message("not-able", "does not fill in blanks"),
-}
 NAMES = {"en": Message("language-name", "English"), "es": Message("language-name", "Spanish")}
 
 
@@ -27,11 +22,6 @@ class Step(BaseModel):
     """A step of decoding, as an address has it."""
 
     step: int = Field(ge=0)
-
-
-def unable(models: Sequence[ModelSummary], task: str) -> dict[str, Message]:
-    """Why the page of a task does not show each model that is not for it."""
-    return {model.name: UNABLE[task] for model in models if task not in model.tasks}
 
 
 def shown_instead(why: str, taken: str) -> Message:

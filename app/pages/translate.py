@@ -5,20 +5,12 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from attention_atlas.app.api.models import ModelSummary, summaries
+from attention_atlas.app.api.models import ModelSummary
 from attention_atlas.app.api.translate import TranslateAnswer, TranslateRequest, translate
 from attention_atlas.app.examples import catalogue
-from attention_atlas.app.pages.engine import (
-    Choice,
-    Content,
-    PageQuery,
-    able,
-    answered,
-    examples_for,
-    opened,
-    page,
-)
-from attention_atlas.app.pages.stand_in import Step, unable, within
+from attention_atlas.app.pages.engine import Content, PageQuery, answered, page
+from attention_atlas.app.pages.stand_in import Step, within
+from attention_atlas.app.pages.start import for_task, started
 from attention_atlas.app.service import Service
 from attention_atlas.app.streaming import no_events
 from fastapi import APIRouter, Query, Request
@@ -44,6 +36,9 @@ class TranslatePage(Content):
     other: TranslateAnswer | None = None
 
 
+AUDIENCE = for_task("translate", "translate")
+
+
 class TranslateQuery(PageQuery):
     model_b: str = ""
     text: str | None = None
@@ -63,16 +58,12 @@ async def translate_page(
 ) -> TranslatePage:
     """A translation, step by step, beside another model's; a reference, scored by the first."""
     service: Service = request.app.state.service
-    ignored = await opened(service, query.model, query.model_b)
-    models = able(service, "translate")
-    every, examples = summaries(service), examples_for(models, "translate")
-    choice = Choice(query, ignored)
-    model = choice.model(models, unable(every, "translate"))
-    query, example = choice.take_example(query, examples, every)
-    others = [other.name for other in models if other is not model]
+    start = await started(service, query, AUDIENCE, beside=query.model_b)
+    query, choice, model = start.query, start.choice, start.model
+    others = [other.name for other in start.models if other is not model]
     alone = query.model_b == "none" or not others
     fields: dict[str, Any] = {
-        "model": model.name,
+        **start.fields,
         "model_b": "" if alone else choice.among("model_b", others),
         "text": catalogue.first_text("translate") if query.text is None else query.text,
         **choice.languages(model),
@@ -81,10 +72,6 @@ async def translate_page(
         "reference": query.reference,
         **choice.layer_and_head(model, "cross"),
         "step": choice.accepted("step", Step, 0),
-        "models": models,
-        "examples": examples,
-        "example": example,
-        "ignored": choice.ignored,
     }
     return await answered(TranslatePage, fields, service.compute(lambda: _answers(service, fields)))
 
