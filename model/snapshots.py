@@ -13,6 +13,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -50,25 +51,36 @@ class Snapshots:
 
     training: dict[str, Any]
     snapshots: tuple[Snapshot, ...]
+    problem: str = ""  # why their card cannot be read
 
     @classmethod
     def read(cls, folder: Path) -> Snapshots:
-        """Those of a bundled model's folder; it may have none."""
+        """Those of a bundled model's folder; it may have none. Read again when the card changes."""
         path = folder / "snapshots" / "card.json"
-        if not path.exists():
-            return cls({}, ())
         try:
-            card = json.loads(path.read_text("utf-8"))
-            return cls(card["training"], tuple(Snapshot(**each) for each in card["snapshots"]))
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise BadWeights(f"{path} cannot be read: {error!r}") from None
+            stat = path.stat()
+        except FileNotFoundError:
+            return cls({}, ())
+        return _read(path, stat.st_mtime_ns, stat.st_size)
 
     def after(self, tokens: str) -> Snapshot:
+        """BadWeights if there is none."""
+        if self.problem:
+            raise BadWeights(self.problem)
         for each in self.snapshots:
             if str(each.tokens) == tokens:
                 return each
         have = ", ".join(str(each.tokens) for each in self.snapshots) or "none"
         raise BadWeights(f"there is no snapshot after {tokens} tokens; there are {have}")
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, *stamp: int) -> Snapshots:
+    try:
+        card = json.loads(path.read_text("utf-8"))
+        return Snapshots(card["training"], tuple(Snapshot(**each) for each in card["snapshots"]))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        return Snapshots({}, (), f"{path} cannot be read: {error!r}")
 
 
 def pack(state: Mapping[str, Tensor]) -> bytes:

@@ -205,35 +205,45 @@ def names(folder: Path = WEIGHTS) -> list[str]:
 
 
 def snapshots(name: str, folder: Path = WEIGHTS) -> dict[str, Snapshot]:
-    """A bundled model at steps of its training, by names like gpt@2000000."""
+    """A bundled model at steps of its training, by names like gpt@2000000. None: a damaged card."""
     kept = Snapshots.read(folder / name).snapshots
     return {f"{name}@{snapshot.tokens}": snapshot for snapshot in kept}
 
 
+def why_no_snapshots(name: str, folder: Path = WEIGHTS) -> str:
+    """Why the card of a bundled model's snapshots cannot be read; empty if nothing is wrong."""
+    return Snapshots.read(folder / name).problem
+
+
 def load(name: str, device: torch.device, folder: Path = WEIGHTS) -> Loaded:
     """A bundled model or a snapshot of one, its weights checked against the card's sha256."""
-    model_folder = folder / name.partition("@")[0]
+    model_name, _, tokens = name.partition("@")
+    model_folder = folder / model_name
     card = Card.read(model_folder)
-    path = model_folder / "model.safetensors"
-    is_snapshot = "@" in name
-    if not is_snapshot and path.exists() and checkpoint.sha256(path) != card.sha256:
-        raise checkpoint.BadWeights(f"{path} is damaged: its sha256 is not the one in card.json")
     try:
         model = ARCHITECTURES[card.architecture](Config(**card.config))
         tokenizer = Tokenizer.load(model_folder / "tokenizer.json")
     except Exception as error:  # tokenizers raises Exception itself
         raise checkpoint.BadWeights(f"{model_folder} cannot be read: {error!r}") from None
-    if is_snapshot:
-        card = _load_snapshot(model, card, name, model_folder)
+    if tokens:
+        card = _load_snapshot(model, card, tokens, model_folder)
     else:
-        checkpoint.load(model, path)
+        _load_finished(model, card, model_folder)
     return Loaded(card, tokenizer, model.to(device).eval(), device)
 
 
-def _load_snapshot(model: nn.Module, card: Card, name: str, folder: Path) -> Card:
+def _load_finished(model: nn.Module, card: Card, folder: Path) -> None:
+    """Fill the model with the weights that its card names."""
+    path = folder / "model.safetensors"
+    if path.exists() and checkpoint.sha256(path) != card.sha256:
+        raise checkpoint.BadWeights(f"{path} is damaged: its sha256 is not the one in card.json")
+    checkpoint.load(model, path)
+
+
+def _load_snapshot(model: nn.Module, card: Card, tokens: str, folder: Path) -> Card:
     """Fill the model with the weights of a snapshot; answer what is known of it."""
-    kept = Snapshots.read(folder)
-    snapshot = kept.after(name.partition("@")[2])
+    kept, name = Snapshots.read(folder), f"{card.name}@{tokens}"
+    snapshot = kept.after(tokens)
     checkpoint.fill(model, weights(folder, snapshot), name)
     training = {
         **kept.training,

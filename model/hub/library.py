@@ -95,14 +95,17 @@ class Library:
         self._naming = threading.Lock()  # no two models take one name
 
     def load(self, name: str) -> None:
-        """A bundled model; if it cannot be, `missing` says why."""
+        """A bundled model and the names of its snapshots; `missing` says why it cannot be."""
         try:
             self._add(zoo.load(name, self.device))
-            snapshots = zoo.snapshots(name)
-            self.snapshots |= snapshots.keys()
-            self.known |= {each: each for each in snapshots}
         except BadWeights as error:
             self.missing[name] = str(error)
+            return
+        if why := zoo.why_no_snapshots(name):
+            self.missing[f"snapshots of {name}"] = why
+        snapshots = zoo.snapshots(name)
+        self.snapshots |= snapshots.keys()
+        self.known |= {each: each for each in snapshots}
 
     def add(self, loaded: Loaded) -> Loaded:
         """Take a model that is in memory already, under its name or, if another has that, one with

@@ -65,3 +65,12 @@ def test_the_documented_table_is_what_was_measured() -> None:
         values = [loss["trained"], loss["stored"], score["trained"], score["stored"]]
         row = " | ".join([f"`{name}`", f"{kept.steps:,}", *(f"{value:.2f}" for value in values)])
         assert f"| {row} |" in text
+
+
+def test_a_damaged_card_of_snapshots_leaves_the_model_in_the_list(
+    client: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "gpt" / "snapshots").mkdir(parents=True)
+    (tmp_path / "gpt" / "snapshots" / "card.json").write_text("{")
+    monkeypatch.setattr(zoo.snapshots, "__defaults__", (tmp_path,))
+    assert client.get("/api/v1/models/gpt").json()["snapshots"] == []

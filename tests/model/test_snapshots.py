@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -112,7 +113,33 @@ def test_a_damaged_snapshot_is_refused(models: Path, tmp_path: Path) -> None:
         unpack(b"no weights")
     (folder / "card.json").write_text('{"snapshots": 1}')
     with pytest.raises(checkpoint.BadWeights, match="cannot be read"):
-        snapshots.Snapshots.read(tmp_path)
+        snapshots.Snapshots.read(tmp_path).after("512")
+
+
+def test_a_card_is_parsed_once_until_it_changes(models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models / "gpt" / "snapshots", tmp_path / "snapshots")
+    card = tmp_path / "snapshots" / "card.json"
+    first = snapshots.Snapshots.read(tmp_path)
+    assert len(first.snapshots) == 2
+    assert snapshots.Snapshots.read(tmp_path) is first
+    content = json.loads(card.read_text())
+    card.write_text(json.dumps({**content, "snapshots": content["snapshots"][:1]}))
+    assert snapshots.Snapshots.read(tmp_path).snapshots == first.snapshots[:1]
+
+
+def test_a_damaged_card_of_snapshots_leaves_the_model_in_service(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(models / "gpt", tmp_path / "gpt")
+    (tmp_path / "gpt" / "snapshots" / "card.json").write_text('{"snapshots": [')
+    for function in (zoo.load, zoo.snapshots, zoo.why_no_snapshots):
+        monkeypatch.setattr(function, "__defaults__", (tmp_path,))
+    library = Library(CPU, at_most=1, limits=Limits())
+    library.load("gpt")
+    assert list(library.models) == ["gpt"]
+    assert library.snapshots_to_open == []
+    assert list(library.missing) == ["snapshots of gpt"]
+    assert "cannot be read" in library.missing["snapshots of gpt"]
 
 
 def test_a_run_that_kept_nothing_then_is_named(models: Path, documents: Path) -> None:
@@ -124,8 +151,8 @@ def test_a_run_that_kept_nothing_then_is_named(models: Path, documents: Path) ->
 def test_the_library_opens_a_snapshot_when_it_is_asked_for(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(zoo.load, "__defaults__", (models,))
-    monkeypatch.setattr(zoo.snapshots, "__defaults__", (models,))
+    for function in (zoo.load, zoo.snapshots, zoo.why_no_snapshots):
+        monkeypatch.setattr(function, "__defaults__", (models,))
     library = Library(CPU, at_most=1, limits=Limits())
     library.load("gpt")
     assert library.snapshots_to_open == ["gpt@512", "gpt@3072"]
