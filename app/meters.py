@@ -37,6 +37,7 @@ class Meters:
         self.requests = self._counter("requests", "by route", "method", "route", "status")
         self.seconds = self._histogram("request_seconds", "from a request to its end", "route")
         self.work = self._histogram("work_seconds", "of one piece of work on a worker")
+        self.waited = self._histogram("waited_seconds", "of one piece of work for a worker")
         self.forward = self._histogram("forward_seconds", "forward passes, by model", "model")
         self.openings = self._counter("openings", "models opened, or why not", "outcome")
         self.limited = self._counter("limited", "requests over a client's limit, answered 429")

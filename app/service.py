@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import torch
 from attention_atlas.app import errors
+from attention_atlas.app.answers import Answers
 from attention_atlas.app.meters import Meters
 from attention_atlas.app.security import check_site
 from attention_atlas.app.settings import Settings
@@ -71,6 +72,7 @@ class Service:
             settings.cache_mb * 125_000, getsizeof=lambda states: states.nbytes
         )  # an eighth of the rest
         self._lock = threading.Lock()  # of the caches
+        self.answers = Answers(settings.cache_mb * 125_000)
         self.workers = Workers(settings, self.meters)
         self._opener = ThreadPoolExecutor(MOST_OPENING, thread_name_prefix="open")
         self._opening = threading.BoundedSemaphore(MOST_OPENING)
@@ -88,6 +90,7 @@ class Service:
         watch("opening", "models being opened", lambda: len(self.opening))
         watch("cache_bytes", "of finished runs", lambda: self._cache.currsize)
         watch("hidden_bytes", "of hidden states", lambda: self._hidden.currsize)
+        watch("answer_bytes", "of answers as they were sent", lambda: self.answers.n_byte)
 
     def _load(self, wanted: list[str]) -> None:
         bundled = zoo.names()

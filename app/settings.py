@@ -80,6 +80,12 @@ class Settings(BaseSettings):
         gt=0,
         description="seconds that a request may be expected to wait; then 503",
     )
+    wait_share: float = Field(
+        0,
+        ge=0,
+        description="longest wait, as a share of what such a request usually takes on a worker; "
+        "then 503; 0 leaves it to MAX_WAIT",
+    )
     cache_mb: int = Field(512, ge=0, description="memory for finished runs, in MB")
     max_characters: int = Field(20_000, ge=1, description="longest text taken, in characters")
     max_body: int = Field(1_000_000, ge=1, description="largest request body taken, in bytes")

@@ -73,10 +73,14 @@ def compressed(content: bytes, accept_encoding: str) -> tuple[bytes, dict[str, s
     """
     if len(content) < SMALL:
         return content, {}
-    for coding in accepted(accept_encoding):
-        if coding in CODINGS:
-            return CODINGS[coding](content), {"Content-Encoding": coding}
+    if coding := chosen_coding(accept_encoding):
+        return CODINGS[coding](content), {"Content-Encoding": coding}
     return content, {}
+
+
+def chosen_coding(accept_encoding: str) -> str:
+    """The first of CODINGS that is accepted, or none."""
+    return next((coding for coding in accepted(accept_encoding) if coding in CODINGS), "")
 
 
 def file_name(path: str, fields: Mapping[str, Any], format: str) -> str:

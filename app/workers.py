@@ -1,7 +1,8 @@
 """The threads that compute, and who may wait for one.
 
 A request is refused at once when the queue is full, or when it would wait too long: how long is
-known from what each kind of work took before.
+known from what each kind of work took before. Where the wait is limited to a share of what such
+work takes (`WAIT_SHARE`), a request that was expected to wait less, and has not, is given up.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ class Job:
 
     kind: Hashable
     expected: float  # seconds on a worker
+    came: float = 0.0
     began: float | None = None
+    is_given_up: bool = False
 
 
 class Workers:
@@ -56,6 +59,7 @@ class Workers:
     async def compute(self, work: Callable[[], Result], kind: Hashable = None) -> Result:
         """Call `work` on a worker. Work of one kind is expected to take as long as it did."""
         job = self._admitted(kind or getattr(work, "__qualname__", ""))
+        longest = self.settings.wait_share * job.expected
         self.meters.accepted.inc()
         try:
             future = self.pool.submit(copy_context().run, self._measured, work, job)
@@ -63,7 +67,21 @@ class Workers:
             self._ended(job)
             raise errors.Busy(Message("stopping", "the server is stopping")) from None
         future.add_done_callback(lambda _: self._ended(job))
-        return await asyncio.wrap_future(future)
+        if not longest:
+            return await asyncio.wrap_future(future)
+
+        def give_up() -> None:
+            job.is_given_up = future.cancel()  # not of what a worker has begun
+
+        timer = asyncio.get_running_loop().call_later(longest, give_up)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            if job.is_given_up:
+                raise busy(self.expected_wait()) from None
+            raise
+        finally:
+            timer.cancel()
 
     def close(self) -> None:
         # Not waited for: what cannot be cancelled must not hold the exit.
@@ -79,20 +97,20 @@ class Workers:
         with self._lock:
             seconds = wait(self._jobs, settings.workers, self.now())
             is_full = len(self._jobs) >= settings.workers + settings.queue
-            if not is_full and seconds <= settings.max_wait:
-                job = Job(kind, self._usual.get(kind, 0.0))
+            job = Job(kind, self._usual.get(kind, 0.0), came=self.now())
+            if not is_full and seconds <= self._longest(job):
                 self._jobs[job] = None
                 return job
-        after = max(1, math.ceil(seconds))
-        message = Message(
-            "busy",
-            "every worker is busy and the queue is full; try again in {seconds} s",
-            seconds=after,
-        )
-        raise errors.Busy(message, after=after)
+        raise busy(seconds)
+
+    def _longest(self, job: Job) -> float:
+        """Seconds that a job may wait; how long work takes that was never done is not known."""
+        share = self.settings.wait_share * job.expected
+        return min(self.settings.max_wait, share or math.inf)
 
     def _measured(self, work: Callable[[], Result], job: Job) -> Result:
         job.began = self.now()
+        self.meters.waited.observe(job.began - job.came)
         try:
             with self.meters.computing.track_inprogress(), self.meters.work.time():
                 return work()
@@ -108,6 +126,17 @@ class Workers:
         self.meters.accepted.dec()
         with self._lock:
             del self._jobs[job]
+
+
+def busy(seconds: float) -> errors.Busy:
+    """The refusal that says when a worker should be free."""
+    after = max(1, math.ceil(seconds))
+    message = Message(
+        "busy",
+        "every worker is busy and the queue is full; try again in {seconds} s",
+        seconds=after,
+    )
+    return errors.Busy(message, after=after)
 
 
 def wait(jobs: Iterable[Job], n_worker: int, now: float) -> float:

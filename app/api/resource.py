@@ -5,10 +5,11 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
 from typing import Annotated, Any, Concatenate, NamedTuple, TypeVar
 
 from attention_atlas.app import errors, streaming, wire
+from attention_atlas.app.answers import Packed
 from attention_atlas.app.api.common import Provenance, provenance
 from attention_atlas.app.api.spec import (
     NUMBERS,
@@ -19,6 +20,7 @@ from attention_atlas.app.api.spec import (
     scalar,
     texts_in,
 )
+from attention_atlas.app.language import of_request
 from attention_atlas.app.service import Service, refusing
 from attention_atlas.app.streaming import CLIENT_GONE, Client, Emit, Gone, done_or_gone, streamed
 from attention_atlas.app.wire import Answer
@@ -220,6 +222,7 @@ class Call(NamedTuple):
     format: str
     headers: dict[str, str]
     known: bool  # the client has the answer already
+    key: Hashable  # all that the bytes of the answer depend on
 
 
 async def called(request: Request, body: ApiRequest) -> Call:
@@ -234,20 +237,22 @@ async def called(request: Request, body: ApiRequest) -> Call:
     etag = tag(request.url.path, body, [provenance(model) for model in models.values()], format)
     vary = "Accept, Accept-Encoding"
     headers = {"ETag": etag, "Cache-Control": "no-cache", "Vary": vary}
-    return Call([models[name] for name in names], format, headers, has(request, etag))
+    coding = wire.chosen_coding(request.headers.get("accept-encoding", ""))
+    key = (etag, coding, of_request.get())
+    return Call([models[name] for name in names], format, headers, has(request, etag), key)
 
 
 async def whole(request: Request, body: RequestT, make: Make[RequestT]) -> Response:
     """The answer, or 304 if the client has it already."""
     service: Service = request.app.state.service
     call = await called(request, body)
-    if call.known:
-        return Response(status_code=304, headers=call.headers)
+    if response := at_once(service, call):
+        return response
 
-    def work() -> tuple[bytes, dict[str, str]]:
+    def work() -> Packed:
         with refusing():
             answer = make(service, body, *call.models)
-        return packed(request, service, answer, call.format)
+        return packed(request, service, answer, call)
 
     return _response(call, await service.compute(work, kind_of(request, body)))
 
@@ -265,15 +270,14 @@ async def in_steps(request: Request, body: StreamT, make: Make[StreamT]) -> Resp
     def streaming() -> Answer:
         return decoded(client.emit)
 
-    def work() -> tuple[bytes, dict[str, str]]:
-        answer = decoded(client.check)
-        return packed(request, service, answer, call.format)
+    def work() -> Packed:
+        return packed(request, service, decoded(client.check), call)
 
     kind = kind_of(request, body)
     if body.stream:
         return await streamed(client, asyncio.ensure_future(service.compute(streaming, kind)))
-    if call.known:
-        return Response(status_code=304, headers=call.headers)
+    if response := at_once(service, call):
+        return response
     working = asyncio.ensure_future(service.compute(work, kind))
     await done_or_gone(request, client, working)
     try:
@@ -282,28 +286,36 @@ async def in_steps(request: Request, body: StreamT, make: Make[StreamT]) -> Resp
         return Response(status_code=CLIENT_GONE)
 
 
+def at_once(service: Service, call: Call) -> Response | None:
+    """What needs no worker: the client has the answer, or the server still has its bytes."""
+    if call.known:
+        return Response(status_code=304, headers=call.headers)
+    kept = service.answers.get(call.key)
+    return _response(call, kept) if kept else None
+
+
 def kind_of(request: Request, body: ApiRequest) -> tuple[str | None, ...]:
     """What takes about as long: one resource of the same models."""
     return request.url.path, *body.models()
 
 
-def _response(call: Call, body: tuple[bytes, dict[str, str]]) -> Response:
-    content, coding = body
+def _response(call: Call, packed: Packed) -> Response:
     media_type = wire.MEDIA_TYPES[call.format]
-    return Response(content, media_type=media_type, headers=call.headers | coding)
+    return Response(packed.content, media_type=media_type, headers=call.headers | packed.headers)
 
 
-def packed(
-    request: Request, service: Service, answer: Answer, format: str
-) -> tuple[bytes, dict[str, str]]:
-    """An answer as bytes in a coding that the client accepts, and its headers. Runs on a worker."""
-    check_size(answer, format, service.settings.max_json_numbers)
+def packed(request: Request, service: Service, answer: Answer, call: Call) -> Packed:
+    """An answer as bytes in a coding that the client accepts, and its headers; they are kept for
+    who asks again. Runs on a worker."""
+    check_size(answer, call.format, service.settings.max_json_numbers)
     coding = request.headers.get("accept-encoding", "")
-    content, headers = wire.compressed(wire.encode(answer, format), coding)
-    if format == "json":
-        return content, headers
-    name = wire.file_name(request.url.path, answer.fields, format)
-    return content, {**headers, "Content-Disposition": f'attachment; filename="{name}"'}
+    content, headers = wire.compressed(wire.encode(answer, call.format), coding)
+    if call.format != "json":
+        name = wire.file_name(request.url.path, answer.fields, call.format)
+        headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    result = Packed(content, headers)
+    service.answers.keep(call.key, result)
+    return result
 
 
 def tag(path: str, body: BaseModel, sources: list[Provenance], format: str) -> str:

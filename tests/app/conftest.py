@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from attention_atlas.app.answers import Answers
 from attention_atlas.app.main import create_app
 from attention_atlas.app.settings import Settings
 from fastapi import FastAPI
@@ -23,6 +24,12 @@ def app() -> FastAPI:
 def client(app: FastAPI) -> Iterator[TestClient]:
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
+
+
+@pytest.fixture(autouse=True)
+def no_answers_of_other_tests(request: pytest.FixtureRequest) -> None:
+    if "app" in request.fixturenames:
+        request.getfixturevalue("app").state.service.answers = Answers(1_000_000)
 
 
 @pytest.fixture

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 import numpy as np
 import pytest
 import safetensors.numpy
+from attention_atlas.app.answers import Answers, Packed
 from attention_atlas.app.api.common import PREFIX
 from attention_atlas.app.api.routes import ROUTERS
 from attention_atlas.app.service import Service
+from attention_atlas.app.workers import busy
 from attention_atlas.model.spec import Spec
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from pydantic import BaseModel, ValidationError
@@ -283,3 +286,33 @@ def test_an_answer_does_not_depend_on_what_was_asked_before(client, edits):
     first, second = alone.json(), cached.json()
     assert first["mask"] == second["mask"]
     np.testing.assert_allclose(first["attn"], second["attn"], atol=1e-6)
+
+
+def test_an_answer_that_was_given_before_waits_for_no_worker(
+    app: FastAPI, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is the same; in another coding or language it is another."""
+    request = {"model": "bert", "text": "An answer that is asked for twice."}
+    first = client.get("/api/v1/attention", params=request)
+
+    def full(*_: object) -> NoReturn:
+        raise busy(1.0)
+
+    monkeypatch.setattr(app.state.service.workers, "_admitted", full)
+    again = client.get("/api/v1/attention", params=request)
+    assert again.content == first.content and again.headers["etag"] == first.headers["etag"]
+    other = {"accept-encoding": "identity"}
+    assert client.get("/api/v1/attention", params=request, headers=other).status_code == 503
+    assert client.get("/api/v1/attention", params=request | {"head": 1}).status_code == 503
+    for free in ("/healthz", "/readyz", "/static/css/app.css"):
+        assert client.get(free).status_code == 200
+
+
+def test_kept_answers_are_bounded() -> None:
+    answers = Answers(5000)
+    for n in range(9):
+        answers.keep(n, Packed(bytes(1000), {}))
+    answers.keep("large", Packed(bytes(9000), {}))
+    assert (
+        answers.n_byte <= 5000 and answers.get(8) and not (answers.get(0) or answers.get("large"))
+    )

@@ -66,6 +66,75 @@ def test_who_would_wait_too_long_is_refused_though_the_queue_is_not_full() -> No
         workers.close()
 
 
+def test_a_wait_is_at_most_a_share_of_what_such_work_takes() -> None:
+    """The clock is the test's own: no machine is too slow for this."""
+    clock, begun, release = [0.0], threading.Event(), threading.Event()
+    settings = Settings(workers=1, queue=9, max_wait=9999, wait_share=0.5)
+    workers = Workers(settings, Meters(), lambda: clock[0])
+
+    def long() -> None:
+        clock[0] += 4000
+
+    def hold() -> None:
+        begun.set()
+        release.wait()
+
+    def quick() -> None:
+        clock[0] += 0.01
+
+    async def crowd() -> list[str]:
+        await workers.compute(long, "long")
+        await workers.compute(quick, "quick")
+        held = asyncio.ensure_future(workers.compute(hold, "long"))  # 4000 s are expected
+        await asyncio.to_thread(begun.wait)
+        refused = []
+        with pytest.raises(errors.Busy) as caught:  # may wait 2000 s
+            await workers.compute(long, "long")
+        refused.append(caught.value.headers["Retry-After"])
+        clock[0] += 2500  # 1500 s are left
+        with pytest.raises(errors.Busy) as caught:  # may wait 5 ms
+            await workers.compute(quick, "quick")
+        refused.append(caught.value.headers["Retry-After"])
+        admitted = asyncio.ensure_future(workers.compute(long, "long"))
+        await asyncio.sleep(0)
+        assert not admitted.done()
+        release.set()
+        await asyncio.gather(held, admitted)
+        return refused
+
+    try:
+        assert awaited(crowd) == ["4000", "1500"]
+    finally:
+        release.set()
+        workers.close()
+
+
+def test_who_waited_longer_than_was_expected_is_given_up() -> None:
+    """While the worker goes on: its work is late, so the wait was expected to be short."""
+    clock, release = [0.0], threading.Event()
+    workers = Workers(Settings(workers=1, queue=9, wait_share=0.5), Meters(), lambda: clock[0])
+
+    def quick() -> None:
+        clock[0] += 0.01
+
+    async def crowd() -> list[float]:
+        await workers.compute(quick, "quick")
+        held = asyncio.ensure_future(workers.compute(release.wait, "new"))  # nothing is expected
+        await asyncio.sleep(0)
+        with pytest.raises(errors.Busy):
+            await workers.compute(quick, "quick")
+        held_then = not held.done()
+        release.set()
+        await held
+        return [held_then, len(workers._jobs)]
+
+    try:
+        assert awaited(crowd) == [True, 0]
+    finally:
+        release.set()
+        workers.close()
+
+
 def test_work_that_fails_or_is_cancelled_leaves_no_job() -> None:
     workers, release = Workers(Settings(workers=1, queue=9), Meters()), threading.Event()
 
