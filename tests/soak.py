@@ -1,6 +1,7 @@
 """python -m tests.soak: one server at twice what it can do, then for long; `make soak`.
 
-Nothing else should run meanwhile. Exits with 1 where a goal is missed.
+Nothing else should run meanwhile: server and client share the cores. Exits with 1 where a goal is
+missed; ends by itself, and its server with it.
 """
 
 from __future__ import annotations
@@ -17,23 +18,25 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 import httpx2
 
 from tests import saved
-from tests.bench.rows import machine
+from tests.bench.sections import measured_by, write
+from tests.processes import ends_with_its_parent, leave_when_asked, stop
+from tests.wire import Connections
 
-REPORT = Path(__file__).parents[1] / "docs" / "operate.md"
+TITLE = "Load"
 TABLE = "| what | measured | goal |\n|---|---:|---|"
-PRODUCT = "Attention Atlas"
-WORKERS = 2
+WORKERS = max(1, (os.cpu_count() or 2) - 1)  # the last core is for the event loop and the client
 SETTINGS = {
     "WORKERS": str(WORKERS),
-    "QUEUE": str(WORKERS),  # who waits, waits for one other: at most twice as long
+    "QUEUE": str(WORKERS),
+    "WAIT_SHARE": "0.5",
     "THREADS": "1",
     "CACHE_MB": "64",  # full within a minute
     "MAX_MODELS": "2",  # so that opening a third closes one
@@ -45,7 +48,7 @@ PAGES = ("/", "/explore", "/models", "/models/bert", "/learn", "/compare", "/pos
 SPARE = 30e6  # bytes that memory may move without a leak
 KEPT = 2.0  # seconds that a connection is used again; the server closes it after five
 LEVEL = 60.0  # seconds until memory is level
-
+SPARE_SECONDS = 900.0  # to start, to open models and to stop, beside what was asked for
 
 Act = Callable[[], Coroutine[Any, Any, Any]]
 
@@ -73,12 +76,28 @@ class Answer(NamedTuple):
     seconds: float
 
 
+class Spent(NamedTuple):
+    """Seconds of so many pieces of work: waiting for a worker, and on it."""
+
+    n: float
+    waiting: float
+    working: float
+
+    def since(self, before: Spent) -> Spent:
+        """A piece of work since then, on average."""
+        n = max(1, self.n - before.n)
+        return Spent(n, (self.waiting - before.waiting) / n, (self.working - before.working) / n)
+
+
 class Server:
     """The server, its process and what it says of itself."""
 
-    def __init__(self, process: subprocess.Popen[str], client: httpx2.AsyncClient) -> None:
+    def __init__(
+        self, process: subprocess.Popen[str], client: httpx2.AsyncClient, wire: Connections
+    ) -> None:
         self.process = process
         self.client = client
+        self.wire = wire
         self.texts = random.Random(0)
 
     async def ask(self, method: str, path: str, **options: Any) -> Answer:
@@ -86,11 +105,20 @@ class Server:
         answer = await self.client.request(method, path, **options)
         return Answer(answer.status_code, time.perf_counter() - began)
 
+    async def get(self, path: str) -> Answer:
+        """By the client that costs little: it shares the cores with the server."""
+        began = time.perf_counter()
+        status, _ = await self.wire.get(path)
+        return Answer(status, time.perf_counter() - began)
+
+    async def health(self) -> Answer:
+        return await self.get("/healthz")
+
     async def attention(self) -> Answer:
         """A text that nobody has asked for: a forward pass."""
         text = " ".join(self.texts.choices(WORDS.split(), k=24))
         fields = {"model": "bert", "text": text, "layer": 0, "head": 0, "format": "safetensors"}
-        return await self.ask("GET", "/api/v1/attention", params=fields)
+        return await self.get(f"/api/v1/attention?{urlencode(fields)}")
 
     def resident(self) -> float:
         """Bytes of memory."""
@@ -99,9 +127,22 @@ class Server:
 
     async def held(self) -> float:
         """Bytes of memory beside the caches, which may grow to their bound."""
-        text = (await self.client.get("/metrics")).text
-        caches = re.findall(r"(?m)^attention_atlas_(?:cache|hidden)_bytes (\S+)", text)
+        text = await self.metrics()
+        caches = re.findall(r"(?m)^attention_atlas_(?:cache|hidden|answer)_bytes (\S+)", text)
         return self.resident() - sum(map(float, caches))
+
+    async def metrics(self) -> str:
+        return (await self.wire.get("/metrics"))[1].decode()
+
+    async def spent(self) -> Spent:
+        """On all pieces of work until now."""
+        text = await self.metrics()
+
+        def value(name: str) -> float:
+            return float(re.findall(rf"(?m)^attention_atlas_{name} (\S+)", text)[0])
+
+        waited, worked = value("waited_seconds_sum"), value("work_seconds_sum")
+        return Spent(value("work_seconds_count"), waited, worked)
 
 
 @asynccontextmanager
@@ -109,15 +150,18 @@ async def served(cache: str, **others: str) -> AsyncIterator[Server]:
     env = os.environ | SETTINGS | {"PORT": "0", "XDG_CACHE_HOME": cache, "HOSTS": ""} | others
     command = [sys.executable, "-m", "attention_atlas.app"]
     log = Path(cache) / "log"
-    with log.open("w") as out, subprocess.Popen(command, env=env, stderr=out, text=True) as process:
-        try:
-            limits = httpx2.Limits(max_connections=None, keepalive_expiry=KEPT)
-            async with httpx2.AsyncClient(
-                base_url=await address(process, log), limits=limits, timeout=120
-            ) as client:
-                yield Server(process, client)
-        finally:
-            process.terminate()
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            command, env=env, stderr=out, text=True, preexec_fn=ends_with_its_parent
+        )
+    try:
+        url = await address(process, log)
+        limits = httpx2.Limits(max_connections=None, keepalive_expiry=KEPT)
+        async with httpx2.AsyncClient(base_url=url, limits=limits, timeout=120) as client:
+            with Connections(url, KEPT) as wire:
+                yield Server(process, client, wire)
+    finally:
+        stop(process)
 
 
 async def address(process: subprocess.Popen[str], log: Path) -> str:
@@ -148,11 +192,22 @@ async def every(
     return await asyncio.gather(*tasks)
 
 
-async def unloaded(server: Server, n: int) -> tuple[float, float]:
-    """p99 of one request after the other, and how many a second all workers answer."""
+async def unloaded(server: Server, n: int) -> tuple[float, Spent, float]:
+    """p99 of one request after the other, a piece of their work, and how many a second all workers
+    answer. As under load, /healthz is asked meanwhile by the same client."""
     for _ in range(n // 10 + 2):
         await server.attention()
-    alone = [(await server.attention()).seconds for _ in range(n)]
+    before, alone = await server.spent(), list[float]()
+
+    async def one_by_one() -> None:
+        alone.extend([(await server.attention()).seconds for _ in range(n)])
+
+    asking = asyncio.ensure_future(one_by_one())
+    while not asking.done():
+        await server.health()
+        await asyncio.wait([asking], timeout=0.1)
+    await asking
+    spent = (await server.spent()).since(before)
     began = time.perf_counter()
 
     async def one_worker() -> None:
@@ -160,22 +215,22 @@ async def unloaded(server: Server, n: int) -> tuple[float, float]:
             await server.attention()
 
     await asyncio.gather(*(one_worker() for _ in range(WORKERS)))
-    return quantile(alone, 0.99), WORKERS * n / (time.perf_counter() - began)
+    return quantile(alone, 0.99), spent, WORKERS * n / (time.perf_counter() - began)
 
 
 async def overloaded(server: Server, seconds: float, n: int) -> list[Goal]:
     """Twice as many requests as can be answered, all of them new."""
-    alone, capacity = await unloaded(server, n)
-    before = await server.held()
+    alone, usual, capacity = await unloaded(server, n)
+    before, spent = await server.held(), await server.spent()
     answers, health, memory = await asyncio.gather(
         every(seconds, server.attention, 1 / (2 * capacity)),
-        every(seconds, lambda: server.ask("GET", "/healthz"), 0.1),
+        every(seconds, server.health, 0.1),
         every(seconds, server.held, max(1, seconds / 20)),
     )
     accepted = [answer.seconds for answer in answers if answer.status == 200]
     refused = [answer.seconds for answer in answers if answer.status == 503]
     others = len(answers) - len(accepted) - len(refused)
-    late = quantile(accepted, 0.99)
+    late, spent = quantile(accepted, 0.99), (await server.spent()).since(spent)
     return [
         Goal("what all workers answer", capacity, "requests/s"),
         Goal(f"twice that for {seconds:.0f} s: accepted", len(accepted), "requests"),
@@ -183,6 +238,8 @@ async def overloaded(server: Server, seconds: float, n: int) -> list[Goal]:
         Goal("answered otherwise", others, "requests", 0),
         Goal("p99 of one request alone", 1000 * alone, "ms"),
         Goal("p99 of the accepted / of one alone", late / alone, "x", 3),
+        Goal("mean wait for a worker / mean work of one alone", spent.waiting / usual.working, "x"),
+        Goal("mean work / mean work of one alone", spent.working / usual.working, "x"),
         Goal("p99 of a 503", 1000 * quantile(refused or [0], 0.99), "ms", 100),
         Goal("p99 of /healthz", 1000 * quantile([a.seconds for a in health], 0.99), "ms", 100),
         Goal("memory more, beside caches", (max(memory) - before) / 1e6, "MB", 2 * SPARE / 1e6),
@@ -252,35 +309,30 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60, help="at twice the capacity")
     parser.add_argument("--minutes", type=float, default=10, help="of all pages")
-    parser.add_argument("--requests", type=int, default=100, help="to know the capacity by")
-    parser.add_argument("--write", action="store_true", help="into docs/operate.md too")
+    parser.add_argument("--requests", type=int, default=300, help="to know the capacity by")
+    parser.add_argument("--write", action="store_true", help="into docs/bench.md too")
     return parser.parse_args()
 
 
 async def measured(asked: argparse.Namespace) -> list[Goal]:
+    longest = asked.seconds + 60 * asked.minutes + SPARE_SECONDS
     with tempfile.TemporaryDirectory() as cache:
         folders = [saved.bert(Path(cache) / f"model-{n}") for n in range(3)]
-        async with served(cache) as server:
-            alone, _ = await unloaded(server, asked.requests)
-        # Of the three times that an answer may take, two are its own beside another worker's.
-        async with served(cache, MAX_WAIT=str(alone / 2)) as server:
+        async with asyncio.timeout(longest), served(cache) as server:
             goals = await overloaded(server, asked.seconds, asked.requests)
             goals += await lasting(server, 60 * asked.minutes, folders)
     return goals
 
 
 def main() -> int:
-    from attention_atlas import __version__
-
+    leave_when_asked()
     request = arguments()
     goals = asyncio.run(measured(request))
     table = "\n".join((TABLE, *(goal.row() for goal in goals)))
-    where = f"`make soak` on {datetime.now(UTC):%Y-%m-%d}. " + machine({PRODUCT: __version__})
-    sys.stdout.write(f"{where}\n\n{table}\n")
+    text = f"{measured_by('make soak')}\n\n{table}\n"
+    sys.stdout.write(text)
     if request.write:
-        head = REPORT.read_text("utf-8").partition("\n## Load, measured\n")[0].rstrip("\n")
-        text = f"{head}\n\n## Load, measured\n\n{where}\n\n{table}\n"
-        REPORT.write_text(text, "utf-8")
+        write(TITLE, text)
     return int(any(goal.is_missed for goal in goals))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +12,9 @@ import pytest
 
 from tests import soak
 from tests.asynchronous import awaited
+from tests.bench import sections
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_quantiles_and_verdicts() -> None:
@@ -50,3 +55,41 @@ def test_the_server_is_asked_and_its_memory_read(tmp_path: Path) -> None:
     status, gone, held, pid = awaited(asked)
     assert (status, gone) == (200, 200) and 1e8 < held < 1e10
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_section_replaces_its_own_and_no_other() -> None:
+    report = "# Bench\n\n| a |\n\n## Load\n\nold\n\n## Contract\n\nkept\n"
+    text = sections.replaced(report, "Load", "new\n")
+    assert text == "# Bench\n\n| a |\n\n## Contract\n\nkept\n\n## Load\n\nnew\n"
+    assert sections.replaced(text, "Load", "new") == text
+    assert sections.sections_of(text) == "\n## Contract\n\nkept\n\n## Load\n\nnew\n"
+
+
+ORPHAN = """
+import subprocess, sys, time
+from tests.processes import ends_with_its_parent
+sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
+process = subprocess.Popen(sleeper, preexec_fn=ends_with_its_parent)
+print(process.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is of Linux")
+def test_a_server_that_is_measured_ends_with_its_parent() -> None:
+    command = [sys.executable, "-c", ORPHAN]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        parent.kill()
+    until = time.monotonic() + 60
+    while is_running(pid) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not is_running(pid)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False

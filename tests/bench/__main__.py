@@ -6,12 +6,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from attention_atlas import __version__
 from tests.bench.rows import FULL, HEADER, QUICK, Plan, Row, markdown, preface
+from tests.bench.sections import REPORT, sections_of
 
-REPORT = Path(__file__).parents[2] / "docs" / "bench.md"
 PARTS = ("server", "lab", "browser")
 
 
@@ -62,7 +61,8 @@ def main() -> None:
     parts = (request.only,) if request.only else PARTS
     lines += [say(markdown(row)) for row in rows(parts, QUICK if request.quick else FULL)]
     if request.write:
-        REPORT.write_text("\n".join(lines) + "\n", "utf-8")
+        others = sections_of(REPORT.read_text("utf-8"))  # of the soak and the contract
+        REPORT.write_text("\n".join(lines) + "\n" + others, "utf-8")
 
 
 if __name__ == "__main__":
