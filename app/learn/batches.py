@@ -27,8 +27,12 @@ def batch(service: Service, parameters: dict[str, object]) -> Answer:
 
 
 def parameters_of(text: str, **more: object) -> dict[str, object]:
-    texts = json.dumps([text, *BESIDE], ensure_ascii=False)
-    return {"model": MODEL, "texts": texts, **more}
+    return parameters_alone(text, *BESIDE, **more)
+
+
+def parameters_alone(*texts: str, **more: object) -> dict[str, object]:
+    """A batch of these texts and no others."""
+    return {"model": MODEL, "texts": json.dumps(texts, ensure_ascii=False), **more}
 
 
 def addresses(parameters: dict[str, object]) -> tuple[str, str]:
@@ -54,7 +58,8 @@ def padded(service: Service, text: str) -> Numbers:
     width = len(rows[0]) - 1
     columns = (Message("column", "text"), *map(str, range(width)))
     values = {"T": str(width), "n": str(n_pad), "pad": answer.fields["pad"]}
-    return Numbers(columns, rows, *addresses(parameters), values, n_pad > 0)
+    options = {"padding": answer.fields["pad"]}
+    return Numbers(columns, rows, *addresses(parameters), values, n_pad > 0, options)
 
 
 def to_padding(service: Service, text: str) -> Numbers:
@@ -83,22 +88,21 @@ def masked_row(service: Service, panel: Panel, text: str) -> Numbers:
     """One query's scores before and after the causal mask, and the attention: −∞ against 0."""
     look = looked(service, panel, text)
     kind, layer, head = look.head_place
-    parameters = parameters_of(text, kind=kind, layer=layer, head=head)
+    parameters = parameters_alone(text, kind=kind, layer=layer, head=head)
     answer = batch(service, parameters)
     scores = torch.tensor(answer.tensors["scores"])[0, look.query]
     allowed = torch.tensor(answer.tensors["combined"])[0, look.query].bool()
     attn = torch.tensor(answer.tensors["attn"])[0, look.query]
     zero = scores.masked_fill(~allowed, 0.0).softmax(-1)
-    n = len(answer.fields["k_tokens"][0])
     rows: list[tuple[Cell, ...]] = [
         (name, score, score if may else "−∞", share, leak)
         for name, score, may, share, leak in zip(
-            _names(answer, 0)[:n],
+            _names(answer, 0),
             scores.tolist(),
             allowed.tolist(),
             attn.tolist(),
             zero.tolist(),
-            strict=False,
+            strict=True,
         )
     ]
     columns = (
@@ -111,11 +115,13 @@ def masked_row(service: Service, panel: Panel, text: str) -> Numbers:
     leak = float(zero[~allowed].sum())
     values = {"query": look.word, "leak": f"{leak:.3f}", "sum": f"{attn.sum():.3f}"}
     choices = (
-        (Message("choice", "with −∞"), float(attn[~allowed].sum())),
-        (Message("choice", "with 0"), leak),
+        (Message("choice", "less than a tenth"), float(leak < 0.1)),
+        (Message("choice", "about half"), float(0.1 <= leak <= 0.9)),
+        (Message("choice", "more than nine tenths"), float(leak > 0.9)),
     )
+    options = {"bars": 2, "verdict": "right"}
     pair = addresses(parameters)
-    return Numbers(columns, tuple(rows), *pair, values, leak > 0.01, choices=choices)
+    return Numbers(columns, tuple(rows), *pair, values, leak > 0.01, options, choices)
 
 
 def both_masks(service: Service, text: str) -> Numbers:
@@ -139,7 +145,7 @@ def both_masks(service: Service, text: str) -> Numbers:
 
 def look_ahead(service: Service, text: str) -> Numbers:
     """The loss of the next word with the causal mask and without it."""
-    parameters = parameters_of(text, off="causal")
+    parameters = parameters_alone(text, off="causal")
     answer = batch(service, parameters)
     losses = answer.fields["losses"]
     rows = (
@@ -148,4 +154,4 @@ def look_ahead(service: Service, text: str) -> Numbers:
     )
     columns = (Message("column", "model"), Message("column", "loss of the next word, nats"))
     values = {"on": f"{losses['on']:.2f}", "off": f"{losses['off']:.2f}"}
-    return Numbers(columns, rows, *addresses(parameters), values, losses["on"] != losses["off"])
+    return Numbers(columns, rows, *addresses(parameters), values, losses["off"] < losses["on"])

@@ -11,6 +11,7 @@ from attention_atlas.app.learn import (
     measures,
     more,
     opponent,
+    patterns,
     preference,
     tasks,
     transfer,
@@ -31,6 +32,7 @@ CERRADO = Panel("translator", CLOSED, Claim("closed", ("cerrado",), "cross"), le
 CASHED = Panel("bert", CHECK, Claim("check", ("cashed",)), least=0.3, takes_any=True)
 TEST = "This is a test"
 STORY = "Once upon a time there was a little girl who lived in a village near the forest."
+DOG = "The dog ran home."
 TWICE = "The river bank is closed. The river bank is closed."
 LIST = "red house green tree blue stone red house green tree"
 NEXT = Panel("gpt", CHECK, Claim("check", ("cashed",)), least=0.2, takes_any=True)
@@ -73,46 +75,46 @@ def of_head(
 
 
 CHAPTER_0: dict[str, Figure] = {
-    "bank-river": Heads((BANK,), "tokens"),
-    "two-banks": Heads((BANK, BANK_MONEY), "tokens", same_head=True),
-    "closed": Heads((CERRADO,), "lines"),
-    "self-and-cross": Heads((BANK, CERRADO), "matrix"),
-    "rows": Heads((BANK,), "table"),
+    "bank-river": Heads((BANK,), "tokens", "word"),
+    "two-banks": Heads((BANK, BANK_MONEY), "tokens", "different", same_head=True, predicts=1),
+    "closed": Heads((CERRADO,), "lines", "word"),
+    "self-and-cross": Heads((BANK, CERRADO), "matrix", "any"),
+    "rows": of_head(patterns.every_row, BANK, "drawn"),
 }
 CHAPTER_1: dict[str, Figure] = {
-    "alignment": Heads((ALIGNED,), "matrix"),
-    "context": Heads((ALIGNED,), "anatomy"),
+    "alignment": Heads((ALIGNED,), "matrix", "any"),
+    "context": Heads((ALIGNED,), "anatomy", "any"),
     "vectors": Measured(more.vectors, "hand"),
     "temperature": Measured(more.temperature, "hand"),
     "qkv": Heads((CASHED,), "anatomy"),
     "variance": Measured(more.variance_by_width, "curves"),
-    "shapes": Measured(more.shapes, "table", CHECK),
+    "shapes": Measured(more.shapes, "drawn", CHECK),
     "why": Measured(more.recurrent_or_not, "table", CHECK),
 }
 CHAPTER_2: dict[str, Figure] = {
-    "one-head": Heads((CASHED,), "anatomy"),
-    "scores": Heads((CASHED,), "scores"),
-    "scale": of_head(measures.with_and_without_scale, CASHED),
+    "one-head": Heads((CASHED,), "anatomy", "any"),
+    "scores": Heads((CASHED,), "scores", "any"),
+    "scale": of_head(measures.with_and_without_scale, CASHED, "bars"),
     "softmax-row": of_head(measures.softmax_of_row, CASHED, "bars"),
     "values": of_head(measures.weights_and_values, CASHED, "bars"),
-    "all-queries": Heads((CASHED,), "matrix"),
+    "all-queries": Heads((CASHED,), "matrix", "any"),
 }
 CHAPTER_3: dict[str, Figure] = {
     "batch": Measured(batches.padded, "table", TEST),
-    "to-padding": Measured(batches.to_padding, "table", TEST),
-    "causal": Heads((NEXT,), "matrix"),
-    "infinity": of_head(batches.masked_row, NEXT),
+    "to-padding": Measured(batches.to_padding, "bars", TEST),
+    "causal": Heads((NEXT,), "matrix", "any"),
+    "infinity": of_head(batches.masked_row, NEXT, "bars"),
     "both": Measured(batches.both_masks, "map", TEST),
-    "look-ahead": Measured(batches.look_ahead, "bars", STORY),
+    "look-ahead": Measured(batches.look_ahead, "bars", DOG),
 }
 CHAPTER_4: dict[str, Figure] = {
-    "all-heads": Heads((BANK,), "grid"),
-    "named": Measured(layers.named_heads, "table"),
-    "induction": Heads((COPY,), "tokens"),
+    "all-heads": Heads((BANK,), "grid", "any"),
+    "named": Measured(patterns.named_heads, "drawn", TWICE, CLOSED),
+    "induction": Heads((COPY,), "tokens", "copy"),
     "parts": of_head(layers.parts_of_a_layer, BANK, "drawn"),
     "without": of_head(layers.without_a_head, LISTED, "bars"),
     "matters": of_head(effects.effects_of_heads, FULL, "bars"),
-    "regrouped": Measured(layers.other_numbers_of_heads, "table", RIVER),
+    "regrouped": Measured(layers.other_numbers_of_heads, "bars", RIVER),
 }
 CHAPTER_5: dict[str, Figure] = {
     "activations": Measured(layers.activations, "drawn", RIVER),

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 View = Literal["lines", "matrix", "tokens", "anatomy", "table", "grid", "scores"]
 Draw = Literal["table", "bars", "curves", "map", "diagram", "hand", "drawn"]
+Rule = Literal["claim", "word", "different", "copy", "any"]
 Cell = str | float | None
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -58,12 +59,19 @@ class Panel:
 
 @dataclass(frozen=True)
 class Heads:
-    """Heads in one of the app's views; `same_head`: all panels show the first one's head."""
+    """Heads in one of the app's views; `same_head`: all panels show the first one's head.
+
+    `rule` says in which sentences the observation is made: where the claim is true; or also where
+    each query word looks mostly at one other `word`, at a `different` one in each panel, or at
+    what followed an earlier `copy` of it; or in `any`, where it is about all heads.
+    """
 
     panels: tuple[Panel, ...]
     view: View = "lines"
+    rule: Rule = "claim"
     same_head: bool = False
     plays: bool = False  # a button moves through the queries, one at a time
+    predicts: int = 0  # the panel that a prediction is about
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from attention_atlas.app import errors
-from attention_atlas.app.learn.figures import Panel
+from attention_atlas.app.learn.figures import Heads, Panel
 from attention_atlas.app.service import Service
 from attention_atlas.model.analysis.observations import Place, best_head, words
 from attention_atlas.model.messages import Message
@@ -42,6 +42,31 @@ class Look(NamedTuple):
         """The word with the most attention; a special token only where there is nothing else."""
         plain = [share for share in self.shares if not share.special] or list(self.shares)
         return max(plain, key=lambda share: share.attn)
+
+
+def is_observed(figure: Heads, looks: Sequence[Look]) -> bool:
+    """Whether the figure's observation is made in what its panels show."""
+    pairs = list(zip(figure.panels, looks, strict=True))
+    if figure.rule == "claim":
+        return all(look.holds for look in looks)
+    if figure.rule == "copy":
+        return all(look.holds or _looks_behind_copy(panel, look) for panel, look in pairs)
+    if figure.rule == "different" and len({look.top.word for look in looks}) < len(looks):
+        return False
+    return figure.rule == "any" or all(_looks_at_one(panel, look) for panel, look in pairs)
+
+
+def _looks_at_one(panel: Panel, look: Look) -> bool:
+    """Whether the query word looks at one other word as much as the claim's does at its own."""
+    is_itself = look.head_place[0] != "cross" and look.shares.index(look.top) == look.number
+    return look.word == panel.claim.query and look.top.attn >= panel.least and not is_itself
+
+
+def _looks_behind_copy(panel: Panel, look: Look) -> bool:
+    """Whether the word looked at follows an earlier copy of the query word."""
+    before = look.shares.index(look.top) - 1
+    is_copy = 0 <= before < look.number and look.shares[before].word == look.word
+    return is_copy and look.top.attn >= panel.least
 
 
 def looked(service: Service, panel: Panel, text: str, head_place: Place | None = None) -> Look:

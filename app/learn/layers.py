@@ -31,20 +31,8 @@ from attention_atlas.app.learn.measures import WORD
 from attention_atlas.app.learn.tasks import address_of, page_of
 from attention_atlas.app.service import Service
 from attention_atlas.model.analysis.arithmetic import head_parts
-from attention_atlas.model.analysis.roles import roles_of_card
 from attention_atlas.model.messages import Message
 
-ROLES = {
-    "previous_token": Message("role", "looks at the previous token"),
-    "next_token": Message("role", "looks at the next token"),
-    "self": Message("role", "looks at itself"),
-    "first_token": Message("role", "looks at the first token"),
-    "special": Message("role", "looks at special tokens"),
-    "induction": Message("role", "looks at what followed the earlier copy"),
-    "alignment": Message("role", "aligns words of two languages"),
-    "relation": Message("role", "follows a grammatical relation"),
-    "positional": Message("role", "keeps one offset"),
-}
 KIND_NAMES = {
     "encoder": Message("row", "encoder attention"),
     "decoder": Message("row", "decoder attention"),
@@ -53,25 +41,7 @@ KIND_NAMES = {
 LAYER = Message("column", "layer")
 SHOWN = 16  # dimensions of a picture
 DEPTH = 24
-
-
-def named_heads(service: Service, text: str) -> Numbers:
-    """The strongest head of each role, over the bundled models, by their cards."""
-    best: dict[str, tuple[float, str, str, str]] = {}
-    for name in ("bert", "gpt", "translator"):
-        with service.lent(name) as loaded:
-            for role in roles_of_card(loaded.card.heads, loaded.card.metrics, loaded.family):
-                scored = (role.score, name, f"{role.kind} L{role.layer} H{role.head}", role.role)
-                best[role.role] = max(best.get(role.role, scored), scored)
-    ranked = sorted(best.values(), reverse=True)
-    rows = tuple((f"{model} {head}", ROLES[role], score) for score, model, head, role in ranked)
-    columns = (
-        Message("column", "head"),
-        Message("column", "what it does"),
-        Message("column", "score"),
-    )
-    values = {"n": str(len(rows)), "best": f"{ranked[0][0]:.2f}"}
-    return Numbers(columns, rows, f"{PREFIX}/models", "/models", values, len(rows) >= 3)
+CLEARLY_LESS = 0.8  # of a probability
 
 
 def parts_of_a_layer(service: Service, panel: Panel, text: str) -> Numbers:
@@ -129,12 +99,12 @@ def without_a_head(service: Service, panel: Panel, text: str) -> Numbers:
     names = ("all", "off", "layer_off")
     values |= {name: f"{p:.2f}" for name, (_, p) in zip(names, rows, strict=True)}
     columns = (
-        Message("column", "heads"),
+        Message("column", "which heads work"),
         Message("column", "probability of the last token"),
     )
     api = f"{PREFIX}/next-token?{urlencode(parameters)}"
     link = f"/generate?{urlencode(parameters)}"
-    return Numbers(columns, tuple(rows), api, link, values, rows[1][1] < rows[0][1])
+    return Numbers(columns, tuple(rows), api, link, values, rows[1][1] < CLEARLY_LESS * rows[0][1])
 
 
 def other_numbers_of_heads(service: Service, text: str) -> Numbers:
@@ -155,7 +125,8 @@ def other_numbers_of_heads(service: Service, text: str) -> Numbers:
     api = f"{PREFIX}/arithmetic/heads?{urlencode(parameters)}"
     several = cuts[1:]  # a single head has no others to differ from
     holds = several[-1].entropy > several[0].entropy and several[-1].apart < several[0].apart
-    return Numbers(columns, rows, api, f"/attention?{urlencode(parameters)}#heads", values, holds)
+    page, options = f"/attention?{urlencode(parameters)}#heads", {"bars": 2}
+    return Numbers(columns, rows, api, page, values, holds, options)
 
 
 def activations(service: Service, text: str) -> Numbers:

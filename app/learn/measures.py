@@ -18,6 +18,7 @@ from torch import Tensor
 WORD = Message("column", "word")
 ATTENTION = Message("column", "attention")
 ALMOST_ALL = 0.75  # of the attention of a row
+NOTED = 0.05  # attention that is worth a look
 Row = tuple[str | float | None, ...]
 
 
@@ -77,7 +78,7 @@ def with_and_without_scale(service: Service, panel: Panel, text: str) -> Numbers
         (Message("choice", "without the division"), float(plain.max())),
         (Message("choice", "with the division"), float(scaled.max())),
     )
-    return Numbers(columns, rows, api, steps_link(parameters), values, holds, choices=choices)
+    return Numbers(columns, rows, api, steps_link(parameters), values, holds, {"bars": 2}, choices)
 
 
 def weights_and_values(service: Service, panel: Panel, text: str) -> Numbers:
@@ -104,7 +105,25 @@ def weights_and_values(service: Service, panel: Panel, text: str) -> Numbers:
         Message("column", "A × length of v"),
     )
     api = f"{PREFIX}/anatomy?{urlencode(parameters)}"
-    return Numbers(columns, rows, api, steps_link(parameters), values, error < 1e-4)
+    short, is_short = _short_value(attn, length)
+    values |= {
+        "short": words[short],
+        "share": f"{attn[short]:.2f}",
+        "length": f"{length[short]:.2f}",
+        "little": f"{adds[short]:.2f}",
+    }
+    holds = error < 1e-4 and is_short
+    return Numbers(columns, rows, api, steps_link(parameters), values, holds)
+
+
+def _short_value(attn: Tensor, length: Tensor) -> tuple[int, bool]:
+    """The token with the shortest value among those with attention, and whether it is short.
+
+    It is where its part of all that is added is less than its attention by a quarter or more.
+    """
+    adds = attn * length
+    short = int(length.masked_fill(attn < NOTED, torch.inf).argmin())
+    return short, bool(adds[short] / adds.sum() < attn[short] * 0.75)
 
 
 def softmax_of_row(service: Service, panel: Panel, text: str) -> Numbers:

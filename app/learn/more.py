@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from urllib.parse import urlencode
 
@@ -9,6 +10,8 @@ import torch
 from attention_atlas.app.api.arithmetic import ScalingRequest, scaling
 from attention_atlas.app.api.common import PREFIX
 from attention_atlas.app.learn.figures import Cell, Numbers
+from attention_atlas.app.learn.squares import Sizes
+from attention_atlas.app.learn.squares import shapes as drawn_shapes
 from attention_atlas.app.service import Service
 from attention_atlas.model.messages import Message
 from attention_atlas.model.spec import tokenize
@@ -26,20 +29,43 @@ def length_of(service: Service, model: str, text: str) -> int:
 
 
 def variance_by_width(service: Service, text: str) -> Numbers:
-    """The variance of q·k of random vectors, measured, beside d."""
-    widths = scaling(service, ScalingRequest(d_k=WIDTH)).fields["widths"]
-    rows = tuple((row["d_k"], row["variance"], float(row["d_k"])) for row in widths)
+    """The variance of q·k of random vectors, and what it does to the softmax, by width."""
+    answer = scaling(service, ScalingRequest(d_k=WIDTH)).fields
+    widths, n_key = answer["widths"], answer["n_key"]
+    rows = tuple(
+        (
+            row["d_k"],
+            row["entropy"]["plain"],
+            row["entropy"]["scaled"],
+            row["variance"] / row["d_k"],
+        )
+        for row in widths
+    )
     last = widths[-1]
     values = {
         "d": str(last["d_k"]),
         "variance": f"{last['variance']:.0f}",
         "spread": f"{last['variance'] ** 0.5:.1f}",
+        "n": str(n_key),
+        "even": f"{math.log(n_key):.2f}",
+        "plain": f"{last['entropy']['plain']:.2f}",
+        "scaled": f"{last['entropy']['scaled']:.2f}",
     }
-    holds = all(0.7 < row["variance"] / row["d_k"] < 1.3 for row in widths if row["d_k"] > 4)
-    columns = ("d", Message("column", "variance of q·k, measured"), "d")
+    holds = all(0.7 < row["variance"] / row["d_k"] < 1.3 for row in widths)
+    holds &= last["entropy"]["plain"] < last["entropy"]["scaled"] / 2
+    columns = (
+        "d",
+        Message("column", "entropy, softmax of q·k"),
+        Message("column", "entropy, softmax of q·k/√d"),
+        Message("column", "variance of q·k, divided by d"),
+    )
     api = f"{PREFIX}/arithmetic/scaling?d_k={WIDTH}"
-    options = {"y": "", "log": True, "logY": True}
-    return Numbers(columns, rows, api, "/attention#scale", values, holds, options)
+    options = {"y": "", "log": True, "verdict": "right"}
+    choices = tuple(
+        (f"d = {w['d_k']}", 1 - w["entropy"]["plain"] / math.log(n_key))
+        for w in (widths[0], widths[len(widths) // 2], last)
+    )
+    return Numbers(columns, rows, api, "/attention#scale", values, holds, options, choices)
 
 
 def shapes(service: Service, text: str) -> Numbers:
@@ -64,7 +90,8 @@ def shapes(service: Service, text: str) -> Numbers:
     values = {"T": str(T), "D": str(D), "d": str(d), "square": str(T * T)}
     link = f"/attention?{urlencode({'model': 'bert', 'text': text})}"
     api = f"{PREFIX}/tokenize?{urlencode({'model': 'bert', 'text': text})}"
-    return Numbers(columns, rows, api, link, values)
+    drawing = drawn_shapes(Sizes(T, D, d))
+    return Numbers(columns, rows, api, link, values, drawing=drawing)
 
 
 def recurrent_or_not(service: Service, text: str) -> Numbers:
@@ -84,9 +111,10 @@ def recurrent_or_not(service: Service, text: str) -> Numbers:
         (Message("choice", "it becomes four times as large"), 4.0 if T > 1 else 0.0),
         (Message("choice", "it stays the same"), 1.0),
     )
+    options = {"verdict": "right"}
     link = "/attention#cost"
     api = f"{PREFIX}/tokenize?{urlencode({'model': 'bert', 'text': text})}"
-    return Numbers(columns, rows, api, link, values, choices=choices)
+    return Numbers(columns, rows, api, link, values, options=options, choices=choices)
 
 
 def vectors(service: Service, text: str) -> Numbers:

@@ -15,7 +15,7 @@ from attention_atlas.app.language import in_words
 from attention_atlas.app.learn.catalogue import FIGURES
 from attention_atlas.app.learn.course import AnnotatedFigure
 from attention_atlas.app.learn.figures import Cell, Figure, Heads, Measured, Panel
-from attention_atlas.app.learn.heads import Look, looked
+from attention_atlas.app.learn.heads import Look, is_observed, looked
 from attention_atlas.app.learn.html import Html
 from attention_atlas.app.service import Service
 from markupsafe import Markup, escape
@@ -44,7 +44,7 @@ class PanelOut(BaseModel):
     word: str
     shares: list[ShareOut] = Field(description="the query word's attention, word by word")
     top: ShareOut
-    holds: bool = Field(description="whether the step's observation is made in this sentence")
+    holds: bool = Field(description="whether the step's claim is true in this sentence")
     api: str
     link: str
 
@@ -140,14 +140,15 @@ def _heads(service: Service, figure: Heads, plain: FigureOut) -> FigureOut:
     values: dict[str, str] = {}
     for i, made in enumerate(panels):
         values |= {f"{name}{'' if i == 0 else i + 1}": v for name, v in panel_values(made).items()}
-    plain_shares = [share for share in panels[0].shares if not share.special]
+    shares = panels[figure.predicts].shares
+    plain_shares = [share for share in shares if not share.special]
     options = _options([s.word for s in plain_shares], [s.attn for s in plain_shares])
     return plain.model_copy(
         update={
             "panels": panels,
             "values": values,
             "plays": figure.plays,
-            "holds": all(panel.holds for panel in panels),
+            "holds": is_observed(figure, looks),
             **_chosen(options),
             "api": [panel.api for panel in panels],
             "link": panels[0].link,

@@ -32,7 +32,8 @@ def figure_of(client: TestClient, place: tuple[int, str], **query: str) -> dict[
 
 
 def test_what_the_issue_wants_drawn_is_drawn() -> None:
-    assert DRAWN == [(4, "parts"), (5, "activations"), (8, "formats"), (9, "stages")]
+    wanted = [(4, "parts"), (5, "activations"), (8, "formats"), (9, "stages")]
+    assert [place for place in DRAWN if place in wanted] == wanted
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

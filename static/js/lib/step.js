@@ -215,9 +215,10 @@ export function mountFigure(page, views, isSeen = false) {
 
 const inWords = (value) => value.toFixed(value < 10 ? 2 : 0);
 
-function mountPredict({options: choices, answer}, isSeen) {
+function mountPredict({options: choices, answer, numbers}, isSeen) {
   const box = document.querySelector(".predict");
   if (!box) return;
+  const isRight = numbers?.options.verdict === "right"; // a choice is right, not the largest
   const [group, verdict] = [box.querySelector(".predict-options"), box.querySelector(".verdict")];
   const settle = (i) => {
     for (const [j, button] of [...group.children].entries()) {
@@ -225,7 +226,8 @@ function mountPredict({options: choices, answer}, isSeen) {
       button.classList.toggle("right", j === answer);
       button.disabled = true;
     }
-    verdict.textContent = verdictOf(choices[i], choices[answer]);
+    const sentence = isRight ? rightOf : largestOf;
+    verdict.textContent = choices.length ? sentence(choices[i], choices[answer]) : "";
     document.querySelector(".reveal").open = true;
   };
   group.replaceChildren(...choices.map(({word}, i) =>
@@ -235,11 +237,16 @@ function mountPredict({options: choices, answer}, isSeen) {
 }
 
 /** What is said of a choice; none was made where the picture was seen before. */
-function verdictOf(chosen, best) {
-  const [word, most] = [best?.word ?? "", inWords(best?.value ?? 0)];
-  if (!best) return "";
+function largestOf(chosen, best) {
+  const [word, most] = [best.word, inWords(best.value)];
   if (!chosen) return _("Here the largest is {word} ({value}).", {word, value: most});
   if (chosen === best) return _("Right: {word} ({value}).", {word, value: most});
   return _("You chose {word} ({value}). The largest is {best} ({most}).",
     {word: chosen.word, value: inWords(chosen.value), best: word, most});
+}
+
+function rightOf(chosen, {word: best}) {
+  if (!chosen) return _("Here it is: {best}.", {best});
+  if (chosen.word === best) return _("Right: {best}.", {best});
+  return _("You chose: {word}. It is: {best}.", {word: chosen.word, best});
 }
