@@ -9,7 +9,15 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.complete import text_of
-from tests.browser.screens import CHINESE, DARK, LIGHT, NO_SCRIPT, PHONE, violations
+from tests.browser.screens import (
+    BOTH_CLEAN,
+    CHINESE,
+    LIGHT,
+    NO_SCRIPT,
+    PHONE,
+    violations,
+    violations_by_theme,
+)
 from tests.browser.working import api, opened
 
 PAIR = {"text": "The king died in the winter.", "text_pair": "Gold is heavier than iron."}
@@ -68,7 +76,13 @@ def test_without_scripts_the_labels_and_the_ways_are_there(page: Page) -> None:
     expect(page.locator(".classify-own")).to_contain_text("atlas.serve(model, tokenizer)")
 
 
-@pytest.mark.parametrize("setting", [LIGHT, DARK, CHINESE, PHONE])
+@pytest.mark.parametrize("setting", [CHINESE, PHONE])
 def test_axe_finds_nothing(page: Page) -> None:
     opened(page, "/classify")
     assert violations(page) == []
+
+
+@pytest.mark.parametrize("setting", [LIGHT])
+def test_axe_finds_nothing_in_either_theme(page: Page) -> None:
+    opened(page, "/classify")
+    assert violations_by_theme(page) == BOTH_CLEAN

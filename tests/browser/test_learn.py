@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from attention_atlas.app.learn.course import course
+from attention_atlas.app.learn.course import Step, course
 from playwright.sync_api import BrowserContext, Page, ViewportSize, expect
 
 from tests.browser.complete import count_of, evaluated, text_of, width_of
@@ -30,10 +30,11 @@ def open_step(page: Page, address: str) -> None:
         page.locator(".picture[data-ready]").wait_for()
 
 
-def addresses(number: int) -> Iterator[tuple[str, bool]]:
+def steps_of(number: int) -> Iterator[tuple[str, Step]]:
+    """The address of each step of a chapter, and the step."""
     [chapter] = [chapter for chapter in course("en") if chapter.number == number]
     for step in chapter.steps:
-        yield f"/learn/{number}/{step.id}", step.figure is not None
+        yield f"/learn/{number}/{step.id}", step
 
 
 LOOKS = """async (panel) => {
@@ -45,12 +46,15 @@ LOOKS = """async (panel) => {
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("number", CHAPTERS)
 def test_every_step_shows_its_observation(page: Page, number: int, language: str) -> None:
-    """Each figure is drawn, what is said of it is what the API answers, and axe is content."""
-    for address, has_figure in addresses(number):
+    """Each figure is drawn, what is said of it is what the API answers, and axe is content.
+
+    In English, where the formulas are the same, each term of one lights its cells too.
+    """
+    for address, step in steps_of(number):
         open_step(page, f"{address}?lang={language}")
         assert violations(page, contrast=language == "en") == [], address
         expect(page.locator("#problem")).to_be_empty()
-        if not has_figure:
+        if not step.figure:
             continue
         figure = evaluated(
             page, "JSON.parse(document.getElementById('page').textContent).step.figure"
@@ -63,6 +67,24 @@ def test_every_step_shows_its_observation(page: Page, number: int, language: str
             best = max(s["attn"] for s in panel["shares"] if not s["special"])
             assert best == pytest.approx(panel["top"]["attn"])
             assert row == pytest.approx([s["attn"] for s in panel["shares"]], abs=1e-4), address
+        if step.terms and language == "en":
+            check_terms(page, step.terms, address)
+
+
+LIT = """() => [...document.querySelectorAll(".picture *")]
+  .filter((el) => el.getClientRects().length)
+  .map((el) => { const s = getComputedStyle(el); return s.outlineStyle + s.boxShadow; })"""
+
+
+def check_terms(page: Page, terms: tuple[str, ...], address: str) -> None:
+    page.locator("h1").hover()
+    dark = page.evaluate(LIT)
+    for term in terms:
+        page.locator(f".terms a[data-term={term}]").focus()
+        expect(page.locator(".learn-columns")).to_have_attribute("data-lit", term)
+        assert page.evaluate(LIT) != dark, f"{address}: {term} by keyboard"
+    page.locator(".math [data-term]").first.hover()
+    assert page.evaluate(LIT) != dark, f"{address}: by the pointer"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -175,32 +197,6 @@ def test_a_formula_lights_up_its_part_of_the_picture(page: Page) -> None:
     assert shadow != "none"
 
 
-LIT = """() => [...document.querySelectorAll(".picture *")]
-  .filter((el) => el.getClientRects().length)
-  .map((el) => { const s = getComputedStyle(el); return s.outlineStyle + s.boxShadow; })"""
-WITH_FORMULA = [
-    (chapter.number, step.id, step.terms)
-    for chapter in course("en")
-    for step in chapter.steps
-    if step.figure and step.terms
-]
-
-
-@pytest.mark.parametrize(("number", "step", "terms"), WITH_FORMULA)
-def test_each_term_of_a_formula_lights_its_cells(
-    page: Page, number: int, step: str, terms: tuple[str, ...]
-) -> None:
-    open_step(page, f"/learn/{number}/{step}")
-    page.locator("h1").hover()
-    dark = page.evaluate(LIT)
-    for term in terms:
-        page.locator(f".terms a[data-term={term}]").focus()
-        expect(page.locator(".learn-columns")).to_have_attribute("data-lit", term)
-        assert page.evaluate(LIT) != dark, f"{term} by keyboard"
-    page.locator(".math [data-term]").first.hover()
-    assert page.evaluate(LIT) != dark, "by the pointer"
-
-
 def test_a_price_for_the_reward_is_set_by_hand(page: Page) -> None:
     """The largest β leaves GPT's token, the smallest writes the judge's; each rule has its own."""
     open_step(page, "/learn/9/reward")
@@ -272,10 +268,14 @@ SCROLLING = """() => {
     el instanceof HTMLElement && el.getClientRects().length && over(el));
   const fits = scrollWidth <= innerWidth && scrollHeight <= innerHeight && !inside.length;
   const zooms = [...document.querySelectorAll(".learn-columns > *")].map((el) => el.style.zoom);
-  return {fits, size: [scrollWidth, scrollHeight], inside: inside.map((el) => el.className),
-    zoom: Math.min(...zooms)};
+  return {fits, zoom: Math.min(...zooms)};
 }"""
-TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+# The smallest zoom once nothing scrolls; in the first of two frames the columns are fitted.
+FITS = f"""async () => {{
+  await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+  const {{fits, zoom}} = ({SCROLLING})();
+  return fits && zoom;
+}}"""
 SCREENS: dict[str, list[ViewportSize]] = {
     "en": [{"width": 1440, "height": 900}, {"width": 1024, "height": 768}],
     "zh": [{"width": 1024, "height": 768}],
@@ -286,7 +286,7 @@ SCREENS: dict[str, list[ViewportSize]] = {
 @pytest.mark.parametrize("number", CHAPTERS)
 def test_no_step_of_a_presentation_scrolls(page: Page, language: str, number: int) -> None:
     """With everything shown, and each question and piece of code after the other."""
-    for address, has_figure in addresses(number):
+    for address, step in steps_of(number):
         page.goto(f"{address}?lang={language}&lecture=1")
         page.locator(".lecture-place").wait_for(state="attached")
         hidden = page.locator(".reveal:not([open]), .question:not([hidden]) .answer:not([open])")
@@ -294,13 +294,12 @@ def test_no_step_of_a_presentation_scrolls(page: Page, language: str, number: in
         for i in range(n):
             page.keyboard.press("Enter")
             expect(hidden).to_have_count(0)
-            if has_figure:
+            if step.figure:
                 page.locator(".picture[data-ready]").wait_for()
             for screen in SCREENS[language]:
                 page.set_viewport_size(screen)
-                page.evaluate(TWO_FRAMES)  # in the first the columns are fitted
-                page.wait_for_function(f"({SCROLLING})().fits")
-                assert page.evaluate(SCROLLING)["zoom"] >= SMALLEST, (address, screen)
+                zoom = page.wait_for_function(FITS).json_value()
+                assert zoom >= SMALLEST, (address, screen)
             if i + 1 < n:
                 page.keyboard.press("ArrowRight")
 

@@ -16,7 +16,7 @@ from playwright.sync_api import Page, expect
 
 from tests import saved
 from tests.browser.complete import complete, evaluated, query_of, screenshot, texts_of, width_of
-from tests.browser.screens import DARK, LIGHT, PHONE, violations
+from tests.browser.screens import BOTH_CLEAN, LIGHT, PHONE, violations, violations_by_theme
 
 DOCS = Path(__file__).parents[2] / "docs"
 RIVER = "He sat on the river bank and watched the water."
@@ -147,12 +147,12 @@ def test_the_reason_is_said_and_the_picture_stays(explore: Explore, folder: Path
     assert query_of(page)["model"] == "bert"
 
 
-@pytest.mark.parametrize("setting", [LIGHT, DARK, PHONE], ids=["light", "dark", "phone"])
-def test_axe_finds_no_violation(explore: Explore) -> None:
+@pytest.mark.parametrize("setting", [LIGHT], ids=["light"])
+def test_axe_finds_no_violation_in_either_theme(explore: Explore) -> None:
     page = explore(model="bert", text="The river bank")
     open_by_name(page, "/no/such/folder")
     expect(page.locator(".opening")).to_contain_text("Not found")
-    assert violations(page) == []
+    assert violations_by_theme(page) == BOTH_CLEAN
 
 
 @pytest.mark.parametrize("setting", [PHONE], ids=["phone"])
@@ -160,6 +160,7 @@ def test_a_phone_has_room_for_it(explore: Explore) -> None:
     page = explore(model="bert", text="The river bank")
     open_by_name(page, "/no/such/folder/" + "x" * 80)
     expect(page.locator(".opening")).to_contain_text("Not found")
+    assert violations(page) == []
     assert width_of(page) == 390
     heights = evaluated(
         page,
