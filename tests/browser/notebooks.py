@@ -17,6 +17,11 @@ import pytest
 
 from tests.browser.conftest import SECONDS_TO_START, free_port
 
+LAB = ("--no-browser", "--ServerApp.token=", "--ServerApp.password=", "--allow-root")
+QUIET = (
+    "--LabApp.news_url=None",
+    "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+)
 CODE = """\
 import numpy as np
 import attention_atlas as atlas
@@ -59,7 +64,9 @@ def write_notebook(path: Path, *cells: str) -> None:
 
 
 @contextmanager
-def running(module: str, *arguments: str, home: Path) -> Iterator[str]:
+def running(
+    module: str, *arguments: str, home: Path, python: str = sys.executable
+) -> Iterator[str]:
     """The address of a server of notebooks that reads and writes below `home` alone."""
     port = free_port()
     own = {
@@ -68,7 +75,7 @@ def running(module: str, *arguments: str, home: Path) -> Iterator[str]:
         **{"XDG_CACHE_HOME": str(home / "cache"), "XDG_STATE_HOME": str(home / "state")},
         **{"PYDEVD_DISABLE_FILE_VALIDATION": "1", "OMP_NUM_THREADS": "1"},
     }
-    command = [sys.executable, "-m", module, *arguments, f"--port={port}"]
+    command = [python, "-m", module, *arguments, f"--port={port}"]
     with (home / "log.txt").open("w") as log:
         process = subprocess.Popen(
             command, cwd=home, env=os.environ | own, stdout=log, stderr=subprocess.STDOUT
@@ -77,7 +84,7 @@ def running(module: str, *arguments: str, home: Path) -> Iterator[str]:
             yield _ready(f"http://127.0.0.1:{port}", process, home / "log.txt")
         finally:
             process.terminate()
-            process.wait(timeout=30)
+            process.wait(timeout=60)
 
 
 def _ready(url: str, process: subprocess.Popen[bytes], log: Path) -> str:

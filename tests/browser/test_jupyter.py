@@ -9,14 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.browser.notebooks import CODE, MARIMO, running, write_notebook
+from tests.browser.notebooks import CODE, LAB, MARIMO, QUIET, running, write_notebook
 
 SLOW = 120_000  # ms; a kernel that starts imports torch
-LAB = ("--no-browser", "--ServerApp.token=", "--ServerApp.password=", "--allow-root")
-QUIET = (
-    "--LabApp.news_url=None",
-    "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-)
 
 
 @pytest.fixture

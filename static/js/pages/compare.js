@@ -12,6 +12,7 @@ import {_} from "../lib/language.js";
 import {legendLine} from "../lib/legend.js";
 import {heatmap, mapLegend} from "../lib/plot.js";
 import {KIND_NAMES, placeName} from "../lib/reading.js";
+import {basesOf, drawPredicted} from "../lib/predicted.js";
 import {fileName, saveBlob, svgBlob} from "../lib/save.js";
 import {drawSenses} from "../lib/senses.js";
 import {copyLink, waysOut} from "../lib/summary.js";
@@ -359,6 +360,7 @@ function draw(state, theme) {
     drawContent(state.content, comparison);
     drawMap(comparison, theme);
     drawHead(comparison);
+    drawPredicted(comparison, basesOf(state, data.models));
     drawDifference(comparison, theme);
     drawAlignment(comparison);
     drawFoot(state, theme);
