@@ -105,3 +105,16 @@ def test_the_csv_of_a_head_leaves_the_explorer(page: Page, tmp_path: Path) -> No
     assert list(table.columns) == ["query", "query_token", "key", "key_token", "attn"]
     sums = table.groupby("query")["attn"].sum()
     assert sums.to_list() == pytest.approx([1] * len(sums))
+
+
+LONG = "🙂" * 40  # BERT reads it as one unknown token
+
+
+@pytest.mark.parametrize("path", ["/masks", "/lab"])
+def test_a_csv_has_every_token_whole(page: Page, path: str, tmp_path: Path) -> None:
+    more = {"texts": LONG} if path == "/masks" else {"text": f"{LONG} [MASK]", "over": "positions"}
+    page.goto(f"{path}?{urlencode({'model': 'bert', **more})}")
+    complete(page)
+    names = [table.to_csv() for table in sheets(page, tmp_path).values()]
+    assert any(LONG in text for text in names)
+    assert not any("…" in text for text in names)

@@ -9,6 +9,7 @@ import {dataBlob, fileName, saveBlob} from "./save.js";
 import {csvBlob, csvName, sheetOfLines, sheetOfMap} from "./sheet.js";
 import {waysOut} from "./summary.js";
 import {sortable} from "./tables.js";
+import {label} from "./token.js";
 
 const MOST = 64; // rows and columns of a table that somebody may read
 
@@ -19,14 +20,17 @@ const MOST = 64; // rows and columns of a table that somebody may read
  *   what a plot is of, where its numbers come from, and its file's name
  */
 
+const textOf = (name) => (typeof name === "object" ? label(name) : name);
+
 /**
- * A heat map, a row for each query; `sheet` names its axes and numbers in a CSV. @param {Words}
- * words
+ * A heat map, a row for each query, whose labels are texts or tokens; `sheet` names its axes and
+ * numbers in a CSV. @param {Words} words
  * @returns {Promise<void>} when it is drawn
  */
 export function showMap(el, options, words) {
-  const {z, qLabels, kLabels, axes = [_("query"), _("key")], sheet} = options;
-  const drawn = heatmap(el, options);
+  const {z, axes = [_("query"), _("key")], sheet} = options;
+  const [qLabels, kLabels] = [options.qLabels, options.kLabels].map((names) => names.map(textOf));
+  const drawn = heatmap(el, {...options, qLabels, kLabels});
   const rows = () => z.map((row, q) => [qLabels[q], ...row.map((value) => value ?? NaN)]);
   const digits = z.flat().every((value) => value === null || Number.isInteger(value)) ? 0 : 4;
   const columns = [[axes.join(" \\ ")], ...kLabels.map((name) => [name, digits])];

@@ -4,14 +4,18 @@
 // name.
 
 import {fileName} from "./save.js";
+import {wholeLabel} from "./token.js";
 
-/** @typedef {{columns: string[], rows: (string|number)[][]}} Sheet  NaN where there is none */
+/**
+ * @typedef {{columns: string[], rows: (string|number|import("./view.js").Token)[][]}} Sheet
+ *   NaN where there is none; of a token the whole text, however long
+ */
 
 const isNumbered = (labels) => labels.every((label, i) => label === `${i}`);
 
 /**
  * A heat map: a row for each cell with a number.
- * @param {{z: (number|null)[][], qLabels: string[], kLabels: string[]}} map
+ * @param {{z: (number|null)[][], qLabels: Object[], kLabels: Object[]}} map  texts or tokens
  * @param {{axes?: [string, string], value: string}} names
  * @returns {Sheet}
  */
@@ -48,7 +52,8 @@ export function csvBlob({columns, rows}) {
 
 function cell(value) {
   if (typeof value === "number") return Number.isFinite(value) ? `${value}` : "";
-  return /[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value;
+  const text = typeof value === "object" ? wholeLabel(value) : value;
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 /** A name that says what the numbers are and where they come from. */

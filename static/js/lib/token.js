@@ -12,19 +12,24 @@ const MOST = 24; // of an odd token in a sentence
 
 const shortened = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
 
-/** The token's text, with a visible stand-in where there would be nothing to see. */
-export function visible({text}) {
+function spelled({text}, most) {
   if (text === "") return standIn(" ");
   if (/^\s+$/u.test(text)) return [...text].map(standIn).join("");
   if (/^[\p{C}\s]+$/u.test(text)) return [...text].map(codePoint).join(" ");
-  const line = shortened(text.trim().replace(/[\n\r\t]/g, standIn), LONGEST);
+  const line = shortened(text.trim().replace(/[\n\r\t]/g, standIn), most);
   return /^\p{M}/u.test(line) ? `◌${line}` : line;
 }
 
+/** The token's text, with a visible stand-in where there would be nothing to see. */
+export const visible = (token) => spelled(token, LONGEST);
+
+const named = (token, text) => (token.unknown ? `${text} (${_("unknown")})` : text);
+
 /** One line of plain text: for axes, titles and sentences read aloud. */
-export function label(token) {
-  return token.unknown ? `${visible(token)} (${_("unknown")})` : visible(token);
-}
+export const label = (token) => named(token, visible(token));
+
+/** The same, however long the token is: for files. */
+export const wholeLabel = (token) => named(token, spelled(token, Infinity));
 
 /** Of each token the whole word that it is part of; a token without a word is itself. */
 export function wholeWords(tokens) {

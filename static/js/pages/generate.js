@@ -98,7 +98,7 @@ function drawStep({found: {generation, rows}}, step, layer, theme) {
   const title = `${_("Where this step looks, layer by layer")}: ${label(one.token)}`;
   showMap(byId("rows-plot"), {z: row, name: _("attention"),
     range: {low: 0, high: 1, scale: "linear"}, qLabels: row.map((none, i) => `${i}`),
-    kLabels: before.map(label), axes: [_("layer"), _("token")],
+    kLabels: before, axes: [_("layer"), _("token")],
     sheet: {axes: ["layer", "key"], value: "attn"}, theme,
     locked: {side: "query", index: layer}}, wordsOf(generation, title, `step${step}`));
 }

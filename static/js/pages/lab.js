@@ -25,7 +25,6 @@ import {onPick} from "../lib/plot.js";
 import {KIND_NAMES, placeName} from "../lib/reading.js";
 import {copyLink, waysOut} from "../lib/summary.js";
 import {sortable} from "../lib/tables.js";
-import {label} from "../lib/token.js";
 import * as url from "../lib/url.js";
 import {mountPage} from "./engine.js";
 
@@ -168,7 +167,7 @@ function drawMap(state, theme) {
   const ofHeads = sweep.effect.flat().map((value) => Math.abs(value ?? 0));
   const most = Math.max(1e-9, ...ofHeads); // MLPs beyond it have the colour of its end
   const tokens = tokensOf(state);
-  const named = (i) => (over === "heads" || !tokens[i] ? `${i}` : label(tokens[i]));
+  const named = (i) => (over === "heads" || !tokens[i] ? `${i}` : tokens[i]);
   const columns = Array.from({length: n}, (none, i) => (i < width ? named(i) : _("MLP")));
   const title = byId("map-title").textContent;
   const drawn = showMap(byId("effects-plot"), {z, name: nameOfEffect(how, metric), theme,

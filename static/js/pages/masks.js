@@ -9,7 +9,7 @@ import {showMap} from "../lib/numbers.js";
 import {KIND_NAMES} from "../lib/reading.js";
 import {copyLink, waysOut} from "../lib/summary.js";
 import {at} from "../lib/tensor.js";
-import {label, tokenNode} from "../lib/token.js";
+import {tokenNode} from "../lib/token.js";
 import * as url from "../lib/url.js";
 import {mountPage} from "./engine.js";
 
@@ -72,8 +72,8 @@ function drawPlots(state, theme) {
       isOff(name) ? _("{mask}, switched off", {mask: title}) : title;
   }
   const [, Tq, Tk] = scores.shape;
-  const queries = filled(tokens.qTokens[row], Tq, pad).map(label);
-  const keys = filled(tokens.kTokens[row], Tk, pad).map(label);
+  const queries = filled(tokens.qTokens[row], Tq, pad);
+  const keys = filled(tokens.kTokens[row], Tk, pad);
   const allowed = (value) => (value ? 1 : null);
   const show = (part, z, options) => showMap(byId(`${part}-plot`), {z, qLabels: queries,
     kLabels: keys, theme, locked: null, ...options},

@@ -211,8 +211,8 @@ function drawHypotheses(translation, byNode) {
   const {model, tree, hypotheses} = translation;
   const nodes = {columns: [[_("Step"), 0], [_("token")], [_("after")], [_("log-probability"), 3],
     [_("so far"), 3]],
-  rows: tree.map((node) => [node.step, label(node.token), byNode.has(node.parent)
-    ? label(byNode.get(node.parent).token) : "", node.logProbability, node.total])};
+  rows: tree.map((node) => [node.step, node.token, byNode.has(node.parent)
+    ? byNode.get(node.parent).token : "", node.logProbability, node.total])};
   const words = {provenance: provenanceOf(translation), file: ["translate", model, "beam"]};
   byId("hypotheses").replaceChildren(sortable({caption: _("Hypotheses, the best first"),
     columns: [[_("Hypothesis")], [_("score"), 3], [_("log-probability"), 2]],
@@ -231,8 +231,8 @@ function drawCross(id, record, {model, translation, title, part}, theme, locked 
   const layer = `L${record.layers.at(-1)}`;
   const head = record.reduce === "none" ? `H${record.heads[0]}` : null;
   const place = `${layer} ${head ?? _("mean of all")}`;
-  showMap(byId(id), {...SHARES, z: rowsOf(headOf(record)), qLabels: record.qTokens.map(label),
-    kLabels: record.kTokens.map(label), theme, locked}, {title: `${title} · ${place}`,
+  showMap(byId(id), {...SHARES, z: rowsOf(headOf(record)), qLabels: record.qTokens,
+    kLabels: record.kTokens, theme, locked}, {title: `${title} · ${place}`,
     provenance: provenanceOf(translation),
     file: ["translate", model, part, `${layer}${head ?? "mean"}`]});
 }
