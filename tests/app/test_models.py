@@ -37,7 +37,8 @@ def test_a_card_shows_every_measure_with_its_interval(client: TestClient, name: 
     assert card["metrics"]
     for result in card["metrics"].values():
         assert f"{result['value']} {result['low']}–{result['high']}" in text
-        assert f"{result['n']:,} {result['of']}" in text
+        unit = {"pairs": "sentence pairs"}.get(result["of"], result["of"])
+        assert f"{result['n']:,} {unit}" in text
         assert result["low"] <= result["value"] <= result["high"]
 
 
@@ -185,3 +186,14 @@ def test_every_heads_importance_is_shown_and_leads_to_the_head(
         assert rows[int(layer)][int(head)] == max(map(max, rows))
         place = f"/explore?model={name}&amp;kind={kind}&amp;layer={layer}&amp;head={head}"
         assert f'href="{place}"><b>{measure["value"]:.4f}</b>' in page.text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_measures_and_facts_of_a_card_have_chinese_names(client: TestClient, name: str) -> None:
+    page = client.get(f"/models/{name}?lang=zh").text
+    quality = page.split('id="quality"')[1].split("</section>")[0]
+    training = page.split('id="training"')[1].split("</section>")[0]
+    names = re.findall(r'<th scope="row">(.*?)</th>', quality, re.DOTALL)
+    names += re.findall(r"<dt>(.*?)</dt>", training, re.DOTALL)
+    english = [text for text in names if not re.search("[\u4e00-\u9fff]", text)]
+    assert english in ([], ["BLEU"])

@@ -94,20 +94,20 @@ def test_all_models_lead_to_their_cards(page: Page) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "model", "measure"),
+    ("name", "model", "measure", "called"),
     [
-        ("previous", "bert", "encoder_previous_token"),
-        ("next", "bert", "encoder_next_token"),
-        ("induction", "gpt", "decoder_induction"),
-        ("alignment", "translator", "alignment_error_rate"),
+        ("previous", "bert", "encoder_previous_token", "previous-token head, encoder"),
+        ("next", "bert", "encoder_next_token", "next-token head, encoder"),
+        ("induction", "gpt", "decoder_induction", "induction head, decoder"),
+        ("alignment", "translator", "alignment_error_rate", "alignment error rate"),
     ],
 )
 def test_the_pictures_of_the_heads(
-    page: Page, server: str, tmp_path: Path, name: str, model: str, measure: str
+    page: Page, server: str, tmp_path: Path, name: str, model: str, measure: str, called: str
 ) -> None:
     page.goto(f"/models/{model}")
     detail = card(server, model)["metrics"][measure]["detail"]
-    row = re.compile(rf"^{measure.replace('_', ' ')} \d")  # not the measure "… as output"
+    row = re.compile(rf"^{called} \d")  # not the measure "… as output"
     page.get_by_role("row", name=row).get_by_role("link").click()
     page.wait_for_url(re.compile("/explore"))
     layer, head = detail.split()
@@ -115,3 +115,25 @@ def test_the_pictures_of_the_heads(
     folder = DOCS if os.environ.get("UPDATE_PICTURES") == "1" else tmp_path
     picture = screenshot(section, folder / f"head-{name}.png")
     assert picture.startswith(b"\x89PNG") and len(picture) > 10_000
+
+
+APART = """el => [...el.querySelectorAll(".annotation-text")].map((text) => {
+  const {top, bottom} = text.getBoundingClientRect();
+  return [top, bottom];
+})"""
+
+
+def test_the_names_of_two_lines_do_not_cover_each_other(page: Page) -> None:
+    page.goto("/models/bert")
+    drawn(page, "curve")
+    (top, bottom), (other_top, other_bottom) = evaluated(page.locator("#curve"), APART)
+    assert bottom <= other_top or other_bottom <= top
+
+
+@pytest.mark.parametrize("setting", [{"viewport": {"width": 390, "height": 844}}])
+def test_the_table_of_models_fits_a_phone(page: Page) -> None:
+    page.goto("/models?lang=zh")
+    table = page.locator("table.models")
+    expect(table).to_be_visible()
+    assert evaluated(table, "el => el.scrollWidth - el.parentElement.clientWidth") <= 0
+    assert evaluated(table.locator("td").first, "el => el.getClientRects()[0].height") < 40

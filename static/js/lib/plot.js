@@ -274,13 +274,15 @@ function layoutOf({lines, x, y, log, logY, zero, middle, dashes, ticks, colors, 
   };
 }
 
-/** The names of lines at their ends. */
+/** The names of lines at their ends: of two, the higher one's above it, the lower one's below. */
 function namesOf({lines, log, accent, muted}) {
   const last = (points) => points.at(-1);
-  return lines.filter(({chosen}) => chosen || lines.length < 3).map((line) => ({
+  const named = lines.filter(({chosen}) => chosen || lines.length < 3);
+  const highest = Math.max(...named.map(({y}) => last(y)));
+  return named.map((line) => ({
     x: log ? Math.log10(last(line.x)) - EDGE : last(line.x), y: last(line.y),
     text: escape(line.name), showarrow: false, xanchor: "right",
-    yanchor: line.chosen ? "bottom" : "top", font: {color: line.chosen ? accent : muted}
+    yanchor: last(line.y) === highest ? "bottom" : "top", font: {color: line.chosen ? accent : muted}
   }));
 }
 

@@ -13,6 +13,7 @@ export const METRIC_NAMES = {
   self: _("self"),
   next_token: _("next token"),
   first_token: _("first token"),
+  induction: _("induction"),
   special: _("special tokens"),
   named: _("named heads")
 };

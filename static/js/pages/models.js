@@ -6,6 +6,7 @@ import {byId} from "../lib/dom.js";
 import {mountHelp} from "../lib/help.js";
 import {_} from "../lib/language.js";
 import {curves} from "../lib/plot.js";
+import {METRIC_NAMES} from "../lib/reading.js";
 import {mountThemeAlone} from "../lib/theme.js";
 import * as url from "../lib/url.js";
 
@@ -34,7 +35,7 @@ function drawForming() {
     chosen: l === layer && h === head
   })));
   return curves(byId("forming"), {
-    lines, x: _("tokens seen"), y: metric.replaceAll("_", " "), log: true
+    lines, x: _("tokens seen"), y: METRIC_NAMES[metric] ?? metric.replaceAll("_", " "), log: true
   });
 }
 
