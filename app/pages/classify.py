@@ -15,6 +15,7 @@ from attention_atlas.app.pages.engine import (
     numbers,
     page,
 )
+from attention_atlas.app.pages.stand_in import SIDES, lock
 from attention_atlas.app.pages.start import Audience, started
 from attention_atlas.app.service import Service
 from attention_atlas.model.labels import HEAD_LEFT_OUT, NO_WORDS
@@ -43,6 +44,8 @@ class ClassifyPage(Content):
     position: str = Field(description="of the token whose label it is; empty: the first")
     layer: int
     head: int
+    query: int | None = Field(None, description="the locked token")
+    side: str = SIDES[0]
     classified: ClassifyAnswer | None = None
 
 
@@ -75,6 +78,8 @@ class ClassifyQuery(PageQuery):
     position: str = ""
     layer: str = ""
     head: str = ""
+    query: str = ""
+    side: str = ""
 
 
 @page("/classify", "classify.html", ClassifyPage, router)
@@ -94,7 +99,8 @@ async def classify_page(request: Request, query: Annotated[ClassifyQuery, Query(
         "label": query.label,
         "position": str(choice.accepted("position", ClassifyRequest, "")),
     }
-    return await answered(ClassifyPage, fields, service.compute(lambda: _answers(service, fields)))
+    answers = service.compute(lambda: _answers(service, fields, choice))
+    return await answered(ClassifyPage, fields, answers)
 
 
 NOTHING: dict[str, Any] = {
@@ -136,11 +142,12 @@ def _head(choice: Choice, model: ModelSummary) -> dict[str, int]:
     return {"layer": layer, "head": int(choice.among("head", numbers(n_head)))}
 
 
-def _answers(service: Service, fields: dict[str, Any]) -> dict[str, Any]:
+def _answers(service: Service, fields: dict[str, Any], choice: Choice) -> dict[str, Any]:
     request = ClassifyRequest.model_validate(request_of(fields))
     texts = {"text": request.text, "text_pair": request.text_pair}
     with service.lent(request.model, **texts, choices=fields["choices"]) as loaded:
-        return {"classified": classes(service, request, loaded).fields}
+        classified = classes(service, request, loaded).fields
+    return {"classified": classified, **lock(choice.among, len(classified["tokens"]))}
 
 
 def request_of(fields: dict[str, Any]) -> dict[str, Any]:

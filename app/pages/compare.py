@@ -12,7 +12,6 @@ from attention_atlas.app.api.models import ModelSummary, summaries
 from attention_atlas.app.api.spec import LONGEST_WORD, KindName, texts_in
 from attention_atlas.app.examples import catalogue
 from attention_atlas.app.pages.engine import (
-    SIDES,
     Choice,
     Content,
     PageQuery,
@@ -23,6 +22,7 @@ from attention_atlas.app.pages.engine import (
     page,
     placed,
 )
+from attention_atlas.app.pages.stand_in import SIDES
 from attention_atlas.app.service import Service, refusing
 from attention_atlas.model.analysis.function_words import FUNCTION_WORDS
 from attention_atlas.model.messages import Message

@@ -33,7 +33,6 @@ from fastapi.templating import Jinja2Templates
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 Responses = dict[int | str, dict[str, Any]]
-SIDES = ("query", "key")  # of the locked token
 LONGEST_HEADER = 8000  # clients refuse longer ones; the page itself names its twin too
 REFUSED = {404: "no such model", 422: "a text it cannot take", 503: "too busy"}
 AS_HTML: Responses = {

@@ -11,7 +11,6 @@ from attention_atlas.app.api.run import RunAnswer, run_fields
 from attention_atlas.app.api.spec import RunRequest
 from attention_atlas.app.examples import catalogue
 from attention_atlas.app.pages.engine import (
-    SIDES,
     Choice,
     Content,
     PageQuery,
@@ -21,6 +20,7 @@ from attention_atlas.app.pages.engine import (
     page,
     placed,
 )
+from attention_atlas.app.pages.stand_in import SIDES
 from attention_atlas.app.service import Service
 from attention_atlas.model.reductions import largest_keys
 from fastapi import APIRouter, Query, Request

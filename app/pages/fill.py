@@ -17,7 +17,8 @@ from attention_atlas.app.api.fill import (
 )
 from attention_atlas.app.api.models import ModelSummary
 from attention_atlas.app.examples import catalogue
-from attention_atlas.app.pages.engine import Content, PageQuery, answered, page
+from attention_atlas.app.pages.engine import Choice, Content, PageQuery, answered, page
+from attention_atlas.app.pages.stand_in import SIDES, lock
 from attention_atlas.app.pages.start import for_task, started
 from attention_atlas.app.service import Service
 from fastapi import APIRouter, Query, Request
@@ -37,6 +38,8 @@ class FillPage(Content):
     layer: int
     head: int | None = Field(description="null is the mean of heads")
     seed: int
+    query: int | None = Field(None, description="of the pair, the locked token")
+    side: str = SIDES[0]
     filled: FillMaskAnswer | None = None
     next: NextSentenceAnswer | None = None
     corruption: CorruptionAnswer | None = None
@@ -63,6 +66,8 @@ class FillQuery(PageQuery):
     layer: str = ""
     head: str = ""
     seed: str = ""
+    query: str = ""
+    side: str = ""
 
 
 @page("/fill", "fill.html", FillPage, router)
@@ -82,10 +87,12 @@ async def fill_page(request: Request, query: Annotated[FillQuery, Query()]) -> F
         "seed": choice.accepted("seed", CorruptionRequest, 0),
         "partners": PARTNERS,
     }
-    return await answered(FillPage, fields, service.compute(lambda: _answers(service, fields)))
+    return await answered(
+        FillPage, fields, service.compute(lambda: _answers(service, fields, choice))
+    )
 
 
-def _answers(service: Service, fields: dict[str, Any]) -> dict[str, Any]:
+def _answers(service: Service, fields: dict[str, Any], choice: Choice) -> dict[str, Any]:
     """Predictions of hidden words; the masking procedure; whether the second sentence follows."""
     text, text_pair = fields["text"], fields["text_pair"]
     spec = {"model": fields["model"], "text": text, "text_pair": text_pair or None}
@@ -100,4 +107,4 @@ def _answers(service: Service, fields: dict[str, Any]) -> dict[str, Any]:
         if text_pair and "next-sentence" in loaded.tasks:
             pair = NextSentenceRequest.model_validate(spec)
             answers["next"] = next_sentence(service, pair, loaded).fields
-    return answers
+    return answers | lock(choice.among, len(answers["corruption"]["tokens"]))

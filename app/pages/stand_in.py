@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attention_atlas.app import language
@@ -12,6 +12,7 @@ from attention_atlas.model.messages import Message
 from pydantic import BaseModel, Field
 
 MEAN = "mean"  # of all heads, in an address
+SIDES = ("query", "key")  # of the locked token
 IGNORED = "{field} {value}: {why}"
 UNKNOWN = "{field} {value} does not exist: {why}"
 NOT_THERE = "does-not-exist"  # the code of a value that is ignored
@@ -45,11 +46,20 @@ def within(fields: Mapping[str, Any], n_step: int) -> dict[str, Any]:
     return {"step": last, "ignored": [*fields["ignored"], field_error("step", message)]}
 
 
+def lock(among: Callable[[str, Sequence[str]], str], n_token: int) -> dict[str, Any]:
+    """The token that an address locks, if the text has it; `among` chooses and names the rest."""
+    query = among("query", ["", *map(str, range(n_token))])
+    return {"query": int(query) if query else None, "side": among("side", SIDES)}
+
+
 def with_taken(error: FieldError, page: BaseModel) -> FieldError:
     """What of an address is ignored, and what the page has taken in its place."""
     taken = getattr(page, error.field, None)
     if taken is None and error.field == "head":
         taken = MEAN
+    if error.code == NOT_THERE and taken is None and error.field in ("query", "query_b"):
+        none = Message("none-locked", "{why}; no token is locked", why=error.message)
+        return error.model_copy(update={"message": language.in_words(none)})
     if error.code != NOT_THERE or not isinstance(taken, str | int) or taken == "":
         return error
     instead = shown_instead(error.message, str(taken))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.working import opened
@@ -35,3 +36,10 @@ def test_a_blank_beyond_the_last_is_named(page: Page) -> None:
     opened(page, "/fill", text="The [MASK] is cold.", mask=9)
     message = "mask 9 does not exist: 0 to 0; 0 is shown instead."
     expect(page.locator("#notice")).to_contain_text(message)
+
+
+@pytest.mark.parametrize("path", ["/fill", "/classify", "/explore"])
+def test_a_token_beyond_the_text_is_said_and_none_is_locked(page: Page, path: str) -> None:
+    page.goto(f"{path}?query=99")
+    notice = re.compile(r"query 99 does not exist: 0 to \d+; no token is locked")
+    expect(page.locator("#notice")).to_contain_text(notice)

@@ -32,9 +32,10 @@ export function drawReadings(el, {layer, head}, {name, aligners, family}, pick) 
   const button = (place) => h("button", {type: "button", class: "work-button",
     "aria-pressed": `${place.layer === Number(layer) && `${place.head ?? "mean"}` === `${head}`}`,
     onclick: () => pick({layer: place.layer, head: `${place.head ?? "mean"}`})}, nameOf(place));
-  const known = aligners.flatMap((one) => [`${READINGS[one.reading]} `, button(one),
+  const known = aligners.flatMap((one, i) => [`${READINGS[one.reading]} `, button(one),
     ` ${_("F1 {score} ({low} to {high}), over {n} pairs", {...one, score: one.score.toFixed(2),
-      low: one.low.toFixed(2), high: one.high.toFixed(2)})}. `]);
+      low: one.low.toFixed(2), high: one.high.toFixed(2)})}`,
+    i < aligners.length - 1 ? _("; ") : _(". ")]);
   const measured = aligners.map(({reading}) => reading);
   const possible = family === "recurrent" ? ["output"] : ["output", "input"];
   const missing = possible.filter((reading) => !measured.includes(reading))

@@ -282,7 +282,8 @@ function namesOf({lines, log, accent, muted}) {
   return named.map((line) => ({
     x: log ? Math.log10(last(line.x)) - EDGE : last(line.x), y: last(line.y),
     text: escape(line.name), showarrow: false, xanchor: "right",
-    yanchor: last(line.y) === highest ? "bottom" : "top", font: {color: line.chosen ? accent : muted}
+    yanchor: last(line.y) === highest ? "bottom" : "top",
+    font: {color: line.chosen ? accent : muted}
   }));
 }
 

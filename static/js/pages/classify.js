@@ -219,7 +219,7 @@ function draw(state, theme) {
   drawFoot(state);
 }
 
-const given = {...data, textPair: data.textPair ?? "", query: null, side: "query"};
+const given = {...data, textPair: data.textPair ?? ""};
 const page = mountPage({data, fields: url.CLASSIFY, form, busy: byId("work"), given,
   more: {attributed: null}, local: ["query", "side"], fit, retype, answer, draw,
   controls: drawControls,

@@ -303,6 +303,14 @@ function sayBusy({busy, late, later, newest, store}) {
   if (late) late.ariaBusy = Boolean(later) || isOpening;
 }
 
+/** Its place is kept when the picture is no example's any more: nothing moves under the pointer. */
+function sayObservation(text) {
+  const el = byId("observation");
+  if (!el) return;
+  if (text || el.textContent) el.style.minHeight = text ? "" : `${el.offsetHeight}px`;
+  say("observation", text);
+}
+
 function render(page, state) {
   const {found, problem, wrong, draft} = state;
   const theme = themeOf(state);
@@ -312,7 +320,7 @@ function render(page, state) {
   sayBusy(page);
   page.busy.classList.toggle("stale", Boolean(found && (problem || wrong)));
   if (!found) return;
-  say("observation", observation(page, state));
+  sayObservation(observation(page, state));
   page.controls({...state, ...draft}, state);
   refreshSeeIn(url.format(page.addressed(state), page.fields), page.context(state));
   const drawn = {...pick(state, page.keys), found, theme};

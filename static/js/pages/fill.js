@@ -23,7 +23,7 @@ const data = pageData();
 const form = document.querySelector(".work");
 const modelOf = (name) => modelIn(data.models, name) ?? data.models[0];
 const given = {...data,
-  head: `${data.head ?? "mean"}`, textPair: data.textPair ?? "", mask: 0, side: "query"};
+  head: `${data.head ?? "mean"}`, textPair: data.textPair ?? "", mask: 0};
 const UNLOCKED = {query: null, side: "query"};
 
 const maskOf = (name) => modelOf(name).mask ?? "[MASK]";

@@ -134,9 +134,9 @@ function placeBadges({badges, plan, frame: {metrics}}) {
     if (!role) return [];
     const el = h("span", {class: "grid-badge", "data-role": role.role}, ROLE_NAMES[role.role][1]);
     el.style.transform = `translate(${x}px, ${y}px)`;
-    el.style.maxWidth = `${plan.cellWidth}px`;
     return [el];
   }));
+  for (const el of badges.children) el.classList.toggle("dot", el.offsetWidth > plan.cellWidth);
 }
 
 function drawPictures({canvas, plan, frame: {overview, metrics, metric, theme}}) {
