@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from attention_atlas.app.learn import (
     batches,
@@ -51,6 +52,7 @@ STREAM = "The children played on the bank of the stream."
 KNOWN, INVENTED = "Paris is the capital of", "Zubrowka is the capital of"
 SOURCE = Panel("translator", CLOSED, Claim("está", ("banco",), "encoder"), takes_any=True)
 WRITTEN = Panel("translator", CLOSED, Claim("closed", ("bank",), "decoder"), takes_any=True)
+CROSSED = replace(CERRADO, takes_any=True)
 NEGRO = Panel("translator", SPANISH, Claim("black", ("negro",), "cross"), 0.5, takes_any=True)
 SCHOOL = "The children went to the [MASK] to learn."
 MASK = Panel("bert", SCHOOL, Claim("[MASK]", ("children", "learn")), least=0.4)
@@ -118,40 +120,40 @@ CHAPTER_4: dict[str, Figure] = {
 }
 CHAPTER_5: dict[str, Figure] = {
     "activations": Measured(layers.activations, "drawn", RIVER),
-    "norms": Measured(layers.states, "map", RIVER),
+    "norms": Measured(layers.states, "drawn", RIVER),
     "lengths": Measured(layers.lengths_by_layer, "curves", CHECK),
     "gradients": Measured(layers.gradients_by_depth, "curves"),
-    "order": Measured(layers.another_order, "table", "I like NLP"),
+    "order": Measured(layers.another_order, "bars", "I like NLP"),
     "sines": Measured(layers.sines, "map"),
     "learned": Measured(layers.learned_positions, "map"),
     "whole": Measured(layers.whole_model, "diagram", model="translator"),
 }
 CHAPTER_6: dict[str, Figure] = {
-    "three-kinds": Heads((SOURCE, WRITTEN, CERRADO), "matrix"),
+    "three-kinds": Heads((SOURCE, WRITTEN, CROSSED), "matrix"),
     "word-by-word": Heads((NEGRO,), "lines", plays=True),
-    "choices": Measured(tasks.choices_of_decoder, "table", SPANISH),
-    "forcing": Measured(tasks.teacher_forcing, "table", SPANISH, ENGLISH),
+    "choices": Measured(tasks.choices_of_decoder, "bars", SPANISH),
+    "forcing": Measured(tasks.teacher_forcing, "bars", SPANISH, ENGLISH),
 }
 CHAPTER_7: dict[str, Figure] = {
     "blank": Measured(tasks.blank, "bars", MASKED),
     "both-sides": Heads((MASK,), "lines"),
-    "procedure": Measured(tasks.masking_procedure, "table", PASSAGE),
+    "procedure": Measured(tasks.masking_procedure, "bars", PASSAGE),
     "following": Measured(tasks.following, "bars", WENT, PLAYED),
-    "ablations": Measured(tasks.ablations_of_bert, "table"),
+    "ablations": Measured(tasks.ablations_of_bert, "bars"),
 }
 CHAPTER_8: dict[str, Figure] = {
     "next": Measured(writing.next_words, "bars", BORN),
     "tied": Measured(writing.tied_head, "table", BORN),
     "prompts": Measured(writing.prompts, "bars", STORY),
     "shots": Measured(writing.shots, "bars"),
-    "sizes": Measured(writing.sizes, "table"),
+    "sizes": Measured(writing.sizes, "bars"),
     "formats": Measured(writing.input_formats, "drawn", PLAYING, WET),
 }
 CHAPTER_9: dict[str, Figure] = {
     "ground": Measured(writing.known_and_invented, "bars", KNOWN, INVENTED),
     "stages": Measured(writing.stages_of_alignment, "drawn", "How old is the king?"),
     "reward": Measured(preference.rewarded, "hand", "The children went to the"),
-    "graph": Heads((BANK,), "lines"),
+    "graph": Heads((replace(BANK, takes_any=True),), "lines"),
     "adversarial": Measured(opponent.misled, "bars", ACCOUNT),
     "transfer": Measured(transfer.meaning_by_examples, "curves", STREAM),
 }

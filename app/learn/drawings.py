@@ -153,3 +153,64 @@ def _bars(edges: Sequence[float], counts: Sequence[int]) -> Markup:
         class_ = "drawn-minus" if edge < 0 else "drawn-plus"
         bars += rect((_x(edge) + 0.5, 330 - height, UNIT / 4 - 1, height), class_)
     return bars
+
+
+# What a norm averages over.
+
+CELL, ROW = 9, 17  # pixels of a dimension and of a token
+LEFT, BETWEEN = 82, 22  # pixels before the first picture, and between the two
+MOST_TOKENS = 14
+TAKEN = 0.45  # of the way down and across: the row and the column that are framed
+
+
+def directions(names: Sequence[str], state: Sequence[Sequence[float]]) -> Markup:
+    """The same numbers twice: a row is framed for a layer norm, a column for a batch norm."""
+    names, state = names[:MOST_TOKENS], state[:MOST_TOKENS]
+    n, m = len(names), len(state[0])
+    right = LEFT + m * CELL + BETWEEN
+    i, j, top = int(TAKEN * n), int(TAKEN * m), 24
+    labels = [
+        text(LEFT - 6, top + k * ROW + 13, name, "drawn-small", text_anchor="end")
+        for k, name in enumerate(names)
+    ]
+    parts = [
+        text(LEFT, 14, Message("drawing", "layer norm: a row"), "drawn-strong"),
+        text(
+            right + m * CELL,
+            14,
+            Message("drawing", "batch norm: a column"),
+            "drawn-strong",
+            text_anchor="end",
+        ),
+        *labels,
+        _cells(state, (LEFT, top), lambda a, b: a == i),
+        _cells(state, (right, top), lambda a, b: b == j),
+        rect((LEFT - 1, top + i * ROW - 1, m * CELL + 2, ROW + 1), "drawn-taken"),
+        rect((right + j * CELL - 1, top - 1, CELL + 1, n * ROW + 2), "drawn-taken"),
+        text(LEFT, top + n * ROW + 16, Message("drawing", "dimensions →"), "drawn-small"),
+    ]
+    about = Message(
+        "drawing",
+        "The same numbers twice, tokens down and dimensions across. A layer norm takes the mean "
+        "and the spread of one row, a batch norm those of one column.",
+    )
+    title = Message("drawing", "What each norm averages over")
+    return svg("norms", (WIDTH, top + n * ROW + 22), title, about, parts)
+
+
+def _cells(
+    state: Sequence[Sequence[float]],
+    corner: tuple[float, float],
+    is_taken: Callable[[int, int], bool],
+) -> Markup:
+    """Numbers as colours; those that are not taken are pale."""
+    high = max(abs(value) for row in state for value in row) or 1.0
+    return Markup("").join(
+        rect(
+            (corner[0] + j * CELL, corner[1] + i * ROW, CELL - 1, ROW - 1),
+            "drawn-plus" if value > 0 else "drawn-minus",
+            fill_opacity=(abs(value) / high) ** 0.5 * (1.0 if is_taken(i, j) else 0.4),
+        )
+        for i, row in enumerate(state)
+        for j, value in enumerate(row)
+    )

@@ -24,7 +24,7 @@ from attention_atlas.app.api.positions import (
 )
 from attention_atlas.app.api.spec import EditSpec, TextRequest
 from attention_atlas.app.language import in_words
-from attention_atlas.app.learn.drawings import activation, concatenation, gelu
+from attention_atlas.app.learn.drawings import activation, concatenation, directions, gelu
 from attention_atlas.app.learn.figures import Cell, Numbers, Panel, scientific
 from attention_atlas.app.learn.heads import looked
 from attention_atlas.app.learn.measures import WORD
@@ -188,14 +188,10 @@ def states(service: Service, text: str) -> Numbers:
     rows: list[tuple[Cell, ...]] = [
         (name, *row) for name, row in zip(names, state.tolist(), strict=True)
     ]
-    high = float(state.abs().max())
     values = {"n": str(SHOWN), "D": str(whole.size(1))}
     for suffix, normed in (("", whole), ("_layer", by_token), ("_batch", by_dimension)):
         values["token" + suffix] = f"{_spread(normed, 1):.2f}"
         values["dimension" + suffix] = f"{_spread(normed, 0):.2f}"
-    name = in_words(Message("legend", "state"))
-    axes = [in_words(Message("axis", "token")), in_words(Message("axis", "dimension"))]
-    options = {"name": name, "axes": axes, "range": {"scale": "signed", "low": -high, "high": high}}
     api = f"{PREFIX}/hidden-states?{urlencode(parameters)}"
     columns = ("", *map(str, range(SHOWN)))
     holds = abs(_spread(by_token, 1) - 1) < 0.1
@@ -204,7 +200,8 @@ def states(service: Service, text: str) -> Numbers:
         (Message("choice", "each token, over its dimensions"), _spread(by_token, 1)),
         (Message("choice", "each dimension, over the tokens"), _spread(by_token, 0)),
     )
-    return Numbers(columns, tuple(rows), api, link, values, holds, options, choices)
+    drawing = directions(names, state.tolist())
+    return Numbers(columns, tuple(rows), api, link, values, holds, choices=choices, drawing=drawing)
 
 
 def _spread(x: torch.Tensor, axis: int) -> float:
@@ -280,7 +277,8 @@ def another_order(service: Service, text: str) -> Numbers:
         (Message("choice", "with positions"), float(difference["with"])),
         (Message("choice", "without positions"), float(difference["without"])),
     )
-    return Numbers(columns, rows, api, link, values, holds, choices=choices)
+    options = {"bars": 2}
+    return Numbers(columns, rows, api, link, values, holds, options, choices)
 
 
 def sines(service: Service, text: str) -> Numbers:

@@ -17,6 +17,7 @@ from attention_atlas.app.learn.course import AnnotatedFigure
 from attention_atlas.app.learn.figures import Cell, Figure, Heads, Measured, Panel
 from attention_atlas.app.learn.heads import Look, is_observed, looked
 from attention_atlas.app.learn.html import Html
+from attention_atlas.app.learn.layers import KIND_NAMES
 from attention_atlas.app.service import Service
 from markupsafe import Markup, escape
 from pydantic import BaseModel, Field
@@ -42,6 +43,7 @@ class PanelOut(BaseModel):
     query: int = Field(description="index of the query word's last token")
     number: int = Field(description="of the query word among the words of the query axis")
     word: str
+    title: str = Field(description="what tells it from the other panels: its text, else its head")
     shares: list[ShareOut] = Field(description="the query word's attention, word by word")
     top: ShareOut
     holds: bool = Field(description="whether the step's claim is true in this sentence")
@@ -106,16 +108,18 @@ TEXTS = ("text", "text_b")  # the reader's sentences in the address, panel by pa
 
 
 def defaults(figure: Figure) -> list[str]:
+    """The step's own sentences, each once: a sentence that several panels share has one field."""
     if isinstance(figure, Measured):
         return [text for text in (figure.text, figure.text_b) if text]
-    return [panel.text for panel in figure.panels[: len(TEXTS)]]
+    return list(dict.fromkeys(panel.text for panel in figure.panels))[: len(TEXTS)]
 
 
 def filled(html: Markup, values: Mapping[str, str]) -> Markup:
     """Each {name} in the annotation with the run's value."""
 
     def value(match: re.Match[str]) -> str:
-        return f"<b>{escape(values[match[1]])}</b>"
+        words = values[match[1]]
+        return words if isinstance(words, Markup) else f"<b>{escape(words)}</b>"
 
     return Markup(re.sub(r"\{(\w+)\}", value, str(html)))
 
@@ -136,7 +140,8 @@ def _heads(service: Service, figure: Heads, plain: FigureOut) -> FigureOut:
         same = looks[0].head_place if figure.same_head and looks else None
         looks.append(looked(service, panel, text, same))
     rows = zip(figure.panels, _texts(figure, plain.texts), looks, strict=True)
-    panels = [panel_out(panel, text, look, figure.view) for panel, text, look in rows]
+    is_one = len(plain.texts) == 1
+    panels = [panel_out(panel, text, look, figure.view, is_one) for panel, text, look in rows]
     values: dict[str, str] = {}
     for i, made in enumerate(panels):
         values |= {f"{name}{'' if i == 0 else i + 1}": v for name, v in panel_values(made).items()}
@@ -158,11 +163,13 @@ def _heads(service: Service, figure: Heads, plain: FigureOut) -> FigureOut:
 
 def _texts(figure: Heads, shown: list[str]) -> list[str]:
     """A sentence for each panel; one sentence goes to all panels that have the same."""
-    own = [panel.text for panel in figure.panels]
-    return [shown[own.index(text)] if own.index(text) < len(shown) else text for text in own]
+    own = list(dict.fromkeys(panel.text for panel in figure.panels))
+    panels = [panel.text for panel in figure.panels]
+    return [shown[own.index(text)] if own.index(text) < len(shown) else text for text in panels]
 
 
-def panel_out(panel: Panel, text: str, look: Look, view: str) -> PanelOut:
+def panel_out(panel: Panel, text: str, look: Look, view: str, is_one: bool = False) -> PanelOut:
+    """A panel; where `is_one` text is shown in all panels, its head is its title."""
     kind, layer, head = look.head_place
     spec = {"model": panel.model, "text": text}
     spec |= {"text_pair": panel.text_pair} if panel.text_pair is not None else {}
@@ -178,6 +185,7 @@ def panel_out(panel: Panel, text: str, look: Look, view: str) -> PanelOut:
         query=look.query,
         number=look.number,
         word=look.word,
+        title=f"{in_words(KIND_NAMES[kind])} · L{layer} H{head}" if is_one else text,
         shares=[ShareOut(**share._asdict()) for share in look.shares],
         top=ShareOut(**look.top._asdict()),
         holds=look.holds,

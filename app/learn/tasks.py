@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import urlencode
 
 from attention_atlas.app import errors
@@ -23,9 +25,11 @@ from attention_atlas.model.analysis.decoding import LabelledToken
 from attention_atlas.model.generate import returned
 from attention_atlas.model.messages import Message
 from attention_atlas.model.spec import Spec
+from markupsafe import Markup
 
 PROBABILITY = Message("column", "probability")
 MOST = 6  # candidates shown
+SURE = 0.95  # of a token that the model could copy
 SEED = 53  # of a draw of the masking procedure in which each of the three fates occurs
 FATES = {
     "masked": Message("fate", "replaced by [MASK]"),
@@ -33,10 +37,11 @@ FATES = {
     "kept": Message("fate", "kept as it is"),
 }
 # Devlin et al. 2019, table 5, BERT base: MNLI-m, QNLI, MRPC, SST-2 accuracy, SQuAD F1
+TASKS = ("MNLI-m", "QNLI", "MRPC", "SST-2", "SQuAD")
 ABLATIONS = (
-    (Message("row", "BERT base"), 84.4, 88.4, 86.7, 92.7, 88.5),
-    (Message("row", "without next sentence"), 83.9, 84.9, 86.5, 92.6, 87.9),
-    (Message("row", "left to right, without next sentence"), 82.1, 84.3, 77.5, 92.1, 77.8),
+    ("base", 84.4, 88.4, 86.7, 92.7, 88.5),
+    ("without next sentence", 83.9, 84.9, 86.5, 92.6, 87.9),
+    ("left to right, without next sentence", 82.1, 84.3, 77.5, 92.1, 77.8),
 )
 
 
@@ -75,25 +80,26 @@ def choices_of_decoder(service: Service, text: str) -> Numbers:
             (
                 text_of(first["text"]),
                 text_of(second["text"]),
-                second["probability"],
                 first["probability"],
+                second["probability"],
             )
         )
-    least = min(rows, key=lambda row: float(row[3] or 0))
+    least = min(rows, key=lambda row: float(row[2] or 0))
     columns = (
         Message("column", "token written"),
         Message("column", "second choice"),
-        Message("column", "its probability"),
         PROBABILITY,
+        Message("column", "of the second choice"),
     )
     parameters = {"model": "translator", "text": text}
-    values = {"least": str(least[0]), "p": f"{least[3]:.2f}", "second": str(least[1])}
+    values = {"least": str(least[0]), "p": f"{least[2]:.2f}", "second": str(least[1])}
     return Numbers(
         columns,
         tuple(rows),
         address_of("translate", **parameters),
         page_of("translate", **parameters),
         values,
+        options={"bars": 2, "most": rows.index(least)},
     )
 
 
@@ -110,13 +116,14 @@ def teacher_forcing(service: Service, text: str, reference: str) -> Numbers:
             steps[i].log_probability
         )
 
-    rows = tuple((str(i), *part(written, i), *part(given, i)) for i in range(n))
+    pairs = [(part(written, i), part(given, i)) for i in range(n)]
+    rows = tuple((str(i), a[0], b[0], a[1], b[1]) for i, (a, b) in enumerate(pairs))
     columns = (
         Message("column", "step"),
         Message("column", "free running"),
-        PROBABILITY,
         Message("column", "given by the teacher"),
-        Message("column", "probability of it"),
+        Message("column", "probability, free running"),
+        Message("column", "of the given token"),
     )
     parameters = {"model": "translator", "text": text, "reference": reference}
     least = min(given, key=lambda step: step.log_probability)
@@ -128,8 +135,9 @@ def teacher_forcing(service: Service, text: str, reference: str) -> Numbers:
         "loss": f"{-sum(s.log_probability for s in given) / len(given):.2f}",
         "own_loss": f"{-sum(s.log_probability for s in written) / len(written):.2f}",
     }
-    page = page_of("translate", **parameters)
-    return Numbers(columns, rows, address_of("translate", **parameters), page, values)
+    page, api = page_of("translate", **parameters), address_of("translate", **parameters)
+    options = {"bars": 2, "most": given.index(least)}
+    return Numbers(columns, rows, api, page, values, options=options)
 
 
 def blank(service: Service, text: str) -> Numbers:
@@ -178,7 +186,10 @@ def masking_procedure(service: Service, text: str) -> Numbers:
         "chosen": str(len(rows)),
         "n": str(n),
         "share": f"{100 * len(rows) / n:.0f}",
+        "reads": _as_read(tokens, {c["position"]: c["shown"] for c in answer["chosen"]}),
     }
+    kept = [c["probability"] for c in answer["chosen"] if c["fate"] == "kept"]
+    is_replaced = any(c["fate"] == "replaced" for c in answer["chosen"])
     page = page_of("fill", model="bert", text=text, seed=str(SEED))
     return Numbers(
         columns,
@@ -186,8 +197,20 @@ def masking_procedure(service: Service, text: str) -> Numbers:
         address_of("corruption", **parameters, seed=str(SEED)),
         page,
         values,
-        bool(rows),
+        is_replaced and bool(kept) and max(kept) < SURE,
     )
+
+
+def _as_read(tokens: Sequence[Mapping[str, Any]], shown: Mapping[int, str]) -> Markup:
+    """The text as the model reads it, what is shown at the chosen places in bold."""
+    words = Markup("")
+    for i, token in enumerate(tokens):
+        if token["special"] and i not in shown:
+            continue
+        space = "" if token["raw"].startswith("##") or not words else " "
+        word = text_of(dict(token))
+        words += space + (Markup("<b>{}</b>").format(shown[i]) if i in shown else word)
+    return words
 
 
 def following(service: Service, text: str, text_b: str) -> Numbers:
@@ -233,16 +256,22 @@ def ablations_of_bert(service: Service, text: str) -> Numbers:
     """The paper's ablations, and what our own BERT reaches at its two tasks."""
     with service.lent("bert") as loaded:
         measures = loaded.card.metrics
+        n_parameter = loaded.n_parameters
     columns = (
-        Message("column", "model"),
-        "MNLI-m",
-        "QNLI",
-        "MRPC",
-        "SST-2",
-        "SQuAD",
+        Message("column", "task"),
+        Message("column", "BERT base"),
+        Message("column", "loses without next sentence"),
+        Message("column", "loses more when it reads left to right"),
+    )
+    base, without, one_way = (row[1:] for row in ABLATIONS)
+    rows = tuple(
+        (task, a, round(a - b, 1), round(b - c, 1))
+        for task, a, b, c in zip(TASKS, base, without, one_way, strict=True)
     )
     values = {
+        "size": f"{n_parameter:,}",
         "ours": f"{100 * measures['masked_word_accuracy']['value']:.0f}",
         "next": f"{100 * measures['next_sentence_accuracy']['value']:.0f}",
     }
-    return Numbers(columns, ABLATIONS, f"{PREFIX}/models/bert", "/models/bert", values)
+    options = {"bars": 2}
+    return Numbers(columns, rows, f"{PREFIX}/models/bert", "/models/bert", values, options=options)

@@ -17,7 +17,7 @@ from attention_atlas.app.learn.course import (
     returned,
 )
 from attention_atlas.app.learn.html import Html
-from attention_atlas.app.learn.out import TEXTS, FigureOut, figure_out
+from attention_atlas.app.learn.out import TEXTS, FigureOut, figure_out, filled
 from attention_atlas.app.learn.source import lines_of
 from attention_atlas.app.pages.engine import Content, PageQuery, answered, page
 from attention_atlas.app.service import Service
@@ -230,6 +230,7 @@ def _chapter_of(number: str) -> Chapter:
 def _step_out(
     service: Service, chapter: Chapter, step: Step, texts: dict[str, str] | None = None
 ) -> StepOut:
+    figure = figure_out(service, step.figure, texts or {}) if step.figure else None
     questions = [(chapter.number, question) for question in step.questions]
     if questions:
         questions += returned(course(of_request.get()), chapter)
@@ -237,10 +238,10 @@ def _step_out(
         id=step.id,
         title=step.title,
         prose=step.prose,
-        predict=step.predict,
+        predict=filled(step.predict, figure.values) if figure and figure.values else step.predict,
         attempt=step.attempt,
         terms=list(step.terms),
-        figure=figure_out(service, step.figure, texts or {}) if step.figure else None,
+        figure=figure,
         questions=[_question_out(service, number, question) for number, question in questions],
         code=[_code_out(*part) for part in step.code],
     )

@@ -32,7 +32,7 @@ def figure_of(client: TestClient, place: tuple[int, str], **query: str) -> dict[
 
 
 def test_what_the_issue_wants_drawn_is_drawn() -> None:
-    wanted = [(4, "parts"), (5, "activations"), (8, "formats"), (9, "stages")]
+    wanted = [(4, "parts"), (5, "activations"), (5, "norms"), (8, "formats"), (9, "stages")]
     assert [place for place in DRAWN if place in wanted] == wanted
 
 

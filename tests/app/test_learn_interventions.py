@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from attention_atlas.app.learn.formats import BETWEEN, EXTRACT, FIRST, LAST, MOST, START
 from attention_atlas.app.learn.opponent import SENTENCES
+from attention_atlas.app.learn.tasks import ABLATIONS
 from fastapi.testclient import TestClient
 
 
@@ -144,3 +145,49 @@ def test_a_pre_trained_model_goes_on_after_a_question(client: TestClient) -> Non
     figure = figure_of(client, 9, "stages")
     steps = client.get(figure["api"][0], headers={"accept": "application/json"}).json()
     assert figure["values"]["goes_on"] == " ".join(steps["continuation"].split())
+
+
+def test_a_sentence_that_several_panels_share_has_one_field(client: TestClient) -> None:
+    figure = figure_of(client, 6, "three-kinds", text="La casa es blanca.")
+    assert figure["texts"] == ["La casa es blanca."]
+    assert {panel["text"] for panel in figure["panels"]} == set(figure["texts"])
+    titles = [panel["title"] for panel in figure["panels"]]
+    assert [title.split(" ")[0] for title in titles] == ["encoder", "decoder", "cross-attention"]
+    two = figure_of(client, 0, "two-banks")
+    assert [panel["title"] for panel in two["panels"]] == two["texts"]
+
+
+def test_a_prediction_names_the_word_that_is_shown(client: TestClient) -> None:
+    text = "La mujer lee un libro."
+    for query in ({}, {"text": text}):
+        step = client.get("/learn/6/word-by-word.json", params=query).json()["step"]
+        assert f"<b>{step['figure']['panels'][0]['word']}</b>" in step["predict"]
+    refused = client.get("/learn/6/word-by-word.json", params={"text": "la " * 600}).json()
+    assert refused["step"]["figure"]["problem"]["status"] == 422
+
+
+def test_what_is_least_sure_is_marked(client: TestClient) -> None:
+    for step, column in (("choices", 2), ("forcing", 4)):
+        figure = figure_of(client, 6, step)
+        numbers = figure["numbers"]
+        least = min(numbers["rows"], key=lambda row: row[column])
+        assert numbers["rows"].index(least) == numbers["options"]["most"]
+        assert figure["values"]["p"] == f"{least[column]:.2f}"
+
+
+def test_the_procedure_is_observed_where_it_is_seen(client: TestClient) -> None:
+    """The text as it is read; what is said of a kept token needs a token that was kept."""
+    figure = figure_of(client, 7, "procedure")
+    assert figure["observed"] and "<b>[MASK]</b>" in figure["values"]["reads"]
+    fates = {row[1] for row in figure["numbers"]["rows"]}
+    assert len(fates) == 3
+    short = figure_of(client, 7, "procedure", text="The <b>bank</b> is closed.")
+    assert "&lt;" in short["values"]["reads"] and not short["observed"]
+
+
+def test_losses_of_an_ablation_are_differences_of_the_table(client: TestClient) -> None:
+    rows = figure_of(client, 7, "ablations")["numbers"]["rows"]
+    for (_, base, without, one_way), *columns in zip(
+        rows, *(row[1:] for row in ABLATIONS), strict=True
+    ):
+        assert columns == pytest.approx([base, base - without, base - without - one_way])
