@@ -72,6 +72,7 @@ class Model(nn.Module, ABC):
     labels: Labels | None = None  # of a head that was fine-tuned to tell them apart
     sequences: Mapping[str, tuple[Token, ...]] | None = None  # the only ones, where it is a record
     has_mlps: bool = False  # whether its layers' MLPs can be recorded and edited
+    broadcasts: bool = False  # whether one row becomes as many as an edit has, where it acts
     comparison = "dot_product"  # of queries and keys; or "additive"
 
     @abstractmethod

@@ -139,7 +139,7 @@ class Tape:
             if edit.op == "replace_mlp" and edit.applies(stack, layer):
                 assert edit.z is not None and edit.where is not None
                 wide = x[:, None]
-                x = torch.lerp(wide, edit.z.expand_as(wide).to(x.dtype), edit.where)[:, 0]
+                x = torch.lerp(wide, edit.z.to(x.dtype), edit.where)[:, 0]
         if self.mlps:
             self.fed[stack, layer] = x[:, None].detach()
         return x
@@ -267,7 +267,7 @@ class Track:
         for edit in self._edits("replace"):
             if edit.what == what:
                 assert edit.z is not None and edit.where is not None
-                x = torch.lerp(x, edit.z.expand_as(x), edit.where)  # at 1 it is `z` in every bit
+                x = torch.lerp(x, edit.z, edit.where)  # at 1 it is `z` in every bit
         return x
 
     def edit_mask(self, mask: Tensor | None, q: Tensor, k: Tensor) -> Tensor | None:

@@ -202,6 +202,7 @@ class EncoderDecoder(Translator):
     tasks = ("translate",)
     positions = "sinusoidal"
     has_mlps = True
+    broadcasts = True
     config: Config
 
     def __init__(self, config: Config) -> None:
@@ -276,6 +277,7 @@ class Bert(Encoder):
     tasks = ("fill-mask", "next-sentence")
     positions = "learned"
     has_mlps = True
+    broadcasts = True
     config: Config
 
     def __init__(self, config: Config) -> None:
@@ -355,6 +357,7 @@ class GPT(Decoder):
     tasks = ("generate", "next-token")
     positions = "learned"
     has_mlps = True
+    broadcasts = True
     config: Config
 
     def __init__(self, config: Config) -> None:

@@ -299,9 +299,14 @@ def sweep(
 
 
 def measured(text: ReadText, metric: Metric, edits: Sequence[Edit] = (), n: int = 1) -> Tensor:
-    """The metric of a text, in n equal rows that the edits tell apart: (n,)."""
+    """The metric of a text, in n equal rows that the edits tell apart: (n,).
+
+    Where the model allows it, the rows are one up to the first layer that an edit tells apart.
+    """
     tape = Tape(keep=(), edits=(*text.edits, *edits))
-    return metric.of(text.loaded, read(text.loaded, text.sequences, tape, n))
+    rows = 1 if text.loaded.model.broadcasts else n
+    x = read(text.loaded, text.sequences, tape, rows)
+    return metric.of(text.loaded, x).expand(n)
 
 
 @torch.inference_mode()

@@ -95,6 +95,26 @@ def test_a_row_of_a_batch_is_the_edit_alone(
         assert values[layer, head].item() == pytest.approx(alone, abs=1e-4)
 
 
+@pytest.mark.parametrize(("name", "kind"), EVERY_KIND[:-1])
+def test_layers_before_the_replaced_head_are_computed_once(
+    pairs: Any, name: str, kind: Kind
+) -> None:
+    text = pairs(name)[0]
+    model, n_head = text.loaded.model, text.loaded.shape(kind)[1]
+    stack = model.encoder if kind == "encoder" else model.decoder
+    rows: list[int] = []
+    handles = [
+        layer.register_forward_hook(lambda *given: rows.append(len(given[2]))) for layer in stack
+    ]
+    given = lab.replacements("zero", kind, text)
+    for layer, values in enumerate(lab.sweep(text, lab.metric_of(text), kind, given, "heads")):
+        assert rows == [1] * layer + [n_head] * (len(stack) - layer)
+        assert values.shape == (n_head,)
+        rows.clear()
+    for handle in handles:
+        handle.remove()
+
+
 def test_with_every_head_restored_the_prediction_is_restored(pairs: Any) -> None:
     """Where the texts differ before the predicting token alone, its attention is all it has."""
     clean, corrupted = pairs("gpt")
