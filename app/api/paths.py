@@ -16,9 +16,10 @@ from attention_atlas.app.api.experiment import (
     texts_of,
     two_models,
 )
-from attention_atlas.app.api.resource import resource
-from attention_atlas.app.api.spec import Closed, Index, KindName, from_json
+from attention_atlas.app.api.resource import stepwise
+from attention_atlas.app.api.spec import Closed, Index, KindName, StreamRequest, from_json
 from attention_atlas.app.service import Service
+from attention_atlas.app.streaming import Emit
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis import lab
 from attention_atlas.model.analysis.paths import (
@@ -39,6 +40,7 @@ from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 router = APIRouter(prefix=PREFIX, tags=["API"])
 MOST_PATHS = 512  # that are measured
+AT_ONCE = 8  # paths that are measured between two events
 SAME_METRIC = 1e-6
 
 
@@ -51,7 +53,7 @@ class Receiver(Closed):
     input: Input = "q"
 
 
-class PathsRequest(PairRequest):
+class PathsRequest(PairRequest, StreamRequest):
     """A clean and a corrupted run, and which paths are measured."""
 
     receiver: Annotated[Receiver, BeforeValidator(from_json)] | None = Field(
@@ -111,28 +113,66 @@ class PathsAnswer(BaseModel):
     links: dict[str, str]
 
 
-@resource(router, "/lab/paths", PathsRequest, PathsAnswer)
-def paths(service: Service, request: PathsRequest, loaded: Loaded) -> Answer:
+class PathsStart(BaseModel):
+    metric: MetricOut
+
+
+class MeasuredEvent(BaseModel):
+    """The paths that were measured last, the strongest by their estimates first."""
+
+    n_measured: int = Field(description="so far")
+    n: int = Field(description="paths that are measured in all")
+    n_path: int
+    paths: list[PathOut]
+
+
+@stepwise(router, "/lab/paths", PathsRequest, PathsAnswer, start=PathsStart, measured=MeasuredEvent)
+def paths(service: Service, request: PathsRequest, loaded: Loaded, emit: Emit) -> Answer:
     """Path patching: from a head to a later head's q, k or v, and from heads to the logits."""
     pair, values = prepared(loaded, request)
-    way = values[0] - values[1]
-    every, chosen, guesses = chosen_paths(loaded, pair, request)
-    effects = [(value - values[1]) / way for value in exact(pair, chosen)]
-    estimates = [guess / way for guess in guesses]
-    rows = sorted(zip(chosen, effects, estimates, strict=True), key=lambda row: -abs(row[1]))
+    emit("start", {"metric": metric_fields(loaded, pair.metric, values)})
+    n_path, chosen, guesses = chosen_paths(loaded, pair, request)
+    rows = effects(pair, values, chosen, guesses, n_path, emit)
+    shown = sorted(rows, key=lambda row: -abs(row["effect"]))
     fields = {
         "model": loaded.name,
         "metric": metric_fields(loaded, pair.metric, values),
         "tokens": {name: labels(row) for name, row in pair.clean.sequences.items()},
         "threshold": request.threshold,
-        "n_path": every,
+        "n_path": n_path,
         "n_measured": len(chosen),
-        "paths": [_fields(*row) for row in rows if abs(row[1]) >= request.threshold],
-        "agreement": agreement_of(effects, estimates),
+        "paths": [row for row in shown if abs(row["effect"]) >= request.threshold],
+        "agreement": agreement_of(
+            [row["effect"] for row in rows], [row["estimate"] for row in rows]
+        ),
         "provenance": provenance(loaded).model_dump(),
         "links": links(request.clean),
     }
     return Answer(fields, {})
+
+
+def effects(
+    pair: Pair,
+    values: list[float],
+    chosen: list[Path],
+    guesses: list[float],
+    n_path: int,
+    emit: Emit,
+) -> list[dict[str, Any]]:
+    """Each path as a PathOut; a few at a time are told when they are measured."""
+    way = values[0] - values[1]
+    rows: list[dict[str, Any]] = []
+    for start in range(0, len(chosen), AT_ONCE):
+        part = chosen[start : start + AT_ONCE]
+        measured = exact(pair, part)
+        last = [
+            _fields(path, (value - values[1]) / way, guess / way)
+            for path, value, guess in zip(part, measured, guesses[start:], strict=False)
+        ]
+        rows += last
+        counts = {"n_measured": len(rows), "n": len(chosen), "n_path": n_path}
+        emit("measured", {**counts, "paths": last})
+    return rows
 
 
 def prepared(loaded: Loaded, request: PathsRequest) -> tuple[Pair, list[float]]:

@@ -62,6 +62,8 @@ class LabPage(Content):
     )
     map: str = Field("attention", description="of the chosen head: attention, or effect of edges")
     act: str = Field("block", description="what a click on that map does: block, only, even")
+    paths: str = Field("", description="how many paths between heads are measured; empty: none")
+    into: str = Field("", description="of the chosen head, into which paths lead: q, k, v")
     sweep: str = Field("", description="the address of the effects as measured")
     estimate: list[list[float]] = Field([], description="of each effect, by one gradient")
     effects: EffectsAnswer | None = Field(None, description="of the edits")
@@ -69,7 +71,7 @@ class LabPage(Content):
 
 HOWS: tuple[str, ...] = get_args(lab.How)
 OVERS = ("heads", "positions", "mlp_positions")
-METRICS: dict[str, tuple[MetricKind, ...]] = {  # pages/lab.js has the same
+METRICS: dict[str, tuple[MetricKind, ...]] = {  # lib/experiment.js has the same
     "encoder": ("logit_difference", "probability", "cosine"),
     "decoder": ("logit_difference", "probability", "loss"),
     "encoder-decoder": ("logit_difference", "probability", "loss"),
@@ -122,6 +124,8 @@ class LabQuery(PageQuery):
     beside: str = ""
     map: str = ""
     act: str = ""
+    paths: str = ""
+    into: str = ""
     reference: str = ""
     edits: str = ""
     layer: str = ""
@@ -160,15 +164,24 @@ def _chosen(choice: Choice, model: ModelSummary, text_b: str) -> dict[str, Any]:
         "how": _how(choice, text_b),
         "over": choice.among("over", OVERS),
         "kind": kind,
-        "metric": choice.among("metric", METRICS[model.family]),
+        "metric": choice.among("metric", metrics_of(model)),
         "map": choice.among("map", ("attention", "effect")),
         "act": choice.among("act", ("block", "only", "even")),
+        "paths": choice.among("paths", ("", "24", "48", "128", "512")),
+        "into": choice.among("into", ("", "q", "k", "v")),
         "position": choice.among("position", ["", *numbers(model.n_ctx)]),
         "edits": _edits(choice, model),
         "layer": choice.among("layer", ["", *numbers(n_layer)]) or None,
         "head": choice.among("head", ["", *numbers(n_head)]) or None,
         "query": choice.among("query", ["", *numbers(model.n_ctx)]) or None,
     }
+
+
+def metrics_of(model: ModelSummary) -> tuple[MetricKind, ...]:
+    """What may be measured of a model; of a head that tells labels apart, their logits."""
+    if model.classes is None or model.classes.unit in ("pair", "choice"):
+        return METRICS[model.family]
+    return ("class_logit", "cosine") if model.family == "encoder" else ("class_logit",)
 
 
 def _how(choice: Choice, text_b: str) -> str:
@@ -249,6 +262,7 @@ def pair_of(fields: dict[str, Any]) -> dict[str, Any]:
 TAKES = {
     "logit_difference": ("position", "answer", "other"),
     "probability": ("position", "answer"),
+    "class_logit": ("position", "answer", "other"),
     "loss": (),
     "cosine": (),
 }

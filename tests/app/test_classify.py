@@ -123,6 +123,13 @@ def test_in_the_lab_the_metric_of_a_classifier_is_its_label(server, theirs) -> N
     [logits] = theirs.logits
     assert both["clean"] == pytest.approx((logits[1] - logits[0]).item(), abs=1e-4)
     assert server.get("/lab.json", params=clean).json()["problem"] is None
+    page = server.get("/lab.json", params=clean).json()
+    assert (page["metric"], page["ignored"]) == ("class_logit", [])
+    tokens = {"answer": "money", "other": "water", "metric": "class_logit"}
+    page = server.get("/lab.json", params=clean | tokens).json()
+    assert page["effects"]["metric"] == both and "class_logit" in page["sweep"]
+    ignored = server.get("/lab.json", params=clean | {"metric": "probability"}).json()["ignored"]
+    assert [row["field"] for row in ignored] == ["metric"]
     lens = server.post("/api/v1/lab/lens", json={"clean": clean})
     assert lens.status_code == 422 and "does not predict words" in lens.json()["detail"]
 

@@ -80,6 +80,15 @@ def events(text: str) -> Iterator[tuple[str, Any]]:
             {"clean": {"model": "gpt", "text": "The king"}, "layer": 0, "head": 0},
             {"start", "method", "result"},
         ),
+        (
+            "/lab/paths",
+            {
+                "clean": {"model": "gpt", "text": "The king"},
+                "corrupted": {"model": "gpt", "text": "The queen"},
+                "n": 12,
+            },
+            {"start", "measured", "result"},
+        ),
         ("/models", {"model": "gpt"}, {"done"}),
         ("/models", {"model": "nobody/nothing"}, {"progress", "problem"}),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 CLEAN = {"model": "bert", "text": "The river bank was full of [MASK]."}
@@ -41,3 +43,17 @@ def test_what_cannot_be_is_named(client, changes, code):
     answer = client.post("/api/v1/lab/paths", json=RUNS | changes)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["code"] == code
+
+
+def test_paths_come_a_few_at_a_time_and_are_those_of_the_answer(client):
+    body = RUNS | {"n": 20, "threshold": 0, "stream": True}
+    blocks = client.post("/api/v1/lab/paths", json=body).text.strip().split("\n\n")
+    events = [(name[7:], json.loads(data[6:])) for name, data in map(str.splitlines, blocks)]
+    assert [name for name, _ in events] == ["start", *["measured"] * 3, "result"]
+    told = [data for name, data in events if name == "measured"]
+    assert [data["n_measured"] for data in told] == [8, 16, 20]
+    assert {data["n"] for data in told} == {20}
+    paths = [path for data in told for path in data["paths"]]
+    sizes = [abs(path["estimate"]) for path in paths]
+    assert sizes == sorted(sizes, reverse=True), "the strongest by one gradient come first"
+    assert sorted(paths, key=lambda path: -abs(path["effect"])) == events[-1][1]["paths"]

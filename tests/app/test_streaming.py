@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from tests.asynchronous import awaited
 
 BODY = {"model": "gpt", "text": "The king", "max_new_tokens": 400}
+KING = {"model": "gpt", "text": "The king"}
 TEXT = "El banco está cerrado."
 STEPWISE = [
     ("/translate", {"model": "translator", "text": TEXT}),
@@ -28,6 +29,7 @@ STEPWISE = [
     ("/few-shot", {"model": "gpt", "pattern": "list", "n_max": 1, "n_prompt": 3}),
     ("/lab/attributions", {"clean": {"model": "gpt", "text": "King"}, "layer": 0, "head": 0}),
     ("/lab/sweep", {"clean": {"model": "gpt", "text": "The king"}}),
+    ("/lab/paths", {"clean": KING, "corrupted": KING | {"text": "The queen"}, "n": 12}),
 ]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 from urllib.request import urlopen
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -127,6 +128,43 @@ def test_edges_of_the_chosen_head_are_changed_by_click(page: Page, server: str) 
     assert violations(page) == []
 
 
+TABLES = {  # the part's columns in a CSV
+    "#writes": "key,key_token,attention,write",
+    "#parts-table": "part,kind,layer,write",
+    "#lens-table": "after,rank_answer,rank_other,difference,candidate_1,probability_1,candidate_2,"
+    "probability_2,candidate_3,probability_3",
+    "#edits": "edit,how,value,change,share",
+    "#attributions": "method,position,token,value,tau",
+}
+
+
+def test_every_table_goes_along_as_numbers_and_as_a_picture(
+    page: Page, server: str, tmp_path: Path
+) -> None:
+    opened(page, edits="encoder.5.10")
+    page.get_by_role("button", name="Compute them").click()
+    expect(page.locator("#attributions tbody tr")).to_have_count(9)
+    expect(page.locator("#attributions-part")).not_to_have_attribute("aria-busy", "true")
+    for part, columns in TABLES.items():
+        saved = {}
+        for ending in ("CSV", "SVG"):
+            with page.expect_download() as download:
+                page.locator(part).get_by_role("button", name=ending).click()
+            download.value.save_as(tmp_path / ending)
+            saved[ending] = (tmp_path / ending).read_text()
+        assert saved["CSV"].splitlines()[0] == columns, part
+        words = ElementTree.fromstring(saved["SVG"]).itertext()
+        assert any("bert" in word for word in words), "where the numbers come from"
+        assert "<rect" in saved["SVG"]
+    answer = api(server, "writes", **written())
+    with page.expect_download() as download:
+        page.locator("#parts-table").get_by_role("button", name="CSV").click()
+    download.value.save_as(tmp_path / "parts.csv")
+    assert pd.read_csv(tmp_path / "parts.csv").write.sum() == pytest.approx(
+        answer["total"], abs=1e-4
+    )
+
+
 def test_an_mlp_beside_the_heads_becomes_an_edit(page: Page, server: str) -> None:
     opened(page, how="zero")
     mlps = api(server, "sweep", **runs(how="zero"))["mlps"]
@@ -157,8 +195,29 @@ def test_the_strongest_paths_are_drawn_and_saved(page: Page, server: str, tmp_pa
     page.locator("#paths summary").click()
     expect(page.locator("#paths tbody tr")).to_have_count(len(answer["paths"]))
     assert violations(page) == []
+    page.get_by_label("Into").select_option("v")
+    into = {"kind": "encoder", "layer": 5, "head": 10, "input": "v"}
+    every = api(server, "paths", **runs(receiver=into))
+    expect(page.locator("#paths .note")).to_contain_text("60 of 60 paths were measured")
+    expect(page.locator("#paths tbody tr")).to_have_count(len(every["paths"]))
+    assert (query_of(page)["paths"], query_of(page)["into"]) == ("48", "v")
+    page.reload()
+    expect(page.locator("#paths .note")).to_contain_text("60 of 60 paths were measured")
     page.locator("[name=text_b]").fill("")
     expect(page.locator("#paths-part")).to_be_hidden()
+
+
+def test_paths_that_are_stopped_keep_what_was_measured(page: Page, hold: Any) -> None:
+    page.goto("/healthz")
+    opened(page)
+    hold("lab/paths", 2)  # the start and the first paths
+    page.get_by_role("button", name="Find the strongest paths").click()
+    expect(page.locator("#paths-progress")).to_have_text("8 of 48 paths")
+    page.locator("#stop-paths").click()
+    page.evaluate("globalThis.release()")
+    expect(page.locator("#stop-paths")).to_be_hidden()
+    expect(page.locator("#paths .note")).to_contain_text("8 of")
+    assert query_of(page)["paths"] == "48"
 
 
 def test_other_metrics_are_measured(page: Page) -> None:

@@ -90,8 +90,8 @@ export const writes = (spec, options) => json("lab/writes", spec, options);
 /** What would be predicted after each layer. @param {Options} options */
 export const lens = (spec, options) => json("lab/lens", spec, options);
 
-/** What heads pass to later heads and to the prediction. @param {Options} options */
-export const paths = (spec, options) => json("lab/paths", spec, options);
+/** What heads pass to later heads and to the prediction. @param {Watching} options */
+export const paths = (spec, options) => steps("lab/paths", spec, options);
 
 /** What each token contributes, method by method. @param {Watching} options */
 export const attributions = (spec, options) => steps("lab/attributions", spec, options);

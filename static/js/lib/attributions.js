@@ -7,6 +7,7 @@ import {byId, h} from "./dom.js";
 import {verdictOfTau} from "./honesty.js";
 import {_} from "./language.js";
 import {toCamel} from "./names.js";
+import {showTable} from "./tablepicture.js";
 import {label, tokenNode} from "./token.js";
 
 /** What a method is called, and the property that it satisfies. */
@@ -55,25 +56,33 @@ export async function attribute(spec, tokens, show) {
 }
 
 /** Those of the head on screen; those of another give way to the button that asks for them. */
-export function showAttributions(attributed, spec, theme) {
+export function showAttributions(attributed, spec, theme, words) {
   const isOwn = attributed?.key === JSON.stringify(spec);
   byId("attributions-part").hidden = !spec;
   byId("attribute").hidden = isOwn;
   byId("attributions").hidden = !isOwn;
   byId("agreement-said").hidden = !isOwn;
-  if (isOwn) drawAttributions(attributed, theme);
+  if (isOwn) drawAttributions(attributed, theme, words);
 }
 
 /** One row for each method that has come, each scaled by its own largest value. */
-function drawAttributions({tokens, methods}, theme) {
+function drawAttributions({tokens, methods}, theme, words) {
   const names = Object.keys(METHODS).filter((name) => methods[name]);
   const heading = (content) => h("th", {scope: "col"}, content);
-  byId("attributions").replaceChildren(h("table", {class: "numbers lab-methods"},
+  showTable(byId("attributions"), h("table", {class: "numbers lab-methods"},
     h("thead", {}, h("tr", {}, h("td"), ...tokens.map((token) => heading(tokenNode(token))),
       heading("τ"), heading(_("property")))),
-    h("tbody", {}, ...names.map((name) => rowOf(name, methods[name], tokens, theme)))));
+    h("tbody", {}, ...names.map((name) => rowOf(name, methods[name], tokens, theme)))),
+  {words, part: "attributions", sheet: () => sheetOf(names, methods, tokens)});
   byId("agreement-said").textContent = agreementOf(methods);
 }
+
+/** Tidy: a row for each method and token. */
+const sheetOf = (names, methods, tokens) => ({
+  columns: ["method", "position", "token", "value", "tau"],
+  rows: names.flatMap((name) => methods[name].values.map((value, i) =>
+    [name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`), i, tokens[i].text,
+      value ?? NaN, methods[name].tau ?? NaN]))});
 
 function rowOf(name, {values, complete, reason, tau}, tokens, theme) {
   const [title, property] = METHODS[name];

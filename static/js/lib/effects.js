@@ -8,7 +8,8 @@ const METRICS = {
   logit_difference: [_("the difference"), _("change of the difference")],
   probability: [_("the probability"), _("change of the probability")],
   loss: [_("the loss"), _("change of the loss")],
-  cosine: [_("the cosine"), _("change of the cosine")]
+  cosine: [_("the cosine"), _("change of the cosine")],
+  class_logit: [_("the logit of the label"), _("change of the logit")]
 };
 
 /** A probability and a cosine change by less than logits do. */

@@ -9,8 +9,13 @@ const METRICS = {encoder: ["logit_difference", "probability", "cosine"],
   decoder: ["logit_difference", "probability", "loss"],
   "encoder-decoder": ["logit_difference", "probability", "loss"]};
 
-/** @param {{family: string}} model  @returns {string[]} */
-export const metricsOf = ({family}) => METRICS[family] ?? METRICS.decoder;
+/** Of a head that tells labels apart, their logits. @returns {string[]} */
+export function metricsOf({family, classes = null}) {
+  if (classes === null || ["pair", "choice"].includes(classes.unit)) {
+    return METRICS[family] ?? METRICS.decoder;
+  }
+  return family === "encoder" ? ["class_logit", "cosine"] : ["class_logit"];
+}
 
 const linesOf = (texts) => texts.split("\n").filter((line) => line.trim());
 const tokenOf = (text) => (/^\d+$/.test(text) ? Number(text) : text);
@@ -20,7 +25,7 @@ const orNull = (text, read) => (text === "" ? null : read(text));
 function metricOf({metric: kind, position, answer, other, beside}) {
   if (kind === "loss") return {kind};
   if (kind === "cosine") return {kind, beside: beside || null};
-  const one = {...(kind === "probability" ? {kind} : {}), position: orNull(position, Number),
+  const one = {...(kind === "logit_difference" ? {} : {kind}), position: orNull(position, Number),
     answer: orNull(answer, tokenOf)};
   return kind === "probability" ? one : {...one, other: orNull(other, tokenOf)};
 }
@@ -68,10 +73,15 @@ export function headOf(wanted, summary, {layer, head}) {
   return {...clean, kind: wanted.kind, layer, head};
 }
 
+export const N_PATHS = "48"; // measured if the address does not say how many
+
 /** What heads pass on between the two runs; null without a second one. */
-export function pathsOf(wanted, summary) {
+export function pathsOf(wanted, summary, {layer, head}) {
   const {clean, corrupted, metric} = pairOf(wanted, summary);
-  return corrupted && {clean, corrupted, metric};
+  const {kind, into, paths} = wanted;
+  const receiver = into && head !== null ? {kind, layer, head, input: into} : null;
+  return corrupted && {clean, corrupted, metric, ...(receiver ? {receiver}
+    : {n: Number(paths || N_PATHS)})};
 }
 
 /** The effect of each edge of one head. */

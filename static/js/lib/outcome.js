@@ -6,6 +6,7 @@ import {replaceContent} from "./decoding.js";
 import {byId, h} from "./dom.js";
 import {effectText, nameOfEffect, valueText} from "./effects.js";
 import {_} from "./language.js";
+import {showTable} from "./tablepicture.js";
 import {tokenNode, visible} from "./token.js";
 
 const RUNS = {clean: _("clean text"), corrupted: _("corrupted text")};
@@ -46,13 +47,16 @@ const CAPTIONS = {
   logit_difference: _("Logit of “{answer}” minus logit of “{other}”, predicted at “{token}” ({position})"),
   probability: _("Probability of “{answer}”, predicted at “{token}” ({position})"),
   loss: _("Loss: the mean of −log p of the text's tokens after the first"),
-  cosine: _("Cosine of the text's mean vector and that of “{beside}”")
+  cosine: _("Cosine of the text's mean vector and that of “{beside}”"),
+  class_logit: _("Logit of the label “{answer}”"),
+  labels: _("Logit of the label “{answer}” minus that of “{other}”")
 };
 
 /** What is measured, in words. */
 function captionOf({metric: {kind, answer, other, position}, sequences: {source, target}}, beside) {
   const named = (token) => (token ? visible(token) : "");
-  return _(CAPTIONS[kind], {answer: named(answer), other: named(other), position, beside,
+  const name = kind === "class_logit" && other ? "labels" : kind;
+  return _(CAPTIONS[name], {answer: named(answer), other: named(other), position, beside,
     token: position === null ? "" : named((target ?? source)[position])});
 }
 
@@ -93,7 +97,7 @@ export function drawPartners({partners, sequences, corruptedSequences}) {
 }
 
 /** Each edit alone, their sum, and all of them at once. */
-export function drawEdits({interventions, joint, sum, run}, {names, how, metric, remove}) {
+export function drawEdits({interventions, joint, sum, run}, {names, how, metric, remove, words}) {
   const isShare = joint.share !== null && ["noise", "denoise"].includes(how);
   const effect = ({change, share}) =>
     effectText(isShare ? share : change, isShare ? how : "zero", metric);
@@ -106,11 +110,20 @@ export function drawEdits({interventions, joint, sum, run}, {names, how, metric,
   const total = (name, value) => h("tr", {class: "lab-total"}, h("th", {scope: "row"}, name),
     h("td", {class: "n"}, value), h("td"));
   const all = {change: sum, share: interventions.reduce((total, {share}) => total + share, 0)};
-  replaceContent(byId("edits"), ...(interventions.length ? [h("table", {class: "numbers"},
+  const table = () => h("table", {class: "numbers"},
     h("caption", {}, _("Each edit alone, and all at once, in the {run}", {run: RUNS[run]})),
     h("tbody", {}, ...interventions.map(row),
       total(_("Sum of the single effects"), effect(all)),
-      total(_("All at once"), effect(joint))))] : []));
+      total(_("All at once"), effect(joint))));
+  const rows = () => [...interventions.map((one, i) => [names[i], one.how, one]),
+    ["all", "", joint]].map(([name, act, {value, change, share}]) =>
+    [name, act, value, change, share ?? NaN]);
+  const made = h("div");
+  if (interventions.length) {
+    showTable(made, table(), {words, part: "edits",
+      sheet: () => ({columns: ["edit", "how", "value", "change", "share"], rows: rows()})});
+  }
+  replaceContent(byId("edits"), ...made.children);
 }
 
 const ABLATIONS = {

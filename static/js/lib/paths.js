@@ -5,6 +5,7 @@ import {paths as pathsOf} from "./api.js";
 import {css, signedColor} from "./color.js";
 import {byId, h, svg} from "./dom.js";
 import {effectText} from "./effects.js";
+import {N_PATHS} from "./experiment.js";
 import {_} from "./language.js";
 import {saveSheet} from "./numbers.js";
 import {KIND_NAMES, placeName} from "./reading.js";
@@ -12,30 +13,83 @@ import {fileName, saveBlob, svgBlob} from "./save.js";
 import {waysOut} from "./summary.js";
 import {sortable} from "./tables.js";
 
+const THRESHOLD = 0.01; // the server's own
 const N_DRAWN = 20; // paths of the picture; the table has all
 const [COLUMN, ROW, WIDE, HIGH, EDGE] = [140, 40, 76, 26, 20]; // CSS pixels
 
-/** Ask for them. @param {(found: {key: string, answer: Object}) => void} show */
-export async function askPaths(spec, show) {
-  const [button, part] = ["find-paths", "paths-part"].map((id) => byId(id));
-  button.disabled = true;
-  part.ariaBusy = true;
+let halt = new AbortController();
+let asked = null; // the request that is on its way, or was last
+
+const keyOfPaths = (spec) => JSON.stringify(spec);
+
+/** Its controls; the address has what is measured. @param {(patch: Object) => void} want */
+export function mountPaths(want) {
+  const [n, into] = ["paths-n", "paths-into"].map((id) => byId(id));
+  const ask = () => {
+    asked = null;
+    want({paths: n.value, into: into.value});
+  };
+  byId("find-paths").addEventListener("click", ask);
+  byId("stop-paths").addEventListener("click", () => halt.abort());
+  for (const control of [n, into]) control.addEventListener("change", ask);
+}
+
+/**
+ * Ask for them, once; those that are measured are shown as they come.
+ * @param {(measured: {key: string, answer: Object}) => void} show
+ */
+async function askPaths(spec, show) {
+  const key = keyOfPaths(spec);
+  if (asked === key) return;
+  halt.abort();
+  halt = new AbortController();
+  const {signal} = halt;
+  asked = key;
+  const partial = {paths: [], threshold: spec.threshold ?? THRESHOLD};
+  const onEvent = (name, {paths, n, ...counts}) => {
+    if (name !== "measured" || asked !== key) return;
+    partial.paths.push(...paths.filter(({effect}) => Math.abs(effect) >= partial.threshold));
+    partial.paths.sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect));
+    byId("paths-progress").textContent = _("{n} of {all} paths", {n: counts.nMeasured, all: n});
+    show({key, answer: {...partial, paths: [...partial.paths], ...counts}});
+  };
+  byId("find-paths").disabled = true;
+  byId("stop-paths").hidden = false;
+  byId("paths-part").ariaBusy = true;
   try {
-    const {signal} = new AbortController();
-    show({key: JSON.stringify(spec), answer: await pathsOf(spec, {signal})});
+    show({key, answer: await pathsOf(spec, {signal, onEvent})});
+  } catch (error) {
+    if (!signal.aborted) throw error; // one that was stopped is not asked for again by itself
   } finally {
-    button.disabled = false;
-    part.ariaBusy = null;
+    if (halt.signal === signal) endOf();
   }
 }
 
-/** Those of the runs on screen; those of others give way to the button that asks for them. */
-export function showPaths(found, spec, {theme, words, address}) {
-  const isOwn = found?.key === JSON.stringify(spec);
+function endOf() {
+  byId("find-paths").disabled = false;
+  byId("stop-paths").hidden = true;
+  byId("paths-progress").textContent = "";
+  byId("paths-part").ariaBusy = null;
+}
+
+/**
+ * Those of the runs on screen, which are asked for where the address has them; those of others
+ * give way to the button that asks for them.
+ */
+export function showPaths({paths, into, pathsMeasured: found, busy}, spec,
+  {theme, words, address, hasHead, patch}) {
+  const isOwn = Boolean(spec) && found?.key === keyOfPaths(spec);
+  byId("paths-n").value = paths || N_PATHS;
+  byId("paths-n").disabled = Boolean(into);
+  byId("paths-into").value = into;
+  byId("paths-into").disabled = !hasHead;
   byId("paths-part").hidden = !spec;
   byId("find-paths").hidden = isOwn;
   byId("paths").hidden = !isOwn;
   if (isOwn) drawPaths(found.answer, {theme, words, address});
+  if (!spec || !paths || busy) return;
+  askPaths(spec, (measured) => patch({pathsMeasured: measured}))
+    .catch(({message}) => patch({problem: message}));
 }
 
 const several = ({paths}) => new Set(paths.flatMap(({sender, receiver}) =>

@@ -176,11 +176,16 @@ function attributionsOf({found: {result}}) {
     query: reads.length < tokens.length ? reads[0] : null};
 }
 
+/** Where the numbers come from. */
+function sourceOf({model, provenance: {sha256, version}}) {
+  const weights = _("weights {sha}", {sha: sha256.slice(0, 8)});
+  return `${model} · ${weights} · Attention Atlas ${version}`;
+}
+
 function drawFoot(state) {
   const {result} = state.found;
-  const {model, provenance: {sha256, version}, layer, head} = result;
-  const weights = _("weights {sha}", {sha: sha256.slice(0, 8)});
-  const source = `${model} · ${weights} · Attention Atlas ${version}`;
+  const {model, layer, head} = result;
+  const source = sourceOf(result);
   const here = {model, text: result.text, text_pair: result.textPair ?? undefined, layer, head};
   byId("foot").replaceChildren(h("span", {}, source), waysOut({
     links: [["json", address("classify", specOf(state))],
@@ -215,7 +220,9 @@ function draw(state, theme) {
   fillHeads(form, [nLayer, nHead]);
   drawLabels(state, theme);
   drawReading(state, theme);
-  showAttributions(state.attributed, attributionsOf(state), theme);
+  const title = byId("attributions-title").textContent;
+  showAttributions(state.attributed, attributionsOf(state), theme,
+    {title, provenance: sourceOf(state.found.result), file: ["classify", state.model]});
   drawFoot(state);
 }
 

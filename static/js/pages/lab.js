@@ -20,7 +20,7 @@ import {showMap} from "../lib/numbers.js";
 import {drawAblations, drawCandidates, drawEdits, drawMetric,
   drawPartners} from "../lib/outcome.js";
 import {drawLens, drawParts, drawWrites} from "../lib/parts.js";
-import {askPaths, showPaths} from "../lib/paths.js";
+import {mountPaths, showPaths} from "../lib/paths.js";
 import {onPick} from "../lib/plot.js";
 import {KIND_NAMES, placeName} from "../lib/reading.js";
 import {copyLink, waysOut} from "../lib/summary.js";
@@ -46,7 +46,8 @@ function fit(wanted) {
     && layer < model.shapes[name][0] && (head === null || head < model.shapes[name][1]);
   const {layer, head} = wanted;
   const isPlace = layer === null || has({kind, layer, head});
-  const metric = metricsOf(model).includes(wanted.metric) ? wanted.metric : "logit_difference";
+  const metrics = metricsOf(model);
+  const metric = metrics.includes(wanted.metric) ? wanted.metric : metrics[0];
   const beside = metric === "cosine" ? wanted.beside || wanted.textB : wanted.beside;
   return {...wanted, kind, metric, beside, how: isSound ? wanted.how : usual,
     ...languagesIn(model, wanted),
@@ -307,21 +308,24 @@ function drawControls(wanted) {
 }
 
 /** What a head writes, the parts, and the layers: those of a difference of logits. */
-function drawInside({metric, found: {writes, lens}}, theme) {
+function drawInside(state, theme) {
+  const {metric, found: {writes, lens}} = state;
   const isDifference = metric === "logit_difference";
   for (const id of ["writes-part", "parts", "lens-part"]) {
     if (!isDifference) byId(id).hidden = true;
   }
   if (!isDifference || !writes) return;
   byId("lens-part").hidden = false;
-  drawWrites(writes, theme);
-  drawParts(writes, theme);
-  drawLens(lens, theme);
+  const words = (id) => wordsOf(state, byId(id).textContent);
+  drawWrites(writes, theme, words("writes-title"));
+  drawParts(writes, theme, words("parts-title"));
+  drawLens(lens, theme, words("lens-title"));
 }
 
 function drawPathsOf(state, theme) {
-  const spec = pathsOf(state, modelOf(state.model));
-  showPaths(state.paths, spec, {theme, words: wordsOf(state, byId("paths-title").textContent),
+  const spec = pathsOf(state, modelOf(state.model), chosen(state));
+  showPaths(state, spec, {theme, hasHead: chosen(state).head !== null, patch: page.patch,
+    words: wordsOf(state, byId("paths-title").textContent),
     address: spec && address("lab/paths", spec)});
 }
 
@@ -334,13 +338,14 @@ function draw(state, theme) {
   drawMetric(effects, form, theme);
   const places = placesIn(state.edits);
   drawEdits(effects, {how: howOfEdits(state.how), metric: state.metric,
-    names: places.map((place) => nameIn(state, place)),
+    words: wordsOf(state, _("Edits")), names: places.map((place) => nameIn(state, place)),
     remove: (i) => page.want({edits: editsOf(places.filter((none, j) => j !== i))})});
   drawCandidates(effects);
   drawPartners(effects);
   drawHead(state, theme);
   drawInside(state, theme);
-  showAttributions(state.attributed, attributionsOf(state), theme);
+  showAttributions(state.attributed, attributionsOf(state), theme,
+    wordsOf(state, byId("attributions-title").textContent));
   drawPathsOf(state, theme);
   drawFoot(state);
   document.title = `${effectText(largest(state.found.sweep.effect)[0]?.[0] ?? 0, state.how,
@@ -348,12 +353,12 @@ function draw(state, theme) {
 }
 
 const page = mountPage({data, fields: url.LAB, form, busy: byId("lab"), late: byId("inside"), given,
-  more: {attributed: null, paths: null},
+  more: {attributed: null, pathsMeasured: null},
   fit, retype,
   isLive: true, answer, draw,
   asks: (wanted) => ({...sweepOf(wanted, modelOf(wanted.model), data.references),
     ...pick(wanted, ["textB", "edits", "layer", "head", "query", "map"])}),
-  local: ["act"],
+  local: ["act", "paths", "into"],
   controls: drawControls,
   context: (state) => {
     const {kind, layer, head} = chosen(state);
@@ -363,18 +368,14 @@ const page = mountPage({data, fields: url.LAB, form, busy: byId("lab"), late: by
     .filter(Boolean).map((sequences) => ({model, sequences})),
   plain: {target: "", sourceLang: null, targetLang: null, over: "heads", kind: null, how: null,
     position: "", answer: "", other: "", reference: "", edits: "", metric: "logit_difference",
-    beside: "", map: "attention", act: "block", ...FRESH}});
+    beside: "", map: "attention", act: "block", paths: "", into: "", ...FRESH}});
 
 byId("attribute").addEventListener("click", () => {
   const state = page.get();
   attribute(attributionsOf(state), state.found.effects.sequences.source,
     (attributed) => page.patch({attributed})).catch(({message}) => page.patch({problem: message}));
 });
-byId("find-paths").addEventListener("click", () => {
-  const state = page.get();
-  askPaths(pathsOf(state, modelOf(state.model)), (paths) => page.patch({paths}))
-    .catch(({message}) => page.patch({problem: message}));
-});
+mountPaths(page.want);
 byId("stop").addEventListener("click", () => stop());
 byId("clear-edits").addEventListener("click", () => page.want({edits: ""}));
 for (const radio of document.querySelectorAll("#edges-part input[name=act]")) {
