@@ -1,15 +1,16 @@
 """Decoding: greedy, by beam search, by sampling.
 
 Each generator yields a step as soon as it is computed; closing it stops the computation. A `tape`
-argument is a template: what to record and edit at each step, every one with a new tape.
+argument is a template: what to record and edit at each step, every one with a new tape. All of them
+read their tokens by a `Prefix`, with a KV cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from attention_atlas.model.languages import Frame
@@ -24,6 +25,44 @@ CROSS: tuple[Kind, ...] = ("cross",)
 RECORD_ALL, RECORD_NOTHING = Tape(), Tape(layers=())
 
 
+class Prefix:
+    """The tokens of a batch so far, (B, T): of a decoder's texts, or of a translator's targets.
+
+    With a KV cache the model reads only the tokens that it has not read. There is none where the
+    model has none, nor with an edit that is not row-wise: such an edit names a query, or changes
+    rows that were computed before, so that each step reads all tokens again.
+    """
+
+    def __init__(
+        self,
+        model: Decoder | Translator,
+        ids: Tensor,
+        edits: Sequence[Edit] = (),
+        **source: Tensor | None,
+    ) -> None:
+        """`source` is what else a translator's `hidden` takes: memory (B, Tk, D) and padding."""
+        self.model, self.ids = model, ids
+        self.source: dict[str, Any] = source
+        self.past = model.new_past() if all(edit.is_rowwise for edit in edits) else None
+
+    def read(self, tape: Tape) -> Tensor:
+        """The logits of each row's next token, (B, V); the tape records those before it."""
+        new = self.ids if self.past is None else self.ids[:, len(self.past) :]
+        x = self.model.hidden(new, tape=tape, past=self.past, **self.source)
+        return self.model.logits(x[:, -1])
+
+    def append(self, token: Tensor) -> None:
+        """A token (B,) to each row."""
+        self.ids = torch.cat([self.ids, token[:, None]], dim=1)
+
+    def select(self, rows: Tensor) -> None:
+        """Row i becomes what row rows[i] is: other hypotheses, or fewer texts."""
+        self.ids = self.ids[rows]
+        self.source = {name: x if x is None else x[rows] for name, x in self.source.items()}
+        if self.past is not None:
+            self.past.select(rows)
+
+
 @dataclass(frozen=True)
 class DecodedToken:
     """One token as it is chosen: its distribution, and the attention of the query before it."""
@@ -32,6 +71,28 @@ class DecodedToken:
     logits: Tensor  # (V,), before any filter
     attn: Tensor  # (L, H, Tk): the row of that query; of a translator, of cross-attention
     filtered: dict[str, Tensor] = field(default_factory=dict)  # (V,) each: see `filtered`
+    self_attn: Tensor | None = None  # (L, H, t): of a translator's decoder, if it is recorded
+
+
+Choose = Callable[[int, Tensor], tuple[int, dict[str, Tensor]]]  # n, logits (V,) -> id, filtered
+
+
+def _decoding(
+    prefix: Prefix, n_token: int, choose: Choose, ends: Container[int], tape: Tape
+) -> Iterator[DecodedToken]:
+    """The loop that decodes one text: read, choose, append; up to `n_token` or one of `ends`."""
+    kind = prefix.model.kinds[-1]
+    for n in range(n_token):
+        record = replace(tape)
+        logits = prefix.read(record)[0]
+        chosen, distributions = choose(n, logits)
+        rows = {each: last_rows(record, each) for each in {step.kind for step in record}}
+        attn = rows[kind][0] if kind in rows else logits.new_zeros(0, 0, 0)
+        own = rows["decoder"][0] if kind == "cross" and "decoder" in rows else None
+        yield DecodedToken(chosen, logits, attn, distributions, own)
+        if chosen in ends:
+            return
+        prefix.append(prefix.ids.new_tensor([chosen]))
 
 
 def translating(
@@ -41,19 +102,18 @@ def translating(
     *,
     max_tokens: int | None = None,
     edits: Sequence[Edit] = (),
+    kinds: Collection[Kind] = CROSS,
 ) -> Iterator[DecodedToken]:
     """Greedy decoding of one sentence: source (1, Tk) -> its tokens, </s> included."""
     memory = model.encode(source, Tape(layers=(), edits=edits))
-    ids = torch.full((1, 1), frame.begin, device=source.device)
-    for _ in range(longest(model, max_tokens)):
-        tape = Tape(kinds=CROSS, edits=edits)
-        logits = model.logits(model.hidden(ids, memory, tape)[0, -1])
-        forced = frame.first if ids.size(1) == 1 else None
-        best = int(logits.argmax()) if forced is None else forced
-        yield DecodedToken(best, logits, last_rows(tape)[0])
-        if best == frame.end:
-            return
-        ids = torch.cat([ids, ids.new_tensor([[best]])], dim=1)
+    begin = torch.full((1, 1), frame.begin, device=source.device)
+    prefix = Prefix(model, begin, edits, memory=memory)
+
+    def best(n: int, logits: Tensor) -> tuple[int, dict[str, Tensor]]:
+        return int(logits.argmax()) if n or frame.first is None else frame.first, {}
+
+    tape = Tape(kinds=kinds, edits=edits)
+    yield from _decoding(prefix, longest(model, max_tokens), best, (frame.end,), tape)
 
 
 def longest(model: Translator, max_tokens: int | None) -> int:
@@ -61,9 +121,9 @@ def longest(model: Translator, max_tokens: int | None) -> int:
     return min(max_tokens or model.config.n_ctx, model.config.n_ctx) - 1
 
 
-def last_rows(tape: Tape) -> Tensor:
-    """The attention of the last query in all recorded layers: (B, L, H, Tk)."""
-    return torch.stack([step.attn[:, :, -1] for step in tape], dim=1)
+def last_rows(tape: Tape, kind: Kind) -> Tensor:
+    """The attention of the last query in all recorded layers of a kind: (B, L, H, Tk)."""
+    return torch.stack([step.attn[:, :, -1] for step in tape if step.kind == kind], dim=1)
 
 
 def translate(
@@ -78,18 +138,19 @@ def translate(
     """Greedy decoding: source (B, Tk) -> the target ids of each, without <s> and </s>."""
     tape = Tape(layers=(), edits=edits)
     memory = model.encode(source, tape, padding)
-    ids = torch.full((source.size(0), 1), frame.begin, device=source.device)
+    begin = torch.full((source.size(0), 1), frame.begin, device=source.device)
+    prefix = Prefix(model, begin, edits, memory=memory, padding=padding)
     done = torch.zeros(source.size(0), dtype=torch.bool, device=source.device)
-    for _ in range(longest(model, max_tokens)):
-        best = model.decode(ids, memory, tape, padding)[:, -1].argmax(-1)
-        if frame.first is not None and ids.size(1) == 1:
+    for n in range(longest(model, max_tokens)):
+        best = prefix.read(tape).argmax(-1)
+        if frame.first is not None and n == 0:
             best = torch.full_like(best, frame.first)
         best = best.masked_fill(done, frame.end)
-        ids = torch.cat([ids, best[:, None]], dim=1)
+        prefix.append(best)
         done |= best == frame.end
         if done.all():
             break
-    return [[i for i in row[1:] if i != frame.end] for row in ids.tolist()]
+    return [[i for i in row[1:] if i != frame.end] for row in prefix.ids.tolist()]
 
 
 class Beam(NamedTuple):
@@ -140,12 +201,15 @@ def beam_steps(
     A finished sentence leaves the batch, and so the following steps.
     """
     memory = model.encode(source, Tape(layers=(), edits=tape.edits), padding)
-    search = _BeamSearch(memory, padding, frame, beam)
+    padded = None if padding is None else padding.repeat_interleave(beam.n_beam, dim=0)
+    wide = memory.repeat_interleave(beam.n_beam, dim=0)
+    begin = torch.full((wide.size(0), 1), frame.begin, device=memory.device)
+    prefix = Prefix(model, begin, tape.edits, memory=wide, padding=padded)
+    search = _BeamSearch(prefix, frame, beam)
     limit = longest(model, beam.max_tokens)
     for length in range(1, limit + 1):
         record = replace(tape)
-        x = model.hidden(search.ids, search.memory, record, search.padding)[:, -1]  # (B K, D)
-        step = search.weigh(model.logits(x), record)
+        step = search.weigh(prefix.read(record), record)
         yield step
         search.end(step, is_last=length == limit)
         search.extend(step)
@@ -157,13 +221,11 @@ def beam_steps(
 class _BeamSearch:
     """K hypotheses for each sentence of a batch: those that are continued, and those that ended."""
 
-    def __init__(self, memory: Tensor, padding: Tensor | None, frame: Frame, beam: Beam) -> None:
-        B, K = memory.size(0), beam.n_beam
-        self.frame, self.beam, self.K = frame, beam, K
-        self.memory = memory.repeat_interleave(K, dim=0)
-        self.padding = None if padding is None else padding.repeat_interleave(K, dim=0)
-        self.ids = torch.full((B * K, 1), frame.begin, device=memory.device)
-        self.running = torch.full((B, K), -torch.inf, device=memory.device)  # log-probabilities
+    def __init__(self, prefix: Prefix, frame: Frame, beam: Beam) -> None:
+        K = beam.n_beam
+        B = prefix.ids.size(0) // K
+        self.prefix, self.frame, self.beam, self.K = prefix, frame, beam, K
+        self.running = torch.full((B, K), -torch.inf, device=prefix.ids.device)  # log-probabilities
         self.running[:, 0] = 0.0
         self.ended: list[list[Hypothesis]] = [[] for _ in range(B)]
         self.sentences = list(range(B))  # whose best hypothesis may still come
@@ -171,7 +233,7 @@ class _BeamSearch:
     @property
     def length(self) -> int:
         """The number of tokens after <s>."""
-        return self.ids.size(1) - 1
+        return self.prefix.ids.size(1) - 1
 
     def weigh(self, logits: Tensor, tape: Tape) -> BeamStep:
         """The best continuations by their logits (B K, V)."""
@@ -183,7 +245,7 @@ class _BeamSearch:
         total, flat = (self.running[:, :, None] + log_p).flatten(1).topk(2 * K)  # (B, 2 K)
         parent, token = flat // log_p.size(-1), flat % log_p.size(-1)
         kept = total.masked_fill(token == self.frame.end, -torch.inf).topk(K).indices
-        rows = last_rows(tape) if tape.attended else None
+        rows = last_rows(tape, "cross") if tape.attended else None
         attn = None if rows is None else rows.view(B, K, *rows.shape[1:])
         return BeamStep(total, parent, token, kept, attn)
 
@@ -194,7 +256,7 @@ class _BeamSearch:
             best = (x[b, :K].tolist() for x in (step.total, step.parent, step.token))
             for total, parent, token in zip(*best, strict=True):
                 if token == end or is_last:
-                    ids = self.ids[b * K + parent, 1:].tolist() + [token] * (token != end)
+                    ids = self.prefix.ids[b * K + parent, 1:].tolist() + [token] * (token != end)
                     score = total / n**self.beam.length_penalty
                     self.ended[sentence].append((score, ids))
             self.ended[sentence].sort(key=lambda hypothesis: -hypothesis[0])
@@ -205,8 +267,8 @@ class _BeamSearch:
         going = step.total.masked_fill(step.token == self.frame.end, -torch.inf)
         self.running = going.gather(1, step.kept)
         rows = self._rows(range(len(self.sentences)))[:, :1] + step.parent.gather(1, step.kept)
-        token = step.token.gather(1, step.kept)
-        self.ids = torch.cat([self.ids[rows.flatten()], token.view(-1, 1)], dim=1)
+        self.prefix.select(rows.flatten())
+        self.prefix.append(step.token.gather(1, step.kept).flatten())
 
     def drop_finished(self) -> bool:
         """Keep the sentences that a better hypothesis may still come for; whether there are any."""
@@ -217,16 +279,14 @@ class _BeamSearch:
             if len(self.ended[sentence]) < self.K or self.ended[sentence][-1][0] < hopes[b]
         ]
         if 0 < len(alive) < len(self.sentences):
-            rows = self._rows(alive).flatten()
+            self.prefix.select(self._rows(alive).flatten())
             self.sentences, self.running = [self.sentences[b] for b in alive], self.running[alive]
-            self.ids, self.memory = self.ids[rows], self.memory[rows]
-            self.padding = None if self.padding is None else self.padding[rows]
         return bool(alive)
 
     def _rows(self, sentences: Sequence[int]) -> Tensor:
         """The rows of some sentences' hypotheses in the batch: (sentences, K)."""
-        first = torch.tensor(sentences, device=self.ids.device)[:, None] * self.K
-        return first + torch.arange(self.K, device=self.ids.device)
+        first = torch.tensor(sentences, device=self.running.device)[:, None] * self.K
+        return first + torch.arange(self.K, device=self.running.device)
 
 
 def returned(
@@ -291,24 +351,16 @@ def generating(
     forced: Sequence[int] = (),
     tape: Tape = RECORD_ALL,
 ) -> Iterator[DecodedToken]:
-    """A continuation with a KV cache: ids (1, T) -> each new token, one of `ends` included.
+    """A continuation: ids (1, T) -> each new token, one of `ends` included.
 
-    `forced` gives the first tokens; those after them are drawn as they would be without it. With
-    edits there is no cache, because an edit may name any query of the text.
+    `forced` gives the first tokens; those after them are drawn as they would be without it.
     """
     draw = torch.Generator().manual_seed(sampling.seed)
-    past = None if tape.edits else model.new_past()
-    new = ids
-    for n in range(min(max_new_tokens, model.config.n_ctx - ids.size(1))):
-        record = replace(tape)
-        logits = model.logits(model.hidden(new, record, past)[0, -1])
+
+    def drawn(n: int, logits: Tensor) -> tuple[int, dict[str, Tensor]]:
         distributions = filtered(logits, sampling)
-        drawn = int(torch.multinomial(distributions["top_p"].cpu(), 1, generator=draw))
-        chosen = forced[n] if n < len(forced) else drawn
-        rows = last_rows(record)[0] if record.attended else logits.new_zeros(0, 0, 0)
-        yield DecodedToken(chosen, logits, rows, distributions)
-        if chosen in ends:
-            return
-        token = ids.new_tensor([[chosen]])
-        ids = torch.cat([ids, token], dim=1)
-        new = ids if past is None else token
+        chosen = int(torch.multinomial(distributions["top_p"].cpu(), 1, generator=draw))
+        return forced[n] if n < len(forced) else chosen, distributions
+
+    room = min(max_new_tokens, model.config.n_ctx - ids.size(1))
+    yield from _decoding(Prefix(model, ids, tape.edits), room, drawn, ends, tape)

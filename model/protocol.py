@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
+from attention_atlas.model.past import Past
 from attention_atlas.model.record import Token
 from attention_atlas.model.tape import Kind, Tape
 from torch import Tensor, nn
@@ -179,7 +180,7 @@ class Decoder(Model):
         """ids (B, T) -> x (B, T, D) after the last norm. With `past`, ids are the new ones only."""
 
     @abstractmethod
-    def new_past(self) -> Sequence[Any] | None:
+    def new_past(self) -> Past | None:
         """An empty KV cache; None if the model has no use for one."""
 
     def read(self, batch: Batch, tape: Tape | None = None) -> Tensor:
@@ -209,8 +210,14 @@ class Translator(Model):
         memory: Tensor,
         tape: Tape | None = None,
         padding: Tensor | None = None,
+        past: Any = None,
     ) -> Tensor:
-        """Target ids (B, Tq), which begin with <s>, and memory -> x (B, Tq, D)."""
+        """Target ids (B, Tq), which begin with <s>, and memory -> x (B, Tq, D). With `past`, ids
+        are the new ones only."""
+
+    @abstractmethod
+    def new_past(self) -> Past | None:
+        """An empty KV cache; None if the model has no use for one."""
 
     def usual_length(self, n_source: int) -> int:
         """How many tokens a translation of n_source tokens may have: all that fit after <s>."""

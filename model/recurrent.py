@@ -80,6 +80,7 @@ class Recurrent(Translator):
         memory: Tensor,
         tape: Tape | None = None,
         padding: Tensor | None = None,
+        past: None = None,
     ) -> Tensor:
         """Target ids (B, Tq), which begin with <s>, and memory (B, Tk, S) -> x (B, Tq, D)."""
         y = self.dropout(self.embedding(ids))  # (B, Tq, D)
@@ -99,6 +100,9 @@ class Recurrent(Translator):
         read = torch.cat([torch.stack(states, 1), y, torch.stack(contexts, 1)], dim=-1)
         x = self.readout(read).unflatten(-1, (-1, 2)).amax(-1)  # maxout, (B, Tq, D)
         return self.dropout(x)
+
+    def new_past(self) -> None:
+        """None: what it remembers is the state of its GRU."""
 
     def logits(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., V), with the embedding as the tied head."""

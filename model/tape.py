@@ -28,6 +28,14 @@ Op = Literal[
 ]
 Value = Literal["zero", "mean", "none", "shuffle"]
 
+# Edits that may change a row without those after it, by the value that they then have.
+ROWWISE: dict[Op, Value] = {
+    "ablate": "zero",
+    "block": "zero",
+    "set": "zero",
+    "scale": "zero",
+    "positions": "none",
+}
 KINDS: tuple[Kind, ...] = get_args(Kind)
 OPS: tuple[Op, ...] = get_args(Op)
 Digest = Callable[[dict[Quantity, Tensor]], dict[Quantity, Tensor]]
@@ -72,6 +80,15 @@ class Edit:
 
     def applies(self, kind: Kind, layer: int) -> bool:
         return self.kind in (None, kind) and self.layer in (None, layer)
+
+    @property
+    def is_rowwise(self) -> bool:
+        """Whether every query is changed alike, whatever follows it: then each can be computed when
+        its token is read, with a KV cache."""
+        if self.kind == "encoder":
+            return True
+        alike = self.value == ROWWISE.get(self.op, "") and self.query is None
+        return alike and self.where is None and self.z is None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import torch
 from attention_atlas.model.attention import attend
+from attention_atlas.model.past import KeysValues, LayersPast
 from attention_atlas.model.positions import sinusoidal
 from attention_atlas.model.protocol import Decoder, Encoder, Translator
 from attention_atlas.model.tape import Kind, Tape, Track, edited_positions, feed, note, track
@@ -52,23 +53,6 @@ class Config:
         return self.n_head
 
 
-class Past:
-    """The keys and values of one attention layer so far: its KV cache for one generation."""
-
-    def __init__(self) -> None:
-        self.k: Tensor | None = None
-        self.v: Tensor | None = None
-
-    def __len__(self) -> int:
-        return 0 if self.k is None else self.k.size(-2)
-
-    def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Append new keys and values (B, H, T, d); return all of them."""
-        self.k = k if self.k is None else torch.cat([self.k, k], dim=-2)
-        self.v = v if self.v is None else torch.cat([self.v, v], dim=-2)
-        return self.k, self.v
-
-
 class MultiHeadAttention(nn.Module):
     """Section 3.2.2: H heads of width d = D/H attend to `memory`; W_O mixes their outputs."""
 
@@ -86,16 +70,20 @@ class MultiHeadAttention(nn.Module):
         *,
         mask: Tensor | None = None,
         track: Track | None = None,
-        past: Past | None = None,
+        past: KeysValues | None = None,
     ) -> Tensor:
         q = self.split(self.W_Q(x))  # (B, H, Tq, d)
-        k = self.split(self.W_K(memory))  # (B, H, Tk, d)
-        v = self.split(self.W_V(memory))  # (B, H, Tk, d)
-        if past is not None:
-            k, v = past.extend(k, v)
+        k, v = self.keys_values(memory, past)  # (B, H, Tk, d)
         dropout = self.dropout if self.training else None
         z = attend(q, k, v, mask=mask, dropout=dropout, track=track)  # (B, H, Tq, d)
         return self.W_O(z.transpose(1, 2).flatten(2))  # (B, Tq, D)
+
+    def keys_values(self, memory: Tensor, past: KeysValues | None) -> tuple[Tensor, Tensor]:
+        """Those of `memory`, after those in the past; those of a source are computed once."""
+        if past is not None and past.complete is not None:
+            return past.complete
+        k, v = self.split(self.W_K(memory)), self.split(self.W_V(memory))
+        return (k, v) if past is None else past.extend(k, v)
 
     def split(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, H, T, d)"""
@@ -168,10 +156,11 @@ class DecoderLayer(nn.Module):
         memory: Tensor,
         masks: tuple[Tensor | None, Tensor | None],
         tracks: tuple[Track | None, Track | None],
+        pasts: tuple[KeysValues, KeysValues] | tuple[None, None],
     ) -> Tensor:
-        update = self.attention(x, x, mask=masks[0], track=tracks[0])
+        update = self.attention(x, x, mask=masks[0], track=tracks[0], past=pasts[0])
         x = self.attention_norm(x + self.dropout(update))  # (B, Tq, D)
-        update = self.cross_attention(x, memory, mask=masks[1], track=tracks[1])
+        update = self.cross_attention(x, memory, mask=masks[1], track=tracks[1], past=pasts[1])
         x = self.cross_attention_norm(x + self.dropout(update))
         return self.feed_forward_norm(x + self.dropout(feed(tracks[0], self.feed_forward(x))))
 
@@ -189,7 +178,9 @@ class GPTLayer(nn.Module):
         self.feed_forward = FeedForward(config, gelu_tanh)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, mask: Tensor, track: Track | None, past: Past | None) -> Tensor:
+    def forward(
+        self, x: Tensor, mask: Tensor, track: Track | None, past: KeysValues | None
+    ) -> Tensor:
         normed = self.attention_norm(x)
         update = self.attention(normed, normed, mask=mask, track=track, past=past)
         x = x + self.dropout(update)  # (B, T, D)
@@ -219,10 +210,13 @@ class EncoderDecoder(Translator):
         self.apply(xavier)
         nn.init.normal_(self.embedding.weight, std=config.d_model**-0.5)
 
-    def embed(self, ids: Tensor, tape: Tape | None = None, stack: Kind = "encoder") -> Tensor:
+    def embed(
+        self, ids: Tensor, tape: Tape | None = None, stack: Kind = "encoder", n_past: int = 0
+    ) -> Tensor:
         """Section 3.4: embeddings times sqrt(D), plus positions, (B, T) -> (B, T, D)."""
         scale = self.config.d_model**0.5
-        position = edited_positions(tape, stack, self.get_buffer("position")[: ids.size(1)])
+        position = self.get_buffer("position")[n_past : n_past + ids.size(1)]
+        position = edited_positions(tape, stack, position)
         return self.dropout(self.embedding(ids) * scale + position)
 
     def encode(
@@ -241,15 +235,21 @@ class EncoderDecoder(Translator):
         memory: Tensor,
         tape: Tape | None = None,
         padding: Tensor | None = None,
+        past: LayersPast | None = None,
     ) -> Tensor:
-        """Target ids (B, Tq), which begin with <s>, and memory -> x (B, Tq, D)."""
-        x = note(tape, "decoder", self.embed(ids, tape, "decoder"))
-        T = ids.size(1)
-        masks = causal_mask(T, T, ids.device), padding_mask(padding)
+        """Target ids (B, Tq), which begin with <s>, and memory -> x (B, Tq, D). With `past`, ids
+        are the new ones only."""
+        T, n_past = ids.size(1), 0 if past is None else len(past)
+        x = note(tape, "decoder", self.embed(ids, tape, "decoder", n_past))
+        masks = causal_mask(T, n_past + T, ids.device), padding_mask(padding)
         for i, layer in enumerate(self.decoder):
             tracks = track(tape, "decoder", i), track(tape, "cross", i)
-            x = note(tape, "decoder", layer(x, memory, masks, tracks))
+            pasts = (None, None) if past is None else (past.decoder[i], past.cross[i])
+            x = note(tape, "decoder", layer(x, memory, masks, tracks, pasts))
         return x
+
+    def new_past(self) -> LayersPast:
+        return LayersPast(self.config.n_layer)
 
     def logits(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., V), with the embedding as the tied head."""
@@ -374,17 +374,16 @@ class GPT(Decoder):
                 nn.init.normal_(weight, std=0.02 * (2 * config.n_layer) ** -0.5)
 
     def hidden(
-        self, ids: Tensor, tape: Tape | None = None, past: Sequence[Past] | None = None
+        self, ids: Tensor, tape: Tape | None = None, past: LayersPast | None = None
     ) -> Tensor:
         """ids (B, T) -> x (B, T, D) after the last norm. With `past`, ids are the new ones only."""
-        n_past = len(past[0]) if past else 0
-        T = ids.size(1)
+        T, n_past = ids.size(1), 0 if past is None else len(past)
         position = edited_positions(tape, "decoder", self.position.weight[n_past : n_past + T])
         x = note(tape, "decoder", self.dropout(self.embedding(ids) + position))
         mask = causal_mask(T, n_past + T, ids.device)
         for i, layer in enumerate(self.decoder):
-            cache = past[i] if past else None
-            x = note(tape, "decoder", layer(x, mask, track(tape, "decoder", i), cache))
+            layer_past = None if past is None else past.decoder[i]
+            x = note(tape, "decoder", layer(x, mask, track(tape, "decoder", i), layer_past))
         return self.norm(x)
 
     def logits(self, x: Tensor) -> Tensor:
@@ -394,9 +393,8 @@ class GPT(Decoder):
     def normed(self, x: Tensor) -> Tensor:
         return self.norm(x)
 
-    def new_past(self) -> list[Past]:
-        """An empty KV cache."""
-        return [Past() for _ in self.decoder]
+    def new_past(self) -> LayersPast:
+        return LayersPast(self.config.n_layer)
 
     def position_vectors(self) -> Tensor:
         return self.position.weight.detach()

@@ -2,7 +2,7 @@
 
     HubEncoder         encode, masked_words, next_sentence
     HubDecoder         hidden, logits, new_past
-    HubEncoderDecoder  encode, hidden, logits
+    HubEncoderDecoder  encode, hidden, logits, new_past
 
 Each is built once, from what a trial found out. A model that passes through the lens is recorded
 and edited by `attend`. One that cannot runs under its own eager attention, and only what
@@ -11,7 +11,6 @@ and edited by `attend`. One that cannot runs under its own eager attention, and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from inspect import signature
 from typing import Any
 
@@ -27,10 +26,31 @@ from attention_atlas.model.hub.stacks import (
     rows,
     window,
 )
+from attention_atlas.model.past import Past
 from attention_atlas.model.protocol import Batch, Decoder, Encoder, Model, Translator
 from attention_atlas.model.tape import Kind, Tape, note
 from attention_atlas.model.transformer import causal_mask
 from torch import Tensor, nn
+
+NO_CACHE: dict[str, Any] = {"use_cache": False}
+
+
+class HubPast(Past):
+    """A cache of transformers, of all layers."""
+
+    def __init__(self, cache: Any) -> None:
+        self.cache = cache
+
+    def __len__(self) -> int:
+        return int(self.cache.get_seq_length())
+
+    def select(self, rows: Tensor) -> None:
+        self.cache.reorder_cache(rows)
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What a forward pass takes."""
+        return {"past_key_values": self.cache, "use_cache": True}
 
 
 class Adapter(Model):
@@ -87,6 +107,11 @@ class Adapter(Model):
         ids = torch.zeros(x.shape[:2], dtype=torch.long, device=x.device)
         target = ids if self.family == "encoder-decoder" else None
         return self.read(Batch(ids, target=target), Tape(keep=(), layers=(), last=x))
+
+    def new_past(self) -> HubPast | None:
+        """An empty KV cache; None if the model was not found to keep one."""
+        new_cache = self.findings.new_cache
+        return None if new_cache is None else HubPast(new_cache())
 
     def label_logits(self, ids: Tensor, x: Tensor) -> Tensor:
         return self.findings.head.label_logits(ids, x)
@@ -196,16 +221,6 @@ class HubEncoder(Adapter, Encoder):
         return self.findings.head(x, self.base.pooler(x)).seq_relationship_logits.float()
 
 
-class HubPast:
-    """The keys and values a decoder has seen, of all its layers."""
-
-    def __init__(self, cache: Any) -> None:
-        self.cache = cache
-
-    def __len__(self) -> int:
-        return int(self.cache.get_seq_length())
-
-
 class HubDecoder(Adapter, Decoder):
     """GPT-2, Llama and their kin."""
 
@@ -213,20 +228,13 @@ class HubDecoder(Adapter, Decoder):
     def base(self) -> Any:
         return base_of(self.model)
 
-    def hidden(
-        self, ids: Tensor, tape: Tape | None = None, past: Sequence[HubPast] | None = None
-    ) -> Tensor:
+    def hidden(self, ids: Tensor, tape: Tape | None = None, past: HubPast | None = None) -> Tensor:
         """ids (B, T) -> x (B, T, D) after the last norm. With `past`, ids are the new ones only."""
-        inputs: dict[str, Any] = {"input_ids": ids, "use_cache": bool(past)}
-        inputs |= {"past_key_values": past[0].cache} if past else {}
+        inputs = {"input_ids": ids} | (NO_CACHE if past is None else past.inputs)
         if self.findings.token_type is not None:
             types = torch.full_like(ids, self.findings.token_type)
             inputs |= {"token_type_ids": types} if self.takes_types(types) else {}
         return self._run("decoder", self.base, tape, **inputs).last_hidden_state
-
-    def new_past(self) -> list[HubPast] | None:
-        new_cache = self.findings.new_cache
-        return None if new_cache is None else [HubPast(new_cache())]
 
 
 class HubEncoderDecoder(Adapter, Translator):
@@ -250,9 +258,12 @@ class HubEncoderDecoder(Adapter, Translator):
         memory: Tensor,
         tape: Tape | None = None,
         padding: Tensor | None = None,
+        past: HubPast | None = None,
     ) -> Tensor:
-        """Target ids (B, Tq) and memory (B, Tk, D) -> x (B, Tq, D)."""
-        inputs = {"input_ids": ids, "encoder_hidden_states": memory, "use_cache": False}
+        """Target ids (B, Tq) and memory (B, Tk, D) -> x (B, Tq, D). With `past`, ids are the new
+        ones only."""
+        inputs = {"input_ids": ids, "encoder_hidden_states": memory}
+        inputs |= NO_CACHE if past is None else past.inputs
         inputs |= _attention_mask("encoder_attention_mask", padding)
         decoder = decoder_of(self.model)
         return self._run("decoder", decoder, tape, padding, **inputs).last_hidden_state

@@ -30,7 +30,7 @@ from attention_atlas.model.hub.probes import (
     positions_of,
     sizes_of,
 )
-from attention_atlas.model.hub.stacks import base_of
+from attention_atlas.model.hub.stacks import base_of, decoder_of, projected
 from attention_atlas.model.hub.trial import Attention, Trial, begun, in_float32
 from attention_atlas.model.messages import Message
 from attention_atlas.model.protocol import Labels
@@ -251,19 +251,30 @@ def _says_the_same(head: Head, trial: Trial, *, is_label: bool) -> bool:
 
 
 def _remembers(trial: Trial, new_cache: Callable[[], Any]) -> bool:
-    """Whether the tokens in two parts, with a KV cache between, give what they give at once."""
-    if trial.kinds != ("decoder",):
+    """Whether tokens in two parts, with a KV cache between, give what they give at once."""
+    if trial.kinds == ("encoder",):
         return False
-    base, cache = base_of(trial.model), new_cache()
-    whole = base(input_ids=trial.source, use_cache=False).last_hidden_state
+    module, ids, inputs = base_of(trial.model), trial.source, dict[str, Any]()
+    if trial.target is not None:
+        module, ids = decoder_of(trial.model), _begun(trial.model, trial.target)
+        [encoded, _] = trial.run().values()
+        memory = projected(trial.model, encoded.output.last_hidden_state)
+        inputs = {"encoder_hidden_states": memory}
+    whole = module(input_ids=ids, use_cache=False, **inputs).last_hidden_state
     try:
+        inputs |= {"use_cache": True, "past_key_values": new_cache()}
         parts = [
-            base(input_ids=ids, use_cache=True, past_key_values=cache).last_hidden_state
-            for ids in (trial.source[:, :4], trial.source[:, 4:])
+            module(input_ids=part, **inputs).last_hidden_state for part in (ids[:, :3], ids[:, 3:])
         ]
     except Exception:  # each family without a cache has its own way to fail
         return False
     return torch.allclose(torch.cat(parts, dim=1), whole, rtol=1e-3, atol=1e-3)
+
+
+def _begun(model: Any, target: Tensor) -> Tensor:
+    """A target after the token that targets of the model begin with, which may be its padding."""
+    begin = getattr(model.config, "decoder_start_token_id", None)
+    return target if begin is None else torch.cat([target.new_tensor([[begin]]), target], dim=1)
 
 
 def _apart(recorded: Attention, expected: Attention) -> float:

@@ -40,6 +40,7 @@ from transformers import (
     AutoModelForTokenClassification,
     AutoTokenizer,
     DynamicCache,
+    EncoderDecoderCache,
 )
 from transformers.masking_utils import sdpa_mask
 from transformers.models.auto import modeling_auto as auto
@@ -69,7 +70,9 @@ def be_silent() -> None:
 
 
 def new_cache(model: Any) -> Any:
-    """An empty KV cache of a decoder."""
+    """An empty KV cache of a decoder, or of the decoder of a model with two stacks."""
+    if model.config.is_encoder_decoder:
+        return EncoderDecoderCache(DynamicCache(), DynamicCache())
     config = model.config.get_text_config()
     mixed = set(getattr(config, "layer_types", None) or ()) - ATTENTION_LAYERS
     # Other layers have a state of another kind; a window's cache drops keys that have labels.

@@ -115,7 +115,7 @@ def decoding(service: Service, rounds: int) -> Iterator[Row]:
         lambda: decode(tape=Tape(layers=())),
         lambda: decode(tape=Tape()),
         labelled,
-        lambda: decode(tape=Tape(layers=(), edits=[Edit("scale", by=1.0)])),
+        lambda: decode(tape=Tape(layers=(), edits=[Edit("scale", by=1.0, query=0)])),
     )
     what = f"gpt, {NEW} new tokens after 32"
     yield Row(f"{what}: nothing kept", plain * 1000, "ms")

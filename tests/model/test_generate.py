@@ -74,8 +74,8 @@ def test_generate_stops_at_the_end_of_the_text(gpt: GPT) -> None:
 
 @pytest.mark.parametrize("layers", [None, ()], ids=["recorded", "not recorded"])
 def test_a_kv_cache_changes_nothing(gpt: GPT, layers: tuple[int, ...] | None) -> None:
-    """An edit that does nothing makes every step read the text anew."""
-    plain = [Edit("scale", by=1.0)]
+    """An edit of one query, which does nothing, makes every step read the text anew."""
+    plain = [Edit("scale", by=1.0, query=0)]
     cached = continued(gpt, [3, 1, 4], 8, tape=Tape(layers=layers))
     anew = continued(gpt, [3, 1, 4], 8, tape=Tape(layers=layers, edits=plain))
     assert [step.id for step in cached] == [step.id for step in anew]

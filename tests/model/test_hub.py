@@ -158,7 +158,7 @@ def test_a_cache_gives_the_same_states(name: str) -> None:
         adapter.hidden(SOURCE[:, :4], None, past),
         adapter.hidden(SOURCE[:, 4:], None, past),
     )
-    assert len(past[0]) == 6
+    assert len(past) == 6
     result = torch.cat([first, rest], dim=1)
     torch.testing.assert_close(result, adapter.hidden(SOURCE), atol=1e-5, rtol=1e-5)
 

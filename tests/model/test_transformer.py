@@ -207,7 +207,7 @@ def test_a_kv_cache_changes_nothing(gpt: GPT) -> None:
     past = gpt.new_past()
     parts = [gpt(ids, past=past) for ids in (IDS[:, :2], IDS[:, 2:3], IDS[:, 3:])]
     torch.testing.assert_close(torch.cat(parts, 1), gpt(IDS), atol=1e-5, rtol=1e-5)
-    assert [len(layer) for layer in past] == [5, 5]
+    assert [len(past), *map(len, past.decoder)] == [5, 5, 5]
 
 
 @torch.no_grad()
