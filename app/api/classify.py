@@ -18,15 +18,7 @@ from attention_atlas.app.api.common import (
 from attention_atlas.app.api.models import ClassesOut, classes_fields
 from attention_atlas.app.api.resource import resource
 from attention_atlas.app.api.run import AnswerSpan, LabelOut, TokenLabels
-from attention_atlas.app.api.spec import (
-    Edits,
-    RunRequest,
-    Text,
-    TextRequest,
-    WordText,
-    at_most,
-    from_json,
-)
+from attention_atlas.app.api.spec import Edits, JsonList, RunRequest, Text, TextRequest, WordText
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis.classify import Classified, classify, row_read
@@ -34,16 +26,11 @@ from attention_atlas.model.record import Selection
 from attention_atlas.model.spec import Spec, check_heads
 from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, Field
 
 router = APIRouter(prefix=PREFIX, tags=["API"])
 MOST_CHOICES = 16
-Choices = Annotated[
-    tuple[Text, ...],
-    Field(max_length=MOST_CHOICES, fail_fast=True),
-    at_most(MOST_CHOICES),
-    BeforeValidator(from_json),
-]
+Choices = Annotated[tuple[Text, ...], JsonList(MOST_CHOICES)]
 
 
 class ClassifyRequest(TextRequest):

@@ -22,6 +22,7 @@ from attention_atlas.app.api.spec import (
     PAIRS,
     ApiRequest,
     Index,
+    JsonList,
     KindName,
     RunRequest,
     Text,
@@ -63,12 +64,7 @@ def paired(value: object) -> object:
     return value
 
 
-Sentences = Annotated[
-    tuple[Text, ...],
-    Field(max_length=32, fail_fast=True),
-    at_most(32),
-    BeforeValidator(from_json),
-]
+Sentences = Annotated[tuple[Text, ...], JsonList(32)]
 FewPairs = Annotated[tuple[tuple[Index, Index], ...], Field(max_length=2000)]
 PairsText = Annotated[str, Field(pattern=f"^({PAIRS})?$")]
 Pairs = Annotated[

@@ -24,7 +24,7 @@ from attention_atlas.app.api.experiment import (
     two_models,
 )
 from attention_atlas.app.api.resource import resource
-from attention_atlas.app.api.spec import LONGEST_ROW, Closed, Index, KindName, at_most, from_json
+from attention_atlas.app.api.spec import LONGEST_ROW, Closed, Index, JsonList, KindName, at_most
 from attention_atlas.app.service import Service
 from attention_atlas.app.wire import Answer
 from attention_atlas.model.analysis import interventions as lab
@@ -39,7 +39,7 @@ from attention_atlas.model.analysis.lab_metrics import top_candidates
 from attention_atlas.model.spec import Spec
 from attention_atlas.model.zoo import Loaded
 from fastapi import APIRouter
-from pydantic import BaseModel, BeforeValidator, Field, Strict, model_validator
+from pydantic import BaseModel, Field, Strict, model_validator
 
 router = APIRouter(prefix=PREFIX, tags=["API"])
 MOST_INTERVENTIONS = 32
@@ -85,18 +85,8 @@ class HeadPlace(Closed):
     head: Index
 
 
-Interventions = Annotated[
-    tuple[InterventionSpec, ...],
-    Field(max_length=MOST_INTERVENTIONS, fail_fast=True),
-    at_most(MOST_INTERVENTIONS),
-    BeforeValidator(from_json),
-]
-HeadPlaces = Annotated[
-    tuple[HeadPlace, ...],
-    Field(max_length=MOST_HEADS, fail_fast=True),
-    at_most(MOST_HEADS),
-    BeforeValidator(from_json),
-]
+Interventions = Annotated[tuple[InterventionSpec, ...], JsonList(MOST_INTERVENTIONS)]
+HeadPlaces = Annotated[tuple[HeadPlace, ...], JsonList(MOST_HEADS)]
 
 
 class EffectsRequest(PairRequest):

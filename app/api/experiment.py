@@ -12,10 +12,10 @@ from attention_atlas.app.api.spec import (
     ApiRequest,
     Closed,
     Index,
+    JsonList,
     RunRequest,
     Text,
     WordText,
-    at_most,
     from_json,
 )
 from attention_atlas.model.analysis import lab
@@ -35,12 +35,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 BLANK = BANK.replace("bank", "[MASK]")
 MOST_READ = 400_000  # tokens that an experiment reads in all its batches
-References = Annotated[
-    tuple[Text, ...],
-    Field(max_length=64, fail_fast=True),
-    at_most(64),
-    BeforeValidator(from_json),
-]
+References = Annotated[tuple[Text, ...], JsonList(64)]
 
 
 class MetricSpec(Closed):

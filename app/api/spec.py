@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
+from annotated_types import GroupedMetadata, MaxLen
 from attention_atlas.model.messages import Message
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    FailFast,
     Field,
     Strict,
     ValidationError,
@@ -86,6 +89,19 @@ def at_most(limit: int) -> BeforeValidator:
         return value
 
     return BeforeValidator(check)
+
+
+@dataclass(frozen=True)
+class JsonList(GroupedMetadata):
+    """A list of at most so many items, in a query string as JSON; the first error ends it."""
+
+    most: int
+
+    def __iter__(self) -> Iterator[object]:
+        yield MaxLen(self.most)
+        yield FailFast()
+        yield at_most(self.most)
+        yield BeforeValidator(from_json)
 
 
 def listed(value: object) -> object:
