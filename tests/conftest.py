@@ -55,9 +55,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def cache_home(request: pytest.FixtureRequest) -> Path:
-    """In place of the user's cache folder; a GGUF file is unpacked there once by each worker."""
+    """In place of the user's cache folder, for all workers: a GGUF file is unpacked there once."""
     assert request.config.cache
-    return request.config.cache.mkdir(f"home-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}")
+    return request.config.cache.mkdir("home")
 
 
 Model = TypeVar("Model", bound=Transformer)
