@@ -72,6 +72,28 @@ def test_python_chooses_the_head_the_token_and_the_view(host: Hosted, shown: Any
     expect(figure.get_by_role("tab", name="Table")).to_have_attribute("aria-selected", "true")
 
 
+STRICT = "default-src 'none'; script-src blob:; img-src data: blob:"
+REPORT = """() => {
+  globalThis.violated = [];
+  document.addEventListener("securitypolicyviolation",
+    ({violatedDirective, blockedURI}) => violated.push(`${violatedDirective} ${blockedURI}`));
+}"""
+
+
+@pytest.mark.parametrize("setting", [{"bypass_csp": False}])
+def test_a_policy_without_inline_styles_eval_and_network_is_kept(page: Page, shown: Any) -> None:
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{STRICT}">'
+    page.set_content(f"<!doctype html>{policy}<title>A notebook</title><body>")
+    page.evaluate(REPORT)
+    figure = Hosted(page).add(shown)
+    expect(figure.locator("#head-title")).to_have_text("Layer 1 · Head 2")
+    expect(figure.get_by_text("the looks most at river 1.000")).to_be_visible()
+    expect(figure.locator("#picture")).to_have_css("display", "grid")  # so it has its styles
+    figure.get_by_role("tab", name="Table").click()
+    expect(figure.locator("#view table")).to_contain_text("1.0000")
+    assert page.evaluate("violated") == []
+
+
 def test_the_matrix_is_plotly_s_and_the_page_s_own_stays(host: Hosted, shown: Any) -> None:
     host.page.evaluate("globalThis.Plotly = {of: 'the page'}")
     figure = ready(host.add(shown))

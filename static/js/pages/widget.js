@@ -28,6 +28,13 @@ const INPUTS = ["model", "text", "textPair", "target", "sourceLang", "targetLang
 const FRAME = [...SHARED, ...Object.keys(OPTIONS), "overview", "metrics", "record", "shown",
   "anatomy"];
 
+/** Styles that are no element: a host may refuse those (style-src without unsafe-inline). */
+function sheetOf(css) {
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(css);
+  return sheet;
+}
+
 /** anywidget's: draw the figure in an element; answers a function that takes it away. */
 export function render({model, el}) {
   const stop = new AbortController();
@@ -35,10 +42,11 @@ export function render({model, el}) {
   const data = camel(JSON.parse(model.get("_page")));
   const host = el.appendChild(h("div", {class: "attention-atlas", lang: language}));
   const root = host.attachShadow({mode: "open"});
-  root.append(h("style", {}, styles), ...skeleton(data));
+  root.adoptedStyleSheets = [sheetOf(styles)];
+  root.append(...skeleton(data));
   keepKeys(host);
-  const figure = {model, host, root, data, kernel: null, turn: 0, wanted: null, drawn: null,
-    mounted: null, updates: null};
+  const figure = {model, host, root, data, styled: false, kernel: null, turn: 0, wanted: null,
+    drawn: null, mounted: null, updates: null};
   const onSlow = () => say("notice", _("Waiting for the kernel: is it running, and free?"), root);
   figure.kernel = connect(model, {signal, onSlow});
   const emit = (patch) => want(figure, patch);
@@ -214,7 +222,8 @@ async function plot(figure, next) {
     return;
   }
   if (figure.mounted !== mounted) return; // another view by now
-  if (!byId("plotly", root)) root.prepend(h("style", {id: "plotly"}, plotlyStyles()));
+  if (!figure.styled) root.adoptedStyleSheets.unshift(sheetOf(plotlyStyles()));
+  figure.styled = true;
   await mounted.view.update(next);
 }
 
