@@ -93,8 +93,9 @@ def t5(folder: Path) -> Path:
     torch.manual_seed(4)
     config = hf.T5Config(
         vocab_size=8192, d_model=24, d_kv=6, d_ff=40, num_layers=2, num_decoder_layers=2,
-        num_heads=4, pad_token_id=0, eos_token_id=2, decoder_start_token_id=0,
+        num_heads=4, pad_token_id=0, eos_token_id=2,
     )  # fmt: skip
+    config.decoder_start_token_id = 0  # what begins a target; not among the parameters it declares
     hf.T5ForConditionalGeneration(config).save_pretrained(folder)
     file = str(WEIGHTS / "translator/tokenizer.json")
     names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}

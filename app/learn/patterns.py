@@ -11,7 +11,7 @@ from attention_atlas.app.learn.measures import WORD
 from attention_atlas.app.learn.squares import Pattern, Sharing, patterns, shared
 from attention_atlas.app.learn.tasks import address_of, page_of
 from attention_atlas.app.service import Service
-from attention_atlas.model.analysis.observations import words
+from attention_atlas.model.analysis.observations import Place, words
 from attention_atlas.model.analysis.roles import HeadRole, roles_of_card
 from attention_atlas.model.messages import Message
 from attention_atlas.model.record import Selection
@@ -74,7 +74,7 @@ def every_row(service: Service, panel: Panel, text: str) -> Numbers:
     )
 
 
-def looked_head(service: Service, panel: Panel) -> tuple[str, int, int]:
+def looked_head(service: Service, panel: Panel) -> Place:
     return looked(service, panel, panel.text).head_place
 
 
