@@ -28,6 +28,10 @@ from attention_atlas.model.zoo import Loaded
 ZIP = b"PK\x03\x04"
 MOST_TOKENS = 4096
 LONGEST_TOKEN = 200  # characters
+MOST_HEADS = 16_384  # in all layers: a page draws each
+MOST_LABELS = 16_000_000  # bytes beside the attention: as JSON they are much larger in memory
+MOST_MEMBERS = 1000  # of an archive, whose list is read before anything else
+MEMBER = b"PK\x01\x02"  # begins each row of that list
 UNREADABLE = (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, MemoryError)
 
 
@@ -49,6 +53,7 @@ def loaded(body: bytes, limit: int) -> Loaded:
             limit=limit // 4,
         )
         raise BadRecord("attn", message)
+    _check_heads(attentions)
     tokens, target_tokens = _tokens_in(fields)
     given: Any = attentions.get("attn", attentions)
     checked = None if target_tokens is None else _checked(target_tokens, "target_tokens")
@@ -69,6 +74,31 @@ def _check_numbers(name: str, array: Any) -> None:
             name=name,
         )
         raise BadRecord("attn", message)
+
+
+def _check_heads(attentions: Mapping[str, Any]) -> None:
+    for name, array in attentions.items():
+        if array.ndim == 4 and (n := array.shape[0] * array.shape[1]) > MOST_HEADS:
+            message = Message(
+                "too-many-heads-recorded",
+                "{name} has {value} heads in all layers; at most {limit} are taken",
+                name=name,
+                value=n,
+                limit=MOST_HEADS,
+            )
+            raise BadRecord("attn", message)
+
+
+def _check_labels(n_byte: int) -> None:
+    """What is parsed as JSON or made into strings is bounded before."""
+    if n_byte > MOST_LABELS:
+        message = Message(
+            "record-labels-too-large",
+            "the file has {value} bytes beside its attention; at most {limit} are taken",
+            value=n_byte,
+            limit=MOST_LABELS,
+        )
+        raise BadRecord("tokens", message)
 
 
 def _tokens_in(fields: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -116,9 +146,11 @@ def _checked(tokens: Any, name: str = "tokens") -> list[str]:
 
 
 def _safetensors(body: bytes) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    length = int.from_bytes(body[:8], "little")
+    if length < len(body):  # else it is damaged
+        _check_labels(length)
     try:
         tensors = safetensors.numpy.load(body)
-        length = int.from_bytes(body[:8], "little")
         metadata = json.loads(body[8 : 8 + length]).get("__metadata__", {})
     except (*UNREADABLE, safetensors.SafetensorError, RecursionError, AttributeError):
         message = Message("damaged-record", "the file is neither whole safetensors nor npz")
@@ -128,8 +160,17 @@ def _safetensors(body: bytes) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
 
 def _npz(body: bytes, limit: int) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """No array is unpacked before its size is known: a small file may hold a large one."""
+    if (n := body.count(MEMBER)) > MOST_MEMBERS:
+        message = Message(
+            "too-many-members",
+            "the archive has {value} members; at most {limit} are taken",
+            value=n,
+            limit=MOST_MEMBERS,
+        )
+        raise BadRecord("attn", message)
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as packed:
+            sizes = {each.filename: each.file_size for each in packed.infolist()}
             size = sum(each.file_size for each in packed.infolist())
         if size > 4 * limit:
             message = Message(
@@ -139,6 +180,8 @@ def _npz(body: bytes, limit: int) -> tuple[Mapping[str, Any], Mapping[str, Any]]
                 limit=4 * limit,
             )
             raise BadRecord("attn", message)
+        attentions = {f"{name}.npy" for name in ("attn", *KINDS)}
+        _check_labels(sum(n for name, n in sizes.items() if name not in attentions))
         opened = np.load(io.BytesIO(body), allow_pickle=False)
         names = {*opened.files} & {"attn", *KINDS}
         arrays = {name: opened[name] for name in names}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +61,27 @@ class Adapter:
         heads = [x for name, x in self.saved.items() if HEADS.fullmatch(name) and x.ndim == 2]
         return heads[-1].size(0) if heads else None
 
+    @cached_property
+    def endings(self) -> frozenset[str]:
+        """Ends of modules' names that have an alpha of their own."""
+        return frozenset(self.settings.get("alpha_pattern") or {})
+
     def scale(self, module: str, rank: int) -> float:
         """What a module's product is multiplied by."""
         alphas: Mapping[str, Any] = self.settings.get("alpha_pattern") or {}
-        names = (name for name in alphas if f".{module}".endswith(f".{name}"))
-        alpha = alphas.get(next(names, ""), self.settings.get("lora_alpha", 8))
+        names = self.endings.intersection(_endings(module))
+        first = min(names, key=[*alphas].index) if len(names) > 1 else next(iter(names), "")
+        alpha = alphas.get(first, self.settings.get("lora_alpha", 8))
         if not isinstance(alpha, int | float):
             raise BadModel("damaged", "{file} has no number as lora_alpha", file=ADAPTER)
         return alpha / (rank**0.5 if self.settings.get("use_rslora") else rank)
+
+
+def _endings(module: str) -> Iterator[str]:
+    """A module's name and what is left of it after each dot."""
+    while module:
+        yield module
+        module = module.partition(".")[2]
 
 
 def is_alone(path: Path) -> bool:
@@ -172,10 +186,10 @@ def merge(model: Any, adapter: Adapter) -> None:
     """Add the adapter's products to the model's weights, and put in what it has saved."""
     for module, pair in adapter.products.items():
         weight = _parameter(model, f"{module}.weight")
+        is_turned = type(model.get_submodule(module)).__name__ in ("Conv1D", "Embedding")
+        _check_product(module, pair, weight.T if is_turned else weight)
         change = (pair["B"].float() @ pair["A"].float()) * adapter.scale(module, len(pair["A"]))
-        if type(model.get_submodule(module)).__name__ in ("Conv1D", "Embedding"):
-            change = change.T  # these have (in, out)
-        _check_shape(module, change, weight)
+        change = change.T if is_turned else change  # these have (in, out)
         weight.data.add_(change.to(weight))
     for name, tensor in adapter.saved.items():
         parameter = _parameter(model, name)
@@ -190,6 +204,15 @@ def _parameter(model: Any, name: str) -> Tensor:
         text = "its adapter is for another model: {base} has no {name}"
         raise BadModel("damaged", text, base=type(model).__name__, name=name[:100]) from None
     return parameter
+
+
+def _check_product(module: str, pair: Mapping[str, Tensor], weight: Tensor) -> None:
+    """Before it is computed: of two thin matrices the product may be larger than any memory."""
+    a, b = pair["A"], pair["B"]
+    if a.ndim != 2 or b.ndim != 2 or len(a) != b.size(1) or not len(a):
+        text = "the two matrices of {module} in its adapter do not fit each other"
+        raise BadModel("damaged", text, module=module[:100])
+    _check_shape(module, torch.empty(len(b), a.size(1), device="meta"), weight)
 
 
 def _check_shape(name: str, tensor: Tensor, parameter: Tensor) -> None:

@@ -13,6 +13,8 @@ import pytest
 import safetensors.numpy
 from attention_atlas.app.main import create_app
 from attention_atlas.app.settings import Settings
+from attention_atlas.model import record_files
+from attention_atlas.model.arrays import BadRecord
 from fastapi.testclient import TestClient
 
 import attention_atlas as atlas
@@ -148,6 +150,14 @@ def bomb() -> bytes:
     return out.getvalue()
 
 
+def many_members() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as packed:
+        for n in range(1001):
+            packed.writestr(f"{n}.npy", b"")
+    return out.getvalue()
+
+
 WITH_NAN = attention() * np.where(np.eye(5), np.nan, 1).astype(np.float32)
 LARGE = attention(1, 2, 200, 200).astype(np.float16)
 REFUSED: list[tuple[bytes, str, str]] = [
@@ -177,6 +187,9 @@ REFUSED: list[tuple[bytes, str, str]] = [
     (b"", "attn", "neither whole safetensors nor npz"),
     (b"\xff" * 99, "attn", "neither whole safetensors nor npz"),
     (pickled(), "tokens", "would have to run code to read"),
+    (many_members(), "attn", "the archive has 1001 members; at most 1000"),
+    (as_npz(attn=attention(), tokens=np.array(["a"] * 3000)), "tokens", "there are 3000 tokens"),
+    (as_safetensors(attention(200, 100, 1, 1), ["a"]), "attn", "20000 heads in all layers"),
     (bomb(), "attn", "unpacked, the file has 3000000 bytes; at most 1200000 are taken"),
 ]
 
@@ -216,3 +229,13 @@ def test_as_many_are_kept_as_models_and_nothing_is_written(
     gone = server.get("/api/v1/attention", params={"model": names[0], "text": "x"})
     assert gone.status_code == 404
     assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_are_bounded_before_they_are_parsed() -> None:
+    """In memory, lists of nothing take twenty times their bytes; no server need take the file."""
+    nothing = "[" + "[]," * 6_000_000 + "[]]"
+    body = safetensors.numpy.save({"attn": attention()}, {"tokens": nothing})
+    metadata = np.array(nothing[:5_000_000])
+    for each in (body, as_npz(attn=attention(), metadata=metadata)):
+        with pytest.raises(BadRecord, match="bytes beside its attention"):
+            record_files.loaded(each, 64_000_000)

@@ -13,6 +13,7 @@ import torch
 import transformers as hf
 from attention_atlas.model.hub.folder import Limits
 from attention_atlas.model.hub.library import Library
+from attention_atlas.model.hub.lora import Adapter
 from attention_atlas.model.hub.opening import MERGED, open_model
 from attention_atlas.model.hub.reasons import BadModel
 from attention_atlas.model.hub.rehearsal import Guard
@@ -173,3 +174,33 @@ def test_a_base_that_may_not_be_opened_is_not(tmp_path: Path) -> None:
     folder, _, _ = tuned(tmp_path, "labels")
     message = refused(folder, allows=lambda base: False)
     assert "is an adapter (LORA) for base, without the weights" in message
+
+
+def test_a_product_is_as_large_as_the_weight_before_it_is_computed(tmp_path: Path) -> None:
+    """Two matrices of 1 MB would give 250 GB."""
+    folder, _, _ = tuned(tmp_path, "labels")
+    tensors = load_file(folder / FILE)
+    a = next(key for key in tensors if "lora_A" in key)
+    b = a.replace("lora_A", "lora_B")
+    for first, second, message in (
+        (torch.ones(1, 250_000), torch.ones(250_000, 1), "is for another model: "),
+        (torch.ones(2, 24), torch.ones(24, 3), "do not fit each other"),
+        (torch.ones(24), torch.ones(24, 1), "do not fit each other"),
+        (torch.ones(0, 24), torch.ones(24, 0), "do not fit each other"),
+    ):
+        save_file({**tensors, a: first, b: second}, folder / FILE)
+        assert message in refused(folder)
+
+
+def test_an_alpha_that_makes_weights_infinite_is_refused(tmp_path: Path) -> None:
+    folder, _, _ = tuned(tmp_path, "labels")
+    settings = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(settings | {"lora_alpha": 1e300}))
+    assert "finite" in refused(folder, guard=Guard(seconds=120))
+
+
+def test_one_of_many_alphas_is_found_without_looking_at_all() -> None:
+    module = ".".join("ab" * 50)
+    alphas = {f"x{n}": n for n in range(100_000)} | {"a.b": 7, "b": 9, module: 5}
+    adapter = Adapter(Path(), {"alpha_pattern": alphas}, {}, {})
+    assert [adapter.scale(name, 1) for name in (module, "b", "y.b", "c")] == [7, 9, 9, 8]
