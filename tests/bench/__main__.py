@@ -1,5 +1,5 @@
-"""python -m tests.bench: what looking costs, on the server, in the Lab and beside BertViz in a
-browser."""
+"""python -m tests.bench: what looking costs, on the server, in the Lab, of a translator and beside
+BertViz in a browser."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from attention_atlas import __version__
 from tests.bench.rows import FULL, HEADER, QUICK, Plan, Row, markdown, preface
 from tests.bench.sections import REPORT, sections_of
 
-PARTS = ("server", "lab", "browser")
+PARTS = ("server", "lab", "translators", "browser")
 
 
 def arguments() -> argparse.Namespace:
@@ -32,6 +32,10 @@ def rows(parts: tuple[str, ...], plan: Plan) -> Iterator[Row]:
         from tests.bench import lab
 
         yield from lab.rows(plan)
+    if "translators" in parts:
+        from tests.bench import translators
+
+        yield from translators.rows(plan)
     if "browser" in parts:
         from tests.bench import browser
 
