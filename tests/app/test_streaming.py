@@ -172,6 +172,9 @@ async def visited(app: FastAPI) -> Visit:
     return client
 
 
+STEPS = {"token", "shot", "progress", "layer", "method", "measured"}  # events between
+
+
 def events(text: str) -> list[tuple[str, Any]]:
     """Server-sent events as (name, data)."""
     values = []
@@ -190,7 +193,7 @@ def test_streamed_and_whole_answers_are_equal(client, post, path, body):
     result = events(answer.text)
     assert [name for name, _ in result[:1] + result[-1:]] == ["start", "result"]
     assert result[-1][1] == whole
-    assert {name for name, _ in result[1:-1]} <= {"token", "shot", "progress", "layer", "method"}
+    assert {name for name, _ in result[1:-1]} <= STEPS
 
 
 @pytest.mark.parametrize(("path", "body"), STEPWISE[:4])
