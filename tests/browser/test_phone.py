@@ -54,3 +54,11 @@ def test_another_head_does_not_move_the_heads(page: Page) -> None:
     expect(page.locator("#observation")).to_be_hidden()
     assert "layer=3" in address_of(page)
     assert box_of(page.locator("#heads"))["y"] == pytest.approx(before, abs=30)
+
+
+@pytest.mark.parametrize("path", ["/explore?view=anatomy", "/learn/1/context"])
+def test_a_query_taken_apart_fits_the_screen(page: Page, path: str) -> None:
+    page.goto(path)
+    expect(page.locator(".anatomy tbody .n").first).to_be_visible()
+    scrolled = page.locator(".anatomy-scroll").evaluate("el => el.scrollWidth - el.clientWidth")
+    assert scrolled <= 0
