@@ -29,6 +29,9 @@ SYMBOLS = {  # a formula's symbol -> its glossary entry, which lights up its par
     **{"d": "d_head", "D": "d_model", "T": "length", "M": "mask", "τ": "temperature"},
     **{"h": "state", "p": "position", "H": "head"},
 }
+CLOSED = re.compile(
+    r'<(\w+) class="math inline">(?:(?!</math>).)*</math></span></\1>[,.:;!?)，。：；！？、）”]+'
+)
 UNSUITED = re.compile(r"\\(?:operatorname\*|!|boxed|tag)|\\begin\{aligned\}")
 
 
@@ -64,14 +67,19 @@ def parser() -> MarkdownIt:
 
 
 def rendered(tokens: Sequence[Token]) -> Markup:
-    html = parser().renderer.render(list(tokens), parser().options, {})
+    html = kept_whole(parser().renderer.render(list(tokens), parser().options, {}))
     # a formula that is wider than the screen scrolls, by keyboard too
     return Markup(html.replace(f'<div class="{FORMULA}">', f'<div class="{FORMULA}" tabindex="0">'))
 
 
 def inline(text: str) -> Markup:
     """One line of Markdown, without a paragraph around it."""
-    return Markup(parser().renderInline(text))
+    return Markup(kept_whole(parser().renderInline(text)))
+
+
+def kept_whole(html: str) -> str:
+    """A formula stays on one line with the punctuation after it: no line begins with a comma."""
+    return CLOSED.sub(r'<span class="whole">\g<0></span>', html)
 
 
 @cache
