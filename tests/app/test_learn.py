@@ -13,7 +13,7 @@ from attention_atlas.app.learn.answers import ANSWERS
 from attention_atlas.app.learn.catalogue import FIGURES
 from attention_atlas.app.learn.course import HERE, Chapter, Step, course, glossary, returned
 from attention_atlas.app.learn.figures import written
-from attention_atlas.app.learn.markdown import SYMBOLS, inline, mathml
+from attention_atlas.app.learn.markdown import SYMBOLS
 from attention_atlas.app.learn.out import defaults
 from attention_atlas.app.learn.source import lines_of
 from attention_atlas.app.learn.tasks import ABLATIONS
@@ -120,27 +120,6 @@ def test_questions_come_back_one_and_three_chapters_later() -> None:
             assert {q.id for q in first.questions} <= {q.id for _, q in back}
     if 2 in by_number:
         assert not {0} & {number for number, _ in returned(chapters, by_number[2])}
-
-
-@pytest.mark.parametrize("tex", [r"\operatorname*{softmax}", r"a\!b", r"\boxed{x}", r"a\tag{1}"])
-def test_what_latex2mathml_renders_badly_is_refused(tex: str) -> None:
-    with pytest.raises(ValueError, match="does not render this well"):
-        mathml(tex, display=True)
-
-
-@pytest.mark.parametrize(
-    ("text", "closing"),
-    [("$T$ 和 $d$。", "。"), ("the $T$ keys of $d$, and more", ","), ("（$T$、$d$）", "、）")],
-)
-def test_a_formula_stays_with_the_punctuation_after_it(text: str, closing: str) -> None:
-    html = re.sub("<math.*?</math>", "", inline(text))
-    assert re.findall(r'<span class="whole">.*?</span></span>(.)</span>', html) == list(closing)
-
-
-def test_a_symbol_names_its_term() -> None:
-    html = mathml(r"\operatorname{softmax}(\frac{Q K^\top}{\sqrt{d}}) V", display=True)
-    assert 'data-terms="softmax query key d_head value"' in html
-    assert "&" not in re.sub(r"&#x\w+;", "", html)
 
 
 @pytest.mark.parametrize(("chapter", "step"), SHOWN)
