@@ -62,3 +62,11 @@ def test_a_query_taken_apart_fits_the_screen(page: Page, path: str) -> None:
     expect(page.locator(".anatomy tbody .n").first).to_be_visible()
     scrolled = page.locator(".anatomy-scroll").evaluate("el => el.scrollWidth - el.clientWidth")
     assert scrolled <= 0
+
+
+def test_the_measures_of_a_card_fit_the_screen(page: Page) -> None:
+    page.goto("/models/bert")
+    complete(page)
+    expect(page.locator(".measures tbody th").first).to_be_visible()
+    assert page.locator(".measures").evaluate("el => el.scrollWidth - el.clientWidth") <= 1
+    assert page.locator(".measures td").evaluate_all(CUT) == []
