@@ -219,7 +219,7 @@ def test_a_price_for_the_reward_is_set_by_hand(page: Page) -> None:
 def test_a_chapter_is_printed_on_white_without_its_answers(page: Page, setting: object) -> None:
     page.goto("/learn/4")
     page.locator("#theme button").wait_for()
-    expect(page.locator(".drawn-table summary")).to_be_visible()
+    expect(page.locator(".drawn-table summary").first).to_be_visible()
     page.emulate_media(media="print")
     expect(page.locator("body")).to_have_css("background-color", "rgb(255, 255, 255)")
     expect(page.locator("body")).to_have_css("color", "rgb(0, 0, 0)")
@@ -270,9 +270,10 @@ SCROLLING = """() => {
   const zooms = [...document.querySelectorAll(".learn-columns > *")].map((el) => el.style.zoom);
   return {fits, zoom: Math.min(...zooms)};
 }"""
-# The smallest zoom once nothing scrolls; in the first of two frames the columns are fitted.
-FITS = f"""async () => {{
-  await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+# In the first of two frames the columns are fitted.
+FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+# The smallest zoom once nothing scrolls. Not async: what is waited for would be the promise.
+FITS = f"""() => {{
   const {{fits, zoom}} = ({SCROLLING})();
   return fits && zoom;
 }}"""
@@ -298,6 +299,7 @@ def test_no_step_of_a_presentation_scrolls(page: Page, language: str, number: in
                 page.locator(".picture[data-ready]").wait_for()
             for screen in SCREENS[language]:
                 page.set_viewport_size(screen)
+                page.evaluate(FRAMES)
                 zoom = page.wait_for_function(FITS).json_value()
                 assert zoom >= SMALLEST, (address, screen)
             if i + 1 < n:
