@@ -56,12 +56,16 @@ def test_another_head_does_not_move_the_heads(page: Page) -> None:
     assert box_of(page.locator("#heads"))["y"] == pytest.approx(before, abs=30)
 
 
-@pytest.mark.parametrize("path", ["/explore?view=anatomy", "/learn/1/context"])
+@pytest.mark.parametrize("path", ["/explore?view=anatomy", "/learn/1/context", "/learn/2/formula"])
 def test_a_query_taken_apart_fits_the_screen(page: Page, path: str) -> None:
+    """And a tablet's, where it stands beside the text of the course."""
     page.goto(path)
     expect(page.locator(".anatomy tbody .n").first).to_be_visible()
-    scrolled = page.locator(".anatomy-scroll").evaluate("el => el.scrollWidth - el.clientWidth")
-    assert scrolled <= 0
+    for width in (390, 1024):
+        page.set_viewport_size({"width": width, "height": 768})
+        sizes = "el => [el.scrollWidth - el.clientWidth, el.clientWidth]"
+        over, wide = page.locator(".anatomy-scroll").evaluate(sizes)
+        assert over <= 0 and wide > 300, width
 
 
 def test_the_measures_of_a_card_fit_the_screen(page: Page) -> None:
