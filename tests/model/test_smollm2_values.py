@@ -19,10 +19,13 @@ from attention_atlas.model.analysis.paths import Node, Pair
 from attention_atlas.model.analysis.writes import Writes, head_writes, writes
 from attention_atlas.model.hub import in_memory
 from attention_atlas.model.hub.library import packaged
+from attention_atlas.model.metrics import first_token, previous_token
+from attention_atlas.model.protocol import Batch
 from attention_atlas.model.run import run
 from attention_atlas.model.spec import Spec
-from attention_atlas.model.tape import Edit
+from attention_atlas.model.tape import ATTN, Edit, Tape
 from attention_atlas.model.zoo import Loaded
+from torch import Tensor
 
 NAME = "SmolLM2-135M-Instruct"
 JOHN = "When John and Mary went to the shops, John gave the bag to"
@@ -199,3 +202,32 @@ def test_integrated_gradients_do_not_converge(pair: Pair) -> None:
     assert (result.values, result.reason) == (None, "property-fails")
     for method in ("attention", "flow", "norms", "gradient_attention", "value_zeroing"):
         assert attribution(row, method).values is not None, method
+
+
+@pytest.fixture(scope="module")
+def repeated(smollm2: Loaded) -> Tensor:
+    """Attention (L, H, 100, 100) of 50 random tokens, twice."""
+    torch.manual_seed(0)
+    ids = torch.randint(1000, 40_000, (50,)).repeat(2)[None]
+    tape = Tape(ATTN)
+    with torch.inference_mode():
+        smollm2.model.read(Batch(ids), tape)
+    return torch.stack([step.attn[0] for step in sorted(tape, key=lambda step: step.layer)])
+
+
+INDUCTION = {(17, 3): 0.714, (17, 4): 0.646, (17, 5): 0.575, (18, 6): 0.919, (18, 7): 0.534}
+PREVIOUS = {(2, 1): 0.721, (11, 1): 0.835, (16, 0): 0.902}
+
+
+def test_heads_that_copy_what_came_after_the_first_time(repeated: Tensor) -> None:
+    """Over 49 of the 50 repeated tokens, as the values are."""
+    induction = repeated[:, :, 50:99].diagonal(1, dim1=-2, dim2=-1).mean(-1)
+    assert {k: induction[k].item() for k in INDUCTION} == pytest.approx(INDUCTION, abs=6e-4)
+    previous = previous_token(repeated)
+    assert {k: previous[k].item() for k in PREVIOUS} == pytest.approx(PREVIOUS, abs=6e-4)
+
+
+def test_many_heads_look_at_the_first_token(repeated: Tensor) -> None:
+    sink = first_token(repeated[:, :, 1:])  # the first token itself can look nowhere else
+    assert sink.mean().item() == pytest.approx(0.456, abs=6e-4)
+    assert (sink > 0.5).sum() == 114
