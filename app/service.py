@@ -301,11 +301,9 @@ class Service:
         run = self._cached((loaded.identity, spec, EVERYTHING))
         if isinstance(run, Run):
             return run
-        return (
-            None
-            if self.is_long(loaded, spec, min(SMALL, LONG))
-            else self._run(loaded, spec, EVERYTHING)
-        )
+        decodes = "cross" in loaded.kinds and not (spec.target or spec.target_ids)
+        most = LONG if decodes else min(SMALL, LONG)  # a target is decoded once for all requests
+        return None if self.is_long(loaded, spec, most) else self._run(loaded, spec, EVERYTHING)
 
     def record(
         self, loaded: Loaded, spec: Spec, part: Selection = EVERYTHING
